@@ -1,0 +1,13 @@
+//! What every layer speaks in: capture time, addresses, and the account of what was read.
+//!
+//! This layer imports nothing of ours.
+
+mod coverage;
+mod hash;
+mod net;
+mod time;
+
+pub use coverage::{Coverage, Limit, MessageCounts};
+pub use hash::{Map, Set, digest};
+pub use net::{FiveTuple, Network, Transport};
+pub use time::{Span, Timestamp};

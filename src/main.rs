@@ -1,0 +1,3 @@
+//! The `dnswhy` program.
+
+fn main() {}
