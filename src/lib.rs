@@ -9,3 +9,7 @@ pub mod packet;
 pub mod dns;
 
 pub mod flow;
+
+pub mod transaction;
+
+pub mod lookup;

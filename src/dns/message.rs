@@ -115,6 +115,14 @@ impl Message {
         Rcode(u16::from(extended) << 4 | self.header.rcode().0)
     }
 
+    /// Whether a resolver could have sent it: a standard query or its response, with a question
+    /// that can be read or an error that leaves it out.
+    pub fn is_plausible(&self) -> bool {
+        self.header.opcode() == super::Opcode::QUERY
+            && self.header.questions <= 1
+            && (self.question.is_some() || self.header.is_response())
+    }
+
     /// What this response is worth; meaningless for a query.
     pub fn answer_kind(&self) -> AnswerKind {
         let rcode = self.rcode();

@@ -8,4 +8,4 @@
 
 mod event;
 
-pub use event::{CapturedMessage, Connection, FlowEvent, Rejection, Reset};
+pub use event::{CapturedMessage, Connection, FlowEvent, Rejection, Reset, Signal, SignalKind};
