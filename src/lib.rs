@@ -13,3 +13,7 @@ pub mod flow;
 pub mod transaction;
 
 pub mod lookup;
+
+pub mod detect;
+
+pub mod incident;

@@ -359,11 +359,7 @@ impl Open {
 
     fn add(&mut self, role: Role, sent: Sent) {
         let first_of_round = role == Role::First;
-        let step = Step {
-            round: self.round,
-            role,
-            sent,
-        };
+        let step = Step { round: self.round, role, sent, unproven: false };
         let (ends, horizon) = match &step.sent {
             Sent::Question(transaction) => {
                 let settled = settled(transaction);
@@ -409,7 +405,37 @@ impl Open {
             .map(|seen| seen.ts)
     }
 
-    fn close(self) -> Lookup {
+    /// Marks silence that no retry confirms.
+    fn weigh_silence(&mut self) {
+        let tries = |steps: &[Step], step: &Step| {
+            let Some(asked) = step.transaction() else {
+                return 0;
+            };
+            steps
+                .iter()
+                .filter(|other| other.round == step.round)
+                .filter_map(Step::transaction)
+                .filter(|other| other.question == asked.question)
+                .map(|other| other.attempts.len())
+                .sum()
+        };
+        let unproven: Vec<bool> = self
+            .steps
+            .iter()
+            .map(|step| {
+                let silent = step.transaction().is_some_and(|asked| {
+                    asked.outcome() == Outcome::Timeout && asked.responses.is_empty()
+                });
+                silent && tries(&self.steps, step) == 1
+            })
+            .collect();
+        for (step, unproven) in self.steps.iter_mut().zip(unproven) {
+            step.unproven = unproven;
+        }
+    }
+
+    fn close(mut self) -> Lookup {
+        self.weigh_silence();
         let resolver = resolver::recognise(&self.steps);
         let (outcome, end) = self.judge(resolver);
         let first_name = self.steps.iter().find_map(|step| {
@@ -463,7 +489,11 @@ impl Open {
             }
         }
         let any = |outcome: fn(Outcome) -> bool| families.iter().any(|(_, t)| outcome(t.outcome()));
-        if any(|outcome| outcome == Outcome::Unknown) {
+        let unproven = self
+            .steps
+            .iter()
+            .any(|step| step.round == self.round && step.unproven);
+        if unproven || any(|outcome| outcome == Outcome::Unknown) {
             return (LookupOutcome::Unknown, None);
         }
         let connects: SmallVec<[&Arc<TcpAttempt>; 1]> = self

@@ -82,6 +82,10 @@ pub struct Step {
     pub role: Role,
     /// What was sent and what came of it.
     pub sent: Sent,
+    /// Nothing came back as far as the capture shows, and yet the client never asked again:
+    /// it had its answer, and the capture missed it; or it asks only once. Silence without a
+    /// retry proves nothing (rulebook 2.A, `cap-loss` and `cap-one-sided`).
+    pub unproven: bool,
 }
 
 /// What a step consists of.

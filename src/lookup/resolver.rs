@@ -54,7 +54,7 @@ const EDNS_1232: u16 = 1232;
 const MUSL_INTERVAL: Duration = Duration::from_millis(2_500);
 
 /// What the steps of one lookup show of the resolver.
-pub fn recognise(steps: &[Step]) -> Resolver {
+pub(super) fn recognise(steps: &[Step]) -> Resolver {
     let asked: Vec<&Transaction> = steps
         .iter()
         .filter_map(|step| step.transaction().map(AsRef::as_ref))

@@ -19,7 +19,7 @@ const MAX_PAIRS: usize = 4_096;
 
 /// The transitions between suffixes that the capture shows.
 #[derive(Debug, Default)]
-pub struct SearchLists {
+pub(super) struct SearchLists {
     transitions: BTreeMap<(Name, Name), Bases>,
 }
 
@@ -32,9 +32,9 @@ struct Bases {
 
 /// How the next candidate continues the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// Number of leading labels that are the name as the application gave it.
-    pub base: usize,
+    pub(super) base: usize,
 }
 
 impl SearchLists {
@@ -43,7 +43,12 @@ impl SearchLists {
     ///
     /// `name` has just failed and `next` was asked at once by the same client: that is the
     /// caller's to know. It is noted here, so that unusual lists are learned.
-    pub fn next(&mut self, name: &Name, next: &Name, base: Option<usize>) -> Option<Candidate> {
+    pub(super) fn next(
+        &mut self,
+        name: &Name,
+        next: &Name,
+        base: Option<usize>,
+    ) -> Option<Candidate> {
         let common = name.common_prefix(next);
         if common == 0 {
             return None;
