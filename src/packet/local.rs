@@ -4,18 +4,25 @@
 use super::decode::Next;
 use super::ethernet::Mac;
 use super::view::View;
-use super::{Body, Skip};
+use super::{Body, Skip, ppp};
 
 /// BSD loopback: an address family in the byte order of the capturing host, or in network order.
+/// Some systems' captures say so and hold an `EtherType`, PPP or Cisco HDLC.
 pub(super) fn bsd_loopback(view: View<'_>) -> Result<Next<'_>, Skip> {
     let (&family, rest) = view.split::<4>()?;
-    let family = u32::from_be_bytes(family);
-    let is_ip = |family| matches!(family, 2 | 10 | 24 | 28 | 30);
-    if is_ip(family) || is_ip(family.swap_bytes()) {
-        Ok(Next::Ip(rest))
-    } else {
-        Ok(Next::Body(Body::Other))
+    match family {
+        [0xff, 0x03, ..] => return Ok(Next::Ppp(view)),
+        [0x0f, 0x00, ..] => return ppp::cisco_hdlc(view),
+        _ => {}
     }
+    let big = u32::from_be_bytes(family);
+    // The numbers are small: read in the wrong order they are not.
+    let family = u16::try_from(big).or_else(|_| u16::try_from(big.swap_bytes()));
+    Ok(match family {
+        Ok(2 | 10 | 24 | 28 | 30) => Next::Ip(rest),
+        Ok(kind @ 0x0600..) => Next::EtherType(kind, rest),
+        _ => Next::Body(Body::Other),
+    })
 }
 
 /// An `EtherType` in a header of `length` bytes that begins with it.

@@ -37,8 +37,7 @@ pub(super) fn inside<'a>(datagram: &Datagram<'a>) -> Option<Next<'a>> {
         wire: datagram.wire_len,
     };
     match datagram.dst_port {
-        VXLAN | VXLAN_LINUX => vxlan(view),
-        VXLAN_GPE => vxlan_gpe(view),
+        VXLAN | VXLAN_GPE | VXLAN_LINUX => vxlan(view),
         GENEVE => geneve(view),
         GTP_U => gtp_u(view),
         MPLS => ethernet::mpls(view).ok(),
@@ -46,26 +45,19 @@ pub(super) fn inside<'a>(datagram: &Datagram<'a>) -> Option<Next<'a>> {
     }
 }
 
-/// The flag of a valid network identifier must be there; a group policy may be.
+/// A network identifier must be there, and a group policy may be. Where the flags say so the
+/// header names what follows (GPE), which need not be on a port of its own.
 fn vxlan(view: View<'_>) -> Option<Next<'_>> {
-    const VALID: u8 = 0x08;
-    const GROUP_POLICY: u8 = 0x80;
-    let (&[flags, ..], rest) = view.split::<8>().ok()?;
-    (flags & !GROUP_POLICY == VALID).then_some(Next::Ethernet(rest))
-}
-
-/// As VXLAN, with the protocol of what follows where the flags say so.
-fn vxlan_gpe(view: View<'_>) -> Option<Next<'_>> {
-    const VALID: u8 = 0x08;
-    const NEXT: u8 = 0x04;
+    const PLAIN: u8 = 0x08;
+    const WITH_POLICY: u8 = 0x88;
+    const NAMING_NEXT: u8 = 0x0c;
     let (&[flags, _, _, protocol, ..], rest) = view.split::<8>().ok()?;
-    match (flags & (VALID | NEXT), protocol) {
-        (VALID, _) => Some(Next::Ethernet(rest)),
-        (0, _) => None,
-        (_, 1 | 2) => Some(Next::Ip(rest)),
-        (_, 3) => Some(Next::Ethernet(rest)),
-        (_, 4) => ethernet::nsh(rest).ok(),
-        (_, 5) => ethernet::mpls(rest).ok(),
+    match (flags, protocol) {
+        (PLAIN | WITH_POLICY, _) => Some(Next::Ethernet(rest)),
+        (NAMING_NEXT, 1 | 2) => Some(Next::Ip(rest)),
+        (NAMING_NEXT, 3) => Some(Next::Ethernet(rest)),
+        (NAMING_NEXT, 4) => ethernet::nsh(rest).ok(),
+        (NAMING_NEXT, 5) => ethernet::mpls(rest).ok(),
         _ => None,
     }
 }
