@@ -20,14 +20,20 @@ impl NameCache {
 
     /// An empty cache.
     pub fn new() -> Self {
+        Self::of(Self::SLOTS)
+    }
+
+    /// A cache of `slots` places.
+    pub(super) fn of(slots: usize) -> Self {
         Self {
-            slots: vec![None; Self::SLOTS].into_boxed_slice(),
+            slots: vec![None; slots].into_boxed_slice(),
         }
     }
 
     /// The name with these wire bytes; `None` if they are not a name.
     pub fn name(&mut self, wire: &[u8]) -> Option<Name> {
-        let place = usize::try_from(digest(wire) % 8192).unwrap_or(0);
+        let places = u64::try_from(self.slots.len()).unwrap_or(1).max(1);
+        let place = usize::try_from(digest(wire) % places).unwrap_or(0);
         let slot = self.slots.get_mut(place)?;
         match slot {
             Some(known) if known.wire() == wire => Some(known.clone()),

@@ -24,6 +24,6 @@ pub use edns::Edns;
 pub use header::{Header, Opcode, Rcode};
 pub use message::{AnswerKind, Malformed, Message, Question, Records, Soa};
 pub use name::{Labels, Name};
-pub use parse::parse;
+pub use parse::{is_whole_message, parse};
 pub use plausible::begins_message;
 pub use record::{RecordType, describe};

@@ -28,6 +28,18 @@ const CLASS_IN: u16 = 1;
 /// cut it. On a DNS port everything with a header counts as a message, as it does for Wireshark;
 /// [`Message::is_plausible`] tells which of them are worth following.
 pub fn parse(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<Message> {
+    read(payload, wire_len, names).map(|(message, _)| message)
+}
+
+/// Whether `bytes` are one plausible message that can be read to its end, which is theirs too.
+pub fn is_whole_message(bytes: &[u8]) -> bool {
+    read(bytes, bytes.len(), &mut NameCache::of(1)).is_some_and(|(message, end)| {
+        message.is_plausible() && message.stop.is_none() && end == bytes.len()
+    })
+}
+
+/// The message, and where reading it stopped.
+fn read(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<(Message, usize)> {
     let header = Header::read(payload)?;
     let mut reader = Reader {
         bytes: payload,
@@ -42,7 +54,8 @@ pub fn parse(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<M
         Malformed::Short if reader.cut => Malformed::Cut,
         other => other,
     });
-    Some(Message {
+    let end = reader.at;
+    let message = Message {
         header,
         question: reader.question,
         records: reader.records,
@@ -50,7 +63,8 @@ pub fn parse(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<M
         stop,
         wire_len: wire_len.max(payload.len()),
         digest: digest(payload),
-    })
+    };
+    Some((message, end))
 }
 
 struct Reader<'a> {

@@ -9,6 +9,14 @@
     clippy::cast_possible_wrap
 )]
 
+mod connection;
 mod event;
+mod framer;
+mod ports;
+mod sink;
+mod stream;
+mod table;
 
 pub use event::{CapturedMessage, Connection, FlowEvent, Rejection, Reset};
+pub use ports::Ports;
+pub use table::{CONNECTIONS_MOST, FlowTable, HELD_MOST, Held, IDLE, LINGER};
