@@ -2,10 +2,7 @@
 //!
 //! The captures lie outside the repository: `DNSWHY_SHARED` names the folder that holds
 //! `corpus/truth.json` and the files that it describes. Without it the test passes unseen.
-#![expect(
-    clippy::print_stderr,
-    reason = "a skipped test and a count that is off must say so"
-)]
+#![expect(clippy::print_stderr, reason = "a skipped test and a count that is off must say so")]
 
 use std::path::Path;
 
@@ -17,10 +14,8 @@ use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, PcapNGReader};
 use serde_json::Value;
 
 /// Files in which Wireshark's count means something else, each with its reason.
-const KNOWN: &[(&str, &str)] = &[(
-    "synth/synth-vxlan-8472.pcap",
-    "Wireshark does not look into VXLAN on Linux's old port",
-)];
+const KNOWN: &[(&str, &str)] =
+    &[("synth/synth-vxlan-8472.pcap", "Wireshark does not look into VXLAN on Linux's old port")];
 
 /// What port 53 shows of one file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,10 +40,7 @@ impl Tally {
         let frame = Frame {
             seen: Seen {
                 ts: Timestamp::from_nanos(self.time),
-                at: FrameRef {
-                    file: FileId(0),
-                    number: self.number,
-                },
+                at: FrameRef { file: FileId(0), number: self.number },
             },
             interface: None,
             link: LinkType(link),

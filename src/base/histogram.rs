@@ -58,18 +58,10 @@ impl Histogram {
 
     /// The bins that hold something: lower and upper bound, and how many values.
     pub fn bins(&self) -> impl Iterator<Item = (Duration, Duration, u64)> {
-        self.bins
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
-            .map(|(bin, count)| {
-                let lower = if bin == 0 { 0 } else { upper(bin - 1) + 1 };
-                (
-                    Duration::from_micros(lower),
-                    Duration::from_micros(upper(bin)),
-                    *count,
-                )
-            })
+        self.bins.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bin, count)| {
+            let lower = if bin == 0 { 0 } else { upper(bin - 1) + 1 };
+            (Duration::from_micros(lower), Duration::from_micros(upper(bin)), *count)
+        })
     }
 }
 

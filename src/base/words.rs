@@ -53,12 +53,7 @@ pub fn count(n: u64, noun: &str) -> String {
 /// The first few of a list, and how many more there are: `a, b, c and 4 more`.
 pub fn list<T: Display>(items: impl IntoIterator<Item = T>, most: usize) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    let shown = items
-        .iter()
-        .take(most)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let shown = items.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
     match items.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -71,11 +66,7 @@ pub fn percent(part: u64, whole: u64) -> String {
         return "-".to_owned();
     }
     let share = part as f64 * 100.0 / whole as f64;
-    if share > 0.0 && share < 10.0 {
-        format!("{share:.1} %")
-    } else {
-        format!("{share:.0} %")
-    }
+    if share > 0.0 && share < 10.0 { format!("{share:.1} %") } else { format!("{share:.0} %") }
 }
 
 #[cfg(test)]
@@ -91,9 +82,6 @@ mod tests {
         assert_eq!(count(2, "query"), "2 queries");
         assert_eq!(list(["a", "b", "c"], 2), "a, b and 1 more");
         assert_eq!(percent(1, 250), "0.4 %");
-        assert_eq!(
-            clock(Timestamp::from_parts(1_671_710_403, 5_000_000)),
-            "12:00:03.005"
-        );
+        assert_eq!(clock(Timestamp::from_parts(1_671_710_403, 5_000_000)), "12:00:03.005");
     }
 }

@@ -39,15 +39,10 @@ impl<'a> Blackhole<'a> {
         Self {
             server: first.server,
             service: first.service,
-            span: outages
-                .iter()
-                .fold(first.span, |span, outage| span.join(outage.span)),
+            span: outages.iter().fold(first.span, |span, outage| span.join(outage.span)),
             failed: outages.iter().map(|outage| outage.failed).sum(),
             networks: outages.iter().map(|outage| outage.network).collect(),
-            mates: outages
-                .iter()
-                .flat_map(|outage| outage.mates.iter().copied())
-                .collect(),
+            mates: outages.iter().flat_map(|outage| outage.mates.iter().copied()).collect(),
             elsewhere_ok: outages.iter().map(|outage| outage.elsewhere_ok).sum(),
             outages: outages.to_vec(),
         }
@@ -55,19 +50,12 @@ impl<'a> Blackhole<'a> {
 
     /// The clients that failed.
     pub(super) fn clients(&self) -> BTreeSet<IpAddr> {
-        self.outages
-            .iter()
-            .flat_map(|outage| outage.clients.iter().copied())
-            .collect()
+        self.outages.iter().flat_map(|outage| outage.clients.iter().copied()).collect()
     }
 
     /// From the first failure to the end of the outage.
     pub(super) fn length(&self) -> Duration {
-        self.outages
-            .iter()
-            .map(|outage| outage.length())
-            .max()
-            .unwrap_or_default()
+        self.outages.iter().map(|outage| outage.length()).max().unwrap_or_default()
     }
 
     /// The harmed lookups that it explains: those that asked this server in vain.
@@ -103,12 +91,7 @@ impl<'a> Blackhole<'a> {
                 ),
             },
         ];
-        if let Some(good) = self
-            .outages
-            .iter()
-            .filter_map(|outage| outage.last_good)
-            .max()
-        {
+        if let Some(good) = self.outages.iter().filter_map(|outage| outage.last_good).max() {
             facts.push(Fact {
                 label: "last answered / first failed",
                 value: format!("{} / {}", clock(good), clock(self.span.start)),
@@ -127,25 +110,16 @@ impl<'a> Blackhole<'a> {
         });
         let rejected: u64 = self.outages.iter().map(|outage| outage.rejected).sum();
         if rejected > 0 {
-            facts.push(Fact {
-                label: "of them rejected by ICMP",
-                value: count(rejected, "flow"),
-            });
+            facts.push(Fact { label: "of them rejected by ICMP", value: count(rejected, "flow") });
         }
-        facts.push(Fact {
-            label: "silent for",
-            value: duration(self.length()),
-        });
+        facts.push(Fact { label: "silent for", value: duration(self.length()) });
         facts
     }
 
     /// The frames that prove it: the first flows that failed, and the last.
     pub(super) fn evidence(&self) -> Vec<Proof> {
-        let mut frames: Vec<Seen> = self
-            .outages
-            .iter()
-            .flat_map(|outage| outage.frames.iter().copied())
-            .collect();
+        let mut frames: Vec<Seen> =
+            self.outages.iter().flat_map(|outage| outage.frames.iter().copied()).collect();
         frames.sort_unstable();
         frames.dedup();
         frames
@@ -161,10 +135,7 @@ impl<'a> Blackhole<'a> {
     pub(super) fn actions(&self, further: &[(&str, String)]) -> Vec<Action> {
         let mut actions = vec![
             Action {
-                why: format!(
-                    "see which node {} ran on, and whether it is Ready",
-                    self.server
-                ),
+                why: format!("see which node {} ran on, and whether it is Ready", self.server),
                 command: format!(
                     "kubectl get pods -A -o wide | grep -wF {}; kubectl get nodes -o wide",
                     self.server
@@ -183,10 +154,7 @@ impl<'a> Blackhole<'a> {
             command: format!("dig @{server} kubernetes.default.svc.cluster.local +tries=1 +time=2"),
         });
         for (why, command) in further {
-            actions.push(Action {
-                why: (*why).to_owned(),
-                command: command.clone(),
-            });
+            actions.push(Action { why: (*why).to_owned(), command: command.clone() });
         }
         actions
     }

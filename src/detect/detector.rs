@@ -76,11 +76,7 @@ impl Descriptor {
     /// What the rule means, needs and cannot tell: its module docs, as Markdown.
     pub fn explanation(&self) -> String {
         let mut text = String::new();
-        for line in self
-            .source
-            .lines()
-            .map_while(|line| line.strip_prefix("//!"))
-        {
+        for line in self.source.lines().map_while(|line| line.strip_prefix("//!")) {
             text.push_str(line.strip_prefix(' ').unwrap_or(line));
             text.push('\n');
         }

@@ -168,13 +168,8 @@ impl Claim {
         } else {
             self.kinds.contains(&harmed.kind)
         };
-        kind && self
-            .clients
-            .as_ref()
-            .is_none_or(|clients| clients.contains(&harmed.client))
-            && self
-                .network
-                .is_none_or(|network| network.contains(harmed.client))
+        kind && self.clients.as_ref().is_none_or(|clients| clients.contains(&harmed.client))
+            && self.network.is_none_or(|network| network.contains(harmed.client))
             && if self.last_step {
                 harmed.bad.last().is_some_and(|step| self.fits(step))
             } else {

@@ -160,10 +160,7 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep> {
         Outcome::Timeout => Symptom::Unanswered,
         Outcome::Late => Symptom::Late,
         Outcome::Rejected(kind) => {
-            last = transaction
-                .rejections
-                .last()
-                .map_or(last, |rejected| rejected.seen);
+            last = transaction.rejections.last().map_or(last, |rejected| rejected.seen);
             Symptom::Rejected(kind)
         }
         Outcome::Unknown => return None,
@@ -198,17 +195,10 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep> {
 }
 
 fn bad_connect(connect: &TcpAttempt) -> Option<BadStep> {
-    let failed = !matches!(
-        connect.outcome(),
-        ConnectOutcome::Accepted | ConnectOutcome::Unknown
-    );
+    let failed = !matches!(connect.outcome(), ConnectOutcome::Accepted | ConnectOutcome::Unknown);
     failed.then(|| BadStep {
         sent: connect.first(),
-        last: connect
-            .syns
-            .last()
-            .copied()
-            .unwrap_or_else(|| connect.first()),
+        last: connect.syns.last().copied().unwrap_or_else(|| connect.first()),
         server: connect.server.ip(),
         responder: connect.responder(),
         name: Name::root(),

@@ -106,9 +106,7 @@ pub fn localise(reach: &Reach, nat: &Nat) -> Vec<Outage> {
     let mut outages: Vec<Outage> = cells
         .iter()
         .flat_map(|((server, network), flows)| {
-            runs(flows)
-                .into_iter()
-                .map(|run| outage(*server, *network, flows, run, reach))
+            runs(flows).into_iter().map(|run| outage(*server, *network, flows, run, reach))
         })
         .collect();
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
@@ -130,10 +128,7 @@ fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
     let all_failed = flows.iter().filter(|flow| flow.failed()).count();
     let all: f64 = flows.iter().map(|flow| f64::from(flow.weight)).sum();
     found.retain(|run| {
-        let failed: Vec<&&Flow> = flows[run.clone()]
-            .iter()
-            .filter(|flow| flow.failed())
-            .collect();
+        let failed: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| flow.failed()).collect();
         let (Some(first), Some(last)) = (failed.first(), failed.last()) else {
             return false;
         };
@@ -154,27 +149,16 @@ fn outage(
     run: std::ops::Range<usize>,
     reach: &Reach,
 ) -> Outage {
-    let failed: Vec<&Flow> = flows[run.clone()]
-        .iter()
-        .copied()
-        .filter(|flow| flow.failed())
-        .collect();
+    let failed: Vec<&Flow> =
+        flows[run.clone()].iter().copied().filter(|flow| flow.failed()).collect();
     let start = failed.first().map_or(Timestamp::MIN, |flow| flow.first.ts);
-    let last = failed
-        .iter()
-        .map(|flow| flow.last_sent)
-        .max()
-        .unwrap_or(start);
+    let last = failed.iter().map(|flow| flow.last_sent).max().unwrap_or(start);
     let span = Span::between(start, last);
     let clients: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.client).collect();
     let service = failed.first().map_or(server, |flow| flow.cell.server);
     let good = |flow: &&&Flow| flow.succeeded();
     let recovered = flows[run.end..].iter().find(good).map(|flow| flow.first.ts);
-    let last_new = flows
-        .iter()
-        .filter(|flow| flow.first.ts <= last)
-        .map(|f| f.first.ts)
-        .max();
+    let last_new = flows.iter().filter(|flow| flow.first.ts <= last).map(|f| f.first.ts).max();
 
     let mut mates = BTreeSet::new();
     let (mut elsewhere_ok, mut elsewhere_failed, mut tcp_ok) = (0, 0, 0);
@@ -188,24 +172,12 @@ fn outage(
         let here = cell.responder == server;
         if cell.transport == Transport::Tcp {
             let same = here && network.contains(cell.client);
-            tcp_ok += if within && same && flow.succeeded() {
-                weight
-            } else {
-                0
-            };
+            tcp_ok += if within && same && flow.succeeded() { weight } else { 0 };
             continue;
         }
         if !network.contains(cell.client) {
-            others_ok += if within && here && flow.succeeded() {
-                weight
-            } else {
-                0
-            };
-            others_failed += if within && here && flow.failed() {
-                weight
-            } else {
-                0
-            };
+            others_ok += if within && here && flow.succeeded() { weight } else { 0 };
+            others_failed += if within && here && flow.failed() { weight } else { 0 };
             continue;
         }
         if here {
@@ -232,28 +204,14 @@ fn outage(
         (None, true) => End::Removed(last_new.unwrap_or(last)),
         (None, false) => End::Open,
     };
-    let mut frames: Vec<Seen> = failed
-        .iter()
-        .take(FRAMES - 1)
-        .map(|flow| flow.first)
-        .collect();
-    frames.extend(
-        failed
-            .iter()
-            .skip(FRAMES - 1)
-            .next_back()
-            .map(|flow| flow.first),
-    );
+    let mut frames: Vec<Seen> = failed.iter().take(FRAMES - 1).map(|flow| flow.first).collect();
+    frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     Outage {
         server,
         service,
         network,
         span,
-        last_good: flows[..run.start]
-            .iter()
-            .rev()
-            .find(good)
-            .map(|flow| flow.last_sent),
+        last_good: flows[..run.start].iter().rev().find(good).map(|flow| flow.last_sent),
         end,
         failed: failed.iter().map(|flow| u64::from(flow.weight)).sum(),
         rejected: failed

@@ -121,18 +121,13 @@ impl Reach {
         };
         let attempts = u32::try_from(transaction.attempts.len()).unwrap_or(u32::MAX);
         let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
-        let unanswered = if reached == Reached::Unknown {
-            0
-        } else {
-            attempts.saturating_sub(answered)
-        };
+        let unanswered =
+            if reached == Reached::Unknown { 0 } else { attempts.saturating_sub(answered) };
         self.add(
             transaction.client,
             Flow {
                 first: transaction.first(),
-                last_sent: transaction
-                    .last_sent()
-                    .map_or(transaction.first().ts, |seen| seen.ts),
+                last_sent: transaction.last_sent().map_or(transaction.first().ts, |seen| seen.ts),
                 cell: Cell {
                     client: transaction.client.ip(),
                     server: transaction.server.ip(),
@@ -162,10 +157,7 @@ impl Reach {
             connect.client,
             Flow {
                 first: connect.first(),
-                last_sent: connect
-                    .syns
-                    .last()
-                    .map_or(connect.first().ts, |seen| seen.ts),
+                last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
                 cell: Cell {
                     client: connect.client.ip(),
                     server: connect.server.ip(),
@@ -188,8 +180,7 @@ impl Reach {
             self.settle_first(coverage);
         }
         // Lookups end in another order than their steps began.
-        self.flows
-            .sort_by_key(|flow| (flow.first, flow.cell, flow.port));
+        self.flows.sort_by_key(|flow| (flow.first, flow.cell, flow.port));
     }
 
     /// Every flow, in the order of first frames.
@@ -206,10 +197,7 @@ impl Reach {
             self.settle_first(coverage);
         }
         let key = (client, flow.cell.responder, flow.cell.transport);
-        let known = self
-            .index
-            .get(&key)
-            .and_then(|serial| serial.checked_sub(self.base));
+        let known = self.index.get(&key).and_then(|serial| serial.checked_sub(self.base));
         let known = known.and_then(|at| usize::try_from(at).ok());
         if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
             pending.last_sent = pending.last_sent.max(flow.last_sent);
@@ -218,8 +206,7 @@ impl Reach {
             pending.unanswered += flow.unanswered;
             return;
         }
-        self.index
-            .insert(key, self.base + self.pending.len() as u64);
+        self.index.insert(key, self.base + self.pending.len() as u64);
         self.pending.push_back(flow);
     }
 

@@ -45,10 +45,7 @@ pub fn correlate(
     let headless = headless(harmed);
     let mut charged: Vec<Affected> = findings
         .iter()
-        .map(|finding| Affected {
-            transactions: finding.transactions,
-            ..Affected::default()
-        })
+        .map(|finding| Affected { transactions: finding.transactions, ..Affected::default() })
         .collect();
     let mut times: Vec<Vec<Timestamp>> = vec![Vec::new(); findings.len()];
     let mut lost_to: Vec<BTreeMap<usize, u64>> = vec![BTreeMap::new(); findings.len()];
@@ -75,9 +72,7 @@ pub fn correlate(
             charged[*index].lookups == 0 && findings[*index].rule.class != Class::Efficiency
         })
         .filter_map(|index| {
-            let most = lost_to[index]
-                .iter()
-                .max_by_key(|(owner, lost)| (**lost, **owner))?;
+            let most = lost_to[index].iter().max_by_key(|(owner, lost)| (**lost, **owner))?;
             Some((index, *most.0))
         })
         .collect();
@@ -104,14 +99,7 @@ pub fn correlate(
             let score = score(&cause, &affected, population);
             let severity = severity(score, cause.rule.class);
             let pattern = pattern(&cause, &times, population);
-            Incident {
-                cause,
-                symptoms,
-                affected,
-                score,
-                severity,
-                pattern,
-            }
+            Incident { cause, symptoms, affected, score, severity, pattern }
         })
         .collect();
     incidents.retain(worth_telling);
@@ -163,11 +151,7 @@ fn charge(
     *affected.clients.entry(lookup.client).or_default() += harm;
     *affected.names.entry(lookup.name.to_string()).or_default() += 1;
     affected.kinds.insert(NameKind::of(&lookup.name, headless));
-    affected.added += if added >= NOTICEABLE {
-        added
-    } else {
-        Duration::ZERO
-    };
+    affected.added += if added >= NOTICEABLE { added } else { Duration::ZERO };
     affected.worst = affected.worst.max(Some(lookup.duration()));
     true
 }
@@ -175,9 +159,5 @@ fn charge(
 /// Services below which other harmed names lie.
 fn headless(harmed: &[Harmed]) -> BTreeSet<Name> {
     let names: BTreeSet<&Name> = harmed.iter().map(|lookup| &lookup.name).collect();
-    names
-        .iter()
-        .filter_map(|name| name.parent())
-        .filter(|above| names.contains(above))
-        .collect()
+    names.iter().filter_map(|name| name.parent()).filter(|above| names.contains(above)).collect()
 }

@@ -36,25 +36,14 @@ impl fmt::Display for NameKind {
 }
 
 /// Top-level labels that no public zone has (RFC 6761, RFC 6762, RFC 8375, ICANN's `internal`).
-const PRIVATE: [&str; 9] = [
-    "local",
-    "internal",
-    "lan",
-    "home",
-    "corp",
-    "intranet",
-    "private",
-    "test",
-    "localdomain",
-];
+const PRIVATE: [&str; 9] =
+    ["local", "internal", "lan", "home", "corp", "intranet", "private", "test", "localdomain"];
 
 impl NameKind {
     /// The kind of `name`. `headless` holds Services below which names were asked.
     pub fn of(name: &Name, headless: &BTreeSet<Name>) -> Self {
-        let labels: Vec<String> = name
-            .labels()
-            .map(|l| String::from_utf8_lossy(l).to_ascii_lowercase())
-            .collect();
+        let labels: Vec<String> =
+            name.labels().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
         let last = labels.last().map_or("", String::as_str);
         if last == "arpa" {
             return Self::Reverse;

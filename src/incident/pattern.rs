@@ -19,10 +19,8 @@ pub(super) fn pattern(finding: &Finding, times: &[Timestamp], population: &Popul
     let from_start = finding.span.start.since(capture.start) <= edge(capture);
     let to_end = finding.ongoing || capture.end.since(finding.span.end) <= edge(capture);
     let apart = APART.max(finding.span.length() / 5);
-    let bursts = 1 + times
-        .windows(2)
-        .filter(|pair| matches!(pair, [a, b] if b.since(*a) > apart))
-        .count();
+    let bursts =
+        1 + times.windows(2).filter(|pair| matches!(pair, [a, b] if b.since(*a) > apart)).count();
     match (from_start, to_end) {
         _ if bursts >= 3 => Pattern::Recurring,
         (true, true) => Pattern::Always,

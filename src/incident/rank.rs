@@ -35,11 +35,7 @@ pub(super) fn score(finding: &Finding, affected: &Affected, population: &Populat
         score = score.min(EFFICIENCY_CAP);
     }
     // 0 to 100 by construction.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let score = score.round().clamp(0.0, 100.0) as u8;
     score
 }

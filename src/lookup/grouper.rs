@@ -182,10 +182,7 @@ impl Grouper {
                 approximate: same_name,
             };
             open.add(Role::First, Sent::Question(Arc::clone(transaction)));
-            self.clients
-                .entry(client)
-                .or_default()
-                .push(self.base + self.open.len() as u64);
+            self.clients.entry(client).or_default().push(self.base + self.open.len() as u64);
             self.open.push_back(open);
         }
     }
@@ -224,16 +221,12 @@ impl Open {
     /// The transactions of the candidate that is being asked.
     fn current(&self) -> impl DoubleEndedIterator<Item = &Arc<Transaction>> {
         let round = self.round;
-        self.steps
-            .iter()
-            .filter(move |step| step.round == round)
-            .filter_map(Step::transaction)
+        self.steps.iter().filter(move |step| step.round == round).filter_map(Step::transaction)
     }
 
     /// Whether it is asking this very name.
     fn asks(&self, transaction: &Transaction) -> bool {
-        self.current()
-            .any(|known| known.question.name == transaction.question.name)
+        self.current().any(|known| known.question.name == transaction.question.name)
     }
 
     /// When the last answer was truncated that a connection to `server` at `sent` could follow.
@@ -249,19 +242,13 @@ impl Open {
     fn place(&self, transaction: &Transaction, lists: &mut SearchLists) -> Option<Place> {
         let sent = transaction.first().ts;
         let place = |looseness, off, role| {
-            Some(Place {
-                fit: Fit { looseness, off },
-                role,
-                next_round: None,
-            })
+            Some(Place { fit: Fit { looseness, off }, role, next_round: None })
         };
         if !self.asks(transaction) {
             return self.next_candidate(transaction, lists);
         }
-        let same_question = self
-            .current()
-            .rev()
-            .find(|known| known.question == transaction.question);
+        let same_question =
+            self.current().rev().find(|known| known.question == transaction.question);
         let Some(known) = same_question else {
             return self.sibling(transaction);
         };
@@ -297,19 +284,11 @@ impl Open {
         }
         let sent = transaction.first().ts;
         let same_port = first.client == transaction.client;
-        let window = if same_port {
-            PAIR_SAME_PORT
-        } else {
-            PAIR_OTHER_PORT
-        };
+        let window = if same_port { PAIR_SAME_PORT } else { PAIR_OTHER_PORT };
         let off = sent.since(first.first().ts);
         let place = |looseness, off| {
             let fit = Fit { looseness, off };
-            Some(Place {
-                fit,
-                role: Role::Sibling,
-                next_round: None,
-            })
+            Some(Place { fit, role: Role::Sibling, next_round: None })
         };
         if off <= window && first.traits == transaction.traits {
             return place(u8::from(!same_port), off);
@@ -337,11 +316,7 @@ impl Open {
         }
         let candidate = lists.next(&last.question.name, &transaction.question.name, self.base)?;
         let fit = Fit { looseness: 4, off };
-        Some(Place {
-            fit,
-            role: Role::First,
-            next_round: Some(candidate.base),
-        })
+        Some(Place { fit, role: Role::First, next_round: Some(candidate.base) })
     }
 
     /// Whether the application still waits for the other family although `known` is answered.
@@ -352,9 +327,7 @@ impl Open {
     }
 
     fn started(&self) -> Timestamp {
-        self.steps
-            .first()
-            .map_or(Timestamp::MIN, |step| step.first().ts)
+        self.steps.first().map_or(Timestamp::MIN, |step| step.first().ts)
     }
 
     fn add(&mut self, role: Role, sent: Sent) {
@@ -372,11 +345,7 @@ impl Open {
                     settled.at
                 } else {
                     // Waits that double: the next try may be twice as far away.
-                    settled.at.max(
-                        transaction
-                            .last_sent()
-                            .map_or(settled.at, |l| l.ts.after(wait)),
-                    )
+                    settled.at.max(transaction.last_sent().map_or(settled.at, |l| l.ts.after(wait)))
                 };
                 (settled.at, horizon)
             }
@@ -385,11 +354,7 @@ impl Open {
                 (at, at)
             }
         };
-        self.ends = if first_of_round {
-            ends
-        } else {
-            self.ends.max(ends)
-        };
+        self.ends = if first_of_round { ends } else { self.ends.max(ends) };
         let slack = AT_ONCE.max(horizon.since(self.started()) * 3 / 100);
         self.horizon = self.horizon.max(horizon.after(slack + EARLY));
         self.steps.push(step);
@@ -439,8 +404,7 @@ impl Open {
         let resolver = resolver::recognise(&self.steps);
         let (outcome, end) = self.judge(resolver);
         let first_name = self.steps.iter().find_map(|step| {
-            step.transaction()
-                .map(|transaction| transaction.question.name.clone())
+            step.transaction().map(|transaction| transaction.question.name.clone())
         });
         let asked = first_name.unwrap_or_else(crate::dns::Name::root);
         let name = self
@@ -478,10 +442,7 @@ impl Open {
     fn judge(&self, resolver: Resolver) -> (LookupOutcome, Option<Timestamp>) {
         let mut families: SmallVec<[(RecordType, &Transaction); 2]> = SmallVec::new();
         for known in self.current() {
-            match families
-                .iter_mut()
-                .find(|(rtype, _)| *rtype == known.question.rtype)
-            {
+            match families.iter_mut().find(|(rtype, _)| *rtype == known.question.rtype) {
                 // The first satisfying answer of a type stands, else its last try.
                 Some((_, best)) if !settled(best).happy => *best = known,
                 Some(_) => {}
@@ -489,10 +450,7 @@ impl Open {
             }
         }
         let any = |outcome: fn(Outcome) -> bool| families.iter().any(|(_, t)| outcome(t.outcome()));
-        let unproven = self
-            .steps
-            .iter()
-            .any(|step| step.round == self.round && step.unproven);
+        let unproven = self.steps.iter().any(|step| step.round == self.round && step.unproven);
         if unproven || any(|outcome| outcome == Outcome::Unknown) {
             return (LookupOutcome::Unknown, None);
         }
@@ -549,42 +507,21 @@ fn settled(transaction: &Transaction) -> Settled {
         (outcome, Some(answer)) => {
             // After a repeated question the application waits for the repeated answer.
             let answer = if transaction.requeried_after_answer() {
-                transaction
-                    .responses
-                    .iter()
-                    .rfind(|r| r.lost.is_none())
-                    .unwrap_or(answer)
+                transaction.responses.iter().rfind(|r| r.lost.is_none()).unwrap_or(answer)
             } else {
                 answer
             };
             let happy = matches!(outcome, Outcome::Ok | Outcome::Negative | Outcome::Unknown);
-            Settled {
-                at: answer.delivered().ts,
-                happy,
-                failed: !happy,
-            }
+            Settled { at: answer.delivered().ts, happy, failed: !happy }
         }
         (Outcome::Rejected(_), None) => {
-            let at = transaction
-                .rejections
-                .last()
-                .map_or(started, |rejected| rejected.seen.ts);
-            Settled {
-                at,
-                happy: false,
-                failed: true,
-            }
+            let at = transaction.rejections.last().map_or(started, |rejected| rejected.seen.ts);
+            Settled { at, happy: false, failed: true }
         }
         (_, None) => {
-            let last = transaction
-                .last_sent()
-                .map_or(started, |seen: Seen| seen.ts);
+            let last = transaction.last_sent().map_or(started, |seen: Seen| seen.ts);
             let at = last.after(timing::patience(&transaction.attempts));
-            Settled {
-                at,
-                happy: false,
-                failed: false,
-            }
+            Settled { at, happy: false, failed: false }
         }
     }
 }
@@ -604,10 +541,7 @@ fn connect_settled(connect: &TcpAttempt) -> Timestamp {
     if let Some((seen, _)) = connect.reset {
         return seen.ts;
     }
-    connect
-        .syns
-        .last()
-        .map_or(connect.first().ts, |seen| seen.ts.after(DEFAULT_TIMEOUT))
+    connect.syns.last().map_or(connect.first().ts, |seen| seen.ts.after(DEFAULT_TIMEOUT))
 }
 
 /// How long the next try of a resolver may take that waited `gap` before this one.
@@ -619,9 +553,6 @@ fn next_wait(gap: Option<Duration>, patience: Duration) -> Duration {
 fn no_frame() -> Seen {
     Seen {
         ts: Timestamp::MIN,
-        at: crate::capture::FrameRef {
-            file: crate::capture::FileId(0),
-            number: 0,
-        },
+        at: crate::capture::FrameRef { file: crate::capture::FileId(0), number: 0 },
     }
 }

@@ -141,9 +141,7 @@ impl Lookup {
 
     /// Number of query datagrams that were sent for it.
     pub fn attempts(&self) -> usize {
-        self.transactions()
-            .map(|transaction| transaction.attempts.len())
-            .sum()
+        self.transactions().map(|transaction| transaction.attempts.len()).sum()
     }
 
     /// The addresses that were asked, in order of first use.

@@ -55,10 +55,8 @@ const MUSL_INTERVAL: Duration = Duration::from_millis(2_500);
 
 /// What the steps of one lookup show of the resolver.
 pub(super) fn recognise(steps: &[Step]) -> Resolver {
-    let asked: Vec<&Transaction> = steps
-        .iter()
-        .filter_map(|step| step.transaction().map(AsRef::as_ref))
-        .collect();
+    let asked: Vec<&Transaction> =
+        steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref)).collect();
     let Some(first) = asked.first() else {
         return Resolver::Unknown;
     };
@@ -75,13 +73,10 @@ pub(super) fn recognise(steps: &[Step]) -> Resolver {
     }
     let intervals = || {
         asked.iter().flat_map(|transaction| {
-            transaction
-                .attempts
-                .windows(2)
-                .filter_map(|pair| match pair {
-                    [a, b] => Some(b.sent().ts.since(a.sent().ts)),
-                    _ => None,
-                })
+            transaction.attempts.windows(2).filter_map(|pair| match pair {
+                [a, b] => Some(b.sent().ts.since(a.sent().ts)),
+                _ => None,
+            })
         })
     };
     if intervals().any(|gap| timing::on_time(gap, MUSL_INTERVAL)) {
@@ -109,12 +104,7 @@ pub(super) fn recognise(steps: &[Step]) -> Resolver {
 
 /// The first question of each family of the first candidate name.
 fn pair_of<'a>(asked: &[&'a Transaction]) -> Option<(&'a Transaction, &'a Transaction)> {
-    let of = |rtype| {
-        asked
-            .iter()
-            .find(|transaction| transaction.question.rtype == rtype)
-            .copied()
-    };
+    let of = |rtype| asked.iter().find(|transaction| transaction.question.rtype == rtype).copied();
     let (a, aaaa) = (of(RecordType::A)?, of(RecordType::AAAA)?);
     (a.question.name == aaaa.question.name).then_some((a, aaaa))
 }
@@ -131,12 +121,8 @@ fn new_port_same_id(steps: &[Step]) -> Option<Resolver> {
                 && earlier.server == again.server)
                 .then_some(earlier)
         })?;
-        (step.role == Role::Retry).then(|| {
-            again
-                .first()
-                .ts
-                .since(before.last_sent().map_or(before.first().ts, |s| s.ts))
-        })
+        (step.role == Role::Retry)
+            .then(|| again.first().ts.since(before.last_sent().map_or(before.first().ts, |s| s.ts)))
     })?;
     let is = |seconds| timing::on_time(retry, Duration::from_secs(seconds));
     Some(if is(5) {

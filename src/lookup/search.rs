@@ -74,12 +74,8 @@ impl SearchLists {
         if self.transitions.len() < MAX_PAIRS || self.transitions.contains_key(&pair) {
             let known = self.transitions.entry(pair).or_default();
             known.count += 1;
-            let labels: Vec<u8> = next
-                .labels()
-                .take(common)
-                .flatten()
-                .map(u8::to_ascii_lowercase)
-                .collect();
+            let labels: Vec<u8> =
+                next.labels().take(common).flatten().map(u8::to_ascii_lowercase).collect();
             let base = digest(&labels);
             if known.seen.len() < ENOUGH && !known.seen.contains(&base) {
                 known.seen.push(base);
@@ -90,9 +86,7 @@ impl SearchLists {
 
     fn learned(&self, from: &Name, to: &Name) -> bool {
         let pair = (from.clone(), to.clone());
-        self.transitions
-            .get(&pair)
-            .is_some_and(|known| known.seen.len() >= ENOUGH)
+        self.transitions.get(&pair).is_some_and(|known| known.seen.len() >= ENOUGH)
     }
 }
 
@@ -111,9 +105,7 @@ mod tests {
             .windows(2)
             .map(|pair| {
                 let [from, to] = pair else { unreachable!() };
-                let found = lists
-                    .next(&name(from), &name(to), base)
-                    .map(|next| next.base);
+                let found = lists.next(&name(from), &name(to), base).map(|next| next.base);
                 base = base.or(found);
                 found
             })
@@ -134,10 +126,7 @@ mod tests {
 
     #[test]
     fn other_names_do_not_continue_a_search() {
-        assert_eq!(
-            chain(&["redis.default.svc.cluster.local", "mysql.svc.cluster.local"]),
-            [None]
-        );
+        assert_eq!(chain(&["redis.default.svc.cluster.local", "mysql.svc.cluster.local"]), [None]);
         assert_eq!(chain(&["www.a.example", "www.b.example"]), [None]);
     }
 

@@ -15,47 +15,18 @@ pub(super) fn sll<'a>(via: &mut Via, view: View<'a>) -> Result<Next<'a>, Skip> {
     let (&[t0, t1, h0, h1, l0, l1, a, b, c, d, e, f, _, _, p0, p1], rest) = view.split::<16>()?;
     via.direction = direction(u16::from_be_bytes([t0, t1]));
     via.link_src = sender(u16::from_be_bytes([l0, l1]), [a, b, c, d, e, f]);
-    payload(
-        u16::from_be_bytes([h0, h1]),
-        u16::from_be_bytes([p0, p1]),
-        rest,
-    )
+    payload(u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]), rest)
 }
 
 /// Version 2: protocol, interface index, device type, packet type, address length, address.
 #[inline]
 pub(super) fn sll2<'a>(via: &mut Via, view: View<'a>) -> Result<Next<'a>, Skip> {
     let (header, rest) = view.split::<20>()?;
-    let &[
-        p0,
-        p1,
-        _,
-        _,
-        i0,
-        i1,
-        i2,
-        i3,
-        h0,
-        h1,
-        kind,
-        len,
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        _,
-        _,
-    ] = header;
+    let &[p0, p1, _, _, i0, i1, i2, i3, h0, h1, kind, len, a, b, c, d, e, f, _, _] = header;
     via.interface = Some(u32::from_be_bytes([i0, i1, i2, i3]));
     via.direction = direction(u16::from(kind));
     via.link_src = sender(u16::from(len), [a, b, c, d, e, f]);
-    payload(
-        u16::from_be_bytes([h0, h1]),
-        u16::from_be_bytes([p0, p1]),
-        rest,
-    )
+    payload(u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]), rest)
 }
 
 /// The packet type (libpcap's `sll.h`).

@@ -70,10 +70,7 @@ impl Reassembled {
         } else {
             self.wire_len
         };
-        let view = View {
-            bytes: &self.payload,
-            wire: wire.max(self.payload.len()),
-        };
+        let view = View { bytes: &self.payload, wire: wire.max(self.payload.len()) };
         decode_payload(packet, self.protocol, view)
     }
 }
@@ -268,9 +265,8 @@ impl Waiting {
             self.total = Some(end);
         }
         let before = self.pieces.range(..=fragment.offset).next_back();
-        let mut at = before.map_or(fragment.offset, |(&start, piece)| {
-            fragment.offset.max(start + piece.wire)
-        });
+        let mut at = before
+            .map_or(fragment.offset, |(&start, piece)| fragment.offset.max(start + piece.wire));
         while at < end {
             let next = self.pieces.range(at..).next();
             let next = next.map(|(&start, piece)| (start, start + piece.wire));
@@ -290,8 +286,7 @@ impl Waiting {
 
     fn is_whole(&self) -> bool {
         // Only a datagram with enough bytes is worth the walk.
-        self.total
-            .is_some_and(|total| self.covered >= total && total > 0 && self.reach() >= total)
+        self.total.is_some_and(|total| self.covered >= total && total > 0 && self.reach() >= total)
     }
 
     /// How far the pieces reach from the start without a hole.

@@ -76,19 +76,11 @@ pub(super) fn walk(mut protocol: u8, mut payload: View<'_>) -> Result<Chain<'_>,
                         offset: usize::from(header.fragment_offset().value()) * 8,
                         more: header.more_fragments(),
                     });
-                    return Ok(Chain {
-                        protocol,
-                        payload,
-                        piece,
-                    });
+                    return Ok(Chain { protocol, payload, piece });
                 }
             }
             _ => {
-                return Ok(Chain {
-                    protocol,
-                    payload,
-                    piece: None,
-                });
+                return Ok(Chain { protocol, payload, piece: None });
             }
         }
     }

@@ -44,11 +44,7 @@ fn error(view: View<'_>, kind_of: fn(u8, u8) -> Option<IcmpKind>) -> Body<'_> {
         return Body::Other;
     };
     match quoted(quote) {
-        Ok(Some((quoted, payload))) => Body::Icmp(IcmpError {
-            kind,
-            quoted,
-            payload,
-        }),
+        Ok(Some((quoted, payload))) => Body::Icmp(IcmpError { kind, quoted, payload }),
         Ok(None) | Err(_) => Body::Other,
     }
 }
@@ -65,9 +61,9 @@ fn quoted(view: View<'_>) -> Result<Option<(FiveTuple, &[u8])>, Skip> {
         protocol::UDP => (Transport::Udp, transport::datagram(ip.payload)?.payload),
         protocol::TCP => {
             let bytes = ip.payload.bytes;
-            let header = bytes.get(12).map_or(bytes.len(), |&offset| {
-                usize::from(offset >> 4).saturating_mul(4)
-            });
+            let header = bytes
+                .get(12)
+                .map_or(bytes.len(), |&offset| usize::from(offset >> 4).saturating_mul(4));
             (Transport::Tcp, bytes.get(header..).unwrap_or_default())
         }
         _ => return Ok(None),

@@ -56,11 +56,8 @@ fn rarer<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<Next<'a>, 
         242 => local::typed(view, 4),
         239 => local::nflog(view),
         192 | 258 => {
-            let (inner, view) = if link.0 == 192 {
-                wireless::ppi(view)?
-            } else {
-                local::pktap(view)?
-            };
+            let (inner, view) =
+                if link.0 == 192 { wireless::ppi(view)? } else { local::pktap(view)? };
             if WRAPPERS.contains(&inner) {
                 return Err(Skip::BadHeader);
             }

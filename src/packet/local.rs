@@ -87,11 +87,7 @@ fn arcnet_payload(protocol: u8, view: View<'_>) -> Result<Next<'_>, Skip> {
                 let (&[real, _, _], behind) = rest.split::<3>()?;
                 (split, rest) = (real, behind);
             }
-            Ok(if split == 0 {
-                Next::Ip(rest)
-            } else {
-                Next::Body(Body::Other)
-            })
+            Ok(if split == 0 { Next::Ip(rest) } else { Next::Body(Body::Other) })
         }
         _ => Ok(Next::Body(Body::Other)),
     }
@@ -100,11 +96,7 @@ fn arcnet_payload(protocol: u8, view: View<'_>) -> Result<Next<'_>, Skip> {
 /// FDDI: frame control, two addresses; only LLC frames carry data.
 pub(super) fn fddi(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
     let (&[control, _, _, _, _, _, _, a, b, c, d, e, f], rest) = view.split::<13>()?;
-    let next = if control & 0xf0 == 0x50 {
-        Next::Llc(rest)
-    } else {
-        Next::Body(Body::Other)
-    };
+    let next = if control & 0xf0 == 0x50 { Next::Llc(rest) } else { Next::Body(Body::Other) };
     Ok(([a, b, c, d, e, f], next))
 }
 
@@ -112,15 +104,7 @@ pub(super) fn fddi(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
 pub(super) fn token_ring(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
     let (&[_, control, _, _, _, _, _, _, a, b, c, d, e, f], rest) = view.split::<14>()?;
     let routed = a & 0x80 != 0;
-    let rest = if routed {
-        rest.skip(usize::from(rest.u8(0)? & 0x1f))?
-    } else {
-        rest
-    };
-    let next = if control & 0xc0 == 0x40 {
-        Next::Llc(rest)
-    } else {
-        Next::Body(Body::Other)
-    };
+    let rest = if routed { rest.skip(usize::from(rest.u8(0)? & 0x1f))? } else { rest };
+    let next = if control & 0xc0 == 0x40 { Next::Llc(rest) } else { Next::Body(Body::Other) };
     Ok(([a & 0x7f, b, c, d, e, f], next))
 }

@@ -15,13 +15,11 @@ const UDP_HEADER: u16 = 8;
 #[inline]
 pub(super) fn udp(view: View<'_>) -> Result<Next<'_>, Skip> {
     let datagram = datagram(view)?;
-    Ok(
-        if tunnel::may_listen(datagram.src_port, datagram.dst_port) {
-            Next::Tunnel(datagram)
-        } else {
-            Next::Body(Body::Udp(datagram))
-        },
-    )
+    Ok(if tunnel::may_listen(datagram.src_port, datagram.dst_port) {
+        Next::Tunnel(datagram)
+    } else {
+        Next::Body(Body::Udp(datagram))
+    })
 }
 
 /// The same, without asking whether it is a tunnel.
@@ -47,27 +45,8 @@ pub(super) fn datagram(view: View<'_>) -> Result<Datagram<'_>, Skip> {
 #[inline]
 pub(super) fn tcp(view: View<'_>) -> Result<Next<'_>, Skip> {
     let (header, rest) = view.split::<20>()?;
-    let &[
-        s0,
-        s1,
-        d0,
-        d1,
-        q0,
-        q1,
-        q2,
-        q3,
-        a0,
-        a1,
-        a2,
-        a3,
-        offset,
-        flags,
-        ..,
-    ] = header;
-    let options = usize::from(offset >> 4)
-        .checked_sub(5)
-        .ok_or(Skip::BadHeader)?
-        * 4;
+    let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = header;
+    let options = usize::from(offset >> 4).checked_sub(5).ok_or(Skip::BadHeader)? * 4;
     if options > rest.wire {
         return Err(Skip::BadHeader);
     }

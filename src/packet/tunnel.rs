@@ -24,18 +24,13 @@ const VXLAN_LINUX: u16 = 8472;
 #[inline]
 pub(super) fn may_listen(src_port: u16, dst_port: u16) -> bool {
     src_port != DNS
-        && (matches!(
-            dst_port,
-            GTP_U | TEREDO | VXLAN | VXLAN_GPE | GENEVE | MPLS | VXLAN_LINUX
-        ) || src_port == TEREDO && dst_port != DNS)
+        && (matches!(dst_port, GTP_U | TEREDO | VXLAN | VXLAN_GPE | GENEVE | MPLS | VXLAN_LINUX)
+            || src_port == TEREDO && dst_port != DNS)
 }
 
 /// What the tunnel holds, if it is one.
 pub(super) fn inside<'a>(datagram: &Datagram<'a>) -> Option<Next<'a>> {
-    let view = View {
-        bytes: datagram.payload,
-        wire: datagram.wire_len,
-    };
+    let view = View { bytes: datagram.payload, wire: datagram.wire_len };
     match datagram.dst_port {
         VXLAN | VXLAN_GPE | VXLAN_LINUX => vxlan(view),
         GENEVE => geneve(view),
@@ -105,9 +100,7 @@ fn teredo(view: View<'_>) -> Option<Next<'_>> {
     const IPV6_HEADER: usize = 40;
     let mut view = view;
     if let [0, 1, client, value, ..] = *view.bytes {
-        view = view
-            .skip(13 + usize::from(client) + usize::from(value))
-            .ok()?;
+        view = view.skip(13 + usize::from(client) + usize::from(value)).ok()?;
     }
     if let [0, 0, ..] = *view.bytes {
         view = view.skip(8).ok()?;

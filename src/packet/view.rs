@@ -19,10 +19,7 @@ impl<'a> View<'a> {
     #[inline]
     pub(super) fn of(frame: &Frame<'a>) -> Self {
         let wire = usize::try_from(frame.wire_len).unwrap_or(usize::MAX);
-        Self {
-            bytes: frame.bytes,
-            wire: wire.max(frame.bytes.len()),
-        }
+        Self { bytes: frame.bytes, wire: wire.max(frame.bytes.len()) }
     }
 
     /// Splits off a header of fixed size.

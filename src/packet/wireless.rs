@@ -27,27 +27,7 @@ pub(super) fn ieee80211(view: View<'_>, flags: Option<u8>) -> Result<(Mac, Next<
         return Ok(([0; 6], other));
     }
     let (header, mut rest) = view.split::<24>()?;
-    let [
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        ..,
-        sequence,
-        _,
-    ] = *header;
+    let [_, _, _, _, _, _, _, _, _, _, a, b, c, d, e, f, .., sequence, _] = *header;
     let sender = [a, b, c, d, e, f];
     if control & (PROTECTED | MORE_FRAGMENTS) != 0 || sequence & 0x0f != 0 {
         return Ok((sender, other));
@@ -92,11 +72,7 @@ pub(super) fn radiotap(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
     if present & TSFT != 0 {
         at = at.next_multiple_of(8) + 8;
     }
-    let flags = if present & FLAGS != 0 && at < length {
-        Some(view.u8(at)?)
-    } else {
-        None
-    };
+    let flags = if present & FLAGS != 0 && at < length { Some(view.u8(at)?) } else { None };
     ieee80211(view.skip(length)?, flags)
 }
 
@@ -107,11 +83,7 @@ pub(super) fn prism(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
     let (&[a, b, c, _, l0, l1, l2, l3], _) = view.split::<8>()?;
     let big = u32::from_be_bytes([l0, l1, l2, l3]);
     let is_avs = [a, b] == [0x80, 0x21] && c & 0xf0 == 0x10;
-    let length = if is_avs || big <= MAX_LENGTH {
-        big
-    } else {
-        big.swap_bytes()
-    };
+    let length = if is_avs || big <= MAX_LENGTH { big } else { big.swap_bytes() };
     let length = usize::try_from(length).map_err(|_| Skip::BadHeader)?;
     ieee80211(view.skip(length)?, None)
 }

@@ -57,20 +57,13 @@ impl TcpAttempt {
     pub fn first(&self) -> Seen {
         self.syns.first().copied().unwrap_or(Seen {
             ts: Timestamp::MIN,
-            at: crate::capture::FrameRef {
-                file: crate::capture::FileId(0),
-                number: 0,
-            },
+            at: crate::capture::FrameRef { file: crate::capture::FileId(0), number: 0 },
         })
     }
 
     /// The address it was translated to, where that is visible.
     pub fn backend(&self) -> Option<IpAddr> {
-        self.hops
-            .iter()
-            .rev()
-            .map(|hop| hop.server)
-            .find(|server| *server != self.server.ip())
+        self.hops.iter().rev().map(|hop| hop.server).find(|server| *server != self.server.ip())
     }
 
     /// The address that stands for "the server" in tallies.

@@ -160,11 +160,7 @@ impl Matcher {
             coverage.limited(Limit::OpenTransactions);
             self.close_first(next);
         }
-        while self
-            .blind
-            .front()
-            .is_some_and(|gap| now.since(gap.end) > MAX_LIFE + T_KEEP)
-        {
+        while self.blind.front().is_some_and(|gap| now.since(gap.end) > MAX_LIFE + T_KEEP) {
             self.blind.pop_front();
         }
     }
@@ -205,17 +201,10 @@ impl Matcher {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
         let asked = transaction.server.ip();
-        let own_interface = transaction
-            .attempts
-            .first()
-            .and_then(|a| a.hops.first())
-            .map(|hop| hop.via.interface);
-        let retries: SmallVec<[Timestamp; 2]> = transaction
-            .attempts
-            .iter()
-            .skip(1)
-            .map(|a| a.sent().ts)
-            .collect();
+        let own_interface =
+            transaction.attempts.first().and_then(|a| a.hops.first()).map(|hop| hop.via.interface);
+        let retries: SmallVec<[Timestamp; 2]> =
+            transaction.attempts.iter().skip(1).map(|a| a.sent().ts).collect();
         for response in &mut transaction.responses {
             if response.lost.is_some() {
                 continue;
@@ -257,22 +246,13 @@ impl Matcher {
 
     fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
         let serial = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry {
-            item,
-            last_activity: at,
-            keys: smallvec![key],
-        });
+        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key] });
         self.sockets.entry(key).or_default().push(serial);
         serial
     }
 
     fn query(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage {
-            seen,
-            via,
-            tuple,
-            message,
-        } = message;
+        let CapturedMessage { seen, via, tuple, message } = message;
         let Some(question) = message.question else {
             return;
         };
@@ -282,18 +262,11 @@ impl Matcher {
             id: message.header.id,
             connect: false,
         };
-        let hop = Hop {
-            seen,
-            via,
-            server: tuple.dst.ip(),
-            client: tuple.src.ip(),
-        };
+        let hop = Hop { seen, via, server: tuple.dst.ip(), client: tuple.src.ip() };
         let sighting = Sighting {
             hop,
             digest: message.digest,
-            ip_id: (tuple.transport == Transport::Udp)
-                .then_some(via.ip_id)
-                .flatten(),
+            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
             transport: tuple.transport,
         };
         let candidates = self.candidates(&key);
@@ -318,10 +291,7 @@ impl Matcher {
                 }) else {
                     continue;
                 };
-                let first = attempt
-                    .hops
-                    .first()
-                    .map_or(hop.server, |first| first.server);
+                let first = attempt.hops.first().map_or(hop.server, |first| first.server);
                 attempt.hops.push(hop);
                 entry.last_activity = entry.last_activity.max(seen.ts);
                 if first == hop.server {
@@ -334,11 +304,8 @@ impl Matcher {
             }
         }
 
-        let attempt = Attempt {
-            hops: smallvec![hop],
-            digest: sighting.digest,
-            ip_id: sighting.ip_id,
-        };
+        let attempt =
+            Attempt { hops: smallvec![hop], digest: sighting.digest, ip_id: sighting.ip_id };
         // A further attempt of a transaction that is known already.
         for &serial in candidates.iter().rev() {
             let translated = self.related(serial, hop.server);
@@ -406,30 +373,18 @@ impl Matcher {
     }
 
     fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage {
-            seen,
-            via,
-            tuple,
-            message,
-        } = message;
+        let CapturedMessage { seen, via, tuple, message } = message;
         let key = SocketKey {
             transport: tuple.transport,
             client: tuple.dst,
             id: message.header.id,
             connect: false,
         };
-        let hop = Hop {
-            seen,
-            via,
-            server: tuple.src.ip(),
-            client: tuple.dst.ip(),
-        };
+        let hop = Hop { seen, via, server: tuple.src.ip(), client: tuple.dst.ip() };
         let sighting = Sighting {
             hop,
             digest: message.digest,
-            ip_id: (tuple.transport == Transport::Udp)
-                .then_some(via.ip_id)
-                .flatten(),
+            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
             transport: tuple.transport,
         };
         let candidates = self.candidates(&key);
@@ -448,10 +403,7 @@ impl Matcher {
             else {
                 continue;
             };
-            let first = response
-                .hops
-                .first()
-                .map_or(hop.server, |first| first.server);
+            let first = response.hops.first().map_or(hop.server, |first| first.server);
             response.hops.push(hop);
             entry.last_activity = entry.last_activity.max(seen.ts);
             if first == hop.server {
@@ -575,8 +527,7 @@ impl Matcher {
         let Some(ip_id) = sighting.ip_id else { return };
         let ts = sighting.hop.seen.ts;
         if self.recent.len() >= RECENT {
-            self.recent
-                .retain(|_, (seen, _)| ts.since(*seen) <= ANONYMOUS_COPY_WINDOW);
+            self.recent.retain(|_, (seen, _)| ts.since(*seen) <= ANONYMOUS_COPY_WINDOW);
             if self.recent.len() >= RECENT {
                 self.recent.clear();
             }
@@ -595,17 +546,8 @@ impl Matcher {
         };
         let quoted = rejection.quoted;
         let client = if is_response { quoted.dst } else { quoted.src };
-        let server = if is_response {
-            quoted.src.ip()
-        } else {
-            quoted.dst.ip()
-        };
-        let key = SocketKey {
-            transport: quoted.transport,
-            client,
-            id,
-            connect: false,
-        };
+        let server = if is_response { quoted.src.ip() } else { quoted.dst.ip() };
+        let key = SocketKey { transport: quoted.transport, client, id, connect: false };
         let candidates = self.candidates(&key);
         for &serial in candidates.iter().rev() {
             let Some(entry) = self.entry(serial) else {
@@ -652,12 +594,8 @@ impl Matcher {
     }
 
     fn signal(&mut self, signal: &Signal) {
-        let key = SocketKey {
-            transport: Transport::Tcp,
-            client: signal.tuple.src,
-            id: 0,
-            connect: true,
-        };
+        let key =
+            SocketKey { transport: Transport::Tcp, client: signal.tuple.src, id: 0, connect: true };
         let ts = signal.seen.ts;
         let hop = Hop {
             seen: signal.seen,
@@ -678,10 +616,8 @@ impl Matcher {
                 if connect.isn != isn || !fresh {
                     continue;
                 }
-                let copy = connect
-                    .syns
-                    .last()
-                    .is_some_and(|last| ts.distance(last.ts) <= COPY_WINDOW);
+                let copy =
+                    connect.syns.last().is_some_and(|last| ts.distance(last.ts) <= COPY_WINDOW);
                 if !copy {
                     connect.syns.push(signal.seen);
                 }
@@ -757,11 +693,8 @@ impl Sighting {
         if self.ip_id.is_some() {
             return apart <= COPY_WINDOW;
         }
-        let window = if self.transport == Transport::Tcp {
-            COPY_WINDOW
-        } else {
-            ANONYMOUS_COPY_WINDOW
-        };
+        let window =
+            if self.transport == Transport::Tcp { COPY_WINDOW } else { ANONYMOUS_COPY_WINDOW };
         apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
     }
 }
@@ -780,8 +713,6 @@ fn takes_attempt(transaction: &Transaction, ts: Timestamp, last_activity: Timest
         response.lost.is_none()
             && !matches!(response.kind, AnswerKind::Error(_) | AnswerKind::Unknown)
     });
-    let gap = transaction
-        .last_sent()
-        .map_or(T_KEEP, |last| ts.since(last.ts));
+    let gap = transaction.last_sent().map_or(T_KEEP, |last| ts.since(last.ts));
     !done || on_retry_grid(gap)
 }

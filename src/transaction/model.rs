@@ -105,14 +105,7 @@ impl Hop {
     /// Whether a datagram seen here was seen at that very place before: one datagram never
     /// passes a place twice.
     pub fn same_place(&self, other: &Self) -> bool {
-        let place = |hop: &Self| {
-            (
-                hop.via.point,
-                hop.via.interface,
-                hop.via.direction,
-                hop.via.ttl,
-            )
-        };
+        let place = |hop: &Self| (hop.via.point, hop.via.interface, hop.via.direction, hop.via.ttl);
         place(self) == place(other)
     }
 }
@@ -131,11 +124,7 @@ impl Attempt {
     /// The address that it was translated to, if it was.
     pub fn backend(&self) -> Option<IpAddr> {
         let asked = self.hops.first()?.server;
-        self.hops
-            .iter()
-            .rev()
-            .map(|hop| hop.server)
-            .find(|server| *server != asked)
+        self.hops.iter().rev().map(|hop| hop.server).find(|server| *server != asked)
     }
 }
 
@@ -185,11 +174,7 @@ impl Response {
 
     /// When it was last seen: nearest to its delivery.
     pub fn delivered(&self) -> Seen {
-        self.hops
-            .iter()
-            .map(|hop| hop.seen)
-            .max()
-            .unwrap_or_else(|| self.arrived())
+        self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
     }
 
     /// The address it was first seen coming from: the backend, where translation is visible.
@@ -249,10 +234,7 @@ impl Outcome {
 
     /// Whether the server was reached and answered in time, whatever it said.
     pub fn is_answered(self) -> bool {
-        matches!(
-            self,
-            Self::Ok | Self::Negative | Self::Error(_) | Self::Truncated
-        )
+        matches!(self, Self::Ok | Self::Negative | Self::Error(_) | Self::Truncated)
     }
 }
 
@@ -287,12 +269,7 @@ impl Transaction {
 
     /// Time from the first attempt to the arrival of the answer.
     pub fn latency(&self) -> Option<Duration> {
-        Some(
-            self.answer()?
-                .delivered()
-                .ts
-                .since(self.attempts.first()?.sent().ts),
-        )
+        Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
     }
 
     /// The latency, where it is beyond doubt which attempt was answered (rulebook 4.7).
@@ -317,11 +294,7 @@ impl Transaction {
         if let Some(rejected) = self.rejections.first() {
             return Outcome::Rejected(rejected.kind);
         }
-        if self
-            .responses
-            .iter()
-            .any(|r| matches!(r.lost, None | Some(Undelivered::Refused)))
-        {
+        if self.responses.iter().any(|r| matches!(r.lost, None | Some(Undelivered::Refused))) {
             return Outcome::Late;
         }
         let watched = self.watched_until.since(last.ts);
@@ -333,14 +306,10 @@ impl Transaction {
 
     /// The server behind the service address, wherever one of its datagrams shows it.
     pub fn backend(&self) -> Option<IpAddr> {
-        self.attempts
-            .iter()
-            .rev()
-            .find_map(Attempt::backend)
-            .or_else(|| {
-                let origin = self.responses.first()?.origin()?;
-                (origin != self.server.ip()).then_some(origin)
-            })
+        self.attempts.iter().rev().find_map(Attempt::backend).or_else(|| {
+            let origin = self.responses.first()?.origin()?;
+            (origin != self.server.ip()).then_some(origin)
+        })
     }
 
     /// The address that stands for "the server" in tallies: the backend where it is known,
@@ -355,13 +324,8 @@ impl Transaction {
             return false;
         };
         let answered = answer.delivered().ts;
-        matches!(
-            answer.kind,
-            AnswerKind::Positive | AnswerKind::NxDomain | AnswerKind::NoData
-        ) && self
-            .attempts
-            .iter()
-            .any(|attempt| attempt.sent().ts > answered)
+        matches!(answer.kind, AnswerKind::Positive | AnswerKind::NxDomain | AnswerKind::NoData)
+            && self.attempts.iter().any(|attempt| attempt.sent().ts > answered)
     }
 
     /// Traffic that no application waits for: health probes, CHAOS, loop detection
@@ -380,34 +344,22 @@ impl Transaction {
 fn is_loop_probe(name: &Name) -> bool {
     let mut labels = name.labels();
     let mut number = || {
-        labels
-            .next()
-            .is_some_and(|label| label.len() > 5 && label.iter().all(u8::is_ascii_digit))
+        labels.next().is_some_and(|label| label.len() > 5 && label.iter().all(u8::is_ascii_digit))
     };
     number() && number()
 }
 
 fn earliest(hops: &Hops) -> Seen {
-    hops.iter()
-        .map(|hop| hop.seen)
-        .min()
-        .unwrap_or_else(unreachable_seen)
+    hops.iter().map(|hop| hop.seen).min().unwrap_or_else(unreachable_seen)
 }
 
 /// What an empty list of hops would answer; the matcher never makes one.
 fn unreachable_seen() -> Seen {
     use crate::capture::{FileId, FrameRef};
-    Seen {
-        ts: Timestamp::MIN,
-        at: FrameRef {
-            file: FileId(0),
-            number: 0,
-        },
-    }
+    Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
 }
 
 /// Whether hops show a datagram that was only ever addressed to another link address.
 pub(super) fn only_other_host(hops: &Hops) -> bool {
-    hops.iter()
-        .all(|hop| hop.via.direction == Some(Direction::OtherHost))
+    hops.iter().all(|hop| hop.via.direction == Some(Direction::OtherHost))
 }

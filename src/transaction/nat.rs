@@ -30,9 +30,7 @@ impl Nat {
 
     /// Whether `service` is known to be translated to `backend`.
     pub fn translates(&self, service: IpAddr, backend: IpAddr) -> bool {
-        self.backends
-            .get(&service)
-            .is_some_and(|backends| backends.contains(&backend))
+        self.backends.get(&service).is_some_and(|backends| backends.contains(&backend))
     }
 
     /// The only service that is translated to this backend, if there is just one.
@@ -43,9 +41,7 @@ impl Nat {
 
     /// Every service with its backends, in order of address.
     pub fn services(&self) -> impl Iterator<Item = (IpAddr, &BTreeSet<IpAddr>)> {
-        self.backends
-            .iter()
-            .map(|(service, backends)| (*service, backends))
+        self.backends.iter().map(|(service, backends)| (*service, backends))
     }
 
     /// Whether some service is known to be translated to this address.

@@ -34,12 +34,8 @@ pub fn on_time(gap: Duration, expected: Duration) -> bool {
 
 /// Whether `gap` is one of the intervals at which known stubs repeat a datagram.
 pub fn on_retry_grid(gap: Duration) -> bool {
-    const GRID_MS: [u64; 9] = [
-        1_000, 2_000, 2_500, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000,
-    ];
-    GRID_MS
-        .iter()
-        .any(|&ms| on_time(gap, Duration::from_millis(ms)))
+    const GRID_MS: [u64; 9] = [1_000, 2_000, 2_500, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000];
+    GRID_MS.iter().any(|&ms| on_time(gap, Duration::from_millis(ms)))
 }
 
 /// How long the client listens after the last of these attempts: as long as it waited between
@@ -80,15 +76,7 @@ mod tests {
 
     #[test]
     fn retry_intervals_of_known_stubs_are_on_the_grid() {
-        assert!(
-            [5_000, 2_503, 1_003, 4_004]
-                .into_iter()
-                .all(|n| on_retry_grid(ms(n)))
-        );
-        assert!(
-            [400, 1_700, 4_500, 7_000]
-                .into_iter()
-                .all(|n| !on_retry_grid(ms(n)))
-        );
+        assert!([5_000, 2_503, 1_003, 4_004].into_iter().all(|n| on_retry_grid(ms(n))));
+        assert!([400, 1_700, 4_500, 7_000].into_iter().all(|n| !on_retry_grid(ms(n))));
     }
 }

@@ -121,9 +121,7 @@ fn suffix_of(candidate: &Name, lookup: &Lookup) -> Option<Name> {
 /// Every type was answered NXDOMAIN.
 fn is_missing(asked: &[&Transaction]) -> bool {
     asked.iter().all(|transaction| {
-        transaction
-            .answer()
-            .is_some_and(|answer| answer.rcode == crate::dns::Rcode::NXDOMAIN)
+        transaction.answer().is_some_and(|answer| answer.rcode == crate::dns::Rcode::NXDOMAIN)
     })
 }
 
@@ -131,39 +129,25 @@ fn is_missing(asked: &[&Transaction]) -> bool {
 fn is_empty(asked: &[&Transaction]) -> bool {
     let nodata = |transaction: &&Transaction| {
         transaction.outcome() == Outcome::Negative
-            && transaction
-                .answer()
-                .is_some_and(|answer| answer.rcode == crate::dns::Rcode::NOERROR)
+            && transaction.answer().is_some_and(|answer| answer.rcode == crate::dns::Rcode::NOERROR)
     };
     asked.iter().all(nodata)
-        && asked
-            .iter()
-            .any(|transaction| transaction.question.rtype == RecordType::A)
+        && asked.iter().any(|transaction| transaction.question.rtype == RecordType::A)
 }
 
 /// Suffixes of the cluster itself, which CoreDNS answers from memory: `ns.svc.zone`, `svc.zone`
 /// and `zone`.
 fn is_cluster_suffix(suffix: &Name, all: &BTreeSet<Name>) -> bool {
     let service = Name::parse("svc");
-    suffix
-        .labels()
-        .take(2)
-        .any(|label| label.eq_ignore_ascii_case(b"svc"))
-        || service
-            .and_then(|svc| svc.under(suffix))
-            .is_some_and(|under| all.contains(&under))
+    suffix.labels().take(2).any(|label| label.eq_ignore_ascii_case(b"svc"))
+        || service.and_then(|svc| svc.under(suffix)).is_some_and(|under| all.contains(&under))
 }
 
 impl Suffix {
     fn empty(&mut self, first: &Transaction, lookup: &Lookup, last_round: bool) {
-        let seen = first
-            .answer()
-            .map_or(first.first(), crate::transaction::Response::delivered);
+        let seen = first.answer().map_or(first.first(), crate::transaction::Response::delivered);
         self.empty += 1;
-        self.span = Some(
-            self.span
-                .map_or(Span::at(seen.ts), |span| span.with(seen.ts)),
-        );
+        self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
         self.servers.insert(first.responder());
         if last_round && lookup.outcome == LookupOutcome::Negative {
             self.ended += 1;
@@ -196,14 +180,8 @@ impl Suffix {
                 count(self.ended, "lookup")
             )
         };
-        let example = self
-            .names
-            .first()
-            .map_or_else(|| "<name>".to_owned(), Name::to_string);
-        let server = self
-            .servers
-            .first()
-            .map_or_else(String::new, |server| format!("@{server} "));
+        let example = self.names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
+        let server = self.servers.first().map_or_else(String::new, |server| format!("@{server} "));
         let mut ruled_out = vec![RuledOut {
             rule: "nxdomain-missing-name",
             because: "the names were never asked as they are: the search ended before that"

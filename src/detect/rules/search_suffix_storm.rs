@@ -78,25 +78,18 @@ impl Detector for SearchSuffixStorm {
         let own = lookup.name.label_count();
         for transaction in lookup.transactions() {
             self.spent += 1;
-            let missing = transaction
-                .answer()
-                .is_some_and(|answer| answer.rcode == Rcode::NXDOMAIN);
+            let missing =
+                transaction.answer().is_some_and(|answer| answer.rcode == Rcode::NXDOMAIN);
             if !missing || transaction.question.name.label_count() <= own {
                 continue;
             }
             self.wasted += 1;
             let seen = transaction.first();
-            self.span = Some(
-                self.span
-                    .map_or(Span::at(seen.ts), |span| span.with(seen.ts)),
-            );
+            self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
             if self.frames.len() < 6 && self.clients.insert(lookup.client) {
                 self.frames.push(seen);
             }
-            bump(
-                &mut self.suffixes,
-                transaction.question.name.without_leading(own),
-            );
+            bump(&mut self.suffixes, transaction.question.name.without_leading(own));
         }
         bump(&mut self.names, lookup.name.clone());
     }
@@ -112,9 +105,7 @@ impl Detector for SearchSuffixStorm {
         }
         let suffixes = ranked(&self.suffixes);
         let names = ranked(&self.names);
-        let example = names
-            .first()
-            .map_or_else(|| "<name>".to_owned(), |name| format!("{name}."));
+        let example = names.first().map_or_else(|| "<name>".to_owned(), |name| format!("{name}."));
         vec![Finding {
             rule: &DETECTOR,
             title: format!(

@@ -41,10 +41,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     title: "a vanished DNS pod still got queries",
     class: Class::Failure,
     layer: Layer::Path,
-    references: &[
-        "rulebook 2.B",
-        "Kubernetes kube-controller-manager --node-monitor-grace-period",
-    ],
+    references: &["rulebook 2.B", "Kubernetes kube-controller-manager --node-monitor-grace-period"],
     source: include_str!("stale_backend.rs"),
     new: || Box::new(StaleBackend),
 };
@@ -58,10 +55,7 @@ impl Detector for StaleBackend {
         for outage in scene.outages.iter().filter(|outage| is_stale(outage)) {
             servers.entry(outage.server).or_default().push(outage);
         }
-        servers
-            .into_values()
-            .map(|outages| finding(&Blackhole::of(&outages)))
-            .collect()
+        servers.into_values().map(|outages| finding(&Blackhole::of(&outages))).collect()
     }
 }
 
@@ -107,11 +101,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             clock(hole.span.start),
             duration(length)
         ),
-        confidence: if one_node {
-            Confidence::Likely
-        } else {
-            Confidence::Confirmed
-        },
+        confidence: if one_node { Confidence::Likely } else { Confidence::Confirmed },
         culprits: vec![Culprit::Backend(server)],
         place: Where::Unknown,
         span: hole.span,

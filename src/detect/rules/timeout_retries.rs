@@ -112,12 +112,8 @@ impl Detector for TimeoutRetries {
                 .map(|(tenths, times)| format!("{:.1} s ({times} times)", *tenths as f64 / 10.0)),
             4,
         );
-        let resolvers = list(
-            self.resolvers
-                .iter()
-                .map(|(who, times)| format!("{who} ({times})")),
-            4,
-        );
+        let resolvers =
+            list(self.resolvers.iter().map(|(who, times)| format!("{who} ({times})")), 4);
         let mut servers: Vec<(IpAddr, u64)> = self.servers.into_iter().collect();
         servers.sort_by_key(|(server, times)| (std::cmp::Reverse(*times), *server));
         let lacking = if scene.nat.services().next().is_none() {
@@ -134,11 +130,7 @@ impl Detector for TimeoutRetries {
                 list(servers.iter().map(|(server, _)| server), 3)
             ),
             confidence: Confidence::Possible,
-            culprits: servers
-                .iter()
-                .take(3)
-                .map(|(server, _)| Culprit::Backend(*server))
-                .collect(),
+            culprits: servers.iter().take(3).map(|(server, _)| Culprit::Backend(*server)).collect(),
             place: Where::Unknown,
             span,
             ongoing: scene.lasts(span),
@@ -152,22 +144,13 @@ impl Detector for TimeoutRetries {
                  timers before they asked again. {lacking}"
             ),
             facts: vec![
-                Fact {
-                    label: "queries repeated after",
-                    value: grid,
-                },
-                Fact {
-                    label: "resolvers",
-                    value: resolvers,
-                },
+                Fact { label: "queries repeated after", value: grid },
+                Fact { label: "resolvers", value: resolvers },
                 Fact {
                     label: "servers that did not answer",
                     value: list(servers.iter().map(|(s, n)| format!("{s} ({n})")), 4),
                 },
-                Fact {
-                    label: "clients",
-                    value: list(&self.clients, 5),
-                },
+                Fact { label: "clients", value: list(&self.clients, 5) },
                 Fact {
                     label: "first / last",
                     value: format!("{} / {}", clock(span.start), clock(span.end)),
