@@ -9,3 +9,6 @@ pub mod packet;
 pub mod dns;
 
 pub mod flow;
+
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
