@@ -17,3 +17,12 @@ pub mod lookup;
 pub mod detect;
 
 pub mod incident;
+
+pub mod analysis;
+
+pub mod report;
+
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+
+pub mod cli;
