@@ -143,9 +143,8 @@ mod tests {
 
     #[test]
     fn what_came_before_a_cut_is_given() {
-        let noise: Vec<u8> = (0_u32..200_000)
-            .flat_map(|n| (n.wrapping_mul(n) >> 7).to_le_bytes())
-            .collect();
+        let noise: Vec<u8> =
+            (0_u32..200_000).flat_map(|n| (n.wrapping_mul(n) >> 7).to_le_bytes()).collect();
         for kind in Compression::ALL {
             let mut file = compressed(kind, &noise);
             file.truncate(file.len() * 9 / 10);

@@ -43,10 +43,7 @@ impl CaptureFile {
     /// # Errors
     /// If the file has gone or changed since the inventory was taken, or is a stream that was read.
     pub fn open(&self) -> Result<Reader, InputProblem> {
-        let problem = |reason| InputProblem {
-            path: self.display.clone(),
-            reason,
-        };
+        let problem = |reason| InputProblem { path: self.display.clone(), reason };
         let source: Box<dyn Read + Send> = match &self.source {
             Source::Path => {
                 Box::new(File::open(&self.path).map_err(|error| problem(Reason::system(&error)))?)
@@ -96,16 +93,12 @@ pub(super) fn glimpse_path(path: &Path) -> Result<Glimpse, Reason> {
 
 /// Looks at the first frames of a stream and gives it back as it was.
 pub(super) fn glimpse_stream(source: Box<dyn Read + Send>) -> Result<(Glimpse, Source), OpenError> {
-    let shared = Arc::new(Mutex::new(Recorded {
-        source,
-        bytes: Vec::new(),
-    }));
+    let shared = Arc::new(Mutex::new(Recorded { source, bytes: Vec::new() }));
     let found = glimpse(Box::new(Recorder(Arc::clone(&shared))))?;
     // The reader that held the other end is gone by now.
     let stream = Arc::into_inner(shared).map(|recorded| {
-        let Recorded { source, bytes } = recorded
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let Recorded { source, bytes } =
+            recorded.into_inner().unwrap_or_else(PoisonError::into_inner);
         Box::new(Cursor::new(bytes).chain(source)) as Box<dyn Read + Send>
     });
     Ok((found, Source::Stream(Mutex::new(stream))))
@@ -119,11 +112,7 @@ fn glimpse(source: Box<dyn Read + Send>) -> Result<Glimpse, OpenError> {
         looked_at.extend(frame.seen.ts.nanos().to_le_bytes());
         looked_at.extend(frame.bytes);
         let stats = reader.stats();
-        let enough = if stats.first.is_some() {
-            FRAMES
-        } else {
-            FRAMES_WITHOUT_TIME
-        };
+        let enough = if stats.first.is_some() { FRAMES } else { FRAMES_WITHOUT_TIME };
         if stats.frames >= enough {
             break;
         }

@@ -104,11 +104,7 @@ impl Found {
                 self.search(path);
             }
             Ok(data) => {
-                let kind = if data.is_file() {
-                    Kind::File
-                } else {
-                    Kind::Stream
-                };
+                let kind = if data.is_file() { Kind::File } else { Kind::Stream };
                 self.candidates.push(Candidate::at(path, kind, false));
             }
             Err(error) => self.problem(path, Reason::system(&error)),
@@ -141,10 +137,7 @@ impl Found {
     }
 
     fn problem(&mut self, path: &Path, reason: Reason) {
-        self.problems.push(InputProblem {
-            path: path.to_string_lossy().into_owned(),
-            reason,
-        });
+        self.problems.push(InputProblem { path: path.to_string_lossy().into_owned(), reason });
     }
 }
 

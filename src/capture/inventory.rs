@@ -46,15 +46,8 @@ impl Inventory {
     /// If a pattern of `points` is none, or if there is nothing that can be read.
     pub fn take(named: &[PathBuf], points: &[(String, String)]) -> Result<Self, InputError> {
         let rules = Rules::parse(points)?;
-        let Found {
-            candidates,
-            directories,
-            problems,
-        } = find(named);
-        let mut sorting = Sorting {
-            problems,
-            ..Sorting::default()
-        };
+        let Found { candidates, directories, problems } = find(named);
+        let mut sorting = Sorting { problems, ..Sorting::default() };
         for candidate in candidates {
             sorting.candidate(candidate);
         }
@@ -88,20 +81,13 @@ impl Sorting {
             let left_out = LeftOut::SameFile(first.clone());
             return self.left_out.push((candidate.location, left_out));
         }
-        self.met
-            .insert(candidate.real.clone(), candidate.location.clone());
+        self.met.insert(candidate.real.clone(), candidate.location.clone());
         match look(&candidate) {
-            Ok((glimpse, source)) => self.captures.push(Capture {
-                candidate,
-                glimpse,
-                source,
-            }),
+            Ok((glimpse, source)) => self.captures.push(Capture { candidate, glimpse, source }),
             Err(Reason::Open(error)) if candidate.searched && is_no_capture(&candidate, &error) => {
                 self.ignored += 1;
             }
-            Err(reason) => self
-                .left_out
-                .push((candidate.location, LeftOut::For(reason))),
+            Err(reason) => self.left_out.push((candidate.location, LeftOut::For(reason))),
         }
     }
 
@@ -175,9 +161,9 @@ impl Sorting {
                 point,
                 format: capture.glimpse.format,
                 size: match capture.source {
-                    Source::Path => fs::metadata(&capture.candidate.path)
-                        .ok()
-                        .map(|data| data.len()),
+                    Source::Path => {
+                        fs::metadata(&capture.candidate.path).ok().map(|data| data.len())
+                    }
                     Source::Stream(_) => None,
                 },
                 first: capture.glimpse.first,
@@ -185,12 +171,7 @@ impl Sorting {
                 source: capture.source,
             })
             .collect();
-        Ok(Inventory {
-            files,
-            points,
-            problems: self.problems,
-            ignored: self.ignored,
-        })
+        Ok(Inventory { files, points, problems: self.problems, ignored: self.ignored })
     }
 
     fn note_left_out(&mut self, folder: &Path) {
@@ -238,21 +219,11 @@ fn place(candidate: &Candidate, folder: &Path) -> Place {
     if candidate.kind != Kind::File {
         // The path of a stream (`/dev/fd/63`) says nothing about where it was taken.
         let name = candidate.path.to_string_lossy().into_owned();
-        return Place {
-            name: name.clone(),
-            folder: String::new(),
-            display: name,
-            full,
-        };
+        return Place { name: name.clone(), folder: String::new(), display: name, full };
     }
     let display = relative(&candidate.location, folder);
     let (parent, name) = display.rsplit_once('/').unwrap_or(("", &display));
-    Place {
-        name: name.to_owned(),
-        folder: parent.to_owned(),
-        display: display.clone(),
-        full,
-    }
+    Place { name: name.to_owned(), folder: parent.to_owned(), display: display.clone(), full }
 }
 
 #[cfg(test)]
@@ -303,18 +274,12 @@ mod tests {
             ("dns.pcap3", capture(0, &[])),
             ("label.json", b"{}".to_vec()),
         ]);
-        let expected = [
-            "dns.pcap1 at dns",
-            "dns.pcap2 at dns",
-            "dns.pcap0 at dns",
-            "dns.pcap3 at dns",
-        ];
+        let expected =
+            ["dns.pcap1 at dns", "dns.pcap2 at dns", "dns.pcap0 at dns", "dns.pcap3 at dns"];
         let searched = folder.take(&[""]).unwrap();
         assert_eq!(summary(&searched), expected);
         assert_eq!(searched.ignored, 1);
-        let named = folder
-            .take(&["dns.pcap2", "dns.pcap3", "dns.pcap1", "dns.pcap0"])
-            .unwrap();
+        let named = folder.take(&["dns.pcap2", "dns.pcap3", "dns.pcap1", "dns.pcap0"]).unwrap();
         assert_eq!(summary(&named), expected);
         let pattern = folder.take(&["dns.pcap*"]).unwrap();
         assert_eq!(summary(&pattern), expected);
@@ -343,9 +308,7 @@ mod tests {
             ("text.pcap", b"this is no capture".to_vec()),
             ("none/readme.txt", b"nothing here".to_vec()),
         ]);
-        let inventory = folder
-            .take(&["*.pcap", "gone.pcap", "*.cap", "none"])
-            .unwrap();
+        let inventory = folder.take(&["*.pcap", "gone.pcap", "*.cap", "none"]).unwrap();
         assert_eq!(summary(&inventory)[0], "good.pcap at good");
         let mut problems: Vec<_> = inventory
             .problems
@@ -373,14 +336,8 @@ mod tests {
     fn nothing_readable_is_an_error_that_says_why() {
         let folder = Folder::new(&[("empty.pcap", Vec::new())]);
         let error = folder.take(&["empty.pcap"]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "no capture could be read\n  empty.pcap: the file is empty"
-        );
-        assert!(matches!(
-            Inventory::take(&[], &[]),
-            Err(InputError::NothingReadable(_))
-        ));
+        assert_eq!(error, "no capture could be read\n  empty.pcap: the file is empty");
+        assert!(matches!(Inventory::take(&[], &[]), Err(InputError::NothingReadable(_))));
     }
 
     #[test]
@@ -409,20 +366,13 @@ mod tests {
                 "d.pcap: named more than once, read once",
             ]
         );
-        assert!(
-            inventory
-                .problems
-                .iter()
-                .all(|problem| problem.reason.is_duplicate())
-        );
+        assert!(inventory.problems.iter().all(|problem| problem.reason.is_duplicate()));
     }
 
     #[test]
     fn a_file_can_be_opened_again_and_gives_its_own_id() {
-        let folder = Folder::new(&[
-            ("a.pcap", capture(9, &[b"x"])),
-            ("b.pcap", capture(1, &[b"y"])),
-        ]);
+        let folder =
+            Folder::new(&[("a.pcap", capture(9, &[b"x"])), ("b.pcap", capture(1, &[b"y"]))]);
         let inventory = folder.take(&[""]).unwrap();
         for _ in 0..2 {
             let mut reader = inventory.files[1].open().unwrap();
@@ -440,13 +390,7 @@ mod tests {
     fn a_fifo_is_read_once_and_from_its_start() {
         let folder = Folder::new(&[("a.pcap", capture(5, &[b"x"]))]);
         let fifo = folder.path("fifo");
-        assert!(
-            std::process::Command::new("mkfifo")
-                .arg(&fifo)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let packet = [0x42; 1000];
         let file = compressed(Compression::Gzip, &capture(1, &[&packet[..]; 400]));
         let writer = {
@@ -461,14 +405,7 @@ mod tests {
             assert_eq!(frame.unwrap().bytes, packet);
         }
         assert_eq!(reader.stats().frames, 400);
-        assert!(
-            stream
-                .open()
-                .err()
-                .unwrap()
-                .to_string()
-                .ends_with("only once")
-        );
+        assert!(stream.open().err().unwrap().to_string().ends_with("only once"));
         writer.join().unwrap().unwrap();
     }
 }

@@ -41,11 +41,7 @@ pub(super) struct Classic {
 enum Layout {
     Little,
     Big,
-    Odd {
-        order: Order,
-        header: usize,
-        lengths: Lengths,
-    },
+    Odd { order: Order, header: usize, lengths: Lengths },
 }
 
 /// Which of the two lengths of a record comes first.
@@ -80,11 +76,7 @@ impl Classic {
         if !window.need(FILE_HEADER) {
             return Err(OpenError::HeaderCut);
         }
-        let mut head = window
-            .data()
-            .get(..FILE_HEADER)
-            .unwrap_or_default()
-            .to_vec();
+        let mut head = window.data().get(..FILE_HEADER).unwrap_or_default().to_vec();
         if head.starts_with(&MODIFIED_BIG) {
             // pcap-parser knows the modified form in little-endian files only.
             head.splice(..4, STANDARD_BIG);
@@ -113,11 +105,7 @@ impl Classic {
             (false, Lengths::CapturedFirst) => Layout::Little,
             _ => Layout::Odd {
                 order: if big { Order::Big } else { Order::Little },
-                header: if modified {
-                    MODIFIED_HEADER
-                } else {
-                    RECORD_HEADER
-                },
+                header: if modified { MODIFIED_HEADER } else { RECORD_HEADER },
                 lengths,
             },
         };
@@ -125,11 +113,7 @@ impl Classic {
         Ok(Some(Self {
             layout,
             link: LinkType(u16::try_from(field & 0xffff).unwrap_or(u16::MAX)),
-            nanos_per_unit: if header.is_nanosecond_precision() {
-                1
-            } else {
-                1000
-            },
+            nanos_per_unit: if header.is_nanosecond_precision() { 1 } else { 1000 },
         }))
     }
 
@@ -190,11 +174,7 @@ impl Layout {
         match *self {
             Self::Little => standard(data.len(), parse_pcap_frame(data)),
             Self::Big => standard(data.len(), parse_pcap_frame_be(data)),
-            Self::Odd {
-                order,
-                header,
-                lengths,
-            } => odd(data, order, header, lengths),
+            Self::Odd { order, header, lengths } => odd(data, order, header, lengths),
         }
     }
 }
@@ -225,22 +205,12 @@ fn odd(data: &[u8], order: Order, length: usize, lengths: Lengths) -> Result<Hea
         Lengths::WireFirst => true,
         Lengths::ShorterIsCaptured => first > second,
     };
-    let (captured, wire) = if swap {
-        (second, first)
-    } else {
-        (first, second)
-    };
+    let (captured, wire) = if swap { (second, first) } else { (first, second) };
     let whole = usize::try_from(captured).map_or(usize::MAX, |size| size.saturating_add(length));
     if data.len() < whole {
         return Err(whole);
     }
-    Ok(Header {
-        length,
-        seconds: field(0)?,
-        fraction: field(4)?,
-        captured,
-        wire,
-    })
+    Ok(Header { length, seconds: field(0)?, fraction: field(4)?, captured, wire })
 }
 
 #[cfg(test)]
@@ -285,16 +255,9 @@ mod tests {
         for order in [LITTLE, BIG] {
             let read = read(modified(order)).unwrap();
             assert_eq!(read.damage, []);
-            let bytes: Vec<_> = read
-                .frames
-                .iter()
-                .map(|frame| frame.bytes.as_slice())
-                .collect();
+            let bytes: Vec<_> = read.frames.iter().map(|frame| frame.bytes.as_slice()).collect();
             assert_eq!(bytes, [b"one", b"two"]);
-            assert_eq!(
-                (read.frames[1].nanos, read.frames[1].wire_len),
-                (SECOND + 2000, 60)
-            );
+            assert_eq!((read.frames[1].nanos, read.frames[1].wire_len), (SECOND + 2000, 60));
         }
     }
 
@@ -323,27 +286,11 @@ mod tests {
     fn headers_that_are_none_are_refused() {
         let header = LITTLE.pcap(0xa1b2_c3d4, (2, 4), 1);
         assert_eq!(read(Vec::new()).err(), Some(OpenError::Empty));
-        assert_eq!(
-            read(header[..3].to_vec()).err(),
-            Some(OpenError::NotACapture)
-        );
-        assert_eq!(
-            read(header[..23].to_vec()).err(),
-            Some(OpenError::HeaderCut)
-        );
-        assert_eq!(
-            read(b"hello, world".to_vec()).err(),
-            Some(OpenError::NotACapture)
-        );
-        let version = OpenError::Version {
-            format: "pcap",
-            major: 1,
-            minor: 4,
-        };
-        assert_eq!(
-            read(LITTLE.pcap(0xa1b2_c3d4, (1, 4), 1)).err(),
-            Some(version)
-        );
+        assert_eq!(read(header[..3].to_vec()).err(), Some(OpenError::NotACapture));
+        assert_eq!(read(header[..23].to_vec()).err(), Some(OpenError::HeaderCut));
+        assert_eq!(read(b"hello, world".to_vec()).err(), Some(OpenError::NotACapture));
+        let version = OpenError::Version { format: "pcap", major: 1, minor: 4 };
+        assert_eq!(read(LITTLE.pcap(0xa1b2_c3d4, (1, 4), 1)).err(), Some(version));
     }
 
     #[test]
@@ -354,11 +301,7 @@ mod tests {
         file.extend([0; 1000]);
         let read = read(file).unwrap();
         assert_eq!(read.frames.len(), 1);
-        let damage = Damage::TooLong {
-            after: 1,
-            claimed: 0x7fff_fff0,
-            limit: 262_144,
-        };
+        let damage = Damage::TooLong { after: 1, claimed: 0x7fff_fff0, limit: 262_144 };
         assert_eq!(read.damage, [damage]);
     }
 
@@ -373,10 +316,7 @@ mod tests {
         assert_eq!(usb.frames[1].bytes, b"next");
         let mut file = LITTLE.pcap(0xa1b2_c3d4, (2, 4), 1);
         file.extend(LITTLE.record(0, 0, &packet));
-        assert!(matches!(
-            read(file).unwrap().damage[..],
-            [Damage::TooLong { after: 0, .. }]
-        ));
+        assert!(matches!(read(file).unwrap().damage[..], [Damage::TooLong { after: 0, .. }]));
     }
 
     #[test]
@@ -384,9 +324,6 @@ mod tests {
         let mut file = LITTLE.pcap(0xa1b2_c3d4, (2, 4), 1);
         file.extend([0; 70]);
         let read = read(file).unwrap();
-        assert_eq!(
-            (read.frames.len(), read.damage),
-            (4, vec![Damage::CutShort { after: 4 }])
-        );
+        assert_eq!((read.frames.len(), read.damage), (4, vec![Damage::CutShort { after: 4 }]));
     }
 }

@@ -76,17 +76,9 @@ impl Blocks {
         }
         let order = section_order(window.data()).ok_or(OpenError::NotACapture)?;
         if let Some((major, minor)) = unknown_version(order, window.data()) {
-            return Err(OpenError::Version {
-                format: "pcapng",
-                major,
-                minor,
-            });
+            return Err(OpenError::Version { format: "pcapng", major, minor });
         }
-        Ok(Some(Self {
-            order,
-            interfaces: Vec::new(),
-            earlier: 0,
-        }))
+        Ok(Some(Self { order, interfaces: Vec::new(), earlier: 0 }))
     }
 
     /// The next frame; `None` at the end of the file.
@@ -111,10 +103,9 @@ impl Blocks {
         if Order::Little.u32(window.data(), 0) == Some(SECTION) {
             self.section(window)?;
         }
-        let (Some(kind), Some(claimed)) = (
-            self.order.u32(window.data(), 0),
-            self.order.u32(window.data(), 4),
-        ) else {
+        let (Some(kind), Some(claimed)) =
+            (self.order.u32(window.data(), 0), self.order.u32(window.data(), 4))
+        else {
             return Err(Fault::Cut);
         };
         if claimed < SHORTEST {
@@ -186,9 +177,7 @@ impl Blocks {
             _ => self.enhanced_packet(content).map(Some),
         };
         let found = found.and_then(|found| match found {
-            Some(found) => self
-                .check(&found, length - 4)
-                .map(|link| Some((found, link))),
+            Some(found) => self.check(&found, length - 4).map(|link| Some((found, link))),
             None => Ok(None),
         });
         let place = window.take(length);
@@ -224,11 +213,7 @@ impl Blocks {
     }
 
     fn enhanced_packet(&self, content: &[u8]) -> Result<Found, &'static str> {
-        let field = |at| {
-            self.order
-                .u32(content, at)
-                .ok_or("a packet block is too short")
-        };
+        let field = |at| self.order.u32(content, at).ok_or("a packet block is too short");
         Ok(Found {
             interface: field(8)?,
             units: Some(u64::from(field(12)?) << 32 | u64::from(field(16)?)),
@@ -239,23 +224,14 @@ impl Blocks {
     }
 
     fn old_packet(&self, content: &[u8]) -> Result<Found, &'static str> {
-        let interface = self
-            .order
-            .u16(content, 8)
-            .ok_or("a packet block is too short")?;
-        Ok(Found {
-            interface: u32::from(interface),
-            ..self.enhanced_packet(content)?
-        })
+        let interface = self.order.u16(content, 8).ok_or("a packet block is too short")?;
+        Ok(Found { interface: u32::from(interface), ..self.enhanced_packet(content)? })
     }
 
     /// A Simple Packet Block has no captured length: it is what the snap length and the block leave
     /// of the packet.
     fn simple_packet(&self, content: &[u8]) -> Result<Found, &'static str> {
-        let wire = self
-            .order
-            .u32(content, 8)
-            .ok_or("a packet block is too short")?;
+        let wire = self.order.u32(content, 8).ok_or("a packet block is too short")?;
         let room = u32::try_from(content.len().saturating_sub(12)).unwrap_or(u32::MAX);
         let snaplen = match self.interfaces.first().map(|interface| interface.snaplen) {
             None | Some(0) => u32::MAX,
@@ -287,10 +263,7 @@ impl Blocks {
         if found.offset.saturating_add(captured) > end {
             return Err("a packet is longer than its block");
         }
-        Ok((
-            interface.link,
-            found.units.map(|units| interface.clock.at(units)),
-        ))
+        Ok((interface.link, found.units.map(|units| interface.clock.at(units))))
     }
 }
 
@@ -311,10 +284,7 @@ fn unknown_version(order: Order, section: &[u8]) -> Option<(u16, u16)> {
 
 /// Custom Blocks, systemd journal entries and sysdig events: Wireshark lists them between packets.
 fn is_frame_without_packet(kind: u32) -> bool {
-    matches!(
-        kind,
-        0x0000_0bad | 0x4000_0bad | 9 | 0x204 | 0x208 | 0x216 | 0x217 | 0x221 | 0x222
-    )
+    matches!(kind, 0x0000_0bad | 0x4000_0bad | 9 | 0x204 | 0x208 | 0x216 | 0x217 | 0x221 | 0x222)
 }
 
 #[cfg(test)]
@@ -341,17 +311,11 @@ mod tests {
         assert_eq!(read.damage, []);
         let first = &read.frames[0];
         assert_eq!((first.number, first.nanos), (1, 5_000_001_000));
-        assert_eq!(
-            (first.interface, first.link),
-            (Some(1), LinkType::LINUX_SLL)
-        );
+        assert_eq!((first.interface, first.link), (Some(1), LinkType::LINUX_SLL));
         assert_eq!(first.bytes, b"12345", "without the padding");
         let second = &read.frames[1];
         assert_eq!((second.number, second.nanos), (2, 6_000_000_001));
-        assert_eq!(
-            (second.interface, second.link),
-            (Some(2), LinkType::LINUX_SLL2)
-        );
+        assert_eq!((second.interface, second.link), (Some(2), LinkType::LINUX_SLL2));
         assert_eq!(second.bytes, b"123");
     }
 
@@ -402,14 +366,8 @@ mod tests {
         ]);
         assert_eq!(read.damage, []);
         let simple = &read.frames[1];
-        assert_eq!(
-            (simple.wire_len, simple.bytes.as_slice()),
-            (9, &b"1234"[..])
-        );
-        assert_eq!(
-            simple.nanos, 1_000_000_000,
-            "the time of the frame before it"
-        );
+        assert_eq!((simple.wire_len, simple.bytes.as_slice()), (9, &b"1234"[..]));
+        assert_eq!(simple.nanos, 1_000_000_000, "the time of the frame before it");
         let old = &read.frames[2];
         assert_eq!((old.nanos, old.link), (2_000_000_000, LinkType::RAW));
         assert_eq!(old.bytes, b"ab");
@@ -430,15 +388,9 @@ mod tests {
         let links: Vec<_> = read.frames.iter().map(|frame| frame.link).collect();
         assert_eq!(links, [LinkType::NONE, LinkType::ETHERNET, LinkType::NONE]);
         assert_eq!(read.frames[2].number, 3);
-        assert_eq!(
-            read.stats.link_types.into_iter().collect::<Vec<_>>(),
-            [LinkType::ETHERNET]
-        );
+        assert_eq!(read.stats.link_types.into_iter().collect::<Vec<_>>(), [LinkType::ETHERNET]);
         let time = Timestamp::from_nanos(1000);
-        assert_eq!(
-            (read.stats.first, read.stats.last),
-            (Some(time), Some(time))
-        );
+        assert_eq!((read.stats.first, read.stats.last), (Some(time), Some(time)));
     }
 
     #[test]
@@ -457,9 +409,7 @@ mod tests {
         assert_eq!(read.frames[0].number, 1);
         assert_eq!(read.damage.len(), 3);
         assert!(
-            read.damage
-                .iter()
-                .all(|damage| matches!(damage, Damage::BadBlock { after: 0, .. }))
+            read.damage.iter().all(|damage| matches!(damage, Damage::BadBlock { after: 0, .. }))
         );
     }
 
@@ -476,10 +426,7 @@ mod tests {
                 LITTLE.packet(0, 2, b"lost"),
             ]);
             assert_eq!(read.frames.len(), 1);
-            assert!(matches!(
-                read.damage[..],
-                [Damage::LostBlocks { after: 1, .. }]
-            ));
+            assert!(matches!(read.damage[..], [Damage::LostBlocks { after: 1, .. }]));
         }
     }
 
@@ -487,16 +434,9 @@ mod tests {
     fn an_unknown_version_is_refused_at_the_start_and_ends_the_file_later() {
         let mut section = LITTLE.section();
         section[12] = 2;
-        let version = OpenError::Version {
-            format: "pcapng",
-            major: 2,
-            minor: 0,
-        };
+        let version = OpenError::Version { format: "pcapng", major: 2, minor: 0 };
         assert_eq!(read(section.clone()).err(), Some(version));
         let read = whole(&[LITTLE.section(), LITTLE.interface(1, 0, &[]), section]);
-        assert!(matches!(
-            read.damage[..],
-            [Damage::LostBlocks { after: 0, .. }]
-        ));
+        assert!(matches!(read.damage[..], [Damage::LostBlocks { after: 0, .. }]));
     }
 }

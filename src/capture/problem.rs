@@ -62,19 +62,13 @@ impl Reason {
 
     /// Whether nothing is lost by leaving the input out, because another one holds the same.
     pub fn is_duplicate(&self) -> bool {
-        matches!(
-            self,
-            Self::NamedTwice | Self::SameFile(_) | Self::SameContent(_)
-        )
+        matches!(self, Self::NamedTwice | Self::SameFile(_) | Self::SameContent(_))
     }
 }
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars
-        .next()
-        .map(|first| first.to_lowercase().chain(chars).collect())
-        .unwrap_or_default()
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// Why there is no inventory at all.
@@ -97,9 +91,5 @@ pub enum InputError {
 
 fn listed(problems: &[InputProblem]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!("\n  {}", lines.join("\n  "))
-    }
+    if lines.is_empty() { String::new() } else { format!("\n  {}", lines.join("\n  ")) }
 }

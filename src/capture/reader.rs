@@ -114,13 +114,7 @@ pub(super) struct Record {
 impl Record {
     /// A record that is numbered as a frame and carries nothing.
     pub(super) fn without_packet() -> Self {
-        Self {
-            ts: None,
-            interface: None,
-            link: LinkType::NONE,
-            wire_len: 0,
-            bytes: 0..0,
-        }
+        Self { ts: None, interface: None, link: LinkType::NONE, wire_len: 0, bytes: 0..0 }
     }
 }
 
@@ -143,10 +137,7 @@ impl Reader {
     /// If it is no capture, or one of a version that is not known.
     pub fn open(source: Box<dyn Read + Send>, file: FileId) -> Result<Self, OpenError> {
         let bytes_read = BytesRead::default();
-        let counted = Counted {
-            source,
-            count: bytes_read.clone(),
-        };
+        let counted = Counted { source, count: bytes_read.clone() };
         let (plain, compression) = decompress(Box::new(counted)).map_err(unreadable)?;
         Self::detect(Window::new(plain, CAPACITY), file, compression, bytes_read)
     }
@@ -187,10 +178,7 @@ impl Reader {
             file,
             window,
             parser,
-            format: Format {
-                container,
-                compression,
-            },
+            format: Format { container, compression },
             stats: FileStats::default(),
             bytes_read,
             latest: Timestamp::default(),
@@ -259,13 +247,7 @@ impl Reader {
             }
         }
         Frame {
-            seen: Seen {
-                ts: self.latest,
-                at: FrameRef {
-                    file: self.file,
-                    number: self.number(),
-                },
-            },
+            seen: Seen { ts: self.latest, at: FrameRef { file: self.file, number: self.number() } },
             interface: record.interface,
             link: record.link,
             wire_len: record.wire_len,
@@ -281,21 +263,14 @@ impl Reader {
                 Some(reason) => Damage::Unreadable { after, reason },
                 None => Damage::CutShort { after },
             },
-            Fault::TooLong(claimed, limit) => Damage::TooLong {
-                after,
-                claimed,
-                limit,
-            },
+            Fault::TooLong(claimed, limit) => Damage::TooLong { after, claimed, limit },
             Fault::BadBlock(reason) => Damage::BadBlock { after, reason },
             Fault::Lost(reason) => Damage::LostBlocks { after, reason },
         }
     }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err takes"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn unreadable(error: io::Error) -> OpenError {
     OpenError::Unreadable(error.to_string())
 }
@@ -347,10 +322,7 @@ mod tests {
         file.extend(b"garbage behind the last member");
         let whole = read(file).unwrap();
         assert_eq!(whole.frames.len(), 50);
-        assert!(matches!(
-            &whole.damage[..],
-            [Damage::Unreadable { after: 50, .. }]
-        ));
+        assert!(matches!(&whole.damage[..], [Damage::Unreadable { after: 50, .. }]));
     }
 
     #[test]
@@ -361,10 +333,7 @@ mod tests {
         }
         let stats = read(file).unwrap().stats;
         let time = |second| Timestamp::from_parts(second, 0);
-        assert_eq!(
-            (stats.frames, stats.first, stats.last),
-            (3, Some(time(5)), Some(time(3)))
-        );
+        assert_eq!((stats.frames, stats.first, stats.last), (3, Some(time(5)), Some(time(3))));
         assert_eq!(stats.span, Some(Span::between(time(3), time(9))));
     }
 

@@ -75,10 +75,7 @@ pub(super) fn group(places: &[Place], rules: &Rules) -> (Vec<PointId>, Vec<Point
     for (index, place) in places.iter().enumerate() {
         let key = match rules.point_of(place) {
             Some(name) => Key::Named(name.to_owned()),
-            None => Key::Ring {
-                folder: place.folder.clone(),
-                stem: stem(&place.name).to_owned(),
-            },
+            None => Key::Ring { folder: place.folder.clone(), stem: stem(&place.name).to_owned() },
         };
         rings.entry(key).or_default().push(index);
     }
@@ -98,11 +95,7 @@ pub(super) fn group(places: &[Place], rules: &Rules) -> (Vec<PointId>, Vec<Point
         let files = indices.into_iter().map(file_id);
         match points.get_mut(usize::from(id.0)) {
             Some(last) => last.files.extend(files),
-            None => points.push(Point {
-                id,
-                name,
-                files: files.collect(),
-            }),
+            None => points.push(Point { id, name, files: files.collect() }),
         }
     }
     (of_file, points)
@@ -194,10 +187,7 @@ mod tests {
     #[test]
     fn rings_of_one_name_are_told_apart_by_their_directories() {
         assert_eq!(
-            points(
-                &["n1/dns.pcap0", "n2/dns.pcap0", "dns.pcap", "n2/x.pcap"],
-                &[]
-            ),
+            points(&["n1/dns.pcap0", "n2/dns.pcap0", "dns.pcap", "n2/x.pcap"], &[]),
             ["./dns: 2", "n1/dns: 0", "n2/dns: 1", "x: 3"]
         );
     }

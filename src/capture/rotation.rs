@@ -46,29 +46,20 @@ pub(super) fn looks_like_a_capture(name: &str) -> bool {
 
 fn strip_ending(name: &str) -> Option<&str> {
     let (stem, ending) = name.rsplit_once('.')?;
-    ENDINGS
-        .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
-        .then_some(stem)
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)).then_some(stem)
 }
 
 /// `x.pcap` of `x.pcap12` and of `x.pcap.3`.
 fn strip_number(name: &str) -> &str {
     let bare = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     let bare = bare.strip_suffix('.').unwrap_or(bare);
-    if strip_ending(bare).is_some() {
-        bare
-    } else {
-        name
-    }
+    if strip_ending(bare).is_some() { bare } else { name }
 }
 
 /// A group of digits at the end of `name`, and what stands before it and its separator.
 fn last_group(name: &str) -> Option<(&str, &str)> {
     let before = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    let digits = name
-        .get(before.len()..)
-        .filter(|digits| !digits.is_empty())?;
+    let digits = name.get(before.len()..).filter(|digits| !digits.is_empty())?;
     Some((before, digits))
 }
 
@@ -83,9 +74,7 @@ fn strip_time(name: &str) -> &str {
     if let Some(rest) = strip_time_groups(zoneless) {
         return strip_counter(rest).unwrap_or(rest);
     }
-    strip_counter(name)
-        .and_then(strip_time_groups)
-        .unwrap_or(name)
+    strip_counter(name).and_then(strip_time_groups).unwrap_or(name)
 }
 
 fn strip_counter(name: &str) -> Option<&str> {

@@ -12,10 +12,7 @@ pub(super) struct Dripping {
 
 impl Dripping {
     pub(super) fn new(bytes: Vec<u8>, most: usize) -> Self {
-        Self {
-            bytes: io::Cursor::new(bytes),
-            most,
-        }
+        Self { bytes: io::Cursor::new(bytes), most }
     }
 }
 
@@ -61,19 +58,11 @@ pub(super) struct Bytes {
 
 impl Bytes {
     pub(super) fn u16(self, value: u16) -> [u8; 2] {
-        if self.big {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        }
+        if self.big { value.to_be_bytes() } else { value.to_le_bytes() }
     }
 
     pub(super) fn u32(self, value: u32) -> [u8; 4] {
-        if self.big {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        }
+        if self.big { value.to_be_bytes() } else { value.to_le_bytes() }
     }
 
     pub(super) fn u32s(self, values: &[u32]) -> Vec<u8> {
@@ -192,9 +181,5 @@ pub(super) fn read(file: Vec<u8>) -> Result<Whole, OpenError> {
             Err(what) => damage.push(what),
         }
     }
-    Ok(Whole {
-        frames,
-        damage,
-        stats: reader.stats().clone(),
-    })
+    Ok(Whole { frames, damage, stats: reader.stats().clone() })
 }
