@@ -140,3 +140,16 @@ impl Read for Recorder {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_can_be_opened_and_read_by_any_thread() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<CaptureFile>();
+        sent::<Reader>();
+    }
+}

@@ -284,7 +284,7 @@ fn unknown_version(order: Order, section: &[u8]) -> Option<(u16, u16)> {
 
 /// Custom Blocks, systemd journal entries and sysdig events: Wireshark lists them between packets.
 fn is_frame_without_packet(kind: u32) -> bool {
-    matches!(kind, 0x0000_0bad | 0x4000_0bad | 9 | 0x204 | 0x208 | 0x216 | 0x217 | 0x221 | 0x222)
+    matches!(kind, 0x0000_0bad | 0x4000_0bad | 9 | 0x204 | 0x216 | 0x221)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::OpenError;
+use super::window::lower_first;
 
 /// An input that is left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
@@ -64,11 +65,6 @@ impl Reason {
     pub fn is_duplicate(&self) -> bool {
         matches!(self, Self::NamedTwice | Self::SameFile(_) | Self::SameContent(_))
     }
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// Why there is no inventory at all.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::decompress::decompress;
 use super::pcap::Classic;
 use super::pcapng::Blocks;
-use super::window::{CAPACITY, Window};
+use super::window::{CAPACITY, Window, reason};
 use super::{Compression, Damage, FileId, Frame, FrameRef, LinkType, OpenError, Seen};
 use crate::base::{Span, Timestamp};
 
@@ -138,14 +138,15 @@ impl Reader {
     pub fn open(source: Box<dyn Read + Send>, file: FileId) -> Result<Self, OpenError> {
         let bytes_read = BytesRead::default();
         let counted = Counted { source, count: bytes_read.clone() };
-        let (plain, compression) = decompress(Box::new(counted)).map_err(unreadable)?;
+        let (plain, compression) =
+            decompress(Box::new(counted)).map_err(|error| OpenError::Unreadable(reason(&error)))?;
         Self::detect(Window::new(plain, CAPACITY), file, compression, bytes_read)
     }
 
     /// The same for the first frames only, at a small and bounded price.
     pub(super) fn peek(source: Box<dyn Read + Send>) -> Result<Self, OpenError> {
-        let (plain, compression) =
-            decompress(Box::new(source.take(PEEK_LIMIT))).map_err(unreadable)?;
+        let (plain, compression) = decompress(Box::new(source.take(PEEK_LIMIT)))
+            .map_err(|error| OpenError::Unreadable(reason(&error)))?;
         let window = Window::new(Box::new(plain.take(PEEK_LIMIT)), PEEK_CAPACITY);
         Self::detect(window, FileId(0), compression, BytesRead::default())
     }
@@ -268,11 +269,6 @@ impl Reader {
             Fault::Lost(reason) => Damage::LostBlocks { after, reason },
         }
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
-fn unreadable(error: io::Error) -> OpenError {
-    OpenError::Unreadable(error.to_string())
 }
 
 /// A source that counts what is taken from it.

@@ -85,7 +85,7 @@ impl Window {
 
     /// Why the source ended, if not because it was over.
     pub(super) fn failure(&self) -> Option<String> {
-        self.failure.as_ref().map(io::Error::to_string)
+        self.failure.as_ref().map(reason)
     }
 
     fn refill(&mut self) {
@@ -106,6 +106,21 @@ impl Window {
             }
         }
     }
+}
+
+/// What a source that failed says, as the rest of a sentence. Files just end; only a decompressor
+/// can miss bytes.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => "the compressed data ends early".to_owned(),
+        _ => lower_first(&error.to_string()),
+    }
+}
+
+/// `text` as the rest of a sentence.
+pub(super) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
