@@ -124,3 +124,79 @@ pub(super) fn token_ring(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
     };
     Ok(([a & 0x7f, b, c, d, e, f], next))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::packet::sample::{assert_is_other, join, query_via, v4, v6};
+
+    #[test]
+    fn bsd_families_are_read_in_both_byte_orders() {
+        for link in [0, 108] {
+            query_via(link, &join(&[&[2, 0, 0, 0], &v4()]));
+            query_via(link, &join(&[&[0, 0, 0, 2], &v4()]));
+            for family in [10, 24, 28, 30] {
+                query_via(link, &join(&[&[family, 0, 0, 0], &v6()]));
+                query_via(link, &join(&[&[0, 0, 0, family], &v6()]));
+            }
+            assert_is_other(link, &join(&[&[7, 0, 0, 0], &v4()]));
+        }
+    }
+
+    #[test]
+    fn bsd_loopback_may_hold_other_headers() {
+        query_via(0, &join(&[&[0, 0, 8, 0], &v4()]));
+        query_via(0, &join(&[&[0x0f, 0, 8, 0], &v4()]));
+        query_via(0, &join(&[&[0xff, 3, 0, 0x21], &v4()]));
+    }
+
+    #[test]
+    fn pflog_tells_its_length() {
+        let mut header = vec![0; 64];
+        header[0] = 61;
+        query_via(117, &join(&[&header, &v4()]));
+    }
+
+    #[test]
+    fn nflog_holds_the_packet_among_its_attributes() {
+        let length = u16::try_from(v4().len() + 4).unwrap();
+        for order in [u16::to_le_bytes, u16::to_be_bytes] {
+            let attribute = |length, kind| join(&[&order(length), &order(kind)]);
+            let prefix = join(&[&attribute(5, 10), &[0, 0, 0, 0]]);
+            let packet = join(&[&attribute(length, 9), &v4()]);
+            query_via(239, &join(&[&[2, 0, 0, 0], &prefix, &packet]));
+        }
+        // An attribute shorter than its own header ends the search.
+        assert!(crate::packet::sample::decoded(239, &[2, 0, 0, 0, 0, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn pktap_names_the_link_type_behind_it() {
+        let mut header = vec![0; 108];
+        header[0] = 108;
+        header[8] = 12;
+        query_via(258, &join(&[&header, &v4()]));
+    }
+
+    #[test]
+    fn arcnet_datagrams_are_read_unless_they_were_split() {
+        query_via(129, &join(&[&[1, 2, 0, 0, 212, 0, 0, 0], &v4()]));
+        query_via(129, &join(&[&[1, 2, 0, 0, 240], &v4()]));
+        query_via(7, &join(&[&[1, 2, 212, 0, 0, 0], &v4()]));
+        query_via(7, &join(&[&[1, 2, 212, 0xff, 0, 0, 0, 0, 0], &v4()]));
+        assert_is_other(129, &join(&[&[1, 2, 0, 0, 212, 3, 0, 0], &v4()]));
+        assert_is_other(129, &join(&[&[1, 2, 0, 0, 213, 0, 0, 0], &v4()]));
+    }
+
+    #[test]
+    fn old_rings_carry_llc() {
+        let snap = join(&[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &v4()]);
+        let fddi = join(&[&[0x51, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2], &snap]);
+        assert_eq!(query_via(10, &fddi).link_src, Some([2; 6]));
+        let plain = [0x10, 0x40, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2];
+        query_via(6, &join(&[&plain, &snap]));
+        let routed = [0x10, 0x40, 1, 1, 1, 1, 1, 1, 0x82, 2, 2, 2, 2, 2];
+        let via = query_via(6, &join(&[&routed, &[4, 0, 0, 0], &snap]));
+        assert_eq!(via.link_src, Some([2; 6]));
+        assert_is_other(6, &[0x10, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]);
+    }
+}
