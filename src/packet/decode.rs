@@ -235,6 +235,34 @@ mod tests {
 
     proptest! {
         #[test]
+        fn both_ways_decode_alike(
+            bytes in damaged(),
+            plain in any::<bool>(),
+            changes in prop::collection::vec((0..60_usize, any::<u8>()), 0..3),
+            wire_len in 0..200_u32,
+        ) {
+            let ip = if plain { v4() } else { bytes };
+            let sll = [0, 4, 0, 1, 0, 6, 2, 0, 0, 0, 0, 9, 0, 0, 8, 0];
+            let sll2 = [8, 0, 0, 0, 0, 0, 0, 3, 0, 1, 4, 6, 2, 0, 0, 0, 0, 9, 0, 0];
+            for (link, mut bytes) in [
+                (1, ethernet(0x0800, &ip)),
+                (113, join(&[&sll, &ip])),
+                (276, join(&[&sll2, &ip])),
+            ] {
+                for &(at, value) in &changes {
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte = value;
+                    }
+                }
+                let mut frame = frame(1, link, &bytes);
+                frame.wire_len = wire_len;
+                let short = decode(&frame, PointId(1));
+                let long = layers(&frame, PointId(1), View::of(&frame));
+                prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+        }
+
+        #[test]
         fn any_bytes_of_any_link_type_are_decoded_or_skipped(
             bytes in prop::collection::vec(any::<u8>(), 0..160),
             wire_len in any::<u32>(),

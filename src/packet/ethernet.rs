@@ -16,8 +16,8 @@ const MAX_LENGTH: u16 = 1500;
 /// The sender of an Ethernet frame, the type of its payload, and the payload.
 #[inline]
 pub(super) fn header(view: View<'_>) -> Result<(Mac, u16, View<'_>), Skip> {
-    let (&[_, _, _, _, _, _, a, b, c, d, e, f, t0, t1], rest) = view.split::<14>()?;
-    Ok(([a, b, c, d, e, f], u16::from_be_bytes([t0, t1]), rest))
+    let (&[_, _, _, _, _, _, m0, m1, m2, m3, m4, m5, t0, t1], rest) = view.split::<14>()?;
+    Ok(([m0, m1, m2, m3, m4, m5], u16::from_be_bytes([t0, t1]), rest))
 }
 
 /// What an `EtherType` announces.
@@ -57,7 +57,7 @@ pub(super) fn snap(view: View<'_>) -> Result<Next<'_>, Skip> {
     let kind = u16::from_be_bytes([t0, t1]);
     match ([o0, o1, o2], kind) {
         // Encapsulated Ethernet, and the bridge tunnel of IEEE 802.1H.
-        ([0, 0, 0] | [0, 0, 0xf8], MAX_LENGTH..) => Ok(Next::EtherType(kind, rest)),
+        ([0, 0, 0 | 0xf8], MAX_LENGTH..) => Ok(Next::EtherType(kind, rest)),
         // Bridged Ethernet (RFC 2427 section 4.2), with and without its checksum.
         ([0x00, 0x80, 0xc2], 1 | 7) => Ok(Next::Ethernet(rest)),
         _ => Ok(Next::Body(Body::Other)),

@@ -4,7 +4,7 @@ use super::cooked::{self, Cooked};
 use super::decode::Next;
 use super::ethernet::{self, Mac};
 use super::view::View;
-use super::{Skip, Via, local, ppp, wireless};
+use super::{Skip, Via, lan, local, ppp, wireless};
 use crate::capture::LinkType;
 
 /// `LINKTYPE_PPI` and `LINKTYPE_PKTAP` wrap a frame of another link type.
@@ -15,7 +15,7 @@ pub(super) fn open<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<
     match link.0 {
         1 => {
             let (sender, kind, rest) = ethernet::header(view)?;
-            noting(via, (sender, Next::EtherType(kind, rest)))
+            Ok(noting(via, (sender, Next::EtherType(kind, rest))))
         }
         113 => cooked(via, cooked::sll(view)?),
         276 => cooked(via, cooked::sll2(view)?),
@@ -24,11 +24,11 @@ pub(super) fn open<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<
         // NULL, LOOP.
         0 | 108 => local::bsd_loopback(view),
         // IEEE802_5, FDDI.
-        6 => noting(via, local::token_ring(view)?),
-        10 => noting(via, local::fddi(view)?),
+        6 => Ok(noting(via, lan::token_ring(view)?)),
+        10 => Ok(noting(via, lan::fddi(view)?)),
         // ARCNET_BSD, ARCNET_LINUX.
-        7 => local::arcnet(view),
-        129 => local::arcnet_linux(view),
+        7 => lan::arcnet(view),
+        129 => lan::arcnet_linux(view),
         // SLIP.
         8 => Ok(Next::Ip(view.skip(16)?)),
         // PPP, PPP_HDLC, PPP_ETHER, PPP_WITH_DIR.
@@ -42,9 +42,9 @@ pub(super) fn open<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<
         // ATM_RFC1483.
         100 => Ok(Next::Llc(view)),
         // IEEE802_11, alone and behind PRISM, radiotap and AVS.
-        105 => noting(via, wireless::ieee80211(view, None)?),
-        119 | 163 => noting(via, wireless::prism(view)?),
-        127 => noting(via, wireless::radiotap(view)?),
+        105 => Ok(noting(via, wireless::ieee80211(view, None)?)),
+        119 | 163 => Ok(noting(via, wireless::prism(view)?)),
+        127 => Ok(noting(via, wireless::radiotap(view)?)),
         // ENC, PFLOG.
         109 => Ok(Next::Ip(view.skip(12)?)),
         117 => local::pflog(view),
@@ -105,9 +105,9 @@ fn cooked<'a>(via: &mut Via, cooked: Cooked<'a>) -> Result<Next<'a>, Skip> {
 }
 
 /// Notes the sender's address on the way.
-fn noting<'a>(via: &mut Via, (sender, next): (Mac, Next<'a>)) -> Result<Next<'a>, Skip> {
+fn noting<'a>(via: &mut Via, (sender, next): (Mac, Next<'a>)) -> Next<'a> {
     via.link_src = cooked::sender(6, sender);
-    Ok(next)
+    next
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod ethernet;
 mod extension;
 mod gre;
 mod icmp;
+mod lan;
 mod link;
 mod local;
 mod network;

@@ -1,4 +1,4 @@
-//! Point-to-point links: PPP (RFC 1661, RFC 1662), PPPoE (RFC 2516), Cisco HDLC and frame relay
+//! Point-to-point links: PPP (RFC 1661, RFC 1662), PPP over Ethernet (RFC 2516), Cisco HDLC and frame relay
 //! (RFC 2427).
 
 use super::decode::Next;
@@ -32,7 +32,7 @@ pub(super) fn hdlc(view: View<'_>) -> Result<Next<'_>, Skip> {
     }
 }
 
-/// A PPPoE session packet.
+/// A session packet of PPP over Ethernet.
 pub(super) fn over_ethernet(view: View<'_>) -> Result<Next<'_>, Skip> {
     let (&[version, code, _, _, l0, l1], rest) = view.split::<6>()?;
     if version != 0x11 {

@@ -23,11 +23,13 @@ const VXLAN_LINUX: u16 = 8472;
 /// resolvers send from any port, so an answer may go to a tunnel's.
 #[inline]
 pub(super) fn may_listen(src_port: u16, dst_port: u16) -> bool {
-    src_port != DNS
-        && (matches!(
-            dst_port,
-            GTP_U | TEREDO | VXLAN | VXLAN_GPE | GENEVE | MPLS | VXLAN_LINUX
-        ) || src_port == TEREDO && dst_port != DNS)
+    if src_port == DNS || dst_port == DNS {
+        return false;
+    }
+    matches!(
+        dst_port,
+        GTP_U | TEREDO | VXLAN | VXLAN_GPE | GENEVE | MPLS | VXLAN_LINUX
+    ) || src_port == TEREDO
 }
 
 /// What the tunnel holds, if it is one.
@@ -53,9 +55,8 @@ fn vxlan(view: View<'_>) -> Option<Next<'_>> {
     const NAMING_NEXT: u8 = 0x0c;
     let (&[flags, _, _, protocol, ..], rest) = view.split::<8>().ok()?;
     match (flags, protocol) {
-        (PLAIN | WITH_POLICY, _) => Some(Next::Ethernet(rest)),
+        (PLAIN | WITH_POLICY, _) | (NAMING_NEXT, 3) => Some(Next::Ethernet(rest)),
         (NAMING_NEXT, 1 | 2) => Some(Next::Ip(rest)),
-        (NAMING_NEXT, 3) => Some(Next::Ethernet(rest)),
         (NAMING_NEXT, 4) => ethernet::nsh(rest).ok(),
         (NAMING_NEXT, 5) => mpls(rest),
         _ => None,

@@ -38,17 +38,17 @@ pub(super) fn ieee80211(view: View<'_>, flags: Option<u8>) -> Result<(Mac, Next<
         _,
         _,
         _,
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
+        m0,
+        m1,
+        m2,
+        m3,
+        m4,
+        m5,
         ..,
         sequence,
         _,
     ] = *header;
-    let sender = [a, b, c, d, e, f];
+    let sender = [m0, m1, m2, m3, m4, m5];
     if control & (PROTECTED | MORE_FRAGMENTS) != 0 || sequence & 0x0f != 0 {
         return Ok((sender, other));
     }
@@ -104,9 +104,9 @@ pub(super) fn radiotap(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
 pub(super) fn prism(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
     /// The largest header that can be: Prism's has 144 bytes, AVS's 64.
     const MAX_LENGTH: u32 = 1024;
-    let (&[a, b, c, _, l0, l1, l2, l3], _) = view.split::<8>()?;
+    let (&[magic0, magic1, magic2, _, l0, l1, l2, l3], _) = view.split::<8>()?;
     let big = u32::from_be_bytes([l0, l1, l2, l3]);
-    let is_avs = [a, b] == [0x80, 0x21] && c & 0xf0 == 0x10;
+    let is_avs = [magic0, magic1, magic2 & 0xf0] == [0x80, 0x21, 0x10];
     let length = if is_avs || big <= MAX_LENGTH {
         big
     } else {
