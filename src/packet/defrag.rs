@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::decode::decode_payload;
 use super::network::protocol;
+use super::pieces::{MAX_DATAGRAM, Pieces};
 use super::view::View;
 use super::{Body, Direction, Fragment, Packet, Skip, Via};
 use crate::base::{Coverage, Limit, Map, Timestamp};
@@ -20,11 +21,7 @@ use crate::capture::{PointId, Seen};
 const MAX_BYTES: usize = 16 << 20;
 /// How long fragments wait for the rest: the time that Linux gives them (`ipfrag_time`).
 const MAX_AGE: Duration = Duration::from_secs(30);
-/// The longest payload that an IP datagram can have.
-const MAX_DATAGRAM: usize = 65_535;
-/// What a waiting fragment and a waiting datagram cost besides their bytes, about.
-const FRAGMENT_COST: usize = 64;
-/// See [`FRAGMENT_COST`].
+/// What a waiting datagram costs besides its pieces, about.
 const DATAGRAM_COST: usize = 384;
 
 /// The payload of an IP datagram that travelled in pieces.
@@ -55,7 +52,7 @@ impl Reassembled {
     ///
     /// # Errors
     ///
-    /// As [`decode`](super::decode).
+    /// As [`decode()`](super::decode()).
     pub fn packet(&self) -> Result<Packet<'_>, Skip> {
         let packet = Packet {
             seen: self.seen,
@@ -127,13 +124,12 @@ impl Defragmenter {
         };
         let key = Key::of(packet, &fragment);
         let mut waiting = self.take(key, packet);
-        let fits = fragment.offset + fragment.wire_len <= waiting.total.unwrap_or(MAX_DATAGRAM);
-        if fits {
-            waiting.add(packet, &fragment);
+        if waiting.pieces.add(&fragment) {
+            waiting.last = (packet.seen, packet.via);
         } else {
             coverage.limited(Limit::Fragments);
         }
-        let whole = waiting.is_whole().then(|| waiting.deliver());
+        let whole = waiting.pieces.is_whole().then(|| waiting.deliver());
         self.put(key, waiting);
         self.make_room(coverage);
         whole
@@ -218,22 +214,9 @@ struct Waiting {
     since: Timestamp,
     first: Seen,
     last: (Seen, Via),
-    /// Pieces by offset; they never overlap and none is empty.
-    pieces: BTreeMap<usize, Piece>,
-    /// Bytes on the wire of all pieces.
-    covered: usize,
-    /// Bytes in memory of all pieces.
-    held: usize,
-    /// Length of the whole payload, once the last fragment was seen.
-    total: Option<usize>,
+    pieces: Pieces,
     /// Whether it was whole once: what comes after that are copies, and no partial one is new.
     delivered: bool,
-}
-
-#[derive(Debug)]
-struct Piece {
-    bytes: Vec<u8>,
-    wire: usize,
 }
 
 impl Waiting {
@@ -244,10 +227,7 @@ impl Waiting {
             since: packet.seen.ts,
             first: packet.seen,
             last: (packet.seen, packet.via),
-            pieces: BTreeMap::new(),
-            covered: 0,
-            held: 0,
-            total: None,
+            pieces: Pieces::default(),
             delivered: false,
         }
     }
@@ -257,83 +237,23 @@ impl Waiting {
     }
 
     fn cost(&self) -> usize {
-        DATAGRAM_COST + self.pieces.len() * FRAGMENT_COST + self.held
-    }
-
-    /// Fills the holes that the fragment covers.
-    fn add(&mut self, packet: &Packet<'_>, fragment: &Fragment<'_>) {
-        self.last = (packet.seen, packet.via);
-        let end = fragment.offset + fragment.wire_len;
-        if !fragment.more && self.total.is_none() {
-            self.total = Some(end);
-        }
-        let before = self.pieces.range(..=fragment.offset).next_back();
-        let mut at = before.map_or(fragment.offset, |(&start, piece)| {
-            fragment.offset.max(start + piece.wire)
-        });
-        while at < end {
-            let next = self.pieces.range(at..).next();
-            let next = next.map(|(&start, piece)| (start, start + piece.wire));
-            let stop = next.map_or(end, |(start, _)| start.min(end));
-            if at < stop {
-                let from = at - fragment.offset;
-                let to = (stop - fragment.offset).min(fragment.payload.len());
-                let bytes = fragment.payload.get(from..to).unwrap_or_default().to_vec();
-                let wire = stop - at;
-                self.covered += wire;
-                self.held += bytes.len();
-                self.pieces.insert(at, Piece { bytes, wire });
-            }
-            at = next.map_or(end, |(_, stop)| stop);
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        // Only a datagram with enough bytes is worth the walk.
-        self.total
-            .is_some_and(|total| self.covered >= total && total > 0 && self.reach() >= total)
-    }
-
-    /// How far the pieces reach from the start without a hole.
-    fn reach(&self) -> usize {
-        let mut reach = 0;
-        for (&start, piece) in &self.pieces {
-            if start > reach {
-                break;
-            }
-            reach = start + piece.wire;
-        }
-        reach
+        DATAGRAM_COST + self.pieces.cost()
     }
 
     /// Hands the whole datagram out and stays as its mark.
     fn deliver(&mut self) -> Reassembled {
         let whole = self.assemble(false);
-        self.pieces.clear();
-        self.covered = 0;
-        self.held = 0;
-        self.total = None;
+        self.pieces = Pieces::default();
         self.delivered = true;
         whole
     }
 
     /// What there is of a datagram that was never whole, if its start is there.
-    fn into_partial(mut self) -> Option<Reassembled> {
-        let begins = self.pieces.get(&0).is_some_and(|p| !p.bytes.is_empty());
-        (begins && !self.delivered).then(|| self.assemble(true))
+    fn into_partial(self) -> Option<Reassembled> {
+        (!self.delivered && self.pieces.has_start()).then(|| self.assemble(true))
     }
 
-    /// Joins the pieces up to the first byte that was not captured.
-    fn assemble(&mut self, partial: bool) -> Reassembled {
-        let extent = self.pieces.last_key_value();
-        let extent = extent.map_or(0, |(start, piece)| start + piece.wire);
-        let mut payload = Vec::with_capacity(self.held);
-        for (&start, piece) in &self.pieces {
-            if start != payload.len() {
-                break;
-            }
-            payload.extend_from_slice(&piece.bytes);
-        }
+    fn assemble(&self, partial: bool) -> Reassembled {
         let (seen, via) = self.last;
         Reassembled {
             seen,
@@ -342,8 +262,8 @@ impl Waiting {
             src: self.key.src,
             dst: self.key.dst,
             protocol: self.key.protocol,
-            payload,
-            wire_len: self.total.unwrap_or(extent),
+            payload: self.pieces.prefix(),
+            wire_len: self.pieces.wire_len(),
             partial,
         }
     }

@@ -1,6 +1,6 @@
 //! Frames in, [`Packet`]s out: link layers, tunnels, IP, UDP, TCP, ICMP.
 //!
-//! [`decode`] peels the headers of one frame down to the innermost packet, borrowing from the
+//! [`decode()`] peels the headers of one frame down to the innermost packet, borrowing from the
 //! frame and allocating nothing; [`Defragmenter`] puts together what IP cut into pieces.
 #![cfg_attr(
     not(test),
@@ -25,6 +25,7 @@ mod lan;
 mod link;
 mod local;
 mod network;
+mod pieces;
 mod ppp;
 #[cfg(test)]
 mod sample;
