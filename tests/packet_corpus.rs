@@ -78,7 +78,7 @@ fn legacy(bytes: &[u8], tally: &mut Tally) -> Option<()> {
         match reader.next() {
             Ok((length, block)) => {
                 match block {
-                    PcapBlockOwned::LegacyHeader(header) => link = header.network.0 as u32,
+                    PcapBlockOwned::LegacyHeader(header) => link = header.network.0.cast_unsigned(),
                     PcapBlockOwned::Legacy(record) => {
                         let link = u16::try_from(link & 0xffff).ok()?;
                         tally.frame(link, record.origlen, record.data);

@@ -75,3 +75,94 @@ fn quoted(view: View<'_>) -> Result<Option<(FiveTuple, &[u8])>, Skip> {
     };
     Ok(Some((tuple, payload)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::sample::{QUERY, assert_is_other, decoded, ipv4, ipv6, join, v4, v6};
+
+    fn kind_of(bytes: &[u8]) -> Option<IcmpKind> {
+        match decoded(101, bytes).unwrap().body {
+            Body::Icmp(error) => Some(error.kind),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_error_tells_what_was_rejected() {
+        for (bytes, quoted) in [
+            (ipv4(1, &join(&[&[3, 3, 0, 0, 0, 0, 0, 0], &v4()])), v4()),
+            (ipv6(58, &join(&[&[1, 4, 0, 0, 0, 0, 0, 0], &v6()])), v6()),
+        ] {
+            let Body::Icmp(error) = decoded(101, &bytes).unwrap().body else {
+                panic!("no error");
+            };
+            assert_eq!(error.kind, IcmpKind::PortUnreachable);
+            assert_eq!(Some(error.quoted), decoded(101, &quoted).unwrap().tuple());
+            assert_eq!(error.payload, QUERY);
+        }
+    }
+
+    #[test]
+    fn eight_bytes_of_the_quoted_transport_are_enough() {
+        let bytes = ipv4(1, &join(&[&[3, 1, 0, 0, 0, 0, 0, 0], &v4()[..28]]));
+        let Body::Icmp(error) = decoded(101, &bytes).unwrap().body else {
+            panic!("no error");
+        };
+        assert_eq!(error.quoted.dst.to_string(), "10.96.0.10:53");
+        assert!(error.payload.is_empty());
+        let tcp = ipv4(6, &[0xc3, 0x50, 0, 53, 0, 0, 0, 1]);
+        let bytes = ipv4(1, &join(&[&[3, 1, 0, 0, 0, 0, 0, 0], &tcp]));
+        let Body::Icmp(error) = decoded(101, &bytes).unwrap().body else {
+            panic!("no error");
+        };
+        assert_eq!(error.quoted.to_string(), "TCP 192.0.2.1:50000 -> 192.0.2.2:53");
+    }
+
+    #[test]
+    fn both_versions_speak_the_same_words() {
+        use IcmpKind::{
+            AdminProhibited, HostUnreachable, Other, PacketTooBig, PortUnreachable, TimeExceeded,
+        };
+        for (kind, code, expected) in [
+            (3, 0, Some(HostUnreachable)),
+            (3, 1, Some(HostUnreachable)),
+            (3, 2, Some(Other)),
+            (3, 3, Some(PortUnreachable)),
+            (3, 4, Some(PacketTooBig)),
+            (3, 13, Some(AdminProhibited)),
+            (4, 0, Some(Other)),
+            (5, 1, None),
+            (11, 0, Some(TimeExceeded)),
+            (12, 0, Some(Other)),
+        ] {
+            let bytes = ipv4(1, &join(&[&[kind, code, 0, 0, 0, 0, 0, 0], &v4()]));
+            assert_eq!(kind_of(&bytes), expected, "{kind}/{code}");
+        }
+        for (kind, code, expected) in [
+            (1, 0, Some(HostUnreachable)),
+            (1, 1, Some(AdminProhibited)),
+            (1, 3, Some(HostUnreachable)),
+            (1, 4, Some(PortUnreachable)),
+            (1, 6, Some(AdminProhibited)),
+            (2, 0, Some(PacketTooBig)),
+            (3, 0, Some(TimeExceeded)),
+            (4, 1, Some(Other)),
+            (137, 0, None),
+        ] {
+            let bytes = ipv6(58, &join(&[&[kind, code, 0, 0, 0, 0, 0, 0], &v6()]));
+            assert_eq!(kind_of(&bytes), expected, "{kind}/{code}");
+        }
+    }
+
+    #[test]
+    fn messages_that_quote_no_ports_are_nothing_of_interest() {
+        assert_is_other(101, &ipv4(1, &[8, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3]));
+        assert_is_other(101, &ipv4(1, &[3, 3]));
+        let quoted = ipv4(1, &[0; 8]);
+        assert_is_other(101, &ipv4(1, &join(&[&[3, 1, 0, 0, 0, 0, 0, 0], &quoted])));
+        let mut later = v4();
+        later[6..8].copy_from_slice(&[0, 9]);
+        assert_is_other(101, &ipv4(1, &join(&[&[11, 1, 0, 0, 0, 0, 0, 0], &later])));
+    }
+}

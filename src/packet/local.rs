@@ -1,8 +1,7 @@
-//! Link types of single systems and old networks: BSD loopback, pf, NFLOG, PKTAP, ARCNET, FDDI
-//! and token ring, as tcpdump.org's registry and libpcap's headers describe them.
+//! Headers that a kernel makes up for captures of its own traffic: BSD loopback, pf's log, NFLOG,
+//! PKTAP, as tcpdump.org's registry and libpcap's headers describe them.
 
 use super::decode::Next;
-use super::ethernet::Mac;
 use super::view::View;
 use super::{Body, Skip, ppp};
 
@@ -63,48 +62,55 @@ pub(super) fn pktap(view: View<'_>) -> Result<(u32, View<'_>), Skip> {
     Ok((u32::from_le_bytes([d0, d1, d2, d3]), view.skip(length)?))
 }
 
-/// ARCNET as Linux hands it out: source, destination, two bytes of offset, protocol.
-pub(super) fn arcnet_linux(view: View<'_>) -> Result<Next<'_>, Skip> {
-    let (&[_, _, _, _, protocol], rest) = view.split::<5>()?;
-    arcnet_payload(protocol, rest)
-}
+#[cfg(test)]
+mod tests {
+    use crate::packet::sample::{assert_is_other, decoded, join, query_via, v4, v6};
 
-/// ARCNET as BSD hands it out: source, destination, protocol.
-pub(super) fn arcnet(view: View<'_>) -> Result<Next<'_>, Skip> {
-    let (&[_, _, protocol], rest) = view.split::<3>()?;
-    arcnet_payload(protocol, rest)
-}
-
-/// IP over ARCNET: RFC 1051 (240) without, RFC 1201 (212, and 196 for IPv6) with a header that
-/// tells how the datagram was split. Split ones are not put together.
-fn arcnet_payload(protocol: u8, view: View<'_>) -> Result<Next<'_>, Skip> {
-    const EXCEPTION: u8 = 0xff;
-    match protocol {
-        240 => Ok(Next::Ip(view)),
-        212 | 196 => {
-            let (&[mut split, _, _], mut rest) = view.split::<3>()?;
-            if split == EXCEPTION {
-                let (&[real, _, _], behind) = rest.split::<3>()?;
-                (split, rest) = (real, behind);
+    #[test]
+    fn bsd_families_are_read_in_both_byte_orders() {
+        for link in [0, 108] {
+            query_via(link, &join(&[&[2, 0, 0, 0], &v4()]));
+            query_via(link, &join(&[&[0, 0, 0, 2], &v4()]));
+            for family in [10, 24, 28, 30] {
+                query_via(link, &join(&[&[family, 0, 0, 0], &v6()]));
+                query_via(link, &join(&[&[0, 0, 0, family], &v6()]));
             }
-            Ok(if split == 0 { Next::Ip(rest) } else { Next::Body(Body::Other) })
+            assert_is_other(link, &join(&[&[7, 0, 0, 0], &v4()]));
         }
-        _ => Ok(Next::Body(Body::Other)),
     }
-}
 
-/// FDDI: frame control, two addresses; only LLC frames carry data.
-pub(super) fn fddi(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
-    let (&[control, _, _, _, _, _, _, a, b, c, d, e, f], rest) = view.split::<13>()?;
-    let next = if control & 0xf0 == 0x50 { Next::Llc(rest) } else { Next::Body(Body::Other) };
-    Ok(([a, b, c, d, e, f], next))
-}
+    #[test]
+    fn bsd_loopback_may_hold_other_headers() {
+        query_via(0, &join(&[&[0, 0, 8, 0], &v4()]));
+        query_via(0, &join(&[&[0x0f, 0, 8, 0], &v4()]));
+        query_via(0, &join(&[&[0xff, 3, 0, 0x21], &v4()]));
+    }
 
-/// Token ring: access control, frame control, two addresses, perhaps a source route.
-pub(super) fn token_ring(view: View<'_>) -> Result<(Mac, Next<'_>), Skip> {
-    let (&[_, control, _, _, _, _, _, _, a, b, c, d, e, f], rest) = view.split::<14>()?;
-    let routed = a & 0x80 != 0;
-    let rest = if routed { rest.skip(usize::from(rest.u8(0)? & 0x1f))? } else { rest };
-    let next = if control & 0xc0 == 0x40 { Next::Llc(rest) } else { Next::Body(Body::Other) };
-    Ok(([a & 0x7f, b, c, d, e, f], next))
+    #[test]
+    fn pflog_tells_its_length() {
+        let mut header = vec![0; 64];
+        header[0] = 61;
+        query_via(117, &join(&[&header, &v4()]));
+    }
+
+    #[test]
+    fn nflog_holds_the_packet_among_its_attributes() {
+        let length = u16::try_from(v4().len() + 4).unwrap();
+        for order in [u16::to_le_bytes, u16::to_be_bytes] {
+            let attribute = |length, kind| join(&[&order(length), &order(kind)]);
+            let prefix = join(&[&attribute(5, 10), &[0, 0, 0, 0]]);
+            let packet = join(&[&attribute(length, 9), &v4()]);
+            query_via(239, &join(&[&[2, 0, 0, 0], &prefix, &packet]));
+        }
+        // An attribute shorter than its own header ends the search.
+        assert!(decoded(239, &[2, 0, 0, 0, 0, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn pktap_names_the_link_type_behind_it() {
+        let mut header = vec![0; 108];
+        header[0] = 108;
+        header[8] = 12;
+        query_via(258, &join(&[&header, &v4()]));
+    }
 }

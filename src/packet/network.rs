@@ -179,3 +179,127 @@ fn encapsulated<'a>(packet: &mut Packet<'a>, number: u8, view: View<'a>) -> Resu
     packet.via.tunnels = packet.via.tunnels.saturating_add(1);
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::capture::PointId;
+    use crate::packet::sample::{
+        assert_is_other, assert_is_query, decoded, ethernet, frame, ipv4, ipv6, join, query_via,
+        v4, v6,
+    };
+    use crate::packet::{Body, Skip, decode};
+
+    #[test]
+    fn the_identification_is_absent_where_it_is_0_and_in_ipv6() {
+        assert_eq!(query_via(101, &v4()).ip_id, None);
+        let mut bytes = v4();
+        bytes[4..6].copy_from_slice(&[0x12, 0x34]);
+        assert_eq!(query_via(101, &bytes).ip_id, Some(0x1234));
+        assert_eq!(query_via(101, &v6()).ip_id, None);
+    }
+
+    #[test]
+    fn addresses_are_the_innermost() {
+        for (protocol, inner) in [(4, v4()), (41, v6())] {
+            for outer in [ipv4(protocol, &inner), ipv6(protocol, &inner)] {
+                assert_eq!(query_via(101, &outer).tunnels, 1);
+                let packet = decoded(101, &outer).unwrap();
+                assert_eq!(packet.src.is_ipv4(), protocol == 4);
+            }
+        }
+        let twice = ipv4(4, &ipv4(4, &v4()));
+        assert_eq!(query_via(101, &twice).tunnels, 2);
+        query_via(101, &ipv4(97, &join(&[&[0x30, 0], &ethernet(0x0800, &v4())])));
+        query_via(101, &ipv4(137, &join(&[&[0, 2, 1, 64], &v4()])));
+    }
+
+    #[test]
+    fn padding_behind_the_packet_is_no_payload() {
+        query_via(1, &ethernet(0x0800, &join(&[&v4(), &[0; 11]])));
+        query_via(1, &ethernet(0x86dd, &join(&[&v6(), &[0; 11]])));
+    }
+
+    #[test]
+    fn a_length_of_0_means_to_the_end_of_the_frame() {
+        let mut bytes = v4();
+        bytes[2..4].fill(0);
+        query_via(101, &bytes);
+        let mut bytes = v6();
+        bytes[4..6].fill(0);
+        query_via(101, &bytes);
+    }
+
+    #[test]
+    fn options_of_ipv4_are_stepped_over() {
+        let mut bytes = v4();
+        bytes[0] = 0x46;
+        bytes[3] += 4;
+        bytes.splice(20..20, [1, 1, 1, 0]);
+        query_via(101, &bytes);
+    }
+
+    #[test]
+    fn the_snap_length_cuts_the_payload_and_not_its_length() {
+        let bytes = v4();
+        let mut cut = frame(1, 101, &bytes);
+        cut.bytes = &bytes[..40];
+        let packet = decode(&cut, PointId(0)).unwrap();
+        assert!(
+            matches!(packet.body, Body::Udp(udp) if udp.payload.len() == 12 && udp.wire_len == 17)
+        );
+        cut.bytes = &bytes[..27];
+        assert_eq!(decode(&cut, PointId(0)).unwrap_err(), Skip::Cut);
+        // Cut by a tool that did not note the length on the wire.
+        let packet = decoded(101, &bytes[..40]).unwrap();
+        assert!(matches!(packet.body, Body::Udp(udp) if udp.wire_len == 17));
+    }
+
+    #[test]
+    fn extension_headers_are_walked_through() {
+        let udp = &v6()[40..];
+        let option = |next| [next, 0, 1, 4, 0, 0, 0, 0];
+        let chain = join(&[&option(60), &option(43), &[17, 0, 0, 0, 0, 0, 0, 0], udp]);
+        assert_is_query(&decoded(101, &ipv6(0, &chain)).unwrap());
+        // Authentication, in both versions, and an atomic fragment.
+        let authentication = |next| join(&[&[next, 4, 0, 0], &[7; 20]]);
+        let chain = join(&[&authentication(17), udp]);
+        assert_is_query(&decoded(101, &ipv6(51, &chain)).unwrap());
+        let chain = join(&[&authentication(4), &v4()]);
+        query_via(101, &ipv4(51, &chain));
+        let atomic = [17, 0, 0, 0, 0, 0, 0, 9];
+        assert_is_query(&decoded(101, &ipv6(44, &join(&[&atomic, udp]))).unwrap());
+        assert_eq!(decoded(101, &ipv6(0, &[60])).unwrap_err(), Skip::Cut);
+    }
+
+    #[test]
+    fn fragments_are_not_decoded_beyond_their_header() {
+        let mut bytes = v4();
+        bytes[4..8].copy_from_slice(&[0xab, 0xcd, 0x20, 0]);
+        let packet = decoded(101, &bytes).unwrap();
+        let Body::Fragment(first) = packet.body else {
+            panic!("no fragment: {packet:?}");
+        };
+        assert_eq!((first.id, first.protocol, first.offset), (0xabcd, 17, 0));
+        assert_eq!((first.more, first.payload.len(), first.wire_len), (true, 25, 25));
+        // What a later fragment of IPv6 begins with is payload, whatever number announces it.
+        let later = [60, 0, 0x00, 0x10, 0, 1, 2, 3, 0xff, 0xff];
+        let bytes = ipv6(44, &later);
+        let packet = decoded(101, &bytes).unwrap();
+        let Body::Fragment(later) = packet.body else {
+            panic!("no fragment: {packet:?}");
+        };
+        assert_eq!((later.id, later.protocol, later.offset), (0x01_0203, 60, 16));
+        assert_eq!((later.more, later.payload), (false, &[0xff, 0xff][..]));
+    }
+
+    #[test]
+    fn what_is_not_read_is_said() {
+        assert_eq!(decoded(101, &ipv4(50, &[0; 40])).unwrap_err(), Skip::Encrypted);
+        assert_eq!(decoded(101, &[0x50; 40]).unwrap_err(), Skip::BadHeader);
+        let mut short = v4();
+        short[2..4].copy_from_slice(&[0, 19]);
+        assert_eq!(decoded(101, &short).unwrap_err(), Skip::BadHeader);
+        assert_is_other(101, &ipv4(132, &[0; 12]));
+        assert_is_other(101, &ipv6(59, &[]));
+    }
+}

@@ -1,4 +1,4 @@
-//! Point-to-point links: PPP (RFC 1661, RFC 1662), PPPoE (RFC 2516), Cisco HDLC and frame relay
+//! Point-to-point links: PPP (RFC 1661, RFC 1662), PPP over Ethernet (RFC 2516), Cisco HDLC and frame relay
 //! (RFC 2427).
 
 use super::decode::Next;
@@ -32,7 +32,7 @@ pub(super) fn hdlc(view: View<'_>) -> Result<Next<'_>, Skip> {
     }
 }
 
-/// A PPPoE session packet.
+/// A session packet of PPP over Ethernet.
 pub(super) fn over_ethernet(view: View<'_>) -> Result<Next<'_>, Skip> {
     let (&[version, code, _, _, l0, l1], rest) = view.split::<6>()?;
     if version != 0x11 {
@@ -57,7 +57,8 @@ pub(super) fn cisco_hdlc(view: View<'_>) -> Result<Next<'_>, Skip> {
 /// Frame relay: an address of two to four bytes, then RFC 2427's header or Cisco's `EtherType`.
 pub(super) fn frame_relay(view: View<'_>) -> Result<Next<'_>, Skip> {
     const MAX_ADDRESS: usize = 4;
-    let last = view.bytes.iter().take(MAX_ADDRESS).position(|b| b & 1 == 1);
+    let address = view.bytes.get(..MAX_ADDRESS).ok_or(Skip::Cut)?;
+    let last = address.iter().position(|byte| byte & 1 == 1);
     let view = view.skip(last.ok_or(Skip::BadHeader)? + 1)?;
     let view = match view.bytes {
         [0x03, 0x00, ..] => view.skip(2)?,
@@ -75,5 +76,47 @@ pub(super) fn frame_relay(view: View<'_>) -> Result<Next<'_>, Skip> {
         0x80 => ethernet::snap(rest),
         0xcf => frame(rest),
         _ => Ok(Next::Body(Body::Other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::packet::sample::{assert_is_other, ethernet, join, query_via, v4, v6};
+
+    #[test]
+    fn address_and_control_and_half_the_protocol_may_be_missing() {
+        query_via(9, &join(&[&[0xff, 3, 0, 0x21], &v4()]));
+        query_via(9, &join(&[&[0, 0x57], &v6()]));
+        query_via(9, &join(&[&[0x21], &v4()]));
+        query_via(9, &join(&[&[0x02, 0x81, 0, 0, 0x11, 9], &v4()]));
+        assert_is_other(9, &[0xff, 3, 0xc0, 0x21, 1, 1, 0, 4]);
+    }
+
+    #[test]
+    fn serial_links_speak_ppp_or_cisco_hdlc() {
+        query_via(50, &join(&[&[0xff, 3, 0, 0x21], &v4()]));
+        query_via(50, &join(&[&[0x0f, 0, 8, 0], &v4()]));
+        query_via(104, &join(&[&[0x0f, 0, 0x86, 0xdd], &v6()]));
+        assert_is_other(104, &[0x8f, 0, 0x20, 0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_pppoe_session_ends_before_the_padding() {
+        let length = u8::try_from(v4().len() + 2).unwrap();
+        let session = join(&[&[0x11, 0, 0, 1, 0, length, 0, 0x21], &v4(), &[0; 9]]);
+        query_via(51, &session);
+        query_via(1, &ethernet(0x8864, &session));
+        assert_is_other(1, &ethernet(0x8863, &[0x11, 9, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn frame_relay_names_its_payload_in_three_ways() {
+        query_via(107, &join(&[&[0x18, 0x41, 3, 0xcc], &v4()]));
+        query_via(107, &join(&[&[0x18, 0x41, 8, 0], &v4()]));
+        let snap = [0x18, 0x41, 3, 0, 0x80, 0, 0, 0, 8, 0];
+        query_via(107, &join(&[&snap, &v4()]));
+        let bridged = [0x18, 0x41, 3, 0, 0x80, 0, 0x80, 0xc2, 0, 7];
+        query_via(107, &join(&[&bridged, &ethernet(0x0800, &v4())]));
+        assert_is_other(107, &[0x18, 0x41, 3, 8, 0, 0]);
     }
 }

@@ -64,3 +64,78 @@ pub(super) fn tcp(view: View<'_>) -> Result<Next<'_>, Skip> {
         wire_len: rest.wire - options,
     })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::PointId;
+    use crate::packet::decode;
+    use crate::packet::sample::{QUERY, decoded, frame, ipv4, join, query_via, v4};
+
+    fn with_udp_length(length: u16) -> Vec<u8> {
+        let mut bytes = v4();
+        bytes[24..26].copy_from_slice(&length.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn the_shorter_of_both_lengths_counts() {
+        let bytes = with_udp_length(8 + 12);
+        let packet = decoded(101, &bytes).unwrap();
+        assert!(
+            matches!(packet.body, Body::Udp(udp) if udp.payload == &QUERY[..12] && udp.wire_len == 12)
+        );
+        query_via(101, &with_udp_length(0));
+        query_via(101, &with_udp_length(999));
+        let wrong = with_udp_length(7);
+        assert_eq!(decoded(101, &wrong).unwrap_err(), Skip::BadHeader);
+    }
+
+    fn segment(offset: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
+        let head = [0xc3, 0x50, 0, 53, 0, 0, 0, 7, 0, 0, 0, 9, offset, flags, 1, 0, 0, 0, 0, 0];
+        ipv4(6, &join(&[&head, rest]))
+    }
+
+    #[test]
+    fn a_segment_shows_its_flags_and_payload() {
+        let bytes = segment(0x60, 0x18, b"oooopayload");
+        let packet = decoded(101, &bytes).unwrap();
+        let Body::Tcp(tcp) = packet.body else {
+            panic!("no segment: {packet:?}");
+        };
+        assert_eq!((tcp.src_port, tcp.dst_port), (50000, 53));
+        assert_eq!((tcp.seq, tcp.ack, tcp.has_ack), (7, 9, true));
+        assert_eq!((tcp.payload, tcp.wire_len), (&b"payload"[..], 7));
+        for (flag, expected) in [
+            (0x01, [true, false, false]),
+            (0x02, [false, true, false]),
+            (0x04, [false, false, true]),
+        ] {
+            let bytes = segment(0x50, flag, b"");
+            let packet = decoded(101, &bytes).unwrap();
+            let Body::Tcp(tcp) = packet.body else {
+                panic!("no segment: {packet:?}");
+            };
+            assert_eq!([tcp.fin, tcp.syn, tcp.rst], expected);
+        }
+    }
+
+    #[test]
+    fn options_cut_by_the_snap_length_lose_no_header() {
+        let bytes = segment(0x80, 0x10, b"ooooooooooootwo");
+        let mut cut = frame(1, 101, &bytes);
+        cut.bytes = &bytes[..44];
+        let packet = decode(&cut, PointId(0)).unwrap();
+        assert!(
+            matches!(packet.body, Body::Tcp(tcp) if tcp.payload.is_empty() && tcp.wire_len == 3)
+        );
+    }
+
+    #[test]
+    fn an_impossible_data_offset_is_a_bad_header() {
+        for offset in [0x40, 0xf0] {
+            let bytes = segment(offset, 0x10, b"");
+            assert_eq!(decoded(101, &bytes).unwrap_err(), Skip::BadHeader);
+        }
+    }
+}

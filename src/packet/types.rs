@@ -84,6 +84,7 @@ pub struct Datagram<'a> {
 }
 
 /// A TCP segment.
+#[expect(clippy::struct_excessive_bools, reason = "they are the header's flags, each on its own")]
 #[derive(Debug, Clone, Copy)]
 pub struct TcpSegment<'a> {
     /// Source port.
