@@ -565,6 +565,21 @@ fn an_idle_connection_ends() {
 }
 
 #[test]
+fn a_frame_from_the_future_holds_up_nothing() {
+    let mut flows = Flows::new();
+    let present = flows.now;
+    flows.now = Timestamp::from_parts(4_000_000_000, 0);
+    flows.tcp(up(1, b"").flags("S"));
+    flows.now = present;
+    for n in 0..200_u32 {
+        flows.client.set_port(1000 + u16::try_from(n).unwrap());
+        flows.tcp(up(n, b"").flags("S"));
+        flows.wait(1000);
+    }
+    assert!(flows.table.connections() <= 121);
+}
+
+#[test]
 fn both_ends_on_port_53_are_told_apart_by_who_asks() {
     let mut flows = Flows::new();
     flows.client = "10.0.0.200:53".parse().unwrap();

@@ -300,7 +300,7 @@ mod tests {
         bytes.extend_from_slice(b"\x03wWw\x07example\x00");
         bytes.extend_from_slice(&rtype.to_be_bytes());
         bytes.extend_from_slice(&[0, 1]);
-        rest.iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.extend_from_slice(&rest.concat());
         bytes
     }
 
