@@ -3,9 +3,12 @@
 //! if there is one to read, the question.
 
 use dnswhy::dns::{Message, Name, NameCache, RecordType, parse};
-use hickory_proto::op::{Edns, Message as Theirs, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{
+    Edns, Header as TheirHeader, Message as Theirs, MessageType, OpCode, Query, ResponseCode,
+};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TXT};
 use hickory_proto::rr::{DNSClass, Name as TheirName, RData, Record};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use proptest::prelude::*;
 
 fn ours(bytes: &[u8]) -> Option<Message> {
@@ -16,10 +19,29 @@ fn name_of(name: &TheirName) -> Name {
     Name::from_labels(name.iter()).expect("hickory holds the same limits")
 }
 
+/// What both views have of `bytes` that hickory does not read to their end.
+fn refused(bytes: &[u8]) {
+    let message = ours(bytes);
+    assert_eq!(message.is_some(), bytes.len() >= 12);
+    let Some(message) = message else {
+        return;
+    };
+    let mut decoder = BinDecoder::new(bytes);
+    let theirs = TheirHeader::read(&mut decoder).expect("twelve bytes");
+    assert_eq!(message.header.id, theirs.metadata.id);
+    assert_eq!(message.header.questions, theirs.counts.queries);
+    if theirs.counts.queries > 0 {
+        let query = Query::read(&mut decoder).ok();
+        let name = query.map(|query| name_of(&query.name));
+        let mine = message.question.map(|question| question.name);
+        assert_eq!(mine.as_ref().map(Name::wire), name.as_ref().map(Name::wire));
+    }
+}
+
 /// Compares both views of `bytes`.
 fn compare(bytes: &[u8]) {
     let Ok(theirs) = Theirs::from_vec(bytes) else {
-        assert_eq!(ours(bytes).is_some(), bytes.len() >= 12);
+        refused(bytes);
         return;
     };
     let message = ours(bytes).expect("hickory read it");
@@ -130,7 +152,9 @@ prop_compose! {
         metadata.authentic_data = bits[4];
         metadata.checking_disabled = bits[5];
         let rcode = if edns.is_some() { rcode } else { rcode & 0x0f };
-        metadata.response_code = ResponseCode::from((rcode >> 4) as u8, (rcode & 0x0f) as u8);
+        let (high, low) = (u8::try_from(rcode >> 4), u8::try_from(rcode & 0x0f));
+        let (high, low) = (high.expect("four bits"), low.expect("four bits"));
+        metadata.response_code = ResponseCode::from(high, low);
         if let Some((name, rtype)) = question {
             message.add_query(Query::query(name, rtype.into()));
         }
@@ -140,7 +164,7 @@ prop_compose! {
         if let Some((size, dnssec_ok)) = edns {
             let mut edns = Edns::new();
             edns.set_max_payload(size).set_dnssec_ok(dnssec_ok);
-            edns.set_rcode_high((rcode >> 4) as u8);
+            edns.set_rcode_high(high);
             message.set_edns(edns);
         }
         message
@@ -190,4 +214,78 @@ proptest! {
         compare(&bytes);
         let _ = dnswhy::dns::describe(&bytes);
     }
+}
+
+/// Payloads of UDP datagrams on port 53 in the frames of classic pcap and pcapng files with
+/// Ethernet or raw IP links.
+fn payloads(file: &[u8], mut each: impl FnMut(&[u8])) {
+    use etherparse::{LaxSlicedPacket, TransportSlice};
+    use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
+
+    let mut link = 1;
+    let mut frame = |link: i32, bytes: &[u8]| {
+        let sliced = match link {
+            1 => LaxSlicedPacket::from_ethernet(bytes).ok(),
+            12 | 101 | 228 | 229 => LaxSlicedPacket::from_ip(bytes).ok(),
+            _ => None,
+        };
+        if let Some(TransportSlice::Udp(udp)) = sliced.and_then(|sliced| sliced.transport)
+            && (udp.source_port() == 53 || udp.destination_port() == 53)
+        {
+            each(udp.payload());
+        }
+    };
+    let Ok(mut reader) = create_reader(1 << 20, file) else {
+        return;
+    };
+    loop {
+        match reader.next() {
+            Ok((offset, block)) => {
+                match block {
+                    PcapBlockOwned::LegacyHeader(header) => link = header.network.0 & 0x0fff_ffff,
+                    PcapBlockOwned::Legacy(record) => frame(link, record.data),
+                    PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
+                        link = interface.linktype.0;
+                    }
+                    PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => frame(link, packet.data),
+                    PcapBlockOwned::NG(_) => {}
+                }
+                reader.consume(offset);
+            }
+            Err(PcapError::Incomplete(_)) => {
+                if reader.refill().is_err()
+                    || (reader.reader_exhausted() && reader.data().is_empty())
+                {
+                    break;
+                }
+            }
+            Err(_) => break,
+        }
+    }
+}
+
+/// Real messages, from the folder that `DNSWHY_SHARED` names; passes without it.
+#[test]
+fn captured_messages_are_read_alike() {
+    let Some(shared) = std::env::var_os("DNSWHY_SHARED") else {
+        return;
+    };
+    let pattern = std::path::Path::new(&shared).join("corpus/*/*.pcap*");
+    let paths = glob::glob(&pattern.to_string_lossy()).expect("a pattern");
+    let (mut messages, mut accepted) = (0_u32, 0_u32);
+    for path in paths.flatten() {
+        let Ok(file) = std::fs::read(&path) else {
+            continue;
+        };
+        payloads(&file, |payload| {
+            messages += 1;
+            accepted += u32::from(Theirs::from_vec(payload).is_ok());
+            compare(payload);
+            let _ = dnswhy::dns::describe(payload);
+        });
+    }
+    assert!(
+        messages == 0 || accepted > messages / 2,
+        "{accepted} of {messages}"
+    );
 }

@@ -145,19 +145,19 @@ impl<'a> Reader<'a> {
                 None => expand(self.bytes, owner, &mut Expanded::new())?,
             },
         };
-        let field = |offset| u16_at(self.bytes, fixed + offset).ok_or(Malformed::Short);
-        let (rtype, class) = (RecordType(field(0)?), field(2)?);
-        let ttl = u32_at(self.bytes, fixed + 4).ok_or(Malformed::Short)?;
-        let length = usize::from(field(8)?);
+        let rest = self.bytes.get(fixed..).ok_or(Malformed::Short)?;
+        let &[y0, y1, c0, c1, t0, t1, t2, t3, l0, l1] =
+            rest.first_chunk::<10>().ok_or(Malformed::Short)?;
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
         let data_at = fixed + 10;
         let rest = self.bytes.get(data_at..).unwrap_or_default();
         let data = rest.get(..length);
         self.at = data_at + length;
         Ok(Record {
             owner,
-            rtype,
-            class,
-            ttl,
+            rtype: RecordType(u16::from_be_bytes([y0, y1])),
+            class: u16::from_be_bytes([c0, c1]),
+            ttl: u32::from_be_bytes([t0, t1, t2, t3]),
             data_at,
             data: data.unwrap_or(rest),
             whole: data.is_some(),
@@ -293,7 +293,7 @@ mod tests {
         bytes.extend_from_slice(b"\x03wWw\x07example\x00");
         bytes.extend_from_slice(&rtype.to_be_bytes());
         bytes.extend_from_slice(&[0, 1]);
-        rest.iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.extend_from_slice(&rest.concat());
         bytes
     }
 

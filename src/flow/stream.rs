@@ -4,6 +4,7 @@
 //! given up when the receiver has acknowledged what the capture lacks, when it lasted too long,
 //! when too much waits behind it, or when the connection ends; the framer then finds its way.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::framer::{Framer, Piece, Stamp};
@@ -34,7 +35,7 @@ pub(super) struct Stream {
     /// Sequence number of the next byte for the framer.
     next: u32,
     /// Segments behind a hole, by their distance from `next`.
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// How far the other side has acknowledged, and when it last got further.
     acked: Option<(u32, Timestamp)>,
@@ -84,7 +85,7 @@ impl Stream {
             start: None,
             opened: false,
             next: 0,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
             waiting_bytes: 0,
             acked: None,
             proven: None,
@@ -150,7 +151,7 @@ impl Stream {
         } else if ahead <= FAR {
             losses.limited = self.hold(chunk, ahead);
             if losses.limited {
-                losses.bytes += self.skip(out);
+                losses.bytes += self.skip_all(out);
             }
         } else {
             // Another connection of the same addresses, whose SYN was not captured.
@@ -166,7 +167,7 @@ impl Stream {
     /// Gives up holes that the capture will not fill any more.
     pub(super) fn review(&mut self, now: Timestamp, out: &mut impl FnMut(Piece<'_>)) -> u64 {
         let mut lost = 0;
-        while let Some(first) = self.waiting.first() {
+        while let Some(first) = self.waiting.front() {
             let waited = now.since(first.stamp.seen.ts);
             let hole = first.seq.wrapping_sub(self.next);
             if let Some((ack, at)) = self.acked
@@ -186,10 +187,7 @@ impl Stream {
 
     /// Nothing more will come: reads what waits, and counts what is missing.
     pub(super) fn end(&mut self, out: &mut impl FnMut(Piece<'_>)) -> u64 {
-        let mut lost = 0;
-        while !self.waiting.is_empty() {
-            lost += self.skip(out);
-        }
+        let mut lost = self.skip_all(out);
         if let (Some((ack, _)), Some(last)) = (self.acked, self.last) {
             // One more may have been a FIN.
             let missing = ack.wrapping_sub(self.next);
@@ -203,10 +201,7 @@ impl Stream {
 
     /// Forgets everything that takes memory.
     pub(super) fn give_up(&mut self, out: &mut impl FnMut(Piece<'_>)) -> u64 {
-        let mut lost = 0;
-        while !self.waiting.is_empty() {
-            lost += self.skip(out);
-        }
+        let lost = self.skip_all(out);
         self.framer.abandon();
         lost
     }
@@ -254,12 +249,12 @@ impl Stream {
     /// Reads the segments that no hole separates from `next` any more: as seen `at` the segment
     /// that filled it, or else where each was seen itself.
     fn drain(&mut self, at: Option<Stamp>, out: &mut impl FnMut(Piece<'_>)) -> u64 {
-        if self.waiting.is_empty() {
-            return 0;
-        }
         let mut lost = 0;
-        let mut waiting = std::mem::take(&mut self.waiting).into_iter().peekable();
-        while let Some(held) = waiting.next_if(|held| self.next.wrapping_sub(held.seq) <= FAR) {
+        while let Some(held) = self.waiting.pop_front() {
+            if self.next.wrapping_sub(held.seq) > FAR {
+                self.waiting.push_front(held);
+                break;
+            }
             self.waiting_bytes -= held.cost();
             let chunk = Chunk {
                 seq: held.seq,
@@ -270,13 +265,21 @@ impl Stream {
             lost += self.deliver(chunk, out);
             self.proven = None;
         }
-        self.waiting = waiting.collect();
+        lost
+    }
+
+    /// Gives up every hole.
+    fn skip_all(&mut self, out: &mut impl FnMut(Piece<'_>)) -> u64 {
+        let mut lost = 0;
+        while !self.waiting.is_empty() {
+            lost += self.skip(out);
+        }
         lost
     }
 
     /// Gives up the first hole.
     fn skip(&mut self, out: &mut impl FnMut(Piece<'_>)) -> u64 {
-        let Some(first) = self.waiting.first() else {
+        let Some(first) = self.waiting.front() else {
             return 0;
         };
         let (seq, stamp) = (first.seq, first.stamp);

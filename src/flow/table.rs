@@ -253,10 +253,11 @@ impl FlowTable {
         place
     }
 
-    /// Ends what has been closed or idle for long enough at `now`.
+    /// Ends what has been closed or idle for long enough at `now`. What was last seen as long
+    /// after `now`, because the clock was set back, ends too and cannot hold up the queue.
     fn expire<F: FnMut(FlowEvent)>(&mut self, now: Timestamp, sink: &mut Sink<'_, F>) {
         while let Some(due) = self.closed.front().copied() {
-            if now.since(due.since) < LINGER {
+            if now.distance(due.since) < LINGER {
                 break;
             }
             self.closed.pop_front();
@@ -265,7 +266,7 @@ impl FlowTable {
             }
         }
         while let Some(due) = self.idle.front().copied() {
-            if now.since(due.since) < IDLE {
+            if now.distance(due.since) < IDLE {
                 break;
             }
             self.idle.pop_front();
