@@ -284,8 +284,5 @@ fn captured_messages_are_read_alike() {
             let _ = dnswhy::dns::describe(payload);
         });
     }
-    assert!(
-        messages == 0 || accepted > messages / 2,
-        "{accepted} of {messages}"
-    );
+    assert!(messages == 0 || accepted > messages / 2, "{accepted} of {messages}");
 }

@@ -38,21 +38,11 @@ struct Segment<'a> {
 }
 
 fn up(seq: u32, payload: &[u8]) -> Segment<'_> {
-    Segment {
-        up: true,
-        seq,
-        ack: None,
-        flags: "",
-        payload,
-        wire_len: payload.len(),
-    }
+    Segment { up: true, seq, ack: None, flags: "", payload, wire_len: payload.len() }
 }
 
 fn down(seq: u32, payload: &[u8]) -> Segment<'_> {
-    Segment {
-        up: false,
-        ..up(seq, payload)
-    }
+    Segment { up: false, ..up(seq, payload) }
 }
 
 impl<'a> Segment<'a> {
@@ -61,10 +51,7 @@ impl<'a> Segment<'a> {
     }
 
     fn ack(self, ack: u32) -> Self {
-        Self {
-            ack: Some(ack),
-            ..self
-        }
+        Self { ack: Some(ack), ..self }
     }
 }
 
@@ -101,31 +88,18 @@ impl Flows {
     fn packet(&mut self, src: IpAddr, dst: IpAddr, body: Body<'_>) -> Held {
         self.frame += 1;
         self.now = self.now.after(Duration::from_micros(10));
-        let at = FrameRef {
-            file: FileId(0),
-            number: self.frame,
-        };
-        let packet = Packet {
-            seen: Seen { ts: self.now, at },
-            via: self.via,
-            src,
-            dst,
-            body,
-        };
+        let at = FrameRef { file: FileId(0), number: self.frame };
+        let packet = Packet { seen: Seen { ts: self.now, at }, via: self.via, src, dst, body };
         let (messages, stops) = (&mut self.messages, &mut self.stops);
         let (connections, rejections) = (&mut self.connections, &mut self.rejections);
-        self.table
-            .follow(&packet, &self.ports, &mut self.coverage, &mut |event| {
-                keep(event, messages, stops, connections, rejections);
-            })
+        self.table.follow(&packet, &self.ports, &mut self.coverage, &mut |event| {
+            keep(event, messages, stops, connections, rejections);
+        })
     }
 
     fn tcp(&mut self, segment: Segment<'_>) -> Held {
-        let (src, dst) = if segment.up {
-            (self.client, self.server)
-        } else {
-            (self.server, self.client)
-        };
+        let (src, dst) =
+            if segment.up { (self.client, self.server) } else { (self.server, self.client) };
         let body = Body::Tcp(TcpSegment {
             src_port: src.port(),
             dst_port: dst.port(),
@@ -175,6 +149,7 @@ fn keep(
         }
         FlowEvent::Connection(connection) => connections.push(connection),
         FlowEvent::Unreachable(rejection) => rejections.push(rejection),
+        FlowEvent::Signal(_) => {}
     }
 }
 
@@ -219,27 +194,13 @@ fn a_datagram_is_a_message() {
     let mut flows = Flows::new();
     let payload = query(7, "www");
     let datagram = |payload, wire_len| {
-        Body::Udp(Datagram {
-            src_port: 40000,
-            dst_port: 53,
-            payload,
-            wire_len,
-        })
+        Body::Udp(Datagram { src_port: 40000, dst_port: 53, payload, wire_len })
     };
     let (src, dst) = (flows.client.ip(), flows.server.ip());
     let length = payload.len();
-    assert_eq!(
-        flows.packet(src, dst, datagram(&payload, length)),
-        Held::Dns
-    );
-    assert_eq!(
-        flows.packet(src, dst, datagram(b"too short", 9)),
-        Held::NotDns
-    );
-    assert_eq!(
-        flows.packet(src, dst, datagram(&payload[..9], length)),
-        Held::Cut
-    );
+    assert_eq!(flows.packet(src, dst, datagram(&payload, length)), Held::Dns);
+    assert_eq!(flows.packet(src, dst, datagram(b"too short", 9)), Held::NotDns);
+    assert_eq!(flows.packet(src, dst, datagram(&payload[..9], length)), Held::Cut);
     assert_eq!(flows.messages, [(7, false, 1)]);
     let counts = &flows.coverage.messages;
     assert_eq!((counts.total, counts.udp, counts.queries), (1, 1, 1));
@@ -264,36 +225,19 @@ fn multicast_dns_is_never_read() {
 #[test]
 fn an_icmp_error_names_the_message_it_rejects() {
     let mut flows = Flows::new();
-    let quoted = FiveTuple {
-        transport: Transport::Udp,
-        src: flows.client,
-        dst: flows.server,
-    };
+    let quoted = FiveTuple { transport: Transport::Udp, src: flows.client, dst: flows.server };
     let payload = query(0xabcd, "www");
-    let error = IcmpError {
-        kind: IcmpKind::PortUnreachable,
-        quoted,
-        payload: &payload[..4],
-    };
+    let error = IcmpError { kind: IcmpKind::PortUnreachable, quoted, payload: &payload[..4] };
     let (src, dst) = (flows.server.ip(), flows.client.ip());
     assert_eq!(flows.packet(src, dst, Body::Icmp(error)), Held::NotDns);
-    let other = FiveTuple {
-        dst: "10.96.0.10:123".parse().unwrap(),
-        ..quoted
-    };
-    let error = IcmpError {
-        quoted: other,
-        ..error
-    };
+    let other = FiveTuple { dst: "10.96.0.10:123".parse().unwrap(), ..quoted };
+    let error = IcmpError { quoted: other, ..error };
     flows.packet(src, dst, Body::Icmp(error));
     let [rejection] = flows.rejections.as_slice() else {
         panic!("one rejection");
     };
     assert_eq!(rejection.message, Some((0xabcd, false)));
-    assert_eq!(
-        (rejection.quoted, rejection.from, rejection.to),
-        (quoted, src, dst)
-    );
+    assert_eq!((rejection.quoted, rejection.from, rejection.to), (quoted, src, dst));
 }
 
 #[test]
@@ -302,10 +246,7 @@ fn a_whole_exchange_ends_with_the_fate_of_its_connection() {
     let (ask, say) = (framed(&[query(1, "www")]), framed(&[answer(1, "www", 2)]));
     flows.handshake();
     assert_eq!(flows.tcp(up(1000, &ask).ack(5000)), Held::Dns);
-    assert_eq!(
-        flows.tcp(down(5000, &say).ack(seq(1000, ask.len()))),
-        Held::Dns
-    );
+    assert_eq!(flows.tcp(down(5000, &say).ack(seq(1000, ask.len()))), Held::Dns);
     let (end, server_end) = (seq(1000, ask.len()), seq(5000, say.len()));
     flows.tcp(up(end, b"").ack(server_end).flags("F"));
     flows.tcp(down(server_end, b"").ack(end + 1).flags("F"));
@@ -317,10 +258,7 @@ fn a_whole_exchange_ends_with_the_fate_of_its_connection() {
     let [fate] = flows.connections.as_slice() else {
         panic!("one connection");
     };
-    assert_eq!(
-        (fate.tuple.src, fate.tuple.dst),
-        (flows.client, flows.server)
-    );
+    assert_eq!((fate.tuple.src, fate.tuple.dst), (flows.client, flows.server));
     assert_eq!((fate.syns, fate.queries, fate.responses), (1, 1, 1));
     assert!(fate.finished && fate.reset.is_none() && fate.accepted.is_some());
     assert_eq!((fate.first.at.number, fate.last.at.number), (1, 8));
@@ -367,12 +305,7 @@ fn a_port_used_again_is_another_connection() {
     flows.finish();
     assert_eq!(flows.ids(), [1, 2]);
     assert_eq!(flows.connections.len(), 2);
-    assert!(
-        flows
-            .connections
-            .iter()
-            .all(|fate| fate.syns == 1 && fate.queries == 1)
-    );
+    assert!(flows.connections.iter().all(|fate| fate.syns == 1 && fate.queries == 1));
 }
 
 #[test]
@@ -448,10 +381,7 @@ fn a_segment_that_only_the_receiver_saw_is_passed_over() {
     flows.tcp(up(1000, b"").ack(seq(5000, say.len())));
     assert!(flows.ids().is_empty(), "it may be late");
     flows.wait(60);
-    assert_eq!(
-        flows.tcp(up(1000, b"").ack(seq(5000, say.len()))),
-        Held::Dns
-    );
+    assert_eq!(flows.tcp(up(1000, b"").ack(seq(5000, say.len()))), Held::Dns);
     assert_eq!(flows.messages, [(1, true, 4), (2, true, 5)]);
     assert_eq!(flows.stops, [Some(Malformed::Cut), None]);
     assert_eq!(flows.coverage.lost_stream_bytes, 100);
@@ -485,10 +415,7 @@ fn a_lost_piece_with_borders_in_it_leads_to_the_next_border() {
     flows.finish();
     assert_eq!(flows.ids(), [1, 2, 5, 6]);
     assert_eq!(flows.stops[1], Some(Malformed::Cut));
-    assert_eq!(
-        flows.coverage.lost_stream_bytes,
-        u64::try_from(to - from).unwrap()
-    );
+    assert_eq!(flows.coverage.lost_stream_bytes, u64::try_from(to - from).unwrap());
 }
 
 #[test]
@@ -496,18 +423,12 @@ fn segments_cut_by_the_snap_length_keep_header_and_question() {
     let mut flows = Flows::new();
     flows.handshake();
     let say = framed(&[answer(1, "a", 5)]);
-    let cut = Segment {
-        payload: &say[..50],
-        ..down(5000, &say)
-    };
+    let cut = Segment { payload: &say[..50], ..down(5000, &say) };
     assert_eq!(flows.tcp(cut), Held::Dns);
     flows.tcp(down(seq(5000, say.len()), &framed(&[answer(2, "b", 1)])));
     assert_eq!(flows.ids(), [1, 2]);
     assert_eq!(flows.stops, [Some(Malformed::Cut), None]);
-    assert_eq!(
-        flows.coverage.lost_stream_bytes,
-        u64::try_from(say.len() - 50).unwrap()
-    );
+    assert_eq!(flows.coverage.lost_stream_bytes, u64::try_from(say.len() - 50).unwrap());
 }
 
 #[test]
@@ -540,11 +461,7 @@ fn a_flood_of_connections_is_bounded_and_said() {
     assert_eq!(flows.connections[0].tuple.src.ip().to_string(), "10.0.0.0");
     flows.finish();
     assert_eq!(flows.connections.len(), CONNECTIONS_MOST + 50);
-    let firsts: Vec<u32> = flows
-        .connections
-        .iter()
-        .map(|fate| fate.first.at.number)
-        .collect();
+    let firsts: Vec<u32> = flows.connections.iter().map(|fate| fate.first.at.number).collect();
     assert!(firsts.is_sorted());
 }
 
@@ -602,9 +519,8 @@ fn segments(
     places.sort_unstable();
     places.dedup();
     let pairs = places.windows(2);
-    let mut parts: Vec<(usize, Vec<u8>)> = pairs
-        .map(|pair| (pair[0], stream[pair[0]..pair[1]].to_vec()))
-        .collect();
+    let mut parts: Vec<(usize, Vec<u8>)> =
+        pairs.map(|pair| (pair[0], stream[pair[0]..pair[1]].to_vec())).collect();
     for repeat in repeats {
         let part = parts[repeat.index(parts.len())].clone();
         // With one byte more in front of it, where there is one: an overlap.

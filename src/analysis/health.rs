@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::traffic::Traffic;
+use super::traffic::{ENOUGH_QUERIES, Traffic};
 use crate::base::words::{clock, count, duration, list, percent};
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::PointId;
@@ -32,9 +32,6 @@ const ENOUGH_PAUSES: u32 = 20;
 const STEP: Duration = Duration::from_millis(100);
 /// Responses without query below which a share says nothing.
 const ENOUGH_RESPONSES: u64 = 20;
-/// Queries below which one direction alone says nothing (rulebook `cap-one-sided`).
-const ENOUGH_QUERIES: u64 = 50;
-
 /// Watches the frames of every point for holes and steps of the clock.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -166,7 +163,7 @@ impl Watch {
 
 fn one_sided(traffic: &Traffic) -> Option<String> {
     let (queries, responses) = (traffic.queries, traffic.responses);
-    if queries >= ENOUGH_QUERIES && responses * 50 < queries {
+    if traffic.is_one_sided() {
         return Some(format!(
             "only queries were captured ({queries} of them, {} answered): whether they were \
              answered cannot be told, and timeouts are not reported. Record both directions",

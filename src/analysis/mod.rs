@@ -15,6 +15,6 @@ mod verdict;
 pub use engine::Sinks;
 pub use health::Health;
 pub use outcome::{Analysis, FileAccount, PointAccount};
-pub use run::{Options, Progress, run};
+pub use run::{Options, Progress, run, run_frames};
 pub use traffic::{ClientTally, Role, ServerTally, Traffic};
 pub use verdict::{Status, Verdict};

@@ -1,10 +1,11 @@
 //! From an inventory of captures to an analysis.
 
-use super::engine::{Engine, Sinks};
+use super::engine::{Engine, Results, Sinks};
 use super::merge::{Read, frames};
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::verdict::Verdict;
-use crate::capture::Inventory;
+use crate::capture::{Frame, Inventory, PointId};
+use crate::detect::{Class, Ledger};
 use crate::flow::Ports;
 use crate::incident::correlate;
 
@@ -28,24 +29,50 @@ pub fn run(
     let mut engine = Engine::new(Ports::new(options.ports.iter().copied()), sinks);
     let reads =
         frames(inventory, |frame, point| engine.frame(frame, point), |bytes| progress(bytes));
-    let results = engine.finish();
-    let mut population = results.traffic.population();
-    population.span = results.span;
-    let (incidents, residual) = correlate(results.findings, results.ledger.harmed(), &population);
-    let verdict = Verdict::of(&incidents, &residual, &results.traffic);
-    let health = results.watch.judge(&results.coverage, &results.traffic);
+    let mut analysis = conclude(engine.finish());
+    analysis.files = files(inventory, &reads);
+    analysis.points = points(inventory, &reads);
+    analysis.left_out = inventory.problems.iter().map(ToString::to_string).collect();
+    analysis
+}
+
+/// Analyses frames that lie in memory, as one capture point without files.
+pub fn run_frames<'f>(
+    frames: impl IntoIterator<Item = Frame<'f>>,
+    options: &Options,
+    sinks: Sinks<'_>,
+) -> Analysis {
+    let mut engine = Engine::new(Ports::new(options.ports.iter().copied()), sinks);
+    for frame in frames {
+        engine.frame(&frame, PointId(0));
+    }
+    conclude(engine.finish())
+}
+
+fn conclude(results: Results) -> Analysis {
+    let Results { coverage, traffic, mut ledger, mut findings, nat, watch, span } = results;
+    let mut population = traffic.population();
+    population.span = span;
+    if traffic.is_one_sided() {
+        // Silence of a direction that was not recorded is nobody's failure.
+        findings.retain(|finding| finding.rule.class == Class::Efficiency);
+        ledger = Ledger::default();
+    }
+    let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
+    let verdict = Verdict::of(&incidents, &residual, &traffic);
+    let health = watch.judge(&coverage, &traffic);
     Analysis {
-        files: files(inventory, &reads),
-        left_out: inventory.problems.iter().map(ToString::to_string).collect(),
-        points: points(inventory, &reads),
-        span: results.span,
-        coverage: results.coverage,
+        files: Vec::new(),
+        left_out: Vec::new(),
+        points: Vec::new(),
+        span,
+        coverage,
         health,
-        traffic: results.traffic,
+        traffic,
         verdict,
         incidents,
         residual,
-        nat: results.nat,
+        nat,
     }
 }
 

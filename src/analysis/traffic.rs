@@ -12,6 +12,8 @@ use crate::transaction::{Nat, Outcome, Transaction};
 
 /// Clients and servers tallied one by one; the rest is in the totals.
 const MAX_PEERS: usize = 100_000;
+/// Queries below which one direction alone says nothing (rulebook `cap-one-sided`).
+pub(super) const ENOUGH_QUERIES: u64 = 50;
 /// A lookup that took this long was slow: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
@@ -203,6 +205,14 @@ impl Traffic {
             client.slow_lookups += u64::from(slow);
             *client.resolvers.entry(lookup.resolver).or_default() += 1;
         }
+    }
+
+    /// Whether only queries were captured: next to none is answered, and yet next to none is
+    /// asked again (rulebook 2.A, `cap-one-sided`). Real silence makes clients repeat themselves.
+    pub fn is_one_sided(&self) -> bool {
+        self.queries >= ENOUGH_QUERIES
+            && self.responses * 50 < self.queries
+            && self.retransmissions * 20 <= self.transactions
     }
 
     /// Sorts what was counted, and says what each server is.

@@ -134,3 +134,50 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ruled_out,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// Two backends behind a service; one dies at 20 s and is taken out at 60 s. A client asks
+    /// every half second, alternating, and repeats an unanswered query after five seconds.
+    fn node_death(removed: bool, capture_ends: bool) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\npod = 10.244.0.2\n",
+        );
+        let end = if capture_ends { 52.0 } else { 100.0 };
+        let mut port = 40_000;
+        let mut at = 0.0;
+        while at < end {
+            for backend in ["dns1", "dns2"] {
+                let dead = backend == "dns1" && at >= 20.0;
+                let gone = removed && at >= 60.0;
+                let via = if dead && gone { "dns2" } else { backend };
+                port += 1;
+                let say = |text: &mut String, at: f64, words: &str| {
+                    text.push_str(&format!("{at:.3} pod:{port} {words}\n"));
+                };
+                let name = "redis.default.svc.cluster.local.";
+                say(&mut text, at, &format!("> kube-dns via {via} rd A {name}"));
+                if dead && !gone {
+                    say(
+                        &mut text,
+                        at + 5.0,
+                        &format!("> kube-dns via {via} rd id {port:x} A {name}"),
+                    );
+                } else {
+                    let answer = format!("< kube-dns via {via} {name} 5 A 10.96.0.20");
+                    say(&mut text, at + 0.001, &answer);
+                }
+                at += 0.5;
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn a_backend_falls_silent_and_is_taken_out_forty_seconds_later() {
+        insta::assert_snapshot!(findings(&node_death(true, false)));
+    }
+}
