@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::{Coverage, Limit, Map, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
-use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
+use crate::packet::IcmpKind;
+use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction, Undelivered, timing};
 
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
 /// and carry the weight of those left out.
@@ -63,6 +64,10 @@ pub struct Flow {
     pub attempts: u32,
     /// Datagrams that were not answered.
     pub unanswered: u32,
+    /// Why an answer that the capture shows did not reach the client.
+    pub lost: Option<Undelivered>,
+    /// What an ICMP error said, and who sent it.
+    pub icmp: Option<(IcmpKind, IpAddr)>,
     /// How many flows it stands for.
     pub weight: u32,
 }
@@ -138,6 +143,8 @@ impl Reach {
                 reached,
                 attempts,
                 unanswered,
+                lost: transaction.responses.iter().find_map(|response| response.lost),
+                icmp: transaction.rejections.first().map(|rejected| (rejected.kind, rejected.from)),
                 weight: 1,
             },
             coverage,
@@ -168,6 +175,8 @@ impl Reach {
                 reached,
                 attempts,
                 unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+                lost: None,
+                icmp: None,
                 weight: 1,
             },
             coverage,
@@ -204,6 +213,8 @@ impl Reach {
             pending.reached = pending.reached.min(flow.reached);
             pending.attempts += flow.attempts;
             pending.unanswered += flow.unanswered;
+            pending.lost = pending.lost.or(flow.lost);
+            pending.icmp = pending.icmp.or(flow.icmp);
             return;
         }
         self.index.insert(key, self.base + self.pending.len() as u64);
