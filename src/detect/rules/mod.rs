@@ -4,6 +4,9 @@ mod backend_restart;
 mod client_node_broken;
 mod dead_backend;
 mod empty_noerror;
+mod icmp_host_unreachable;
+mod icmp_port_unreachable;
+mod lossy_path;
 mod nameserver_dead_first;
 mod path_broken_pair;
 mod search_suffix_storm;
@@ -21,6 +24,9 @@ pub static ALL: &[&Descriptor] = &[
     &client_node_broken::DETECTOR,
     &dead_backend::DETECTOR,
     &empty_noerror::DETECTOR,
+    &icmp_host_unreachable::DETECTOR,
+    &icmp_port_unreachable::DETECTOR,
+    &lossy_path::DETECTOR,
     &nameserver_dead_first::DETECTOR,
     &path_broken_pair::DETECTOR,
     &search_suffix_storm::DETECTOR,
