@@ -10,5 +10,19 @@ pub mod dns;
 
 pub mod flow;
 
+pub mod transaction;
+
+pub mod lookup;
+
+pub mod detect;
+
+pub mod incident;
+
+pub mod analysis;
+
+pub mod report;
+
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+
+pub mod cli;

@@ -1,3 +1,7 @@
-//! The `dnswhy` program.
+//! The `dnswhy` program: see the library's documentation.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dnswhy::cli::run(std::env::args_os()).into()
+}

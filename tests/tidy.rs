@@ -43,10 +43,8 @@ fn no_file_outgrows_its_reason() {
 
 #[test]
 fn every_detector_is_registered_once_with_its_sources() {
-    let detect: Vec<Source> = sources()
-        .into_iter()
-        .filter(|source| source.path.starts_with("src/detect/"))
-        .collect();
+    let detect: Vec<Source> =
+        sources().into_iter().filter(|source| source.path.starts_with("src/detect/")).collect();
     let problems = detector_problems(&detect);
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
@@ -55,10 +53,7 @@ fn every_detector_is_registered_once_with_its_sources() {
 fn an_upward_import_is_found() {
     let imports = |path: &str, text: &str| upward_imports(&Source::new(path, text));
     let text = "//! crate::cli in a comment\nuse crate::{\n    base::Span,\n    lookup::{Lookup, Step},\n};\n";
-    assert_eq!(
-        imports("src/flow/table.rs", text),
-        ["src/flow/table.rs:4: flow imports lookup"]
-    );
+    assert_eq!(imports("src/flow/table.rs", text), ["src/flow/table.rs:4: flow imports lookup"]);
     assert_eq!(imports("src/report/text.rs", text), [""; 0]);
     assert_eq!(
         imports("src/dns/name.rs", "fn f() -> crate::capture::Seen {}"),
@@ -84,10 +79,7 @@ fn an_upward_import_is_found() {
         imports("src/main.rs", "dnswhy::report::write();"),
         ["src/main.rs:1: main imports report"]
     );
-    assert_eq!(
-        imports("src/helpers.rs", ""),
-        ["src/helpers.rs:1: helpers is no layer"]
-    );
+    assert_eq!(imports("src/helpers.rs", ""), ["src/helpers.rs:1: helpers is no layer"]);
 }
 
 #[test]
@@ -104,11 +96,7 @@ fn a_stray_detector_is_found() {
         "src/detect/rules/mod.rs",
         "mod a; mod b; pub static ALL: &[&Descriptor] = &[&a::DETECTOR, &b::DETECTOR];",
     );
-    let sound = [
-        all,
-        rule("a", "one", "\"RFC 1035\""),
-        rule("b", "two", "\"RFC 2308\""),
-    ];
+    let sound = [all, rule("a", "one", "\"RFC 1035\""), rule("b", "two", "\"RFC 2308\"")];
     assert_eq!(detector_problems(&sound), [""; 0]);
     let [all, ..] = sound;
     let wrong = [all, rule("a", "one", ""), rule("c", "one", "\"RFC 2308\"")];
@@ -168,15 +156,10 @@ fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = BTreeMap::new();
     read_into(&root.join("src"), &mut files);
-    let of_tests: Vec<PathBuf> = files
-        .iter()
-        .flat_map(|(path, text)| test_modules(path, text))
-        .collect();
-    let is_test = |path: &Path| {
-        of_tests
-            .iter()
-            .any(|module| path.with_extension("").starts_with(module))
-    };
+    let of_tests: Vec<PathBuf> =
+        files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+    let is_test =
+        |path: &Path| of_tests.iter().any(|module| path.with_extension("").starts_with(module));
     files
         .iter()
         .filter(|(path, _)| !is_test(path))
@@ -206,9 +189,7 @@ fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
         _ => path.with_extension(""),
     };
     let blank = blanked(text, false);
-    let items = test_items(&blank)
-        .into_iter()
-        .map(|(start, end)| &blank[start..end]);
+    let items = test_items(&blank).into_iter().map(|(start, end)| &blank[start..end]);
     items
         .filter_map(|item| item.strip_suffix(';')?.rsplit_once("mod "))
         .map(|(_, name)| folder.join(name.trim()))
@@ -250,11 +231,7 @@ fn blanked(text: &str, keep_strings: bool) -> String {
         if keep {
             out.push_str(piece);
         } else {
-            out.extend(
-                piece
-                    .bytes()
-                    .map(|byte| if byte == b'\n' { '\n' } else { ' ' }),
-            );
+            out.extend(piece.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
         }
         rest = tail;
     }
@@ -270,16 +247,11 @@ fn token(rest: &str) -> Option<(usize, bool)> {
     if rest.starts_with("/*") {
         return Some((rest.find("*/").map_or(rest.len(), |end| end + 2), false));
     }
-    if let Some(raw) = rest
-        .strip_prefix("r")
-        .filter(|raw| raw.starts_with(['#', '"']))
-    {
+    if let Some(raw) = rest.strip_prefix("r").filter(|raw| raw.starts_with(['#', '"'])) {
         let hashes = raw.len() - raw.trim_start_matches('#').len();
         let body = raw[hashes..].strip_prefix('"')?;
         let close = format!("\"{}", "#".repeat(hashes));
-        let end = body
-            .find(&close)
-            .map_or(body.len(), |end| end + close.len());
+        let end = body.find(&close).map_or(body.len(), |end| end + close.len());
         return Some((rest.len() - body.len() + end, true));
     }
     if let Some(text) = rest.strip_prefix('"') {
@@ -294,11 +266,7 @@ fn token(rest: &str) -> Option<(usize, bool)> {
     // A lifetime has no second quote behind its first character.
     let quoted = rest.strip_prefix('\'')?;
     let first = quoted.chars().next()?;
-    let inner = if first == '\\' {
-        2 + quoted.get(2..)?.find('\'')?
-    } else {
-        first.len_utf8()
-    };
+    let inner = if first == '\\' { 2 + quoted.get(2..)?.find('\'')? } else { first.len_utf8() };
     let closed = quoted.get(inner..)?.starts_with('\'');
     closed.then_some((inner + 2, false))
 }
@@ -382,22 +350,12 @@ fn identifier(code: &str) -> &str {
 /// Complaints about the files under src/detect: a descriptor is a `static NAME: Descriptor` of a
 /// file under rules/.
 fn detector_problems(detect: &[Source]) -> Vec<String> {
-    let registered: String = detect
-        .iter()
-        .filter_map(|source| list_called_all(&source.code))
-        .collect();
+    let registered: String =
+        detect.iter().filter_map(|source| list_called_all(&source.code)).collect();
     let mut problems = Vec::new();
     let mut ids = BTreeSet::new();
-    for source in detect
-        .iter()
-        .filter(|source| source.path.contains("/rules/"))
-    {
-        let stem = source
-            .path
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches(".rs");
+    for source in detect.iter().filter(|source| source.path.contains("/rules/")) {
+        let stem = source.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
         let statics = source.code.match_indices(": Descriptor =");
         let names = statics.filter_map(|(at, _)| source.code[..at].rsplit([' ', '\n']).next());
         for name in names {

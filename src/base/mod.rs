@@ -4,10 +4,13 @@
 
 mod coverage;
 mod hash;
+mod histogram;
 mod net;
 mod time;
+pub mod words;
 
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use hash::{Map, Set, digest};
+pub use histogram::Histogram;
 pub use net::{FiveTuple, Network, Transport};
 pub use time::{Span, Timestamp};

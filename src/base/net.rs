@@ -36,11 +36,7 @@ impl FiveTuple {
     /// The tuple of the way back.
     #[must_use]
     pub fn reversed(self) -> Self {
-        Self {
-            transport: self.transport,
-            src: self.dst,
-            dst: self.src,
-        }
+        Self { transport: self.transport, src: self.dst, dst: self.src }
     }
 }
 

@@ -22,11 +22,7 @@ impl Timestamp {
 
     /// Seconds and nanoseconds after the epoch, saturating.
     pub const fn from_parts(seconds: i64, nanos: u32) -> Self {
-        Self(
-            seconds
-                .saturating_mul(1_000_000_000)
-                .saturating_add(nanos as i64),
-        )
+        Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos as i64))
     }
 
     /// Nanoseconds since the epoch.
@@ -83,45 +79,30 @@ pub struct Span {
 impl Span {
     /// The span that is one instant long.
     pub const fn at(instant: Timestamp) -> Self {
-        Self {
-            start: instant,
-            end: instant,
-        }
+        Self { start: instant, end: instant }
     }
 
     /// The span between two instants in either order.
     pub fn between(one: Timestamp, other: Timestamp) -> Self {
-        Self {
-            start: one.min(other),
-            end: one.max(other),
-        }
+        Self { start: one.min(other), end: one.max(other) }
     }
 
     /// The span made just long enough to hold `instant`.
     #[must_use]
     pub fn with(self, instant: Timestamp) -> Self {
-        Self {
-            start: self.start.min(instant),
-            end: self.end.max(instant),
-        }
+        Self { start: self.start.min(instant), end: self.end.max(instant) }
     }
 
     /// The smallest span that holds both.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
-        Self {
-            start: self.start.min(other.start),
-            end: self.end.max(other.end),
-        }
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
     /// The span grown by `margin` on both sides.
     #[must_use]
     pub fn widened(self, margin: Duration) -> Self {
-        Self {
-            start: self.start.before(margin),
-            end: self.end.after(margin),
-        }
+        Self { start: self.start.before(margin), end: self.end.after(margin) }
     }
 
     /// Whether `instant` lies in it.
@@ -153,10 +134,7 @@ mod tests {
     #[test]
     fn arithmetic_saturates_at_the_ends_of_time() {
         assert_eq!(Timestamp::MAX.after(Duration::from_secs(1)), Timestamp::MAX);
-        assert_eq!(
-            Timestamp::MIN.before(Duration::from_secs(1)),
-            Timestamp::MIN
-        );
+        assert_eq!(Timestamp::MIN.before(Duration::from_secs(1)), Timestamp::MIN);
         assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);
         assert_eq!(Timestamp::from_parts(i64::MAX, 0), Timestamp::MAX);
     }

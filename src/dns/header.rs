@@ -23,6 +23,19 @@ impl Header {
     /// Length in bytes.
     pub const LEN: usize = 12;
 
+    /// The header that `bytes` begin with; `None` if they are fewer than twelve.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let &[i0, i1, f0, f1, q0, q1, a0, a1, n0, n1, r0, r1] = bytes.first_chunk::<12>()?;
+        Some(Self {
+            id: u16::from_be_bytes([i0, i1]),
+            flags: u16::from_be_bytes([f0, f1]),
+            questions: u16::from_be_bytes([q0, q1]),
+            answers: u16::from_be_bytes([a0, a1]),
+            authorities: u16::from_be_bytes([n0, n1]),
+            additionals: u16::from_be_bytes([r0, r1]),
+        })
+    }
+
     /// QR: a response.
     pub const fn is_response(self) -> bool {
         self.flags & 0x8000 != 0
@@ -127,6 +140,17 @@ pub struct Opcode(pub u8);
 impl Opcode {
     /// A standard query.
     pub const QUERY: Self = Self(0);
+    /// A notification that a zone changed (RFC 1996).
+    pub const NOTIFY: Self = Self(4);
+    /// A dynamic update (RFC 2136).
+    pub const UPDATE: Self = Self(5);
+    /// A DNS stateful operation (RFC 8490).
+    pub const DSO: Self = Self(6);
+
+    /// Whether IANA has assigned it.
+    pub const fn is_assigned(self) -> bool {
+        matches!(self.0, 0..=2 | 4..=6)
+    }
 }
 
 impl fmt::Display for Opcode {

@@ -39,6 +39,18 @@ pub struct Question {
     pub class: u16,
 }
 
+impl Question {
+    /// Whether type and class are such as are asked for (RFC 6895 sections 3.1 and 3.2): type 0
+    /// is reserved, classes in use are IN, CH, HS, NONE and ANY.
+    pub fn is_plausible(&self) -> bool {
+        Self::is_usual(self.rtype, self.class)
+    }
+
+    pub(super) fn is_usual(rtype: RecordType, class: u16) -> bool {
+        rtype.0 != 0 && matches!(class, 1 | 3 | 4 | 254 | 255)
+    }
+}
+
 /// The records of a response, reduced to what lookups and detectors judge by.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Records {
@@ -109,6 +121,23 @@ pub enum AnswerKind {
 }
 
 impl Message {
+    /// Whether this reads like DNS and not like something else on a DNS port.
+    ///
+    /// An assigned opcode, at most one question (RFC 9619), which is readable and of a class in
+    /// use (RFC 6895 section 3.2) unless the capture cut it, and no more records counted than its
+    /// length has room for. Without a question everything behind the header must have been
+    /// readable. Damage behind the question does not matter.
+    pub fn is_plausible(&self) -> bool {
+        if !self.header.is_plausible(self.wire_len) {
+            return false;
+        }
+        match &self.question {
+            Some(question) => question.is_plausible(),
+            None if self.header.questions > 0 => self.stop == Some(Malformed::Cut),
+            None => matches!(self.stop, None | Some(Malformed::Cut)),
+        }
+    }
+
     /// The full RCODE: the header's four bits and, with EDNS, the eight above them.
     pub fn rcode(&self) -> Rcode {
         let extended = self.edns.as_ref().map_or(0, |edns| edns.extended_rcode);

@@ -1,19 +1,22 @@
 //! The wire view of DNS: bytes in, [`Message`] out. Knows no packets.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-#![deny(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![deny(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
+mod cache;
 mod edns;
 mod header;
 mod message;
 mod name;
+mod parse;
+mod plausible;
 mod record;
+mod wire;
 
+pub use cache::NameCache;
 pub use edns::Edns;
 pub use header::{Header, Opcode, Rcode};
 pub use message::{AnswerKind, Malformed, Message, Question, Records, Soa};
 pub use name::{Labels, Name};
-pub use record::RecordType;
+pub use parse::{is_whole_message, parse};
+pub use plausible::begins_message;
+pub use record::{RecordType, describe};

@@ -46,9 +46,7 @@ impl Name {
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let mut wire = Vec::with_capacity(64);
         for label in labels {
-            let length = u8::try_from(label.len())
-                .ok()
-                .filter(|&n| (1..=63).contains(&n))?;
+            let length = u8::try_from(label.len()).ok().filter(|&n| (1..=63).contains(&n))?;
             wire.push(length);
             wire.extend_from_slice(label);
         }
@@ -152,10 +150,7 @@ impl Name {
 
     /// The number of whole labels that both begin with.
     pub fn common_prefix(&self, other: &Self) -> usize {
-        self.labels()
-            .zip(other.labels())
-            .take_while(|(a, b)| a.eq_ignore_ascii_case(b))
-            .count()
+        self.labels().zip(other.labels()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
     }
 
     /// Whether both are the same bytes, case included.
@@ -165,8 +160,7 @@ impl Name {
 
     /// Whether it is written with an upper-case letter anywhere.
     pub fn has_upper_case(&self) -> bool {
-        self.labels()
-            .any(|label| label.iter().any(u8::is_ascii_uppercase))
+        self.labels().any(|label| label.iter().any(u8::is_ascii_uppercase))
     }
 
     fn tail(&self, skip: usize) -> &[u8] {
@@ -293,10 +287,7 @@ mod tests {
         let asked = name("redis.default.svc.cluster.local");
         assert!(asked.is_under(&name("svc.cluster.local")));
         assert!(!name("xsvc.cluster.local").is_under(&name("svc.cluster.local")));
-        assert_eq!(
-            asked.strip_suffix(&name("svc.cluster.local")),
-            Some(name("redis.default"))
-        );
+        assert_eq!(asked.strip_suffix(&name("svc.cluster.local")), Some(name("redis.default")));
         assert_eq!(asked.strip_suffix(&asked), None);
         assert_eq!(asked.common_prefix(&name("redis.default.corp")), 2);
         assert_eq!(asked.without_leading(3), name("cluster.local"));

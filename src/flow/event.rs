@@ -14,8 +14,39 @@ pub enum FlowEvent {
     Message(Box<CapturedMessage>),
     /// An ICMP error about a packet of port 53.
     Unreachable(Rejection),
+    /// A TCP connection of port 53 did one of the things that decide its fate.
+    Signal(Signal),
     /// A TCP connection of port 53 reached its end, or the end of the capture.
     Connection(Connection),
+}
+
+/// A step in the life of a TCP connection (RFC 9293 section 3.3.2), copies not folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    /// The frame.
+    pub seen: Seen,
+    /// Where it was seen.
+    pub via: Via,
+    /// Client to server, whoever sent this segment.
+    pub tuple: FiveTuple,
+    /// What happened.
+    pub kind: SignalKind,
+}
+
+/// What a TCP segment does to its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalKind {
+    /// The client asks for a connection, with this initial sequence number.
+    Syn(u32),
+    /// The server accepts.
+    Accepted,
+    /// One side resets.
+    Reset {
+        /// Whether the server does.
+        by_server: bool,
+    },
+    /// One side closes in order.
+    Closed,
 }
 
 /// One observation: one message, seen in one frame.

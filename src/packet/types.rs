@@ -1,9 +1,10 @@
 //! What a frame holds once its headers are read.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::{FiveTuple, Transport};
-use crate::capture::{PointId, Seen};
+use crate::capture::{LinkType, PointId, Seen};
 
 /// A decoded frame: addresses, the place where it was seen, and what it carries.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,7 @@ pub struct Datagram<'a> {
 }
 
 /// A TCP segment.
+#[expect(clippy::struct_excessive_bools, reason = "they are the header's flags, each on its own")]
 #[derive(Debug, Clone, Copy)]
 pub struct TcpSegment<'a> {
     /// Source port.
@@ -165,6 +167,21 @@ pub enum Skip {
     Encrypted,
     /// More layers of encapsulation than any real network has.
     TooDeep,
+}
+
+/// The name under which frames of this kind are counted in a report.
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkType(number) => {
+                write!(f, "link type {} ({number})", LinkType(*number))
+            }
+            Self::Cut => f.write_str("cut before the end of its headers"),
+            Self::BadHeader => f.write_str("bad header"),
+            Self::Encrypted => f.write_str("encrypted"),
+            Self::TooDeep => f.write_str("encapsulated too deeply"),
+        }
+    }
 }
 
 impl Packet<'_> {

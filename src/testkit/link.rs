@@ -38,11 +38,7 @@ pub(super) fn frame(
         LinkType::NULL => {
             // AF_INET, and AF_INET6 as macOS numbers it, in the byte order of the file.
             let family: u32 = if v6 { 30 } else { 2 };
-            out.extend(if big_endian {
-                family.to_be_bytes()
-            } else {
-                family.to_le_bytes()
-            });
+            out.extend(if big_endian { family.to_be_bytes() } else { family.to_le_bytes() });
         }
         // Raw IP has no header; what other types begin with is not known here.
         _ => {}

@@ -94,6 +94,7 @@
 //! `far-overlay`, `far-bridge`, `far-veth` of the backend's; a response the other way round. A
 //! line's time is the one at the client's node (at its first place there).
 
+mod diagnose;
 mod link;
 mod node;
 mod packets;
@@ -113,5 +114,6 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use diagnose::{analyse, findings, lookups};
 pub use pcap::{Compression, Format, PcapOptions};
 pub use scenario::{MadeFrame, Scenario, ScenarioError};

@@ -79,11 +79,7 @@ pub(super) struct Sightings<'a> {
 impl<'a> Sightings<'a> {
     pub(super) fn new(view: &'a View, backends: BTreeSet<IpAddr>) -> Self {
         let veths = BTreeMap::new();
-        Self {
-            view,
-            backends,
-            veths,
-        }
+        Self { view, backends, veths }
     }
 
     /// Every place of the capture that one datagram is seen at, in order.
@@ -92,9 +88,8 @@ impl<'a> Sightings<'a> {
             return Ok(at_the_pod(trip).into_iter().collect());
         }
         let near = self.view.client_is_here(trip.client, &self.backends);
-        let far = trip
-            .server
-            .is_some_and(|server| self.view.server_is_here(server, &self.backends));
+        let far =
+            trip.server.is_some_and(|server| self.view.server_is_here(server, &self.backends));
         let path = match (trip.forth, near && far) {
             (true, false) => FORTH,
             (false, false) => BACK,
@@ -123,11 +118,7 @@ impl<'a> Sightings<'a> {
     }
 
     fn at(&mut self, place: Place, trip: Trip) -> Sighting {
-        let owner = if place.is_far() {
-            trip.server.unwrap_or(trip.client)
-        } else {
-            trip.client
-        };
+        let owner = if place.is_far() { trip.server.unwrap_or(trip.client) } else { trip.client };
         let inward = trip.forth != place.is_far();
         let interface = match place.kind() {
             Place::Bridge => BRIDGE,
@@ -144,16 +135,8 @@ impl<'a> Sightings<'a> {
         };
         let (mac_src, mac_dst) = match place.kind() {
             Place::Overlay => {
-                let sender = if trip.forth {
-                    Some(trip.client)
-                } else {
-                    trip.server
-                };
-                let receiver = if trip.forth {
-                    trip.server
-                } else {
-                    Some(trip.client)
-                };
+                let sender = if trip.forth { Some(trip.client) } else { trip.server };
+                let receiver = if trip.forth { trip.server } else { Some(trip.client) };
                 (vtep(sender), vtep(receiver))
             }
             _ if inward => (card(owner), bridge(owner)),
@@ -165,15 +148,7 @@ impl<'a> Sightings<'a> {
             Place::Bridge => trip.forth && !self.view.is_ipvs() && trip.server.is_some(),
             _ => true,
         };
-        Sighting {
-            delay: 0,
-            interface,
-            direction,
-            mac_src,
-            mac_dst,
-            hops: 0,
-            translated,
-        }
+        Sighting { delay: 0, interface, direction, mac_src, mac_dst, hops: 0, translated }
     }
 
     fn veth(&mut self, owner: IpAddr) -> u32 {

@@ -69,23 +69,14 @@ impl Datagram {
             if address.ip() != from.ip() {
                 return address;
             }
-            let port = if address.port() == from.port() {
-                to.port()
-            } else {
-                address.port()
-            };
+            let port = if address.port() == from.port() { to.port() } else { address.port() };
             SocketAddr::new(to.ip(), port)
         };
         let body = match &self.body {
             Body::Icmp(kind, quoted) => Body::Icmp(*kind, Box::new(quoted.translated(from, to))),
             other => other.clone(),
         };
-        Self {
-            src: replace(self.src),
-            dst: replace(self.dst),
-            body,
-            ..self.clone()
-        }
+        Self { src: replace(self.src), dst: replace(self.dst), body, ..self.clone() }
     }
 
     /// The IP packets that it travels in: one, or its fragments.
@@ -95,9 +86,7 @@ impl Datagram {
         let unit = payload.len().div_ceil(pieces).next_multiple_of(8).max(8);
         let count = payload.len().div_ceil(unit).max(1);
         let chunk = |n: usize| &payload[n * unit..((n + 1) * unit).min(payload.len())];
-        (0..count)
-            .map(|n| self.packet(chunk(n), n * unit, n + 1 < count))
-            .collect()
+        (0..count).map(|n| self.packet(chunk(n), n * unit, n + 1 < count)).collect()
     }
 
     fn packet(&self, payload: &[u8], offset: usize, more: bool) -> Vec<u8> {
@@ -186,11 +175,7 @@ impl Datagram {
 
     fn error(&self, kind: IcmpKind, quoted: &Self, out: &mut Vec<u8>) {
         let v4 = self.src.is_ipv4();
-        let ((kind, code), limit) = if v4 {
-            (kind.v4, QUOTE_V4)
-        } else {
-            (kind.v6, QUOTE_V6)
-        };
+        let ((kind, code), limit) = if v4 { (kind.v4, QUOTE_V4) } else { (kind.v6, QUOTE_V6) };
         let too_big = matches!((v4, kind, code), (true, 3, 4) | (false, 2, 0));
         out.extend([kind, code, 0, 0, 0, 0]);
         out.extend(if too_big { MTU } else { 0 }.to_be_bytes());
@@ -224,9 +209,8 @@ fn narrow(length: usize) -> u16 {
 /// The internet checksum over the parts, of which only the last may be odd (RFC 1071).
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
-    let mut sum: u32 = words
-        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from))
-        .sum();
+    let mut sum: u32 =
+        words.map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from)).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -268,18 +252,13 @@ mod tests {
 
     #[test]
     fn fragments_make_up_the_datagram() {
-        for (src, dst) in [
-            ("10.0.0.5:4001", "192.0.2.53:53"),
-            ("[fd00::5]:4001", "[fd00::a]:53"),
-        ] {
+        for (src, dst) in [("10.0.0.5:4001", "192.0.2.53:53"), ("[fd00::5]:4001", "[fd00::a]:53")] {
             let whole = udp(src, dst, &[7; 100], 1).packets().remove(0);
             let pieces = udp(src, dst, &[7; 100], 3).packets();
             let header = if src.starts_with('[') { 40 } else { 20 };
             let extension = if src.starts_with('[') { 8 } else { 0 };
-            let joined: Vec<u8> = pieces
-                .iter()
-                .flat_map(|piece| piece[header + extension..].to_vec())
-                .collect();
+            let joined: Vec<u8> =
+                pieces.iter().flat_map(|piece| piece[header + extension..].to_vec()).collect();
             assert_eq!((pieces.len(), joined), (3, whole[header..].to_vec()));
         }
     }

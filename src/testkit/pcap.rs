@@ -58,9 +58,7 @@ impl Scenario {
         let mut frames = self.frames_as(link, options.big_endian);
         for frame in &mut frames {
             let limit = options.snap_length.unwrap_or(SNAP_LENGTH);
-            frame
-                .bytes
-                .truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            frame.bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         }
         let files = frames.chunk_by(|one, next| one.file == next.file);
         let limit = options.frames_per_file.unwrap_or(usize::MAX).max(1);
@@ -68,28 +66,17 @@ impl Scenario {
         if files.is_empty() {
             files.push(&[]);
         }
-        let written = files
-            .into_iter()
-            .map(|file| write_file(file, link, options));
-        written
-            .map(|file| compress(file, options.compression))
-            .collect()
+        let written = files.into_iter().map(|file| write_file(file, link, options));
+        written.map(|file| compress(file, options.compression)).collect()
     }
 }
 
 fn write_file(frames: &[MadeFrame], link: LinkType, options: &PcapOptions) -> Vec<u8> {
-    let mut out = Writer {
-        bytes: Vec::new(),
-        big_endian: options.big_endian,
-    };
+    let mut out = Writer { bytes: Vec::new(), big_endian: options.big_endian };
     let snap_length = options.snap_length.unwrap_or(SNAP_LENGTH);
     match options.format {
         Format::Pcap => {
-            out.u32(if options.nanoseconds {
-                0xa1b2_3c4d
-            } else {
-                0xa1b2_c3d4
-            });
+            out.u32(if options.nanoseconds { 0xa1b2_3c4d } else { 0xa1b2_c3d4 });
             out.u16(2);
             out.u16(4);
             out.u32(0);
@@ -118,31 +105,19 @@ struct Writer {
 
 impl Writer {
     fn u16(&mut self, value: u16) {
-        let bytes = if self.big_endian {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        };
+        let bytes = if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
         self.bytes.extend(bytes);
     }
 
     fn u32(&mut self, value: u32) {
-        let bytes = if self.big_endian {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        };
+        let bytes = if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
         self.bytes.extend(bytes);
     }
 
     /// A classic record.
     fn record(&mut self, frame: &MadeFrame, nanoseconds: bool) {
         let ticks = ticks(frame.ts, nanoseconds);
-        let a_second = if nanoseconds {
-            1_000_000_000
-        } else {
-            1_000_000
-        };
+        let a_second = if nanoseconds { 1_000_000_000 } else { 1_000_000 };
         self.u32(low(ticks / a_second));
         self.u32(low(ticks % a_second));
         self.u32(length(&frame.bytes));
@@ -171,8 +146,7 @@ impl Writer {
         self.u32(snap_length);
         self.u16(9);
         self.u16(1);
-        self.bytes
-            .extend([if nanoseconds { 9 } else { 6 }, 0, 0, 0]);
+        self.bytes.extend([if nanoseconds { 9 } else { 6 }, 0, 0, 0]);
         self.u32(0);
         self.u32(32);
     }

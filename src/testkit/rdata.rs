@@ -39,11 +39,7 @@ pub(super) fn record<'a>(
     owner: &str,
     words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
 ) -> Result<Record, String> {
-    let mut next = || {
-        words
-            .next()
-            .ok_or_else(|| "the record ends early".to_owned())
-    };
+    let mut next = || words.next().ok_or_else(|| "the record ends early".to_owned());
     let owner = name(owner)?;
     let ttl = number(next()?)?;
     let mut word = next()?;
@@ -54,13 +50,7 @@ pub(super) fn record<'a>(
     }
     let rtype = record_type(word).ok_or_else(|| format!("no record type: {word}"))?;
     let data = data(rtype, words)?;
-    Ok(Record {
-        owner,
-        ttl,
-        class: of_class,
-        rtype,
-        data,
-    })
+    Ok(Record { owner, ttl, class: of_class, rtype, data })
 }
 
 fn data<'a>(
@@ -75,11 +65,7 @@ fn data<'a>(
     if rtype == 16 {
         return texts(words);
     }
-    let mut next = || {
-        words
-            .next()
-            .ok_or_else(|| "the record ends early".to_owned())
-    };
+    let mut next = || words.next().ok_or_else(|| "the record ends early".to_owned());
     let mut out = Vec::new();
     match rtype {
         1 => {
@@ -152,11 +138,7 @@ mod tests {
         let owner = words.next().unwrap();
         let answers = vec![record(owner, &mut words).unwrap()];
         let flags = 0x8000;
-        let spec = MessageSpec {
-            flags,
-            answers,
-            ..MessageSpec::default()
-        };
+        let spec = MessageSpec { flags, answers, ..MessageSpec::default() };
         Message::from_vec(&spec.bytes()).unwrap().answers[0].to_string()
     }
 
@@ -167,15 +149,9 @@ mod tests {
             ("a.b. 5 AAAA 2001:db8::1", "a.b. 5 IN AAAA 2001:db8::1"),
             ("a.b. 5 CNAME c.b.", "a.b. 5 IN CNAME c.b."),
             ("b. 5 NS ns.b.", "b. 5 IN NS ns.b."),
-            (
-                "1.in-addr.arpa. 5 PTR a.b.",
-                "1.in-addr.arpa. 5 IN PTR a.b.",
-            ),
+            ("1.in-addr.arpa. 5 PTR a.b.", "1.in-addr.arpa. 5 IN PTR a.b."),
             ("b. 5 MX 10 mx.b.", "b. 5 IN MX 10 mx.b."),
-            (
-                "_x._tcp.b. 5 SRV 0 33 9092 a.b.",
-                "_x._tcp.b. 5 IN SRV 0 33 9092 a.b.",
-            ),
+            ("_x._tcp.b. 5 SRV 0 33 9092 a.b.", "_x._tcp.b. 5 IN SRV 0 33 9092 a.b."),
             ("b. 5 TXT \"v=spf1 -all\"", "b. 5 IN TXT v=spf1 -all"),
             (
                 "b. 5 SOA ns.b. host.b. 1 7200 1800 86400 30",

@@ -125,10 +125,7 @@ mod tests {
 
     #[test]
     fn ports_stay_among_those_that_clients_use() {
-        let round = |n| Round {
-            n,
-            ..Round::default()
-        };
+        let round = |n| Round { n, ..Round::default() };
         assert_eq!(round(1).client_port(40_000), 40_016);
         assert_eq!(round(1).client_port(65_530), 1034);
         assert_eq!(round(9).client_port(53), 53);

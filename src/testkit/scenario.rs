@@ -65,10 +65,7 @@ impl Scenario {
         let script = Script::parse(text).map_err(wrong)?;
         let mut sightings = stage::act(&script).map_err(wrong)?;
         sightings.sort_by_key(|seeing| (seeing.file, seeing.ts));
-        Ok(Self {
-            link: script.link,
-            sightings,
-        })
+        Ok(Self { link: script.link, sightings })
     }
 
     /// All frames in the order of the capture.
@@ -107,13 +104,7 @@ impl MadeFrame {
     /// The frame as the reader of a classic pcap file hands it on.
     pub fn frame(&self) -> Frame<'_> {
         Frame {
-            seen: Seen {
-                ts: self.ts,
-                at: FrameRef {
-                    file: self.file,
-                    number: self.number,
-                },
-            },
+            seen: Seen { ts: self.ts, at: FrameRef { file: self.file, number: self.number } },
             interface: None,
             link: self.link,
             wire_len: self.orig_len,

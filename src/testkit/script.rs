@@ -63,9 +63,7 @@ impl Script {
     pub(super) fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut reader = Reader::default();
         for (n, line) in text.lines().enumerate() {
-            reader
-                .statement(n + 1, line)
-                .map_err(|reason| (n + 1, reason))?;
+            reader.statement(n + 1, line).map_err(|reason| (n + 1, reason))?;
         }
         if let Some(block) = reader.block {
             return Err((block.at, "a block without end".to_owned()));
@@ -78,12 +76,7 @@ impl Script {
         if let Some((at, words)) = reader.capture {
             (view, link) = capture(&hosts, &words).map_err(|reason| (at, reason))?;
         }
-        Ok(Self {
-            hosts,
-            view,
-            link,
-            lines,
-        })
+        Ok(Self { hosts, view, link, lines })
     }
 
     /// The declared host called `name`, or the address that it is.
@@ -137,11 +130,7 @@ impl Reader {
                     block.lines.push((at, self.file, text.to_owned()));
                 } else {
                     self.top_count += 1;
-                    let origin = Origin {
-                        at,
-                        file: self.file,
-                        place: (0, 0, self.top_count),
-                    };
+                    let origin = Origin { at, file: self.file, place: (0, 0, self.top_count) };
                     self.line(origin, text, Round::default())?;
                 }
             }
@@ -151,8 +140,7 @@ impl Reader {
 
     fn declare(&mut self, name: &str, address: &str, service: bool) -> Result<(), String> {
         let (ip, port) = address_of(address).ok_or_else(|| format!("no address: {address}"))?;
-        self.hosts
-            .insert(name.to_owned(), Host { ip, port, service });
+        self.hosts.insert(name.to_owned(), Host { ip, port, service });
         Ok(())
     }
 
@@ -168,11 +156,7 @@ impl Reader {
         self.blocks += 1;
         for round in block.rounds() {
             for (number, (at, file, text)) in (1..).zip(&block.lines) {
-                let origin = Origin {
-                    at: *at,
-                    file: *file,
-                    place: (self.blocks, round.n, number),
-                };
+                let origin = Origin { at: *at, file: *file, place: (self.blocks, round.n, number) };
                 round
                     .fill_in(text)
                     .and_then(|text| self.line(origin, &text, round))
@@ -235,10 +219,7 @@ fn find(hosts: &BTreeMap<String, Host>, name: &str) -> Result<Host, String> {
         && let (Some(host), Ok(port)) = (hosts.get(name), port.parse())
     {
         let port = Some(port);
-        return Ok(Host {
-            port,
-            ..host.clone()
-        });
+        return Ok(Host { port, ..host.clone() });
     }
     let (ip, port) = address_of(name).ok_or_else(|| format!("who is {name}?"))?;
     let service = false;

@@ -68,12 +68,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn act(&mut self, line: &Line, saying: &Saying) -> Result<(), String> {
-        if let What::Icmp {
-            kind,
-            line: n,
-            from,
-        } = &saying.what
-        {
+        if let What::Icmp { kind, line: n, from } = &saying.what {
             return self.error(line, saying, (*kind, *n, from.as_deref()));
         }
         let parties = line.parties.ok_or("who says it to whom?")?;
@@ -93,12 +88,9 @@ impl Stage<'_> {
             What::Message(_) => {
                 let length = u16::try_from(payload.len()).map_err(|e| e.to_string())?;
                 let framed = [&length.to_be_bytes(), payload.as_slice()].concat();
-                self.streams
-                    .data(key, parties.forth, carriage.again, framed)
+                self.streams.data(key, parties.forth, carriage.again, framed)
             }
-            _ => self
-                .streams
-                .data(key, parties.forth, carriage.again, payload),
+            _ => self.streams.data(key, parties.forth, carriage.again, payload),
         };
         let Some(at) = carriage.split else {
             return self.send(line, saying, Body::Tcp(segment), parties);
@@ -117,8 +109,7 @@ impl Stage<'_> {
             let backend = self.script.host(name)?;
             let port = backend.port.unwrap_or(parties.server.port());
             let key = (parties.client, parties.server);
-            self.translations
-                .insert(key, SocketAddr::new(backend.ip, port));
+            self.translations.insert(key, SocketAddr::new(backend.ip, port));
         }
         Ok(())
     }
@@ -148,10 +139,7 @@ impl Stage<'_> {
             (Some(n), given) => {
                 let said = self.said.get(&(block, round, n));
                 let (theirs, quoted) = said.ok_or_else(|| format!("line {n} is not sent yet"))?;
-                let answer = Parties {
-                    forth: !theirs.forth,
-                    ..*theirs
-                };
+                let answer = Parties { forth: !theirs.forth, ..*theirs };
                 (given.unwrap_or(answer), quoted.clone())
             }
             (None, Some(parties)) => {
@@ -211,11 +199,7 @@ impl Stage<'_> {
     ) -> Result<(), String> {
         let key = (parties.client, parties.server);
         let backend = self.translations.get(&key).copied();
-        let server = if parties.service {
-            backend
-        } else {
-            Some(parties.server)
-        };
+        let server = if parties.service { backend } else { Some(parties.server) };
         let sightings = self.sightings.of(Trip {
             client: parties.client.ip(),
             server: server.map(|server| server.ip()),
@@ -250,11 +234,7 @@ impl Stage<'_> {
 }
 
 fn direction(parties: Parties) -> (SocketAddr, SocketAddr) {
-    if parties.forth {
-        (parties.client, parties.server)
-    } else {
-        (parties.server, parties.client)
-    }
+    if parties.forth { (parties.client, parties.server) } else { (parties.server, parties.client) }
 }
 
 fn last_two(ip: IpAddr) -> [u8; 2] {

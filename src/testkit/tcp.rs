@@ -75,18 +75,9 @@ impl Streams {
         };
         let back = u32::from(flags & SYN != 0);
         let seq = stream.next[mine].wrapping_sub(back);
-        let ack = if flags & ACK != 0 {
-            stream.next[theirs]
-        } else {
-            0
-        };
+        let ack = if flags & ACK != 0 { stream.next[theirs] } else { 0 };
         stream.next[mine] = stream.next[mine].wrapping_add(length);
-        Segment {
-            seq,
-            ack,
-            flags,
-            payload: Vec::new(),
-        }
+        Segment { seq, ack, flags, payload: Vec::new() }
     }
 
     /// Payload, from the client if `forth`; `again` repeats the numbers of the latest.
@@ -107,12 +98,7 @@ impl Streams {
         stream.latest[mine] = seq;
         let length = u32::try_from(payload.len()).expect("a segment of less than 4 GB");
         stream.next[mine] = seq.wrapping_add(length);
-        Segment {
-            seq,
-            ack: stream.next[theirs],
-            flags: PSH | ACK,
-            payload,
-        }
+        Segment { seq, ack: stream.next[theirs], flags: PSH | ACK, payload }
     }
 
     fn stream(&mut self, key: (SocketAddr, SocketAddr)) -> &mut Stream {
@@ -120,11 +106,7 @@ impl Streams {
         self.streams.entry(key).or_insert_with(|| {
             *opened += 1;
             let next = [1_000_001, 5_000_001].map(|first: u32| first.wrapping_add(*opened << 16));
-            Stream {
-                next,
-                latest: next,
-                fresh: true,
-            }
+            Stream { next, latest: next, fresh: true }
         })
     }
 }
@@ -135,11 +117,7 @@ impl Segment {
         let at = at.min(self.payload.len());
         let rest = self.payload.split_off(at);
         let moved = u32::try_from(at).expect("a segment of less than 4 GB");
-        let second = Self {
-            seq: self.seq.wrapping_add(moved),
-            payload: rest,
-            ..self.clone()
-        };
+        let second = Self { seq: self.seq.wrapping_add(moved), payload: rest, ..self.clone() };
         [self, second]
     }
 }

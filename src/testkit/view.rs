@@ -82,10 +82,7 @@ impl View {
             "backend-node" => Kind::BackendNode,
             _ => return Err(format!("unknown view: {name}")),
         };
-        let mut view = Self {
-            kind,
-            ..Self::default()
-        };
+        let mut view = Self { kind, ..Self::default() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {

@@ -60,12 +60,7 @@ pub(super) struct Edns {
 
 impl Default for Edns {
     fn default() -> Self {
-        Self {
-            udp_size: 1232,
-            dnssec_ok: false,
-            extended_error: None,
-            cookie: false,
-        }
+        Self { udp_size: 1232, dnssec_ok: false, extended_error: None, cookie: false }
     }
 }
 
@@ -121,8 +116,7 @@ impl Writer {
             if let Ok(at @ ..0x4000) = u16::try_from(self.bytes.len()) {
                 self.names.insert(rest.wire().to_vec(), at);
             }
-            self.bytes
-                .push(u8::try_from(label.len()).unwrap_or_default());
+            self.bytes.push(u8::try_from(label.len()).unwrap_or_default());
             self.bytes.extend(label);
             rest = rest.without_leading(1);
         }
@@ -180,11 +174,7 @@ mod tests {
             id: 0x1a2b,
             flags: 0x8180,
             rcode: 16,
-            question: Some(Question {
-                name: name("www.Example.com."),
-                rtype: 1,
-                class: 1,
-            }),
+            question: Some(Question { name: name("www.Example.com."), rtype: 1, class: 1 }),
             answers: vec![
                 Record {
                     owner: name("www.Example.com."),
@@ -209,10 +199,7 @@ mod tests {
         assert_eq!(read.answers.len(), 2);
         assert_eq!(read.metadata.id, 0x1a2b);
         assert_eq!(u16::from(read.metadata.response_code), 16);
-        assert_eq!(
-            read.answers[1].to_string(),
-            "web.Example.com. 30 IN A 203.0.113.7"
-        );
+        assert_eq!(read.answers[1].to_string(), "web.Example.com. 30 IN A 203.0.113.7");
         // Each of the later names is a pointer, or a label and a pointer.
         assert_eq!(bytes.len(), 12 + 21 + (2 + 10 + 6) + (2 + 10 + 4) + 11);
     }

@@ -149,10 +149,7 @@ impl Reader {
                 if line.is_some() {
                     words.next();
                 }
-                let from = words
-                    .next_if_eq(&"from")
-                    .and_then(|_| words.next())
-                    .map(str::to_owned);
+                let from = words.next_if_eq(&"from").and_then(|_| words.next()).map(str::to_owned);
                 self.what = Some(What::Icmp { kind, line, from });
             }
             _ => return Ok(false),
@@ -268,10 +265,7 @@ fn rcode(word: &str) -> Option<u16> {
         "BADCOOKIE" => Some(23),
         _ => match word.strip_prefix("RCODE") {
             Some(code) => code.parse().ok().filter(|&code| code < 4096),
-            None => (0..)
-                .zip(NAMES)
-                .find(|(_, name)| *name == word)
-                .map(|(code, _)| code),
+            None => (0..).zip(NAMES).find(|(_, name)| *name == word).map(|(code, _)| code),
         },
     }
 }

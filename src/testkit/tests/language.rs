@@ -25,11 +25,7 @@ fn a_second_server_answers_what_the_first_refuses() {
     13000 ttl 64 2001:db8::5 > 2001:db8::53 9e37 example.com. IN AAAA
     30000 ttl 64 2001:db8::53 > 2001:db8::5 9e37 example.com. IN AAAA NoError [example.com. 300 IN CNAME a.b.] [a.b. 5 IN AAAA ::7] [b. 30 IN SOA n. h. 1 2 3 4 5]
     ");
-    let files: Vec<_> = scenario
-        .frames()
-        .iter()
-        .map(|f| (f.file.0, f.number))
-        .collect();
+    let files: Vec<_> = scenario.frames().iter().map(|f| (f.file.0, f.number)).collect();
     assert_eq!(files, [(0, 1), (0, 2), (1, 1), (1, 2)]);
 }
 

@@ -59,11 +59,7 @@ fn message(bytes: &[u8]) -> String {
         return format!("{} bytes", bytes.len());
     };
     let question = message.queries.first().map(ToString::to_string);
-    let mut out = format!(
-        "{:04x} {}",
-        message.metadata.id,
-        question.unwrap_or_default()
-    );
+    let mut out = format!("{:04x} {}", message.metadata.id, question.unwrap_or_default());
     if message.metadata.message_type == hickory_proto::op::MessageType::Response {
         write!(out, " {:?}", message.metadata.response_code).unwrap();
     }

@@ -120,59 +120,22 @@ fn files_are_written_in_every_form() {
     let default = PcapOptions::default;
     assert_eq!(magic(default()), [0xd4, 0xc3, 0xb2, 0xa1]);
     let big_endian = true;
-    assert_eq!(
-        magic(PcapOptions {
-            big_endian,
-            ..default()
-        }),
-        [0xa1, 0xb2, 0xc3, 0xd4]
-    );
+    assert_eq!(magic(PcapOptions { big_endian, ..default() }), [0xa1, 0xb2, 0xc3, 0xd4]);
     let nanoseconds = true;
-    assert_eq!(
-        magic(PcapOptions {
-            nanoseconds,
-            ..default()
-        }),
-        [0x4d, 0x3c, 0xb2, 0xa1]
-    );
+    assert_eq!(magic(PcapOptions { nanoseconds, ..default() }), [0x4d, 0x3c, 0xb2, 0xa1]);
     let format = Format::PcapNg;
-    assert_eq!(
-        magic(PcapOptions {
-            format,
-            ..default()
-        }),
-        [10, 13, 13, 10]
-    );
+    assert_eq!(magic(PcapOptions { format, ..default() }), [10, 13, 13, 10]);
     let compression = Compression::Gzip;
-    assert_eq!(
-        magic(PcapOptions {
-            compression,
-            ..default()
-        })[..2],
-        [0x1f, 0x8b]
-    );
+    assert_eq!(magic(PcapOptions { compression, ..default() })[..2], [0x1f, 0x8b]);
     let compression = Compression::Zstd;
-    assert_eq!(
-        magic(PcapOptions {
-            compression,
-            ..default()
-        }),
-        [0x28, 0xb5, 0x2f, 0xfd]
-    );
+    assert_eq!(magic(PcapOptions { compression, ..default() }), [0x28, 0xb5, 0x2f, 0xfd]);
 
     let frames_per_file = Some(3);
-    let ring = scenario.write_pcap(&PcapOptions {
-        frames_per_file,
-        ..default()
-    });
+    let ring = scenario.write_pcap(&PcapOptions { frames_per_file, ..default() });
     assert_eq!(ring.len(), 2);
     let link = Some(LinkType::RAW);
     let snap_length = Some(30);
-    let options = PcapOptions {
-        link,
-        snap_length,
-        ..default()
-    };
+    let options = PcapOptions { link, snap_length, ..default() };
     let file = scenario.write_pcap(&options).remove(0);
     let frames = scenario.frames().len();
     assert_eq!(file.len(), 24 + frames * (16 + 30));

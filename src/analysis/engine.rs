@@ -1,0 +1,257 @@
+//! One frame after the other through all layers, up to the detectors.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::health::Watch;
+use super::traffic::Traffic;
+use crate::base::{Coverage, Span, Timestamp};
+use crate::capture::{Frame, LinkType, PointId};
+use crate::detect::{ALL, Detector, Finding, Ledger, Reach, Scene, localise};
+use crate::flow::{FlowEvent, FlowTable, Held, Ports};
+use crate::lookup::{Grouper, Lookup};
+use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
+use crate::transaction::{Closed, Matcher, Nat, Transaction};
+
+/// Who wants to see transactions and lookups as they close.
+#[derive(Default)]
+pub struct Sinks<'a> {
+    /// Gets every transaction, in the order of first frames.
+    pub transactions: Option<&'a mut dyn FnMut(&Transaction)>,
+    /// Gets every lookup, in the order in which they began.
+    pub lookups: Option<&'a mut dyn FnMut(&Lookup)>,
+}
+
+/// Everything that is kept while frames go by.
+pub(super) struct Engine<'a> {
+    ports: Ports,
+    coverage: Coverage,
+    defrag: Defragmenter,
+    flows: FlowTable,
+    matcher: Matcher,
+    watch: Watch,
+    span: Option<Span>,
+    links: BTreeSet<LinkType>,
+    tail: Tail<'a>,
+}
+
+/// The part behind the matcher: it sees closed transactions only.
+struct Tail<'a> {
+    grouper: Grouper,
+    traffic: Traffic,
+    reach: Reach,
+    ledger: Ledger,
+    servers: BTreeSet<IpAddr>,
+    detectors: Vec<Box<dyn Detector>>,
+    sinks: Sinks<'a>,
+}
+
+/// What the engine leaves behind.
+pub(super) struct Results {
+    pub(super) coverage: Coverage,
+    pub(super) traffic: Traffic,
+    pub(super) ledger: Ledger,
+    pub(super) findings: Vec<Finding>,
+    pub(super) nat: Nat,
+    pub(super) watch: Watch,
+    pub(super) span: Option<Span>,
+}
+
+/// How many servers are kept apart: beyond that nothing is a cluster's DNS any more.
+const MAX_SERVERS: usize = 65_536;
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(ports: Ports, sinks: Sinks<'a>) -> Self {
+        Self {
+            ports,
+            coverage: Coverage::default(),
+            defrag: Defragmenter::default(),
+            flows: FlowTable::new(),
+            matcher: Matcher::default(),
+            watch: Watch::default(),
+            span: None,
+            links: BTreeSet::new(),
+            tail: Tail {
+                grouper: Grouper::default(),
+                traffic: Traffic::default(),
+                reach: Reach::default(),
+                ledger: Ledger::default(),
+                servers: BTreeSet::new(),
+                detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
+                sinks,
+            },
+        }
+    }
+
+    /// Takes the next frame. Each is counted exactly once.
+    pub(super) fn frame(&mut self, frame: &Frame<'_>, point: PointId) {
+        self.coverage.frames += 1;
+        self.coverage.cut_frames += u64::from(frame.is_cut());
+        if frame.link.carries_packets() {
+            let ts = frame.seen.ts;
+            self.span = Some(self.span.map_or(Span::at(ts), |span| span.with(ts)));
+            if let Some(gap) = self.watch.frame(ts, point) {
+                self.matcher.missed(gap);
+            }
+        } else {
+            self.coverage.not_dns += 1;
+            return;
+        }
+        match decode(frame, point) {
+            Ok(packet) => self.packet(&packet),
+            Err(skip) => {
+                if let Skip::LinkType(_) = skip {
+                    self.links.insert(frame.link);
+                }
+                self.coverage.undecodable(&skip.to_string());
+            }
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) {
+        self.expire_fragments(packet.seen.ts);
+        if let Body::Fragment(_) = packet.body {
+            let held = match self.defrag.push(packet, &mut self.coverage) {
+                Some(whole) => match whole.packet() {
+                    Ok(packet) => self.follow(&packet),
+                    Err(skip) => return self.coverage.undecodable(&skip.to_string()),
+                },
+                None => Held::NotDns,
+            };
+            return self.count(held);
+        }
+        let held = self.follow(packet);
+        self.count(held);
+    }
+
+    /// A datagram whose other fragments never came still gives its header and question; its
+    /// first fragment was counted when it came.
+    fn expire_fragments(&mut self, now: Timestamp) {
+        for partial in self.defrag.expire(now) {
+            self.partial(&partial);
+        }
+    }
+
+    fn partial(&mut self, partial: &crate::packet::Reassembled) {
+        if let Ok(packet) = partial.packet() {
+            if self.follow(&packet) == Held::Dns {
+                self.coverage.not_dns -= 1;
+                self.coverage.dns_frames += 1;
+            }
+        }
+    }
+
+    fn follow(&mut self, packet: &Packet<'_>) -> Held {
+        let Self { flows, ports, coverage, matcher, tail, watch, .. } = self;
+        let mut events: smallvec::SmallVec<[FlowEvent; 1]> = smallvec::SmallVec::new();
+        let held = flows.follow(packet, ports, coverage, &mut |event| events.push(event));
+        for event in events {
+            watch.event(&event);
+            let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
+            matcher.take(event, coverage, &mut |item| closed.push(item));
+            for item in closed {
+                tail.take(&item, coverage);
+            }
+        }
+        held
+    }
+
+    fn count(&mut self, held: Held) {
+        match held {
+            Held::Dns => self.coverage.dns_frames += 1,
+            Held::NotDns => self.coverage.not_dns += 1,
+            Held::Cut => self.coverage.undecodable(&Skip::Cut.to_string()),
+        }
+    }
+
+    /// The capture is over.
+    pub(super) fn finish(mut self) -> Results {
+        for partial in std::mem::take(&mut self.defrag).finish() {
+            self.partial(&partial);
+        }
+        let mut events = Vec::new();
+        self.flows.finish(&mut self.coverage, &mut |event| events.push(event));
+        let mut closed = Vec::new();
+        for event in events {
+            self.watch.event(&event);
+            self.matcher.take(event, &mut self.coverage, &mut |item| closed.push(item));
+        }
+        self.matcher.finish(&mut |item| closed.push(item));
+        for item in closed {
+            self.tail.take(&item, &mut self.coverage);
+        }
+        let Self { mut coverage, matcher, watch, span, mut tail, .. } = self;
+        tail.finish_lookups(&mut coverage);
+        let nat = matcher.nat().clone();
+        tail.traffic.finish(&nat);
+        let findings = span.map_or_else(Vec::new, |span| {
+            let outages = localise(&tail.reach, &nat);
+            let scene = Scene {
+                span,
+                coverage: &coverage,
+                nat: &nat,
+                reach: &tail.reach,
+                ledger: &tail.ledger,
+                outages: &outages,
+                servers: &tail.servers,
+            };
+            tail.detectors.drain(..).flat_map(|detector| detector.finish(&scene)).collect()
+        });
+        Results { coverage, traffic: tail.traffic, ledger: tail.ledger, findings, nat, watch, span }
+    }
+}
+
+impl Tail<'_> {
+    fn take(&mut self, closed: &Closed, coverage: &mut Coverage) {
+        match closed {
+            Closed::Transaction(transaction) => {
+                self.traffic.transaction(transaction, coverage);
+                if transaction.answer().is_some() && self.servers.len() < MAX_SERVERS {
+                    self.servers.insert(transaction.responder());
+                }
+                for detector in &mut self.detectors {
+                    detector.observe(transaction);
+                }
+                if let Some(sink) = &mut self.sinks.transactions {
+                    sink(transaction);
+                }
+            }
+            Closed::Connect(connect) => {
+                self.reach.note_connect(connect, coverage);
+                for detector in &mut self.detectors {
+                    detector.observe_connect(connect);
+                }
+            }
+        }
+        let mut done: smallvec::SmallVec<[Lookup; 1]> = smallvec::SmallVec::new();
+        self.grouper.take(closed, coverage, &mut |lookup| done.push(lookup));
+        for lookup in done {
+            self.lookup(&lookup, coverage);
+        }
+    }
+
+    fn finish_lookups(&mut self, coverage: &mut Coverage) {
+        let mut done = Vec::new();
+        self.grouper.finish(&mut |lookup| done.push(lookup));
+        for lookup in done {
+            self.lookup(&lookup, coverage);
+        }
+        self.reach.finish(coverage);
+    }
+
+    fn lookup(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        // What a DNS server asks on its clients' behalf is nobody's own lookup.
+        let forwarded = self.servers.contains(&lookup.client);
+        self.reach.note(lookup, coverage);
+        if !forwarded {
+            self.traffic.lookup(lookup, coverage);
+            self.ledger.note(lookup, coverage);
+        }
+        for detector in &mut self.detectors {
+            detector.observe_lookup(lookup);
+        }
+        if let Some(sink) = &mut self.sinks.lookups {
+            sink(lookup);
+        }
+    }
+}

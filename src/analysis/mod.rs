@@ -1,0 +1,20 @@
+//! Captures in, an [`Analysis`] out: wires the layers from files to incidents.
+//!
+//! One straight way: [`run()`] takes frames in capture time from all capture points, the engine
+//! decodes them and drives flow table, matcher, grouper and detectors, and what they found is
+//! correlated and ranked at the end.
+
+mod engine;
+mod health;
+mod merge;
+mod outcome;
+mod run;
+mod traffic;
+mod verdict;
+
+pub use engine::Sinks;
+pub use health::Health;
+pub use outcome::{Analysis, FileAccount, PointAccount};
+pub use run::{Options, Progress, run, run_frames};
+pub use traffic::{ClientTally, Role, ServerTally, Traffic};
+pub use verdict::{Status, Verdict};

@@ -1,0 +1,71 @@
+//! What an analysis leaves behind: everything that a report shows.
+
+use super::health::Health;
+use super::traffic::Traffic;
+use super::verdict::Verdict;
+use crate::base::{Coverage, Span};
+use crate::capture::FileStats;
+use crate::incident::{Incident, Residual};
+use crate::transaction::Nat;
+
+/// What was read, what was wrong, and who was hurt.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// Every file, in analysed order.
+    pub files: Vec<FileAccount>,
+    /// Inputs that were left out, and why.
+    pub left_out: Vec<String>,
+    /// Every capture point.
+    pub points: Vec<PointAccount>,
+    /// First and last frame; `None` if there was none.
+    pub span: Option<Span>,
+    /// The account of frames and messages.
+    pub coverage: Coverage,
+    /// What this capture cannot show.
+    pub health: Vec<Health>,
+    /// What was really sent and asked.
+    pub traffic: Traffic,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Ranked, the worst first.
+    pub incidents: Vec<Incident>,
+    /// Harm that no incident explains.
+    pub residual: Residual,
+    /// Which addresses are translated to which.
+    pub nat: Nat,
+}
+
+/// One capture file.
+#[derive(Debug, Clone)]
+pub struct FileAccount {
+    /// Its path, relative to the deepest folder with all inputs.
+    pub path: String,
+    /// Container and compression.
+    pub format: String,
+    /// Its capture point's name.
+    pub point: String,
+    /// Its size in bytes, if it is no stream.
+    pub bytes: Option<u64>,
+    /// What was read of it.
+    pub stats: FileStats,
+    /// What was wrong with it.
+    pub problems: Vec<String>,
+}
+
+/// One capture point.
+#[derive(Debug, Clone)]
+pub struct PointAccount {
+    /// Its name.
+    pub name: String,
+    /// Its files, by their place in [`Analysis::files`].
+    pub files: Vec<usize>,
+    /// First and last frame.
+    pub span: Option<Span>,
+}
+
+impl Analysis {
+    /// The path of the file that a frame is in.
+    pub fn path(&self, at: crate::capture::FrameRef) -> &str {
+        self.files.get(at.file.0 as usize).map_or("", |file| file.path.as_str())
+    }
+}

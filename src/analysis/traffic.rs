@@ -1,0 +1,265 @@
+//! What was really sent and asked: copies and legs folded, tallied in bounded memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::base::{Coverage, Histogram, Limit, Map};
+use crate::dns::Rcode;
+use crate::incident::Population;
+use crate::lookup::{Lookup, LookupOutcome, Resolver};
+use crate::transaction::{Nat, Outcome, Transaction};
+
+/// Clients and servers tallied one by one; the rest is in the totals.
+const MAX_PEERS: usize = 100_000;
+/// Queries below which one direction alone says nothing (rulebook `cap-one-sided`).
+pub(super) const ENOUGH_QUERIES: u64 = 50;
+/// A lookup that took this long was slow: the first common retry timers are 1 s
+/// (rulebook `slow_any`).
+const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What was really sent and asked.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic {
+    /// Query datagrams sent.
+    pub queries: u64,
+    /// Responses sent.
+    pub responses: u64,
+    /// Questions from one socket with one id.
+    pub transactions: u64,
+    /// Transactions answered in time, whatever the answer.
+    pub answered: u64,
+    /// Transactions that nobody answered, or that ICMP rejected.
+    pub unanswered: u64,
+    /// Transactions answered too late.
+    pub late: u64,
+    /// Transactions that the capture cannot judge.
+    pub unknown: u64,
+    /// Repeated query datagrams of the same socket and id.
+    pub retransmissions: u64,
+    /// Responses whose query is not in the capture.
+    pub unsolicited: u64,
+    /// Lookups.
+    pub lookups: u64,
+    /// Lookups that failed.
+    pub failed_lookups: u64,
+    /// Lookups that did not fail and took a second or more.
+    pub slow_lookups: u64,
+    /// Answers by their full response code.
+    pub rcodes: BTreeMap<Rcode, u64>,
+    /// NOERROR answers without a record of the type asked for (RFC 2308 section 2.2).
+    pub nodata: u64,
+    /// Truncated answers.
+    pub truncated: u64,
+    /// From first query to answer.
+    pub latency: Histogram,
+    /// Lookups, as the application felt them.
+    pub lookup_times: Histogram,
+    /// Lookups that succeeded.
+    pub healthy_times: Histogram,
+    /// Every server, by address.
+    pub servers: BTreeMap<IpAddr, ServerTally>,
+    /// Every client, by address.
+    pub clients: BTreeMap<IpAddr, ClientTally>,
+    live_servers: Map<IpAddr, ServerTally>,
+    live_clients: Map<IpAddr, ClientTally>,
+}
+
+/// What a server is to its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Role {
+    /// The address that clients ask, translated to another.
+    Service,
+    /// The address behind a service.
+    Backend,
+    /// Asked by a server on behalf of others.
+    Upstream,
+    /// Asked directly.
+    #[default]
+    Server,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "service",
+            Self::Backend => "backend",
+            Self::Upstream => "upstream",
+            Self::Server => "server",
+        })
+    }
+}
+
+/// The figures of one server.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTally {
+    /// What it is.
+    pub role: Role,
+    /// The same figures as for the whole.
+    pub tally: Tally,
+}
+
+/// The figures of one client.
+#[derive(Debug, Clone, Default)]
+pub struct ClientTally {
+    /// The same figures as for the whole.
+    pub tally: Tally,
+    /// Lookups.
+    pub lookups: u64,
+    /// Lookups that failed.
+    pub failed_lookups: u64,
+    /// Lookups that did not fail and took a second or more.
+    pub slow_lookups: u64,
+    /// What asked, by the number of lookups that show it.
+    pub resolvers: BTreeMap<Resolver, u64>,
+}
+
+/// Figures of one peer.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Query datagrams.
+    pub queries: u64,
+    /// Transactions answered in time.
+    pub answered: u64,
+    /// Transactions that nobody answered.
+    pub unanswered: u64,
+    /// Transactions answered too late.
+    pub late: u64,
+    /// Answers by response code.
+    pub rcodes: BTreeMap<Rcode, u64>,
+    /// From first query to answer.
+    pub latency: Histogram,
+}
+
+impl Tally {
+    fn add(&mut self, transaction: &Transaction, outcome: Outcome) {
+        self.queries += transaction.attempts.len() as u64;
+        self.answered += u64::from(outcome.is_answered());
+        self.unanswered += u64::from(is_unanswered(outcome));
+        self.late += u64::from(outcome == Outcome::Late);
+        if let Some(answer) = transaction.answer() {
+            *self.rcodes.entry(answer.rcode).or_default() += 1;
+        }
+        if let Some(latency) = transaction.latency() {
+            self.latency.add(latency);
+        }
+    }
+}
+
+fn is_unanswered(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Timeout | Outcome::Rejected(_))
+}
+
+impl Traffic {
+    pub(super) fn transaction(&mut self, transaction: &Transaction, coverage: &mut Coverage) {
+        let outcome = transaction.outcome();
+        let attempts = transaction.attempts.len() as u64;
+        self.responses += transaction.responses.len() as u64;
+        if attempts == 0 {
+            self.unsolicited += transaction.responses.len() as u64;
+            return;
+        }
+        self.queries += attempts;
+        self.retransmissions += attempts - 1;
+        self.transactions += 1;
+        self.answered += u64::from(outcome.is_answered());
+        self.unanswered += u64::from(is_unanswered(outcome));
+        self.late += u64::from(outcome == Outcome::Late);
+        self.unknown += u64::from(outcome == Outcome::Unknown);
+        self.truncated += u64::from(outcome == Outcome::Truncated);
+        if let Some(answer) = transaction.answer() {
+            *self.rcodes.entry(answer.rcode).or_default() += 1;
+            let nodata = answer.rcode == Rcode::NOERROR && outcome == Outcome::Negative;
+            self.nodata += u64::from(nodata);
+        }
+        if let Some(latency) = transaction.latency() {
+            self.latency.add(latency);
+        }
+        let (servers, clients) = (&mut self.live_servers, &mut self.live_clients);
+        if let Some(server) = peer(servers, transaction.responder(), Limit::Servers, coverage) {
+            server.tally.add(transaction, outcome);
+        }
+        let client = transaction.client.ip();
+        if let Some(client) = peer(clients, client, Limit::Clients, coverage) {
+            client.tally.add(transaction, outcome);
+        }
+    }
+
+    pub(super) fn lookup(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        let failed = lookup.outcome.is_failure();
+        let duration = lookup.duration();
+        let slow = !failed && duration.is_some_and(|duration| duration >= SLOW);
+        self.lookups += 1;
+        self.failed_lookups += u64::from(failed);
+        self.slow_lookups += u64::from(slow);
+        if let Some(duration) = duration {
+            self.lookup_times.add(duration);
+            if lookup.outcome == LookupOutcome::Ok {
+                self.healthy_times.add(duration);
+            }
+        }
+        let clients = &mut self.live_clients;
+        if let Some(client) = peer(clients, lookup.client, Limit::Clients, coverage) {
+            client.lookups += 1;
+            client.failed_lookups += u64::from(failed);
+            client.slow_lookups += u64::from(slow);
+            *client.resolvers.entry(lookup.resolver).or_default() += 1;
+        }
+    }
+
+    /// Whether only queries were captured: next to none is answered, and yet next to none is
+    /// asked again (rulebook 2.A, `cap-one-sided`). Real silence makes clients repeat themselves.
+    pub fn is_one_sided(&self) -> bool {
+        self.queries >= ENOUGH_QUERIES
+            && self.responses * 50 < self.queries
+            && self.retransmissions * 20 <= self.transactions
+    }
+
+    /// Sorts what was counted, and says what each server is.
+    pub(super) fn finish(&mut self, nat: &Nat) {
+        self.servers = std::mem::take(&mut self.live_servers).into_iter().collect();
+        self.clients = std::mem::take(&mut self.live_clients).into_iter().collect();
+        let forwarded: Vec<IpAddr> = self
+            .servers
+            .keys()
+            .copied()
+            .filter(|server| self.clients.contains_key(server))
+            .collect();
+        for (address, server) in &mut self.servers {
+            server.role = if nat.is_service(*address) {
+                Role::Service
+            } else if nat.is_backend(*address) || forwarded.contains(address) {
+                Role::Backend
+            } else {
+                Role::Server
+            };
+        }
+    }
+
+    /// Who there was to be hurt.
+    pub(super) fn population(&self) -> Population {
+        let lookups = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.lookups > 0)
+            .map(|(address, client)| (*address, client.lookups))
+            .collect();
+        let usual = self.healthy_times.quantile(500).unwrap_or_default();
+        // Where most lookups stall, the median is the fault and no measure of what is usual.
+        let usual = usual.min(std::time::Duration::from_secs(1));
+        Population { lookups, usual, span: None }
+    }
+}
+
+fn peer<'a, T: Default>(
+    peers: &'a mut Map<IpAddr, T>,
+    address: IpAddr,
+    limit: Limit,
+    coverage: &mut Coverage,
+) -> Option<&'a mut T> {
+    if peers.len() >= MAX_PEERS && !peers.contains_key(&address) {
+        coverage.limited(limit);
+        return None;
+    }
+    Some(peers.entry(address).or_default())
+}

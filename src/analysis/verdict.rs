@@ -1,0 +1,88 @@
+//! The verdict on a whole capture, and its headline.
+
+use std::fmt;
+
+use super::traffic::Traffic;
+use crate::base::words::{count, percent};
+use crate::incident::{Incident, Residual, Severity};
+
+/// How DNS did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Nothing above info.
+    Healthy,
+    /// Some lookups failed or waited.
+    Degraded,
+    /// A high or critical incident.
+    Failing,
+    /// The capture cannot tell.
+    Inconclusive,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Failing => "failing",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
+}
+
+/// The verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// How DNS did.
+    pub status: Status,
+    /// One sentence.
+    pub headline: String,
+}
+
+impl Verdict {
+    /// Judges a capture by its incidents.
+    pub fn of(incidents: &[Incident], residual: &Residual, traffic: &Traffic) -> Self {
+        let loud: Vec<&Incident> =
+            incidents.iter().filter(|incident| incident.severity > Severity::Info).collect();
+        if let Some(top) = loud.first() {
+            let status =
+                if top.severity >= Severity::High { Status::Failing } else { Status::Degraded };
+            return Self { status, headline: top.cause.title.clone() };
+        }
+        let judged = traffic.transactions - traffic.unknown;
+        if traffic.transactions == 0 {
+            let headline = if traffic.responses > 0 {
+                "only responses were captured: whether anybody waited cannot be told".to_owned()
+            } else {
+                "there is no DNS query in this capture".to_owned()
+            };
+            return Self { status: Status::Inconclusive, headline };
+        }
+        if judged * 2 < traffic.transactions {
+            let headline = format!(
+                "{} of the transactions cannot be judged by this capture; nothing wrong is seen in \
+                 the others",
+                percent(traffic.unknown, traffic.transactions)
+            );
+            return Self { status: Status::Inconclusive, headline };
+        }
+        if residual.failed > 0 {
+            let headline = format!(
+                "{} of {} failed, too few or too scattered for a cause",
+                count(residual.failed, "lookup"),
+                traffic.lookups
+            );
+            let share = residual.failed * 100 >= traffic.lookups;
+            return Self {
+                status: if share { Status::Degraded } else { Status::Healthy },
+                headline,
+            };
+        }
+        let headline = format!(
+            "nothing is wrong: {} of {} answered in time, no lookup failed",
+            percent(traffic.answered, judged),
+            count(judged, "transaction")
+        );
+        Self { status: Status::Healthy, headline }
+    }
+}

@@ -1,0 +1,112 @@
+//! Fixed-bin histograms: integers only, so that merging and order change nothing.
+
+use std::time::Duration;
+
+/// Bits of resolution below the leading one: bins are at most 1/32 wide.
+const PRECISION: u32 = 5;
+/// Values below this have a bin each.
+const LINEAR: u64 = 1 << (PRECISION + 1);
+
+/// A histogram of durations in whole microseconds, exact to 3 %.
+///
+/// Quantiles are the upper end of their bin, and never above the largest value seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Histogram {
+    bins: Vec<u64>,
+    count: u64,
+    max: u64,
+}
+
+impl Histogram {
+    /// Adds one duration.
+    pub fn add(&mut self, value: Duration) {
+        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        let bin = bin(micros);
+        if bin >= self.bins.len() {
+            self.bins.resize(bin + 1, 0);
+        }
+        self.bins[bin] += 1;
+        self.count += 1;
+        self.max = self.max.max(micros);
+    }
+
+    /// Number of durations added.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The largest one.
+    pub fn max(&self) -> Option<Duration> {
+        (self.count > 0).then(|| Duration::from_micros(self.max))
+    }
+
+    /// The value that `per_mille` of a thousand values do not exceed.
+    pub fn quantile(&self, per_mille: u64) -> Option<Duration> {
+        if self.count == 0 {
+            return None;
+        }
+        let rank = (self.count * per_mille).div_ceil(1_000).max(1);
+        let mut seen = 0;
+        for (bin, count) in self.bins.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Some(Duration::from_micros(upper(bin).min(self.max)));
+            }
+        }
+        self.max()
+    }
+
+    /// The bins that hold something: lower and upper bound, and how many values.
+    pub fn bins(&self) -> impl Iterator<Item = (Duration, Duration, u64)> {
+        self.bins.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bin, count)| {
+            let lower = if bin == 0 { 0 } else { upper(bin - 1) + 1 };
+            (Duration::from_micros(lower), Duration::from_micros(upper(bin)), *count)
+        })
+    }
+}
+
+fn bin(micros: u64) -> usize {
+    if micros < LINEAR {
+        return usize::try_from(micros).unwrap_or(0);
+    }
+    let shift = micros.ilog2() - PRECISION;
+    let within = (micros >> shift) - (1 << PRECISION);
+    let index = u64::from(shift) * (1 << PRECISION) + (1 << PRECISION) + within;
+    usize::try_from(index).unwrap_or(0)
+}
+
+fn upper(bin: usize) -> u64 {
+    let bin = bin as u64;
+    if bin < LINEAR {
+        return bin;
+    }
+    let shift = (bin >> PRECISION) - 1;
+    let within = (bin & ((1 << PRECISION) - 1)) + (1 << PRECISION);
+    ((within + 1) << shift) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_value_lies_in_its_bin(micros in 0_u64..1 << 50) {
+            let index = bin(micros);
+            let lower = if index == 0 { 0 } else { upper(index - 1) + 1 };
+            prop_assert!(lower <= micros && micros <= upper(index));
+            prop_assert!(upper(index) - lower <= micros / 32 + 1);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_exact_to_three_per_cent() {
+        let mut histogram = Histogram::default();
+        (1..=1_000).for_each(|n| histogram.add(Duration::from_micros(n * 10)));
+        let p95 = histogram.quantile(950).unwrap().as_micros();
+        assert!((9_500..=9_800).contains(&p95), "{p95}");
+        assert_eq!(histogram.max(), Some(Duration::from_millis(10)));
+        assert_eq!(Histogram::default().quantile(500), None);
+    }
+}

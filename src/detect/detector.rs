@@ -1,0 +1,97 @@
+//! What a rule is: its descriptor, and the state that watches the stream for it.
+
+use super::finding::Finding;
+use super::scene::Scene;
+use crate::lookup::Lookup;
+use crate::transaction::{TcpAttempt, Transaction};
+
+/// The weight Q of rulebook section 7.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Infrastructure fails: weight 1.
+    Failure,
+    /// A correct negative answer hurts: weight 0.7.
+    Negative,
+    /// Nothing fails, it only costs: weight 0.3, never above info by itself.
+    Efficiency,
+    /// The capture, not the network: weight 0.
+    Capture,
+}
+
+impl Class {
+    /// The weight Q.
+    pub const fn weight(self) -> f64 {
+        match self {
+            Self::Failure => 1.0,
+            Self::Negative => 0.7,
+            Self::Efficiency => 0.3,
+            Self::Capture => 0.0,
+        }
+    }
+}
+
+/// Where a cause lies: the order in which incidents may claim a harmed lookup (rulebook 7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// The capture itself.
+    Capture,
+    /// The whole DNS service.
+    Service,
+    /// A backend, a path, a node.
+    Path,
+    /// One host's kernel or load.
+    Kernel,
+    /// A resolver behind the backends.
+    Upstream,
+    /// Message sizes, truncation, TCP, EDNS.
+    Protocol,
+    /// How clients ask.
+    Resolver,
+    /// What names hold.
+    Data,
+    /// What nothing else explains.
+    Residual,
+}
+
+/// A rule, as the registry and `dnswhy rules` know it.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// The rulebook's id: stable, in reports and tests.
+    pub id: &'static str,
+    /// A few words for lists.
+    pub title: &'static str,
+    /// Its weight.
+    pub class: Class,
+    /// Its place in the order of claims.
+    pub layer: Layer,
+    /// The documents that it follows.
+    pub references: &'static [&'static str],
+    /// The source of the rule's own file, whose module docs are its explanation.
+    pub source: &'static str,
+    /// Makes the state that watches for it.
+    pub new: fn() -> Box<dyn Detector>,
+}
+
+impl Descriptor {
+    /// What the rule means, needs and cannot tell: its module docs, as Markdown.
+    pub fn explanation(&self) -> String {
+        let mut text = String::new();
+        for line in self.source.lines().map_while(|line| line.strip_prefix("//!")) {
+            text.push_str(line.strip_prefix(' ').unwrap_or(line));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The state of one rule during one analysis. Implements only what it reads.
+pub trait Detector: Send {
+    /// A transaction closed. They come in the order of their first frames.
+    fn observe(&mut self, _transaction: &Transaction) {}
+    /// A connection attempt closed, in the same order.
+    fn observe_connect(&mut self, _connect: &TcpAttempt) {}
+    /// A lookup closed. They come in the order of their first frames, each after its steps.
+    fn observe_lookup(&mut self, _lookup: &Lookup) {}
+    /// The capture is over: what was wrong, if anything.
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding>;
+}

@@ -1,0 +1,261 @@
+//! What one detector saw: who is to blame, since when, and the frames that prove it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::Descriptor;
+use super::harm::{BadStep, HarmKind, Harmed, Symptom};
+use crate::base::{Network, Span};
+use crate::capture::Seen;
+use crate::dns::{Name, RecordType};
+
+/// How sure a finding is (rulebook section 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Confidence {
+    /// Consistent; alternatives remain.
+    Possible,
+    /// The signature matched, look-alikes were rejected statistically.
+    Likely,
+    /// The wire excludes every look-alike.
+    Confirmed,
+}
+
+impl Confidence {
+    /// The factor K of rulebook section 7.3.
+    pub const fn factor(self) -> f64 {
+        match self {
+            Self::Confirmed => 1.0,
+            Self::Likely => 0.9,
+            Self::Possible => 0.75,
+        }
+    }
+
+    /// One level less.
+    #[must_use]
+    pub const fn demoted(self) -> Self {
+        match self {
+            Self::Confirmed => Self::Likely,
+            Self::Likely | Self::Possible => Self::Possible,
+        }
+    }
+}
+
+impl fmt::Display for Confidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Confirmed => "confirmed",
+            Self::Likely => "likely",
+            Self::Possible => "possible",
+        })
+    }
+}
+
+/// Who or what is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Culprit {
+    /// The address that clients ask.
+    Service(IpAddr),
+    /// A server behind a service, or asked directly.
+    Backend(IpAddr),
+    /// A resolver behind the backends.
+    Upstream(IpAddr),
+    /// One client.
+    Client(IpAddr),
+    /// The clients of one prefix.
+    ClientSubnet(Network),
+    /// The way from one to the other.
+    Path(String, String),
+    /// One name.
+    Name(Name),
+    /// A name and everything below it.
+    Zone(Name),
+    /// A node, by its own address.
+    Node(IpAddr),
+}
+
+impl Culprit {
+    /// The word of the JSON contract.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Service(_) => "service",
+            Self::Backend(_) => "backend",
+            Self::Upstream(_) => "upstream",
+            Self::Client(_) => "client",
+            Self::ClientSubnet(_) => "client-subnet",
+            Self::Path(..) => "path",
+            Self::Name(_) => "name",
+            Self::Zone(_) => "zone",
+            Self::Node(_) => "node",
+        }
+    }
+}
+
+/// The bare value: an address, a prefix, a name without its final dot, `A -> B`.
+impl fmt::Display for Culprit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(address)
+            | Self::Backend(address)
+            | Self::Upstream(address)
+            | Self::Client(address)
+            | Self::Node(address) => write!(f, "{address}"),
+            Self::ClientSubnet(network) => write!(f, "{network}"),
+            Self::Path(from, to) => write!(f, "{from} -> {to}"),
+            Self::Name(name) | Self::Zone(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// Where datagrams died or waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Where {
+    /// On the client's own node.
+    ClientNode,
+    /// Between the client's node and the server.
+    PathToServer,
+    /// At the server.
+    Server,
+    /// Between the server and the client's node.
+    PathToClient,
+    /// Behind the server.
+    Upstream,
+    /// The capture cannot tell.
+    Unknown,
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientNode => "client-node",
+            Self::PathToServer => "path-to-server",
+            Self::Server => "server",
+            Self::PathToClient => "path-to-client",
+            Self::Upstream => "upstream",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// Which harmed lookups a finding explains: those with a bad step that fits every bound given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The bad step was sent within this span.
+    pub span: Option<Span>,
+    /// By one of these clients.
+    pub clients: Option<BTreeSet<IpAddr>>,
+    /// By a client of this prefix.
+    pub network: Option<Network>,
+    /// To one of these servers, as asked or as translated.
+    pub servers: Option<BTreeSet<IpAddr>>,
+    /// For one of these names, or anything below one.
+    pub zones: Option<BTreeSet<Name>>,
+    /// For this type.
+    pub rtype: Option<RecordType>,
+    /// With one of these symptoms; none given means any.
+    pub symptoms: BTreeSet<Symptom>,
+    /// Only the lookup's last bad step counts: the one that ended it.
+    pub last_step: bool,
+    /// The lookup itself ended in one of these ways; none given means failed or slow.
+    pub kinds: BTreeSet<HarmKind>,
+}
+
+impl Claim {
+    /// Whether this finding explains `harmed`.
+    pub fn holds(&self, harmed: &Harmed) -> bool {
+        let kind = if self.kinds.is_empty() {
+            matches!(harmed.kind, HarmKind::Failed | HarmKind::Slow)
+        } else {
+            self.kinds.contains(&harmed.kind)
+        };
+        kind && self.clients.as_ref().is_none_or(|clients| clients.contains(&harmed.client))
+            && self.network.is_none_or(|network| network.contains(harmed.client))
+            && if self.last_step {
+                harmed.bad.last().is_some_and(|step| self.fits(step))
+            } else {
+                harmed.bad.iter().any(|step| self.fits(step))
+            }
+    }
+
+    fn fits(&self, step: &BadStep) -> bool {
+        self.span.is_none_or(|span| span.contains(step.sent.ts))
+            && self.servers.as_ref().is_none_or(|servers| {
+                servers.contains(&step.server) || servers.contains(&step.responder)
+            })
+            && self
+                .zones
+                .as_ref()
+                .is_none_or(|zones| zones.iter().any(|zone| step.name.is_under(zone)))
+            && self.rtype.is_none_or(|rtype| rtype == step.rtype)
+            && (self.symptoms.is_empty() || self.symptoms.contains(&step.symptom))
+    }
+}
+
+/// A frame that proves something, and what it shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Proof {
+    /// The frame.
+    pub seen: Seen,
+    /// What it shows, in a few words.
+    pub summary: String,
+}
+
+/// A measured fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// What was measured.
+    pub label: &'static str,
+    /// The value with its unit.
+    pub value: String,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// What for.
+    pub why: String,
+    /// The command to type, with this capture's own addresses and names.
+    pub command: String,
+}
+
+/// An explanation that was considered and rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuledOut {
+    /// Its rule id.
+    pub rule: &'static str,
+    /// What speaks against it.
+    pub because: String,
+}
+
+/// What one detector saw.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Descriptor,
+    /// One sentence with culprit and window, for the first screen.
+    pub title: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// Who is to blame, the foremost first.
+    pub culprits: Vec<Culprit>,
+    /// Where datagrams died or waited.
+    pub place: Where,
+    /// The first and the last bad packet.
+    pub span: Span,
+    /// Whether it went on when the capture ended.
+    pub ongoing: bool,
+    /// Transactions that failed by it.
+    pub transactions: u64,
+    /// Which harmed lookups it explains.
+    pub claim: Claim,
+    /// Mechanism and root cause, kept apart, in words.
+    pub cause: String,
+    /// What was measured.
+    pub facts: Vec<Fact>,
+    /// The frames that prove it, the foremost first.
+    pub evidence: Vec<Proof>,
+    /// What to do next, the most useful first.
+    pub actions: Vec<Action>,
+    /// What it is not.
+    pub ruled_out: Vec<RuledOut>,
+}

@@ -1,0 +1,208 @@
+//! Harmed lookups: who waited or failed, and by which steps (rulebook 7.1).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::base::{Coverage, Limit, Timestamp};
+use crate::capture::Seen;
+use crate::dns::{Name, Rcode, RecordType};
+use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
+use crate::packet::IcmpKind;
+use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
+
+/// A delay below this is nobody's harm (rulebook 7.1).
+const NOTICEABLE: Duration = Duration::from_millis(100);
+/// A step that took longer than this is one that its lookup waited for.
+const SLOW_STEP: Duration = Duration::from_millis(100);
+/// How many harmed lookups are kept for attribution.
+const MAX_HARMED: usize = 200_000;
+/// How many bad steps of one lookup are kept.
+const MAX_STEPS: usize = 12;
+
+/// How a lookup was harmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HarmKind {
+    /// It failed.
+    Failed,
+    /// It succeeded, or was told that the name does not exist, after a delay.
+    Slow,
+    /// It was told at once that there is no such name or record: harm only if that is wrong.
+    Negative,
+}
+
+/// What was bad about one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Symptom {
+    /// At least one attempt was not answered.
+    Unanswered,
+    /// The answer came after the client had given up.
+    Late,
+    /// ICMP said no.
+    Rejected(IcmpKind),
+    /// A server said no.
+    Error(Rcode),
+    /// The name does not exist.
+    NxDomain,
+    /// The name has no such record.
+    NoData,
+    /// The answer was truncated.
+    Truncated,
+    /// The TCP connection failed.
+    Connect,
+    /// The answer came in time, after a noticeable wait.
+    Slow,
+    /// The answer came, and the client asked again all the same.
+    AskedAgain,
+}
+
+/// A step of a harmed lookup that did the harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadStep {
+    /// Its first frame.
+    pub sent: Seen,
+    /// Its last frame: the last attempt, or the bad answer.
+    pub last: Seen,
+    /// The address that was asked.
+    pub server: IpAddr,
+    /// The address behind it, where translation is visible, else the same.
+    pub responder: IpAddr,
+    /// The name that was asked.
+    pub name: Name,
+    /// The type that was asked.
+    pub rtype: RecordType,
+    /// What was bad.
+    pub symptom: Symptom,
+}
+
+/// A lookup that failed, waited, or got a negative answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Harmed {
+    /// Who asked.
+    pub client: IpAddr,
+    /// For what.
+    pub name: Name,
+    /// What asked.
+    pub resolver: Resolver,
+    /// The first query.
+    pub start: Seen,
+    /// The end, as the application felt it.
+    pub end: Timestamp,
+    /// How it was harmed.
+    pub kind: HarmKind,
+    /// The steps that did it, in order.
+    pub bad: SmallVec<[BadStep; 2]>,
+}
+
+impl Harmed {
+    /// How long the application waited.
+    pub fn duration(&self) -> Duration {
+        self.end.since(self.start.ts)
+    }
+}
+
+/// The harmed lookups of a capture, in the order of their first frames.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    harmed: Vec<Harmed>,
+}
+
+impl Ledger {
+    /// Notes `lookup` if it was harmed.
+    pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        let Some(end) = lookup.end else { return };
+        let waited = end.since(lookup.start.ts);
+        let kind = match lookup.outcome {
+            LookupOutcome::Unknown => return,
+            outcome if outcome.is_failure() => HarmKind::Failed,
+            _ if waited >= NOTICEABLE => HarmKind::Slow,
+            LookupOutcome::Negative => HarmKind::Negative,
+            _ => return,
+        };
+        if self.harmed.len() >= MAX_HARMED {
+            coverage.limited(Limit::HarmedLookups);
+            return;
+        }
+        let mut bad = SmallVec::new();
+        for step in &lookup.steps {
+            if bad.len() < MAX_STEPS {
+                bad.extend(bad_step(step));
+            }
+        }
+        self.harmed.push(Harmed {
+            client: lookup.client,
+            name: lookup.name.clone(),
+            resolver: lookup.resolver,
+            start: lookup.start,
+            end,
+            kind,
+            bad,
+        });
+    }
+
+    /// All of them.
+    pub fn harmed(&self) -> &[Harmed] {
+        &self.harmed
+    }
+}
+
+fn bad_step(step: &Step) -> Option<BadStep> {
+    match &step.sent {
+        Sent::Question(transaction) => bad_question(transaction),
+        Sent::Connect(connect) => bad_connect(connect),
+    }
+}
+
+fn bad_question(transaction: &Transaction) -> Option<BadStep> {
+    let mut last = transaction.last_sent()?;
+    let symptom = match transaction.outcome() {
+        Outcome::Timeout => Symptom::Unanswered,
+        Outcome::Late => Symptom::Late,
+        Outcome::Rejected(kind) => {
+            last = transaction.rejections.last().map_or(last, |rejected| rejected.seen);
+            Symptom::Rejected(kind)
+        }
+        Outcome::Unknown => return None,
+        outcome => {
+            let answer = transaction.answer()?;
+            last = last.max(answer.delivered());
+            if transaction.requeried_after_answer() {
+                Symptom::AskedAgain
+            } else if transaction.attempts.len() > 1 && !matches!(outcome, Outcome::Error(_)) {
+                Symptom::Unanswered
+            } else {
+                match outcome {
+                    Outcome::Error(rcode) => Symptom::Error(rcode),
+                    Outcome::Truncated => Symptom::Truncated,
+                    _ if transaction.latency()? >= SLOW_STEP => Symptom::Slow,
+                    Outcome::Negative if answer.rcode == Rcode::NXDOMAIN => Symptom::NxDomain,
+                    Outcome::Negative => Symptom::NoData,
+                    _ => return None,
+                }
+            }
+        }
+    };
+    Some(BadStep {
+        sent: transaction.first(),
+        last,
+        server: transaction.server.ip(),
+        responder: transaction.responder(),
+        name: transaction.question.name.clone(),
+        rtype: transaction.question.rtype,
+        symptom,
+    })
+}
+
+fn bad_connect(connect: &TcpAttempt) -> Option<BadStep> {
+    let failed = !matches!(connect.outcome(), ConnectOutcome::Accepted | ConnectOutcome::Unknown);
+    failed.then(|| BadStep {
+        sent: connect.first(),
+        last: connect.syns.last().copied().unwrap_or_else(|| connect.first()),
+        server: connect.server.ip(),
+        responder: connect.responder(),
+        name: Name::root(),
+        rtype: RecordType(0),
+        symptom: Symptom::Connect,
+    })
+}

@@ -1,0 +1,252 @@
+//! Who reached whom, and when: the tally that localisation judges (rulebook 6.1, 6.2).
+//!
+//! The unit of evidence is the flow: one client socket asking one server. Everything that a
+//! socket asks within 30 s went to one backend, because conntrack pins it there, so A and AAAA
+//! and their retries are one flow and not four observations.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::{Coverage, Limit, Map, Timestamp, Transport};
+use crate::capture::Seen;
+use crate::lookup::{Lookup, Sent};
+use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
+
+/// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
+/// and carry the weight of those left out.
+const MAX_FLOWS: usize = 400_000;
+/// How many pairs of client and server are told apart.
+const MAX_CELLS: usize = 200_000;
+
+/// A pair of client and server, over one transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// Who asked.
+    pub client: IpAddr,
+    /// The address that was asked.
+    pub server: IpAddr,
+    /// The address behind it where translation is visible, else the same.
+    pub responder: IpAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+}
+
+/// What became of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reached {
+    /// Something came back in time, whatever it said.
+    Yes,
+    /// Something came back too late.
+    Late,
+    /// ICMP or a reset came back.
+    Rejected,
+    /// Nothing came back.
+    No,
+    /// The capture cannot tell.
+    Unknown,
+}
+
+/// One flow.
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    /// Its first frame.
+    pub first: Seen,
+    /// When its last datagram was sent.
+    pub last_sent: Timestamp,
+    /// Client and server.
+    pub cell: Cell,
+    /// The client's port.
+    pub port: u16,
+    /// What became of it.
+    pub reached: Reached,
+    /// Datagrams sent.
+    pub attempts: u32,
+    /// Datagrams that were not answered.
+    pub unanswered: u32,
+    /// How many flows it stands for.
+    pub weight: u32,
+}
+
+impl Flow {
+    /// Whether it failed beyond doubt.
+    pub fn failed(&self) -> bool {
+        matches!(self.reached, Reached::No | Reached::Rejected)
+    }
+
+    /// Whether the server was reached.
+    pub fn succeeded(&self) -> bool {
+        matches!(self.reached, Reached::Yes | Reached::Late)
+    }
+}
+
+/// All flows of a capture, in the order of their first frames.
+#[derive(Debug, Default)]
+pub struct Reach {
+    pending: VecDeque<Flow>,
+    base: u64,
+    index: Map<(SocketAddr, IpAddr, Transport), u64>,
+    flows: Vec<Flow>,
+    cells: crate::base::Set<Cell>,
+}
+
+impl Reach {
+    /// Adds the steps of a lookup to the flows that they belong to.
+    pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        for step in &lookup.steps {
+            match &step.sent {
+                Sent::Question(transaction) => {
+                    self.note_question(transaction, step.unproven, coverage);
+                }
+                Sent::Connect(_) => {}
+            }
+        }
+    }
+
+    fn note_question(
+        &mut self,
+        transaction: &Transaction,
+        unproven: bool,
+        coverage: &mut Coverage,
+    ) {
+        if transaction.attempts.is_empty() {
+            return;
+        }
+        let outcome = transaction.outcome();
+        let reached = match outcome {
+            Outcome::Late => Reached::Late,
+            Outcome::Rejected(_) => Reached::Rejected,
+            Outcome::Timeout if !unproven => Reached::No,
+            Outcome::Timeout | Outcome::Unknown => Reached::Unknown,
+            _ => Reached::Yes,
+        };
+        let attempts = u32::try_from(transaction.attempts.len()).unwrap_or(u32::MAX);
+        let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
+        let unanswered =
+            if reached == Reached::Unknown { 0 } else { attempts.saturating_sub(answered) };
+        self.add(
+            transaction.client,
+            Flow {
+                first: transaction.first(),
+                last_sent: transaction.last_sent().map_or(transaction.first().ts, |seen| seen.ts),
+                cell: Cell {
+                    client: transaction.client.ip(),
+                    server: transaction.server.ip(),
+                    responder: transaction.responder(),
+                    transport: transaction.transport,
+                },
+                port: transaction.client.port(),
+                reached,
+                attempts,
+                unanswered,
+                weight: 1,
+            },
+            coverage,
+        );
+    }
+
+    /// Adds a connection attempt.
+    pub fn note_connect(&mut self, connect: &TcpAttempt, coverage: &mut Coverage) {
+        let reached = match connect.outcome() {
+            ConnectOutcome::Accepted => Reached::Yes,
+            ConnectOutcome::Refused | ConnectOutcome::Rejected(_) => Reached::Rejected,
+            ConnectOutcome::Silent => Reached::No,
+            ConnectOutcome::Unknown => Reached::Unknown,
+        };
+        let attempts = u32::try_from(connect.syns.len()).unwrap_or(u32::MAX);
+        self.add(
+            connect.client,
+            Flow {
+                first: connect.first(),
+                last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
+                cell: Cell {
+                    client: connect.client.ip(),
+                    server: connect.server.ip(),
+                    responder: connect.responder(),
+                    transport: Transport::Tcp,
+                },
+                port: connect.client.port(),
+                reached,
+                attempts,
+                unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+                weight: 1,
+            },
+            coverage,
+        );
+    }
+
+    /// Closes what is open; the capture is over.
+    pub fn finish(&mut self, coverage: &mut Coverage) {
+        while !self.pending.is_empty() {
+            self.settle_first(coverage);
+        }
+        // Lookups end in another order than their steps began.
+        self.flows.sort_by_key(|flow| (flow.first, flow.cell, flow.port));
+    }
+
+    /// Every flow, in the order of first frames.
+    pub fn flows(&self) -> &[Flow] {
+        &self.flows
+    }
+
+    fn add(&mut self, client: SocketAddr, flow: Flow, coverage: &mut Coverage) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|first| flow.first.ts.since(first.first.ts) > timing::T_KEEP)
+        {
+            self.settle_first(coverage);
+        }
+        let key = (client, flow.cell.responder, flow.cell.transport);
+        let known = self.index.get(&key).and_then(|serial| serial.checked_sub(self.base));
+        let known = known.and_then(|at| usize::try_from(at).ok());
+        if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
+            pending.last_sent = pending.last_sent.max(flow.last_sent);
+            pending.reached = pending.reached.min(flow.reached);
+            pending.attempts += flow.attempts;
+            pending.unanswered += flow.unanswered;
+            return;
+        }
+        self.index.insert(key, self.base + self.pending.len() as u64);
+        self.pending.push_back(flow);
+    }
+
+    fn settle_first(&mut self, coverage: &mut Coverage) {
+        let Some(mut flow) = self.pending.pop_front() else {
+            return;
+        };
+        let key = (
+            SocketAddr::new(flow.cell.client, flow.port),
+            flow.cell.responder,
+            flow.cell.transport,
+        );
+        if self.index.get(&key) == Some(&self.base) {
+            self.index.remove(&key);
+        }
+        self.base += 1;
+        if !self.cells.contains(&flow.cell) {
+            if self.cells.len() >= MAX_CELLS {
+                coverage.limited(Limit::Clients);
+                return;
+            }
+            self.cells.insert(flow.cell);
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            self.thin_out();
+        }
+        flow.weight = flow.weight.max(1);
+        self.flows.push(flow);
+    }
+
+    /// Halves the number of answered flows; those that stay count twice as much.
+    fn thin_out(&mut self) {
+        let mut keep = false;
+        self.flows.retain_mut(|flow| {
+            if flow.reached != Reached::Yes {
+                return true;
+            }
+            keep = !keep;
+            flow.weight = flow.weight.saturating_mul(2);
+            keep
+        });
+    }
+}

@@ -1,0 +1,265 @@
+//! An empty NOERROR answer for a search-suffixed name ends the search, and the lookup fails.
+//!
+//! **Signature.** A name with a search suffix that should not exist is answered NOERROR without
+//! records instead of NXDOMAIN, for A and AAAA alike. musl takes that as the final word and
+//! never asks for the name as it is, so the application is told that the name does not resolve;
+//! glibc and Go go on, and only lose time.
+//!
+//! **Needs.** The client's queries and answers; names of at least two lookups under the suffix.
+//!
+//! **Not this.** AAAA of an IPv4-only name is empty while its A has data: that is normal. So is an
+//! empty answer for a name above existing ones (an empty non-terminal such as `svc.cluster.local`,
+//! RFC 8020), and one inside the cluster zone, which CoreDNS answers by itself.
+//!
+//! **Cannot tell.** Who made up the answer: the upstream resolver, a middlebox, or a wildcard
+//! record of another type in the suffix's zone. A capture of the DNS pod's own queries would.
+//!
+//! Source: rulebook 2.D; RFC 2308 section 2.2, RFC 8020; musl `src/network/lookup_name.c`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{clock, count, list};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Layer, Proof, RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::{Name, RecordType};
+use crate::lookup::{Lookup, LookupOutcome, Resolver};
+use crate::transaction::{Outcome, Transaction};
+
+/// Lookups that must have ended at the empty answer (rulebook 7.6).
+const ENOUGH: u64 = 2;
+/// Suffixes tallied at once.
+const MAX_SUFFIXES: usize = 1_024;
+/// Example frames kept for each suffix.
+const FRAMES: usize = 6;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "empty-noerror",
+    title: "an empty NOERROR answer ended the search",
+    class: Class::Failure,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D", "RFC 2308 section 2.2", "RFC 8020"],
+    source: include_str!("empty_noerror.rs"),
+    new: || Box::<EmptyNoerror>::default(),
+};
+
+/// Bounded by the number of search suffixes.
+#[derive(Default)]
+struct EmptyNoerror {
+    suffixes: BTreeMap<Name, Suffix>,
+}
+
+/// What became of the names asked under one suffix.
+#[derive(Default)]
+struct Suffix {
+    /// Candidates that were answered NXDOMAIN: what the suffix's zone normally says.
+    missing: u64,
+    /// Candidates of which neither A nor AAAA has a record.
+    empty: u64,
+    /// Of them, those after which the client asked nothing more.
+    ended: u64,
+    /// Of them, those after which it went on.
+    went_on: u64,
+    span: Option<Span>,
+    frames: Vec<Seen>,
+    clients: BTreeSet<IpAddr>,
+    names: BTreeSet<Name>,
+    servers: BTreeSet<IpAddr>,
+    musl: u64,
+}
+
+impl Detector for EmptyNoerror {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let rounds = lookup.steps.last().map_or(0, |step| step.round);
+        for round in 0..=rounds {
+            let asked: Vec<&Transaction> = lookup
+                .steps
+                .iter()
+                .filter(|step| step.round == round)
+                .filter_map(|step| step.transaction().map(AsRef::as_ref))
+                .collect();
+            let Some(first) = asked.first() else { continue };
+            let Some(suffix) = suffix_of(&first.question.name, lookup) else {
+                continue;
+            };
+            if self.suffixes.len() >= MAX_SUFFIXES && !self.suffixes.contains_key(&suffix) {
+                continue;
+            }
+            let tally = self.suffixes.entry(suffix).or_default();
+            if is_missing(&asked) {
+                tally.missing += 1;
+            } else if is_empty(&asked) {
+                tally.empty(first, lookup, round == rounds);
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let all: BTreeSet<Name> = self.suffixes.keys().cloned().collect();
+        self.suffixes
+            .into_iter()
+            .filter(|(suffix, _)| !is_cluster_suffix(suffix, &all))
+            .filter(|(_, tally)| tally.ended >= ENOUGH || tally.went_on >= ENOUGH)
+            .filter_map(|(suffix, tally)| tally.finding(suffix, scene))
+            .collect()
+    }
+}
+
+/// The search suffix of a candidate: what stands behind the application's own name where other
+/// candidates showed it, or the suffix that other lookups of the capture went through.
+fn suffix_of(candidate: &Name, lookup: &Lookup) -> Option<Name> {
+    let own = lookup.name.label_count();
+    (candidate.label_count() > own && candidate.common_prefix(&lookup.name) == own)
+        .then(|| candidate.without_leading(own))
+}
+
+/// Every type was answered NXDOMAIN.
+fn is_missing(asked: &[&Transaction]) -> bool {
+    asked.iter().all(|transaction| {
+        transaction.answer().is_some_and(|answer| answer.rcode == crate::dns::Rcode::NXDOMAIN)
+    })
+}
+
+/// A was asked, and no type has a record.
+fn is_empty(asked: &[&Transaction]) -> bool {
+    let nodata = |transaction: &&Transaction| {
+        transaction.outcome() == Outcome::Negative
+            && transaction.answer().is_some_and(|answer| answer.rcode == crate::dns::Rcode::NOERROR)
+    };
+    asked.iter().all(nodata)
+        && asked.iter().any(|transaction| transaction.question.rtype == RecordType::A)
+}
+
+/// Suffixes of the cluster itself, which CoreDNS answers from memory: `ns.svc.zone`, `svc.zone`
+/// and `zone`.
+fn is_cluster_suffix(suffix: &Name, all: &BTreeSet<Name>) -> bool {
+    let service = Name::parse("svc");
+    suffix.labels().take(2).any(|label| label.eq_ignore_ascii_case(b"svc"))
+        || service.and_then(|svc| svc.under(suffix)).is_some_and(|under| all.contains(&under))
+}
+
+impl Suffix {
+    fn empty(&mut self, first: &Transaction, lookup: &Lookup, last_round: bool) {
+        let seen = first.answer().map_or(first.first(), crate::transaction::Response::delivered);
+        self.empty += 1;
+        self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+        self.servers.insert(first.responder());
+        if last_round && lookup.outcome == LookupOutcome::Negative {
+            self.ended += 1;
+            self.musl += u64::from(lookup.resolver == Resolver::Musl);
+            self.clients.insert(lookup.client);
+            self.names.insert(lookup.name.clone());
+            if self.frames.len() < FRAMES {
+                self.frames.push(seen);
+            }
+        } else {
+            self.went_on += 1;
+            if self.frames.is_empty() {
+                self.frames.push(seen);
+            }
+        }
+    }
+
+    fn finding(self, suffix: Name, scene: &Scene<'_>) -> Option<Finding> {
+        let span = self.span?;
+        let harmless = self.ended < ENOUGH;
+        let upstream_changed = self.missing > 0;
+        let title = if harmless {
+            format!(
+                "names under search suffix {suffix} get empty NOERROR answers; clients go on searching"
+            )
+        } else {
+            format!(
+                "empty NOERROR answers under search suffix {suffix} ended {} that should have gone \
+                 on to the real name",
+                count(self.ended, "lookup")
+            )
+        };
+        let example = self.names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
+        let server = self.servers.first().map_or_else(String::new, |server| format!("@{server} "));
+        let mut ruled_out = vec![RuledOut {
+            rule: "nxdomain-missing-name",
+            because: "the names were never asked as they are: the search ended before that"
+                .to_owned(),
+        }];
+        if self.empty > 0 {
+            ruled_out.push(RuledOut {
+                rule: "cluster-nodata",
+                because: format!(
+                    "A and AAAA were both empty, and {suffix} is not in the cluster zone"
+                ),
+            });
+        }
+        Some(Finding {
+            rule: &DETECTOR,
+            title,
+            confidence: if upstream_changed { Confidence::Likely } else { Confidence::Possible },
+            culprits: vec![Culprit::Zone(suffix.clone())],
+            place: Where::Upstream,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.ended,
+            claim: Claim {
+                zones: Some(BTreeSet::from([suffix.clone()])),
+                symptoms: BTreeSet::from([Symptom::NoData]),
+                kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
+                last_step: true,
+                ..Claim::default()
+            },
+            cause: format!(
+                "Names under {suffix} that do not exist were answered NOERROR without records \
+                 instead of NXDOMAIN. musl stops its search at such an answer and tells the \
+                 application that the name does not resolve; glibc and Go ask on. The resolver \
+                 that the cluster forwards {suffix} to makes these answers, or something on the \
+                 way does."
+            ),
+            facts: vec![
+                Fact {
+                    label: "empty answers under the suffix",
+                    value: format!(
+                        "{}, of which {} ended the lookup and {} did not",
+                        self.empty, self.ended, self.went_on
+                    ),
+                },
+                Fact { label: "NXDOMAIN under the same suffix", value: self.missing.to_string() },
+                Fact {
+                    label: "clients that stopped",
+                    value: format!(
+                        "{} ({} of {} look like musl)",
+                        list(&self.clients, 4),
+                        self.musl,
+                        count(self.ended, "lookup")
+                    ),
+                },
+                Fact { label: "first / last", value: format!("{} / {}", clock(span.start), clock(span.end)) },
+            ],
+            evidence: self
+                .frames
+                .into_iter()
+                .map(|seen| Proof { seen, summary: format!("NOERROR without records under {suffix}") })
+                .collect(),
+            actions: vec![
+                Action {
+                    why: "compare with a resolver that says NXDOMAIN".to_owned(),
+                    command: format!("dig {server}{example}.{suffix} A; dig @<upstream> {example}.{suffix} A"),
+                },
+                Action {
+                    why: "stop pods from inheriting the node's search domains".to_owned(),
+                    command: "grep resolvConf /var/lib/kubelet/config.yaml; cat /etc/resolv.conf".to_owned(),
+                },
+                Action {
+                    why: "ask external names in full, with a trailing dot or fewer ndots".to_owned(),
+                    command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
+                              {\"dnsConfig\":{\"options\":[{\"name\":\"ndots\",\"value\":\"2\"}]}}}}}'"
+                        .to_owned(),
+                },
+            ],
+            ruled_out,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! One file a rule.
+
+mod empty_noerror;
+mod search_suffix_storm;
+mod stale_backend;
+mod timeout_retries;
+
+use super::Descriptor;
+
+/// Every rule, in the order of their ids.
+pub static ALL: &[&Descriptor] = &[
+    &empty_noerror::DETECTOR,
+    &search_suffix_storm::DETECTOR,
+    &stale_backend::DETECTOR,
+    &timeout_retries::DETECTOR,
+];

@@ -1,0 +1,178 @@
+//! Search suffixes multiply the queries: most of the load is NXDOMAIN for expanded names.
+//!
+//! **Signature.** With `ndots:5` a name with fewer dots is first tried under every search suffix,
+//! for A and AAAA, so that one lookup of an external name costs 2(k+1) queries for k suffixes.
+//! Reported when the lookups that went through suffixes needed at least four transactions each
+//! and the NXDOMAIN answers for suffixed names are at least 30 % of all transactions.
+//!
+//! **Needs.** At least 200 transactions.
+//!
+//! **Not this.** A name that does not exist under any suffix nor as it is (a typo) is no storm:
+//! only lookups whose last candidate succeeded count.
+//!
+//! **Cannot tell.** Whether the load hurts anybody: that is for the latency rules. Nothing fails
+//! by the search alone, so it is information, and a contributing cause of overload.
+//!
+//! Source: rulebook 2.D; resolv.conf(5) `ndots` and `search`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{count, list, percent};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Layer, Proof, Scene, Symptom, Where,
+};
+use crate::dns::{Name, Rcode};
+use crate::lookup::{Lookup, LookupOutcome};
+use crate::transaction::Transaction;
+
+/// Transactions below which a share says little (rulebook 7.6).
+const ENOUGH: u64 = 200;
+/// Transactions a lookup: two suffixes for A and AAAA, at least.
+const AMPLIFICATION: f64 = 4.0;
+/// Share of all transactions that are NXDOMAIN for suffixed names.
+const SHARE: f64 = 0.30;
+/// Names and suffixes tallied one by one.
+const MAX_NAMES: usize = 4_096;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "search-suffix-storm",
+    title: "search suffixes multiply the queries",
+    class: Class::Efficiency,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D", "resolv.conf(5)"],
+    source: include_str!("search_suffix_storm.rs"),
+    new: || Box::<SearchSuffixStorm>::default(),
+};
+
+/// Bounded by [`MAX_NAMES`].
+#[derive(Default)]
+struct SearchSuffixStorm {
+    transactions: u64,
+    wasted: u64,
+    lookups: u64,
+    spent: u64,
+    suffixes: BTreeMap<Name, u64>,
+    names: BTreeMap<Name, u64>,
+    clients: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    frames: Vec<Seen>,
+}
+
+impl Detector for SearchSuffixStorm {
+    fn observe(&mut self, transaction: &Transaction) {
+        if !transaction.attempts.is_empty() && !transaction.is_infrastructure() {
+            self.transactions += 1;
+        }
+    }
+
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.suffixes_tried == 0 || lookup.outcome != LookupOutcome::Ok {
+            return;
+        }
+        self.lookups += 1;
+        let own = lookup.name.label_count();
+        for transaction in lookup.transactions() {
+            self.spent += 1;
+            let missing =
+                transaction.answer().is_some_and(|answer| answer.rcode == Rcode::NXDOMAIN);
+            if !missing || transaction.question.name.label_count() <= own {
+                continue;
+            }
+            self.wasted += 1;
+            let seen = transaction.first();
+            self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+            if self.frames.len() < 6 && self.clients.insert(lookup.client) {
+                self.frames.push(seen);
+            }
+            bump(&mut self.suffixes, transaction.question.name.without_leading(own));
+        }
+        bump(&mut self.names, lookup.name.clone());
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let amplification = self.spent as f64 / self.lookups.max(1) as f64;
+        let share = self.wasted as f64 / self.transactions.max(1) as f64;
+        let Some(span) = self.span else {
+            return Vec::new();
+        };
+        if self.transactions < ENOUGH || amplification < AMPLIFICATION || share < SHARE {
+            return Vec::new();
+        }
+        let suffixes = ranked(&self.suffixes);
+        let names = ranked(&self.names);
+        let example = names.first().map_or_else(|| "<name>".to_owned(), |name| format!("{name}."));
+        vec![Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} of all transactions are NXDOMAIN answers for search-expanded names: \
+                 {amplification:.1} transactions for one lookup",
+                percent(self.wasted, self.transactions)
+            ),
+            confidence: Confidence::Confirmed,
+            culprits: suffixes.iter().take(5).map(|name| Culprit::Zone((*name).clone())).collect(),
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.wasted,
+            claim: Claim {
+                symptoms: BTreeSet::from([Symptom::NxDomain]),
+                // It harms nobody by itself; the bound that nothing fits keeps it from claiming.
+                kinds: BTreeSet::from([HarmKind::Negative]),
+                zones: Some(BTreeSet::new()),
+                ..Claim::default()
+            },
+            cause: "Pods search every name with fewer than ndots (5) dots under each suffix of \
+                    their search list first, once for A and once for AAAA. The answers are right; \
+                    they cost load and, when packets are lost, waiting time."
+                .to_owned(),
+            facts: vec![
+                Fact {
+                    label: "wasted transactions",
+                    value: format!("{} of {}", self.wasted, self.transactions),
+                },
+                Fact {
+                    label: "lookups that searched and succeeded",
+                    value: format!("{}, {amplification:.1} transactions each", self.lookups),
+                },
+                Fact { label: "suffixes", value: list(&suffixes, 6) },
+                Fact { label: "names", value: list(&names, 5) },
+                Fact { label: "clients", value: count(self.clients.len() as u64, "client") },
+            ],
+            evidence: self
+                .frames
+                .into_iter()
+                .map(|seen| Proof { seen, summary: "query for a search-expanded name".to_owned() })
+                .collect(),
+            actions: vec![
+                Action {
+                    why: "search less: Service names with one dot still resolve".to_owned(),
+                    command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
+                              {\"dnsConfig\":{\"options\":[{\"name\":\"ndots\",\"value\":\"2\"}]}}}}}'"
+                        .to_owned(),
+                },
+                Action {
+                    why: "or ask external names in full, with a trailing dot".to_owned(),
+                    command: format!("getent ahosts {example}"),
+                },
+            ],
+            ruled_out: Vec::new(),
+        }]
+    }
+}
+
+fn bump(tally: &mut BTreeMap<Name, u64>, name: Name) {
+    if tally.len() < MAX_NAMES || tally.contains_key(&name) {
+        *tally.entry(name).or_default() += 1;
+    }
+}
+
+fn ranked(tally: &BTreeMap<Name, u64>) -> Vec<&Name> {
+    let mut names: Vec<(&Name, &u64)> = tally.iter().collect();
+    names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    names.into_iter().map(|(name, _)| name).collect()
+}

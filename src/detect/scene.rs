@@ -1,0 +1,51 @@
+//! What all detectors may look at when the capture is over.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::harm::Ledger;
+use super::localise::Outage;
+use super::reach::Reach;
+use crate::base::{Coverage, Span};
+use crate::transaction::Nat;
+
+/// The shared view at the end of a capture.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// First and last frame.
+    pub span: Span,
+    /// What was read.
+    pub coverage: &'a Coverage,
+    /// Which addresses are translated to which.
+    pub nat: &'a Nat,
+    /// Who reached whom.
+    pub reach: &'a Reach,
+    /// Who was harmed.
+    pub ledger: &'a Ledger,
+    /// Where reachability broke, as localised from `reach`.
+    pub outages: &'a [Outage],
+    /// Addresses that answered somebody.
+    pub servers: &'a BTreeSet<IpAddr>,
+}
+
+/// What is still going on this long before the capture's end counts as ongoing.
+const EDGE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Scene<'_> {
+    /// Whether something that was last seen at the end of `span` was still going on when the
+    /// capture ended.
+    pub fn lasts(&self, span: Span) -> bool {
+        self.span.end.since(span.end) <= EDGE
+    }
+
+    /// The service whose backend this is, if the capture shows one.
+    pub fn service_of(&self, backend: IpAddr) -> Option<IpAddr> {
+        self.nat.service_of(backend)
+    }
+
+    /// The addresses that stand for servers behind services, or that were asked directly and
+    /// answered.
+    pub fn is_service(&self, address: IpAddr) -> bool {
+        self.nat.is_service(address)
+    }
+}

@@ -1,0 +1,163 @@
+//! Which finding explains which: every harmed lookup is charged to exactly one incident
+//! (rulebook 7.2).
+//!
+//! Findings claim in the order of their layers (the whole service before a path, a path before
+//! a client's habits, the residual last), within a layer the surer and then the broader one
+//! first. A finding of a failure class whose every lookup went to others is a symptom of the
+//! one that took most of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::model::{Affected, Incident, Population, Symptom};
+use super::names::NameKind;
+use super::pattern::pattern;
+use super::rank::{score, severity};
+use crate::base::Timestamp;
+use crate::detect::{Class, Finding, HarmKind, Harmed};
+use crate::dns::Name;
+
+/// A wait shorter than this beyond the usual is nobody's harm (rulebook 7.1).
+const NOTICEABLE: Duration = Duration::from_millis(100);
+
+/// Harm that no finding explains.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Residual {
+    /// Lookups that failed.
+    pub failed: u64,
+    /// Lookups that waited.
+    pub slow: u64,
+}
+
+/// Charges every harmed lookup, folds symptoms, scores, and ranks.
+pub fn correlate(
+    mut findings: Vec<Finding>,
+    harmed: &[Harmed],
+    population: &Population,
+) -> (Vec<Incident>, Residual) {
+    findings.sort_by(|a, b| {
+        (a.rule.layer, std::cmp::Reverse(a.confidence), a.rule.class)
+            .cmp(&(b.rule.layer, std::cmp::Reverse(b.confidence), b.rule.class))
+            .then_with(|| b.transactions.cmp(&a.transactions))
+            .then_with(|| (a.span, a.rule.id).cmp(&(b.span, b.rule.id)))
+            .then_with(|| a.culprits.cmp(&b.culprits))
+    });
+    let headless = headless(harmed);
+    let mut charged: Vec<Affected> = findings
+        .iter()
+        .map(|finding| Affected { transactions: finding.transactions, ..Affected::default() })
+        .collect();
+    let mut times: Vec<Vec<Timestamp>> = vec![Vec::new(); findings.len()];
+    let mut lost_to: Vec<BTreeMap<usize, u64>> = vec![BTreeMap::new(); findings.len()];
+    let mut residual = Residual::default();
+    for lookup in harmed {
+        let mut claims = findings
+            .iter()
+            .enumerate()
+            .filter(|(_, finding)| finding.claim.holds(lookup))
+            .map(|(index, _)| index);
+        let Some(owner) = claims.next() else {
+            residual.note(lookup, population.usual);
+            continue;
+        };
+        for other in claims {
+            *lost_to[other].entry(owner).or_default() += 1;
+        }
+        if charge(&mut charged[owner], lookup, population.usual, &headless) {
+            times[owner].push(lookup.start.ts);
+        }
+    }
+    let folded: BTreeMap<usize, usize> = (0..findings.len())
+        .filter(|index| {
+            charged[*index].lookups == 0 && findings[*index].rule.class != Class::Efficiency
+        })
+        .filter_map(|index| {
+            let most = lost_to[index].iter().max_by_key(|(owner, lost)| (**lost, **owner))?;
+            Some((index, *most.0))
+        })
+        .collect();
+    let symptoms: Vec<Vec<Symptom>> = (0..findings.len())
+        .map(|owner| {
+            folded
+                .iter()
+                .filter(|(_, into)| **into == owner)
+                .map(|(index, _)| Symptom {
+                    rule: findings[*index].rule.id,
+                    title: findings[*index].title.clone(),
+                })
+                .collect()
+        })
+        .collect();
+    let mut incidents: Vec<Incident> = findings
+        .into_iter()
+        .zip(charged)
+        .zip(times)
+        .zip(symptoms)
+        .enumerate()
+        .filter(|(index, _)| !folded.contains_key(index))
+        .map(|(_, (((cause, affected), times), symptoms))| {
+            let score = score(&cause, &affected, population);
+            let severity = severity(score, cause.rule.class);
+            let pattern = pattern(&cause, &times, population);
+            Incident { cause, symptoms, affected, score, severity, pattern }
+        })
+        .collect();
+    incidents.retain(worth_telling);
+    incidents.sort_by(|a, b| {
+        (b.severity, b.score)
+            .cmp(&(a.severity, a.score))
+            .then_with(|| a.cause.span.cmp(&b.cause.span))
+            .then_with(|| a.cause.rule.id.cmp(b.cause.rule.id))
+            .then_with(|| a.cause.culprits.cmp(&b.cause.culprits))
+    });
+    (incidents, residual)
+}
+
+/// The residual rule without a harmed lookup has nothing to explain.
+fn worth_telling(incident: &Incident) -> bool {
+    incident.cause.rule.layer != crate::detect::Layer::Residual || incident.affected.lookups > 0
+}
+
+impl Residual {
+    fn note(&mut self, lookup: &Harmed, usual: Duration) {
+        match lookup.kind {
+            HarmKind::Failed => self.failed += 1,
+            HarmKind::Slow if added(lookup, usual) >= NOTICEABLE => self.slow += 1,
+            HarmKind::Slow | HarmKind::Negative => {}
+        }
+    }
+}
+
+fn added(lookup: &Harmed, usual: Duration) -> Duration {
+    lookup.duration().saturating_sub(usual)
+}
+
+/// Charges one lookup; false if nobody felt it.
+fn charge(
+    affected: &mut Affected,
+    lookup: &Harmed,
+    usual: Duration,
+    headless: &BTreeSet<Name>,
+) -> bool {
+    let added = added(lookup, usual);
+    let harm = match lookup.kind {
+        HarmKind::Failed | HarmKind::Negative => 1.0,
+        HarmKind::Slow if added >= NOTICEABLE => f64::min(0.8, 0.16 * added.as_secs_f64()),
+        HarmKind::Slow => return false,
+    };
+    affected.harm += harm;
+    affected.lookups += 1;
+    affected.failed += u64::from(lookup.kind != HarmKind::Slow);
+    *affected.clients.entry(lookup.client).or_default() += harm;
+    *affected.names.entry(lookup.name.to_string()).or_default() += 1;
+    affected.kinds.insert(NameKind::of(&lookup.name, headless));
+    affected.added += if added >= NOTICEABLE { added } else { Duration::ZERO };
+    affected.worst = affected.worst.max(Some(lookup.duration()));
+    true
+}
+
+/// Services below which other harmed names lie.
+fn headless(harmed: &[Harmed]) -> BTreeSet<Name> {
+    let names: BTreeSet<&Name> = harmed.iter().map(|lookup| &lookup.name).collect();
+    names.iter().filter_map(|name| name.parent()).filter(|above| names.contains(above)).collect()
+}

@@ -1,0 +1,11 @@
+//! Findings in, ranked [`Incident`]s out.
+
+mod attribute;
+mod model;
+mod names;
+mod pattern;
+mod rank;
+
+pub use attribute::{Residual, correlate};
+pub use model::{Affected, Incident, Pattern, Population, Severity, Symptom};
+pub use names::NameKind;

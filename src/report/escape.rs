@@ -1,0 +1,68 @@
+//! Captured text made harmless: terminals, Markdown.
+//!
+//! Names come from the network. [`crate::dns::Name`] already escapes all but printable ASCII;
+//! what is left is markup, and the paths that the user named.
+
+use std::fmt::Write;
+
+/// `text` without anything that a terminal would obey: control characters and bidirectional
+/// overrides become escapes.
+pub(super) fn terminal(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || !(c.is_control() || is_bidirectional(c)) {
+            safe.push(c);
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+        }
+    }
+    safe
+}
+
+/// `text` as plain words of a Markdown paragraph or table cell.
+pub(super) fn markdown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in terminal(text).chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '!' => {
+                safe.push('\\');
+                safe.push(c);
+            }
+            '&' => safe.push_str("&amp;"),
+            '\n' => safe.push(' '),
+            _ => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// `text` as inline code of Markdown, fenced by more backticks than it holds.
+pub(super) fn code(text: &str) -> String {
+    let longest = terminal(text).split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let pad = if longest > 0 { " " } else { "" };
+    let text = terminal(text).replace('\n', " ").replace('|', "\\|");
+    format!("{fence}{pad}{text}{pad}{fence}")
+}
+
+/// Unicode's embeddings, overrides and isolates, which reorder what follows.
+fn is_bidirectional(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_obeyed() {
+        assert_eq!(terminal("a\u{1b}[31mb\u{202e}c"), "a\\u{1b}[31mb\\u{202e}c");
+    }
+
+    #[test]
+    fn markup_is_only_text() {
+        assert_eq!(markdown("<b>|x|</b>"), "\\<b\\>\\|x\\|\\</b\\>");
+        assert_eq!(code("a`b"), "`` a`b ``");
+    }
+}

@@ -1,0 +1,144 @@
+//! One line for each lookup or transaction: `dnswhy lookups` and `dnswhy transactions`.
+
+use serde::Serialize;
+
+use crate::lookup::Lookup;
+use crate::transaction::{Attempt, Hop, Outcome, Response, Transaction};
+
+/// Names the file of a frame.
+pub(super) type Path<'a> = &'a dyn Fn(crate::capture::FrameRef) -> String;
+
+/// A lookup as `dnswhy lookups` prints it.
+#[derive(Debug, Serialize)]
+pub struct LookupRow {
+    client: String,
+    name: String,
+    types: Vec<String>,
+    start: String,
+    duration_seconds: Option<f64>,
+    outcome: &'static str,
+    attempts: usize,
+    servers: Vec<String>,
+    resolver: String,
+    suffixes_tried: usize,
+    approximate: bool,
+    file: String,
+    frame: u32,
+}
+
+/// The row of a lookup.
+pub fn lookup_row(lookup: &Lookup, path: Path<'_>) -> LookupRow {
+    LookupRow {
+        client: lookup.client.to_string(),
+        name: lookup.name.to_string(),
+        types: lookup.types.iter().map(ToString::to_string).collect(),
+        start: lookup.start.ts.to_string(),
+        duration_seconds: lookup.duration().map(|duration| duration.as_secs_f64()),
+        outcome: lookup.outcome.word(),
+        attempts: lookup.attempts(),
+        servers: lookup.servers().iter().map(ToString::to_string).collect(),
+        resolver: lookup.resolver.to_string(),
+        suffixes_tried: lookup.suffixes_tried,
+        approximate: lookup.approximate,
+        file: path(lookup.start.at),
+        frame: lookup.start.at.number,
+    }
+}
+
+/// A transaction as `dnswhy transactions` prints it.
+#[derive(Debug, Serialize)]
+pub struct TransactionRow {
+    client: String,
+    server: String,
+    backend: Option<String>,
+    masquerade: Option<String>,
+    transport: String,
+    id: u16,
+    name: String,
+    #[serde(rename = "type")]
+    rtype: String,
+    start: String,
+    outcome: &'static str,
+    rcode: Option<String>,
+    latency_ms: Option<f64>,
+    attempts: Vec<AttemptRow>,
+    responses: Vec<ResponseRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptRow {
+    time: String,
+    frames: Vec<FrameRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ResponseRow {
+    time: String,
+    rcode: String,
+    answers: u16,
+    delivered: bool,
+    frames: Vec<FrameRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct FrameRow {
+    file: String,
+    frame: u32,
+    interface: Option<u32>,
+    ttl: u8,
+    client: String,
+    server: String,
+}
+
+/// The row of a transaction.
+pub fn transaction_row(transaction: &Transaction, path: Path<'_>) -> TransactionRow {
+    let answer = transaction.answer();
+    let outcome = transaction.outcome();
+    TransactionRow {
+        client: transaction.client.to_string(),
+        server: transaction.server.to_string(),
+        backend: transaction.backend().map(|backend| backend.to_string()),
+        masquerade: transaction.masquerade.map(|address| address.to_string()),
+        transport: transaction.transport.to_string().to_lowercase(),
+        id: transaction.id,
+        name: transaction.question.name.to_string(),
+        rtype: transaction.question.rtype.to_string(),
+        start: transaction.first().ts.to_string(),
+        outcome: outcome.word(),
+        rcode: match outcome {
+            Outcome::Unknown => None,
+            _ => answer.map(|answer| answer.rcode.to_string()),
+        },
+        latency_ms: transaction.latency().map(|latency| latency.as_secs_f64() * 1e3),
+        attempts: transaction.attempts.iter().map(|attempt| attempt_row(attempt, path)).collect(),
+        responses: transaction.responses.iter().map(|r| response_row(r, path)).collect(),
+    }
+}
+
+fn attempt_row(attempt: &Attempt, path: Path<'_>) -> AttemptRow {
+    AttemptRow {
+        time: attempt.sent().ts.to_string(),
+        frames: attempt.hops.iter().map(|hop| frame_row(hop, path)).collect(),
+    }
+}
+
+fn response_row(response: &Response, path: Path<'_>) -> ResponseRow {
+    ResponseRow {
+        time: response.arrived().ts.to_string(),
+        rcode: response.rcode.to_string(),
+        answers: response.header.answers,
+        delivered: response.lost.is_none(),
+        frames: response.hops.iter().map(|hop| frame_row(hop, path)).collect(),
+    }
+}
+
+fn frame_row(hop: &Hop, path: Path<'_>) -> FrameRow {
+    FrameRow {
+        file: path(hop.seen.at),
+        frame: hop.seen.at.number,
+        interface: hop.via.interface,
+        ttl: hop.via.ttl,
+        client: hop.client.to_string(),
+        server: hop.server.to_string(),
+    }
+}

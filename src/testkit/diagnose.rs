@@ -1,0 +1,68 @@
+//! What dnswhy says of a scenario, in lines that a snapshot test can hold.
+
+use std::fmt::Write;
+
+use super::Scenario;
+use crate::analysis::{Analysis, Options, Sinks, run_frames};
+use crate::base::words::{clock, duration};
+use crate::lookup::Lookup;
+
+/// Analyses a scenario as one capture point.
+pub fn analyse(text: &str) -> Analysis {
+    let made = Scenario::parse(text).frames();
+    run_frames(made.iter().map(super::MadeFrame::frame), &Options::default(), Sinks::default())
+}
+
+/// The incidents of a scenario, one a line: severity, rule, culprits, confidence, window,
+/// lookups failed of lookups harmed; symptoms below, indented. `quiet` if there is none.
+pub fn findings(text: &str) -> String {
+    let analysis = analyse(text);
+    let mut lines = String::new();
+    for incident in &analysis.incidents {
+        let cause = &incident.cause;
+        let culprits: Vec<String> =
+            cause.culprits.iter().map(|culprit| format!("{} {culprit}", culprit.kind())).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            lines,
+            "{} {} [{}] {} {}-{} {}/{}",
+            incident.severity,
+            cause.rule.id,
+            culprits.join(", "),
+            cause.confidence,
+            clock(cause.span.start),
+            clock(cause.span.end),
+            incident.affected.failed,
+            incident.affected.lookups,
+        );
+        for symptom in &incident.symptoms {
+            let _ = writeln!(lines, "  explains {}", symptom.rule);
+        }
+    }
+    if lines.is_empty() { "quiet\n".to_owned() } else { lines }
+}
+
+/// The lookups of a scenario, one a line: start, client, name, types, outcome, duration,
+/// attempts, resolver.
+pub fn lookups(text: &str) -> String {
+    let made = Scenario::parse(text).frames();
+    let mut lines = String::new();
+    let mut keep = |lookup: &Lookup| {
+        let types: Vec<String> = lookup.types.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            lines,
+            "{} {} {} {} {} {} {} attempts {}",
+            clock(lookup.start.ts),
+            lookup.client,
+            lookup.name,
+            types.join("+"),
+            lookup.outcome.word(),
+            lookup.duration().map_or_else(|| "-".to_owned(), duration),
+            lookup.attempts(),
+            lookup.resolver,
+        );
+    };
+    let sinks = Sinks { lookups: Some(&mut keep), transactions: None };
+    run_frames(made.iter().map(super::MadeFrame::frame), &Options::default(), sinks);
+    lines
+}

@@ -1,0 +1,94 @@
+//! A client's attempt to open a TCP connection to a DNS server, on all legs at once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smallvec::SmallVec;
+
+use super::model::Hop;
+use super::timing;
+use crate::base::Timestamp;
+use crate::capture::Seen;
+use crate::packet::IcmpKind;
+
+/// One TCP connection to port 53 as its client knows it: copies and NAT legs folded.
+#[derive(Debug, Clone)]
+pub struct TcpAttempt {
+    /// The socket that connects.
+    pub client: SocketAddr,
+    /// The address that was asked for.
+    pub server: SocketAddr,
+    /// The client's initial sequence number: the same on every leg.
+    pub isn: u32,
+    /// Each SYN really sent, oldest first; retransmissions count, copies do not.
+    pub syns: SmallVec<[Seen; 2]>,
+    /// Where the SYNs were seen.
+    pub hops: SmallVec<[Hop; 3]>,
+    /// When the server's SYN-ACK came.
+    pub accepted: Option<Timestamp>,
+    /// The first reset, and whether the server sent it.
+    pub reset: Option<(Seen, bool)>,
+    /// An ICMP error about it.
+    pub rejected: Option<(Seen, IcmpKind)>,
+    /// When it was closed in order.
+    pub closed: Option<Timestamp>,
+    /// The last instant at which the capture still watched.
+    pub watched_until: Timestamp,
+    /// Whether the capture missed frames meanwhile.
+    pub blind: bool,
+}
+
+/// How an attempt to connect ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnectOutcome {
+    /// The handshake came back.
+    Accepted,
+    /// The server reset it instead.
+    Refused,
+    /// An ICMP error came back.
+    Rejected(IcmpKind),
+    /// Nothing came back.
+    Silent,
+    /// The capture cannot tell.
+    Unknown,
+}
+
+impl TcpAttempt {
+    /// The first frame of it.
+    pub fn first(&self) -> Seen {
+        self.syns.first().copied().unwrap_or(Seen {
+            ts: Timestamp::MIN,
+            at: crate::capture::FrameRef { file: crate::capture::FileId(0), number: 0 },
+        })
+    }
+
+    /// The address it was translated to, where that is visible.
+    pub fn backend(&self) -> Option<IpAddr> {
+        self.hops.iter().rev().map(|hop| hop.server).find(|server| *server != self.server.ip())
+    }
+
+    /// The address that stands for "the server" in tallies.
+    pub fn responder(&self) -> IpAddr {
+        self.backend().unwrap_or(self.server.ip())
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> ConnectOutcome {
+        if self.accepted.is_some() {
+            return ConnectOutcome::Accepted;
+        }
+        if let Some((_, kind)) = self.rejected {
+            return ConnectOutcome::Rejected(kind);
+        }
+        match self.reset {
+            Some((_, true)) => return ConnectOutcome::Refused,
+            Some((_, false)) => return ConnectOutcome::Unknown,
+            None => {}
+        }
+        let last = self.syns.last().map_or(Timestamp::MIN, |seen| seen.ts);
+        if self.blind || self.watched_until.since(last) < timing::DEFAULT_TIMEOUT {
+            ConnectOutcome::Unknown
+        } else {
+            ConnectOutcome::Silent
+        }
+    }
+}

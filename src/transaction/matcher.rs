@@ -1,0 +1,718 @@
+//! Pairs queries with responses, folding copies and NAT legs (rulebook section 4).
+//!
+//! The rules, in the order in which they are asked:
+//!
+//! 1. Transactions are found by transport, client socket and id, and told apart by question and
+//!    server. The server's address is not part of the key, so that the legs before and after
+//!    translation meet (4.3, 4.5).
+//! 2. A sighting is a further hop of an attempt when payload and IP identification agree within
+//!    [`timing::COPY_WINDOW`]; without an identification, when it follows within
+//!    [`timing::ANONYMOUS_COPY_WINDOW`] at a place where that attempt was not yet seen, because one
+//!    datagram never passes one place twice (4.2, K5).
+//! 3. Anything else with the same key is a new attempt of the same transaction, unless the key
+//!    was silent for [`timing::T_KEEP`], or was answered and the repeat fits no retry interval
+//!    (4.6), or the transaction is older than [`timing::MAX_LIFE`].
+//! 4. A query to another server that no translation explains is a transaction of its own.
+//! 5. A response goes to the transaction whose legs hold its source; a translated source is
+//!    accepted where only one transaction can be meant.
+//! 6. A query whose client is unknown, but whose payload and identification were seen under
+//!    another client address a moment before, is a masqueraded leg.
+//!
+//! Transactions leave in the order of their first frames: a slow one holds back those behind it
+//! for at most [`timing::MAX_LIFE`] and [`timing::T_KEEP`].
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::connect::TcpAttempt;
+use super::model::{
+    Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered, only_other_host,
+};
+use super::nat::Nat;
+use super::timing::{
+    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, on_retry_grid,
+};
+use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
+use crate::dns::AnswerKind;
+use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
+
+/// How many transactions are open at once: half an hour of a busy node's silence, 1 GB at most.
+const MAX_OPEN: usize = 1 << 20;
+/// How many masqueraded datagrams are remembered at once before the old ones are dropped.
+const RECENT: usize = 8_192;
+/// A backward jump of the clock by more than this is a step, not disorder between interfaces.
+const CLOCK_STEP_NANOS: i64 = 1_000_000_000;
+
+/// What leaves the matcher, shared by the lookup that it becomes part of.
+#[derive(Debug, Clone)]
+pub enum Closed {
+    /// A question, and what came of it.
+    Transaction(Arc<Transaction>),
+    /// A TCP connection attempt, and what came of it.
+    Connect(Arc<TcpAttempt>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct SocketKey {
+    transport: Transport,
+    client: SocketAddr,
+    /// Transaction id; 0 for TCP connections, which are kept under their socket alone.
+    id: u16,
+    connect: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    item: Item,
+    last_activity: Timestamp,
+    keys: SmallVec<[SocketKey; 1]>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Transaction(Box<Transaction>),
+    Connect(Box<TcpAttempt>),
+}
+
+/// Pairs queries with responses; see the module's docs for its rules.
+#[derive(Debug, Default)]
+pub struct Matcher {
+    entries: VecDeque<Entry>,
+    /// Serial number of the first of `entries`.
+    base: u64,
+    sockets: Map<SocketKey, SmallVec<[u64; 2]>>,
+    recent: Map<(u64, u16), (Timestamp, u64)>,
+    nat: Nat,
+    blind: VecDeque<Span>,
+    now: Option<Timestamp>,
+}
+
+impl Matcher {
+    /// The translations learned so far.
+    pub fn nat(&self) -> &Nat {
+        &self.nat
+    }
+
+    /// Notes that the capture missed frames during `span`.
+    pub fn missed(&mut self, span: Span) {
+        self.blind.push_back(span);
+    }
+
+    /// Takes one event, and hands on what can no longer change.
+    pub fn take(
+        &mut self,
+        event: FlowEvent,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(Closed),
+    ) {
+        match event {
+            FlowEvent::Message(message) => {
+                self.advance(message.seen.ts, coverage, next);
+                if !message.message.is_plausible() {
+                    return;
+                }
+                if message.message.header.is_response() {
+                    self.response(*message, coverage);
+                } else {
+                    self.query(*message, coverage);
+                }
+            }
+            FlowEvent::Unreachable(rejection) => {
+                self.advance(rejection.seen.ts, coverage, next);
+                self.rejection(&rejection);
+            }
+            FlowEvent::Signal(signal) => {
+                self.advance(signal.seen.ts, coverage, next);
+                self.signal(&signal);
+            }
+            FlowEvent::Connection(_) => {}
+        }
+    }
+
+    /// Closes everything: the capture is over.
+    pub fn finish(&mut self, next: &mut impl FnMut(Closed)) {
+        while !self.entries.is_empty() {
+            self.close_first(next);
+        }
+    }
+
+    fn advance(&mut self, ts: Timestamp, coverage: &mut Coverage, next: &mut impl FnMut(Closed)) {
+        let now = match self.now {
+            Some(now) if now.nanos().saturating_sub(ts.nanos()) > CLOCK_STEP_NANOS => {
+                // The clock went back: nothing that is open can be judged by it any more.
+                self.missed(Span::between(ts, now));
+                ts
+            }
+            Some(now) => now.max(ts),
+            None => ts,
+        };
+        self.now = Some(now);
+        while let Some(first) = self.entries.front() {
+            if now.since(first.last_activity) <= T_KEEP {
+                break;
+            }
+            self.close_first(next);
+        }
+        if self.entries.len() >= MAX_OPEN {
+            coverage.limited(Limit::OpenTransactions);
+            self.close_first(next);
+        }
+        while self.blind.front().is_some_and(|gap| now.since(gap.end) > MAX_LIFE + T_KEEP) {
+            self.blind.pop_front();
+        }
+    }
+
+    fn close_first(&mut self, next: &mut impl FnMut(Closed)) {
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
+        let serial = self.base;
+        self.base += 1;
+        for key in &entry.keys {
+            if let Some(list) = self.sockets.get_mut(key) {
+                list.retain(|listed| *listed != serial);
+                if list.is_empty() {
+                    self.sockets.remove(key);
+                }
+            }
+        }
+        let now = self.now.unwrap_or(entry.last_activity);
+        match entry.item {
+            Item::Transaction(mut transaction) => {
+                transaction.watched_until = now;
+                self.settle(&mut transaction);
+                next(Closed::Transaction(Arc::from(transaction)));
+            }
+            Item::Connect(mut connect) => {
+                connect.watched_until = now;
+                let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
+                connect.blind = self.was_blind(waiting);
+                next(Closed::Connect(Arc::from(connect)));
+            }
+        }
+    }
+
+    /// Judges what only the whole transaction shows.
+    fn settle(&self, transaction: &mut Transaction) {
+        if let Some(until) = transaction.deadline() {
+            transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
+        }
+        let asked = transaction.server.ip();
+        let own_interface =
+            transaction.attempts.first().and_then(|a| a.hops.first()).map(|hop| hop.via.interface);
+        let retries: SmallVec<[Timestamp; 2]> =
+            transaction.attempts.iter().skip(1).map(|a| a.sent().ts).collect();
+        for response in &mut transaction.responses {
+            if response.lost.is_some() {
+                continue;
+            }
+            let arrived = response.arrived().ts;
+            if only_other_host(&response.hops) {
+                response.lost = Some(Undelivered::OtherHost);
+            } else if own_interface.is_some_and(|interface| {
+                let home = |hop: &&Hop| hop.via.interface == interface;
+                let mut at_home = response.hops.iter().filter(home).peekable();
+                let seen_at_home = at_home.peek().is_some();
+                let wrong = seen_at_home && at_home.all(|hop| hop.server != asked);
+                // A capture behind the translation shows the backend asked and the service
+                // answering: no defect. The reverse is one, and so is a client that goes on
+                // asking as if nothing had come.
+                let source = response.hops.last().map_or(asked, |hop| hop.server);
+                let asked_again = retries.iter().any(|sent| *sent > arrived);
+                wrong
+                    && (self.nat.translates(asked, source)
+                        || (asked_again && !self.nat.translates(source, asked)))
+            }) {
+                response.lost = Some(Undelivered::WrongSource);
+            }
+        }
+    }
+
+    fn was_blind(&self, span: Span) -> bool {
+        self.blind.iter().any(|gap| gap.overlaps(span))
+    }
+
+    fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
+        let index = usize::try_from(serial.checked_sub(self.base)?).ok()?;
+        self.entries.get_mut(index)
+    }
+
+    fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
+        self.sockets.get(key).cloned().unwrap_or_default()
+    }
+
+    fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
+        let serial = self.base + self.entries.len() as u64;
+        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key] });
+        self.sockets.entry(key).or_default().push(serial);
+        serial
+    }
+
+    fn query(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, message } = message;
+        let Some(question) = message.question else {
+            return;
+        };
+        let key = SocketKey {
+            transport: tuple.transport,
+            client: tuple.src,
+            id: message.header.id,
+            connect: false,
+        };
+        let hop = Hop { seen, via, server: tuple.dst.ip(), client: tuple.src.ip() };
+        let sighting = Sighting {
+            hop,
+            digest: message.digest,
+            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
+            transport: tuple.transport,
+        };
+        let candidates = self.candidates(&key);
+
+        // A further hop of an attempt that is known already; an attempt that was sent to this very
+        // address comes before one that a translation would have to explain.
+        for exact in [true, false] {
+            for &serial in &candidates {
+                let Some(entry) = self.entry(serial) else {
+                    continue;
+                };
+                let Item::Transaction(transaction) = &mut entry.item else {
+                    continue;
+                };
+                if transaction.question != question
+                    || (transaction.server.ip() == hop.server) != exact
+                {
+                    continue;
+                }
+                let Some(attempt) = transaction.attempts.iter_mut().find(|attempt| {
+                    sighting.continues(&attempt.hops, attempt.digest, attempt.ip_id)
+                }) else {
+                    continue;
+                };
+                let first = attempt.hops.first().map_or(hop.server, |first| first.server);
+                attempt.hops.push(hop);
+                entry.last_activity = entry.last_activity.max(seen.ts);
+                if first == hop.server {
+                    coverage.copies += 1;
+                } else {
+                    coverage.nat_copies += 1;
+                    self.nat.learn(first, hop.server);
+                }
+                return;
+            }
+        }
+
+        let attempt =
+            Attempt { hops: smallvec![hop], digest: sighting.digest, ip_id: sighting.ip_id };
+        // A further attempt of a transaction that is known already.
+        for &serial in candidates.iter().rev() {
+            let translated = self.related(serial, hop.server);
+            let Some(entry) = self.entry(serial) else {
+                continue;
+            };
+            let last_activity = entry.last_activity;
+            let Item::Transaction(transaction) = &mut entry.item else {
+                continue;
+            };
+            let same_server = transaction.server.ip() == hop.server || translated;
+            if transaction.question != question
+                || !same_server
+                || !takes_attempt(transaction, seen.ts, last_activity)
+            {
+                continue;
+            }
+            if transaction.attempts.is_empty() {
+                // The response stood before its query in the capture.
+                transaction.traits = QueryTraits::of(message.header, message.edns.as_ref());
+                transaction.server = tuple.dst;
+            }
+            transaction.attempts.push(attempt);
+            entry.last_activity = entry.last_activity.max(seen.ts);
+            return;
+        }
+
+        // The same datagram, a moment ago, under another client address.
+        if let Some(serial) = self.masqueraded(&sighting) {
+            if let Some(entry) = self.entry(serial) {
+                entry.keys.push(key);
+                if let Item::Transaction(transaction) = &mut entry.item {
+                    transaction.masquerade.get_or_insert(tuple.src);
+                    if let Some(attempt) = transaction
+                        .attempts
+                        .iter_mut()
+                        .rev()
+                        .find(|attempt| attempt.ip_id == sighting.ip_id)
+                    {
+                        attempt.hops.push(hop);
+                    }
+                }
+                self.sockets.entry(key).or_default().push(serial);
+                coverage.nat_copies += 1;
+                return;
+            }
+        }
+
+        let transaction = Transaction {
+            client: tuple.src,
+            server: tuple.dst,
+            transport: tuple.transport,
+            id: message.header.id,
+            question,
+            traits: QueryTraits::of(message.header, message.edns.as_ref()),
+            attempts: smallvec![attempt],
+            responses: SmallVec::new(),
+            rejections: SmallVec::new(),
+            masquerade: None,
+            watched_until: seen.ts,
+            blind: false,
+        };
+        let serial = self.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
+        self.remember(&sighting, serial);
+    }
+
+    fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, message } = message;
+        let key = SocketKey {
+            transport: tuple.transport,
+            client: tuple.dst,
+            id: message.header.id,
+            connect: false,
+        };
+        let hop = Hop { seen, via, server: tuple.src.ip(), client: tuple.dst.ip() };
+        let sighting = Sighting {
+            hop,
+            digest: message.digest,
+            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
+            transport: tuple.transport,
+        };
+        let candidates = self.candidates(&key);
+
+        for &serial in &candidates {
+            let Some(entry) = self.entry(serial) else {
+                continue;
+            };
+            let Item::Transaction(transaction) = &mut entry.item else {
+                continue;
+            };
+            let Some(response) = transaction
+                .responses
+                .iter_mut()
+                .find(|known| sighting.continues(&known.hops, known.digest, known.ip_id))
+            else {
+                continue;
+            };
+            let first = response.hops.first().map_or(hop.server, |first| first.server);
+            response.hops.push(hop);
+            entry.last_activity = entry.last_activity.max(seen.ts);
+            if first == hop.server {
+                coverage.copies += 1;
+            } else {
+                coverage.nat_copies += 1;
+            }
+            return;
+        }
+
+        let kind = message.answer_kind();
+        let rcode = message.rcode();
+        let asked = message.question;
+        let mut response = Response {
+            hops: smallvec![hop],
+            digest: message.digest,
+            ip_id: sighting.ip_id,
+            header: message.header,
+            rcode,
+            kind,
+            records: message.records,
+            edns: message.edns,
+            wire_len: message.wire_len,
+            case_kept: true,
+            lost: None,
+        };
+        if let Some(serial) = self.asked_by(&candidates, asked.as_ref(), kind, &hop) {
+            if let Some(entry) = self.entry(serial) {
+                entry.last_activity = entry.last_activity.max(seen.ts);
+                if let Item::Transaction(transaction) = &mut entry.item {
+                    if let Some(asked) = &asked {
+                        response.case_kept = asked.name.same_case(&transaction.question.name);
+                    }
+                    transaction.responses.push(response);
+                }
+            }
+            return;
+        }
+        // Nobody asked, as far as the capture shows.
+        let Some(question) = asked else { return };
+        let transaction = Transaction {
+            client: tuple.dst,
+            server: tuple.src,
+            transport: tuple.transport,
+            id: message.header.id,
+            question,
+            traits: QueryTraits::default(),
+            attempts: SmallVec::new(),
+            responses: smallvec![response],
+            rejections: SmallVec::new(),
+            masquerade: None,
+            watched_until: seen.ts,
+            blind: false,
+        };
+        self.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
+    }
+
+    /// The transaction that a response belongs to (rules 5 and 4.9).
+    fn asked_by(
+        &mut self,
+        candidates: &[u64],
+        asked: Option<&crate::dns::Question>,
+        kind: AnswerKind,
+        hop: &Hop,
+    ) -> Option<u64> {
+        let mut best: Option<(u8, u64)> = None;
+        for &serial in candidates {
+            let related = self.related(serial, hop.server);
+            let Some(entry) = self.entry(serial) else {
+                continue;
+            };
+            if hop.seen.ts.since(entry.last_activity) > T_KEEP {
+                continue;
+            }
+            let Item::Transaction(transaction) = &entry.item else {
+                continue;
+            };
+            let same_question = match asked {
+                Some(question) => *question == transaction.question,
+                // Servers that refuse may leave the question out (4.9).
+                None => matches!(kind, AnswerKind::Error(_)),
+            };
+            if !same_question {
+                continue;
+            }
+            let leg = transaction.server.ip() == hop.server
+                || transaction
+                    .attempts
+                    .iter()
+                    .any(|attempt| attempt.hops.iter().any(|seen| seen.server == hop.server));
+            let open = transaction.responses.is_empty();
+            let rank = match (leg, related, open) {
+                (true, _, true) => 5,
+                (_, true, true) => 4,
+                (true, _, false) => 3,
+                (_, true, false) => 2,
+                (false, false, true) => 1,
+                (false, false, false) => 0,
+            };
+            if best.is_none_or(|(known, _)| rank > known) {
+                best = Some((rank, serial));
+            }
+        }
+        best.map(|(_, serial)| serial)
+    }
+
+    /// Whether `server` is known to stand on the other side of a translation from the
+    /// transaction's server.
+    fn related(&mut self, serial: u64, server: std::net::IpAddr) -> bool {
+        let Some(entry) = self.entry(serial) else {
+            return false;
+        };
+        let Item::Transaction(transaction) = &entry.item else {
+            return false;
+        };
+        let asked = transaction.server.ip();
+        self.nat.translates(asked, server) || self.nat.translates(server, asked)
+    }
+
+    fn remember(&mut self, sighting: &Sighting, serial: u64) {
+        let Some(ip_id) = sighting.ip_id else { return };
+        let ts = sighting.hop.seen.ts;
+        if self.recent.len() >= RECENT {
+            self.recent.retain(|_, (seen, _)| ts.since(*seen) <= ANONYMOUS_COPY_WINDOW);
+            if self.recent.len() >= RECENT {
+                self.recent.clear();
+            }
+        }
+        self.recent.insert((sighting.digest, ip_id), (ts, serial));
+    }
+
+    fn masqueraded(&self, sighting: &Sighting) -> Option<u64> {
+        let (seen, serial) = self.recent.get(&(sighting.digest, sighting.ip_id?))?;
+        (sighting.hop.seen.ts.distance(*seen) <= ANONYMOUS_COPY_WINDOW).then_some(*serial)
+    }
+
+    fn rejection(&mut self, rejection: &Rejection) {
+        let Some((id, is_response)) = rejection.message else {
+            return;
+        };
+        let quoted = rejection.quoted;
+        let client = if is_response { quoted.dst } else { quoted.src };
+        let server = if is_response { quoted.src.ip() } else { quoted.dst.ip() };
+        let key = SocketKey { transport: quoted.transport, client, id, connect: false };
+        let candidates = self.candidates(&key);
+        for &serial in candidates.iter().rev() {
+            let Some(entry) = self.entry(serial) else {
+                continue;
+            };
+            if rejection.seen.ts.since(entry.last_activity) > T_KEEP {
+                continue;
+            }
+            let Item::Transaction(transaction) = &mut entry.item else {
+                continue;
+            };
+            if is_response {
+                // The client's own host says that nobody listens any more.
+                if let Some(response) = transaction
+                    .responses
+                    .iter_mut()
+                    .rev()
+                    .find(|response| response.hops.iter().any(|hop| hop.server == server))
+                {
+                    response.lost.get_or_insert(Undelivered::Refused);
+                }
+            } else if let Some(known) = transaction.rejections.last_mut().filter(|known| {
+                known.kind == rejection.kind
+                    && rejection.seen.ts.distance(known.seen.ts) <= COPY_WINDOW
+                    && transaction.attempts.len() <= 1
+            }) {
+                // A further copy on its way back; the first one names the true sender.
+                if rejection.seen < known.seen {
+                    known.seen = rejection.seen;
+                    known.from = rejection.from;
+                    known.server = server;
+                }
+            } else {
+                transaction.rejections.push(Rejected {
+                    seen: rejection.seen,
+                    kind: rejection.kind,
+                    from: rejection.from,
+                    server,
+                });
+            }
+            entry.last_activity = entry.last_activity.max(rejection.seen.ts);
+            return;
+        }
+    }
+
+    fn signal(&mut self, signal: &Signal) {
+        let key =
+            SocketKey { transport: Transport::Tcp, client: signal.tuple.src, id: 0, connect: true };
+        let ts = signal.seen.ts;
+        let hop = Hop {
+            seen: signal.seen,
+            via: signal.via,
+            server: signal.tuple.dst.ip(),
+            client: signal.tuple.src.ip(),
+        };
+        let candidates = self.candidates(&key);
+        if let SignalKind::Syn(isn) = signal.kind {
+            for &serial in candidates.iter().rev() {
+                let Some(entry) = self.entry(serial) else {
+                    continue;
+                };
+                let fresh = ts.since(entry.last_activity) <= T_KEEP;
+                let Item::Connect(connect) = &mut entry.item else {
+                    continue;
+                };
+                if connect.isn != isn || !fresh {
+                    continue;
+                }
+                let copy =
+                    connect.syns.last().is_some_and(|last| ts.distance(last.ts) <= COPY_WINDOW);
+                if !copy {
+                    connect.syns.push(signal.seen);
+                }
+                let service = connect.server.ip();
+                connect.hops.push(hop);
+                connect.hops.truncate(16);
+                entry.last_activity = entry.last_activity.max(ts);
+                if service != hop.server {
+                    self.nat.learn(service, hop.server);
+                }
+                return;
+            }
+            let connect = TcpAttempt {
+                client: signal.tuple.src,
+                server: signal.tuple.dst,
+                isn,
+                syns: smallvec![signal.seen],
+                hops: smallvec![hop],
+                accepted: None,
+                reset: None,
+                rejected: None,
+                closed: None,
+                watched_until: ts,
+                blind: false,
+            };
+            self.open(Item::Connect(Box::new(connect)), key, ts);
+            return;
+        }
+        let Some(&serial) = candidates.last() else {
+            return;
+        };
+        let Some(entry) = self.entry(serial) else {
+            return;
+        };
+        entry.last_activity = entry.last_activity.max(ts);
+        let Item::Connect(connect) = &mut entry.item else {
+            return;
+        };
+        match signal.kind {
+            SignalKind::Accepted => {
+                // The last copy is the one nearest to the client.
+                connect.accepted.get_or_insert(ts);
+            }
+            SignalKind::Reset { by_server } => {
+                connect.reset.get_or_insert((signal.seen, by_server));
+            }
+            SignalKind::Closed => {
+                connect.closed.get_or_insert(ts);
+            }
+            SignalKind::Syn(_) => {}
+        }
+    }
+}
+
+/// One sighting, as far as it tells copies from new datagrams.
+struct Sighting {
+    hop: Hop,
+    digest: u64,
+    ip_id: Option<u16>,
+    transport: Transport,
+}
+
+impl Sighting {
+    /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2).
+    fn continues(&self, hops: &Hops, digest: u64, ip_id: Option<u16>) -> bool {
+        if digest != self.digest || ip_id != self.ip_id {
+            return false;
+        }
+        let Some(first) = hops.first() else {
+            return false;
+        };
+        let apart = self.hop.seen.ts.distance(first.seen.ts);
+        if self.ip_id.is_some() {
+            return apart <= COPY_WINDOW;
+        }
+        let window =
+            if self.transport == Transport::Tcp { COPY_WINDOW } else { ANONYMOUS_COPY_WINDOW };
+        apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
+    }
+}
+
+/// Whether a new datagram with this transaction's key is one more attempt of it (rule 3).
+fn takes_attempt(transaction: &Transaction, ts: Timestamp, last_activity: Timestamp) -> bool {
+    if transaction.attempts.is_empty() {
+        let arrived = transaction.first().ts;
+        return arrived.distance(ts) <= DISORDER;
+    }
+    let first = transaction.first().ts;
+    if ts.since(last_activity) > T_KEEP || ts.since(first) > MAX_LIFE {
+        return false;
+    }
+    let done = transaction.responses.iter().any(|response| {
+        response.lost.is_none()
+            && !matches!(response.kind, AnswerKind::Error(_) | AnswerKind::Unknown)
+    });
+    let gap = transaction.last_sent().map_or(T_KEEP, |last| ts.since(last.ts));
+    !done || on_retry_grid(gap)
+}

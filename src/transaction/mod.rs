@@ -1,0 +1,14 @@
+//! Messages in, [`Transaction`]s out, in the order of their first frames.
+
+mod connect;
+mod matcher;
+mod model;
+mod nat;
+pub mod timing;
+
+pub use connect::{ConnectOutcome, TcpAttempt};
+pub use matcher::{Closed, Matcher};
+pub use model::{
+    Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
+};
+pub use nat::Nat;

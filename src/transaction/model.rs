@@ -1,0 +1,365 @@
+//! What a transaction is made of: attempts, responses, and the places where each was seen.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::base::{Timestamp, Transport};
+use crate::capture::Seen;
+use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, Records};
+use crate::packet::{Direction, IcmpKind, Via};
+
+use super::timing;
+
+/// One question from one client socket with one id: its attempts, and what came back.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    /// The socket that asked.
+    pub client: SocketAddr,
+    /// The address that was asked: the service address where the capture shows it, before any
+    /// translation.
+    pub server: SocketAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Transaction id.
+    pub id: u16,
+    /// The question.
+    pub question: Question,
+    /// What the query says beside its question.
+    pub traits: QueryTraits,
+    /// Every query datagram that was really sent, copies and legs folded, oldest first. Empty
+    /// when the capture holds the response alone.
+    pub attempts: SmallVec<[Attempt; 1]>,
+    /// Every response, copies and legs folded, in the order of arrival.
+    pub responses: SmallVec<[Response; 1]>,
+    /// ICMP errors that reject one of the queries, oldest first.
+    pub rejections: SmallVec<[Rejected; 0]>,
+    /// The client's address as a masquerading node shows it further on.
+    pub masquerade: Option<SocketAddr>,
+    /// The last instant at which the capture still watched for this transaction.
+    pub watched_until: Timestamp,
+    /// Whether the capture missed frames while an answer was due, so that silence proves nothing.
+    pub blind: bool,
+}
+
+/// What a query says beside its question: part of its resolver's fingerprint (rulebook 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueryTraits {
+    /// The EDNS payload size in bytes, if the query carries OPT.
+    pub udp_size: Option<u16>,
+    /// RD.
+    pub recursion_desired: bool,
+    /// AD.
+    pub authentic_data: bool,
+    /// CD.
+    pub checking_disabled: bool,
+    /// DO.
+    pub dnssec_ok: bool,
+    /// COOKIE.
+    pub cookie: bool,
+}
+
+impl QueryTraits {
+    /// The traits of a query with this header and OPT record.
+    pub fn of(header: Header, edns: Option<&Edns>) -> Self {
+        Self {
+            udp_size: edns.map(|edns| edns.udp_size),
+            recursion_desired: header.recursion_desired(),
+            authentic_data: header.authentic_data(),
+            checking_disabled: header.checking_disabled(),
+            dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
+            cookie: edns.is_some_and(|edns| edns.cookie),
+        }
+    }
+}
+
+/// One query datagram (or TCP message) that the client really sent.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Everywhere it was seen, in the order of the capture; never empty.
+    pub hops: Hops,
+    /// Digest of the message.
+    pub digest: u64,
+    /// IPv4 identification, shared by all copies.
+    pub ip_id: Option<u16>,
+}
+
+/// The places where one datagram was seen.
+pub type Hops = SmallVec<[Hop; 3]>;
+
+/// One sighting of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// The frame.
+    pub seen: Seen,
+    /// The place.
+    pub via: Via,
+    /// The server's address as it was written there: before or after translation.
+    pub server: IpAddr,
+    /// The client's address as it was written there.
+    pub client: IpAddr,
+}
+
+impl Hop {
+    /// Whether a datagram seen here was seen at that very place before: one datagram never
+    /// passes a place twice.
+    pub fn same_place(&self, other: &Self) -> bool {
+        let place = |hop: &Self| (hop.via.point, hop.via.interface, hop.via.direction, hop.via.ttl);
+        place(self) == place(other)
+    }
+}
+
+impl Attempt {
+    /// When the client sent it, as far as the capture shows.
+    pub fn sent(&self) -> Seen {
+        earliest(&self.hops)
+    }
+
+    /// The last place where it was seen: its vanish point, if nothing came back.
+    pub fn last_hop(&self) -> Option<&Hop> {
+        self.hops.last()
+    }
+
+    /// The address that it was translated to, if it was.
+    pub fn backend(&self) -> Option<IpAddr> {
+        let asked = self.hops.first()?.server;
+        self.hops.iter().rev().map(|hop| hop.server).find(|server| *server != asked)
+    }
+}
+
+/// One response.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// Everywhere it was seen, in the order of the capture; never empty.
+    pub hops: Hops,
+    /// Digest of the message.
+    pub digest: u64,
+    /// IPv4 identification, shared by all copies.
+    pub ip_id: Option<u16>,
+    /// The header, as on the wire.
+    pub header: Header,
+    /// The full response code.
+    pub rcode: Rcode,
+    /// What it is worth to the client.
+    pub kind: AnswerKind,
+    /// What its records say.
+    pub records: Records,
+    /// Its OPT record.
+    pub edns: Option<Edns>,
+    /// Length of the message in bytes.
+    pub wire_len: usize,
+    /// Whether the question came back in the case in which it was asked.
+    pub case_kept: bool,
+    /// Why it did not reach the client's socket, if the capture shows that it did not.
+    pub lost: Option<Undelivered>,
+}
+
+/// Why a response that was captured did not reach the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Undelivered {
+    /// It was only ever seen addressed to somebody else's link address (rulebook K4).
+    OtherHost,
+    /// It came to the client from another address than the one that was asked.
+    WrongSource,
+    /// The client's host answered it with ICMP port unreachable: the socket was closed.
+    Refused,
+}
+
+impl Response {
+    /// When it reached the capture point.
+    pub fn arrived(&self) -> Seen {
+        earliest(&self.hops)
+    }
+
+    /// When it was last seen: nearest to its delivery.
+    pub fn delivered(&self) -> Seen {
+        self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
+    }
+
+    /// The address it was first seen coming from: the backend, where translation is visible.
+    pub fn origin(&self) -> Option<IpAddr> {
+        self.hops.first().map(|hop| hop.server)
+    }
+}
+
+/// An ICMP error that rejects a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// The first frame of it.
+    pub seen: Seen,
+    /// What it says.
+    pub kind: IcmpKind,
+    /// Who said it, as written in its first copy (before un-NAT).
+    pub from: IpAddr,
+    /// The server address in its first copy's quote.
+    pub server: IpAddr,
+}
+
+/// How a transaction ended (rulebook section 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Data in time.
+    Ok,
+    /// NXDOMAIN or NODATA in time.
+    Negative,
+    /// Another response code in time.
+    Error(Rcode),
+    /// TC in time.
+    Truncated,
+    /// The first response came after the client had given this socket up.
+    Late,
+    /// An ICMP error ended it.
+    Rejected(IcmpKind),
+    /// Nothing came while the capture watched.
+    Timeout,
+    /// The capture cannot tell.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word of the rulebook and of `dnswhy transactions`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Negative => "negative",
+            Self::Error(_) => "error",
+            Self::Truncated => "truncated",
+            Self::Late => "late",
+            Self::Rejected(_) => "icmp-rejected",
+            Self::Timeout => "timeout",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the server was reached and answered in time, whatever it said.
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Ok | Self::Negative | Self::Error(_) | Self::Truncated)
+    }
+}
+
+impl Transaction {
+    /// The first frame of it, query or (where the query is missing) response.
+    pub fn first(&self) -> Seen {
+        match (self.attempts.first(), self.responses.first()) {
+            (Some(attempt), _) => attempt.sent(),
+            (None, Some(response)) => response.arrived(),
+            (None, None) => unreachable_seen(),
+        }
+    }
+
+    /// When the client sent its last attempt.
+    pub fn last_sent(&self) -> Option<Seen> {
+        self.attempts.last().map(Attempt::sent)
+    }
+
+    /// The first response that reached the client's socket before the client gave it up, and
+    /// the one its resolver went by.
+    pub fn answer(&self) -> Option<&Response> {
+        let deadline = self.deadline()?;
+        let in_time =
+            |response: &&Response| response.lost.is_none() && response.arrived().ts <= deadline;
+        self.responses.iter().find(in_time)
+    }
+
+    /// Until when the client listened on this socket, by the spacing of its own attempts.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        timing::deadline(&self.attempts)
+    }
+
+    /// Time from the first attempt to the arrival of the answer.
+    pub fn latency(&self) -> Option<Duration> {
+        Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
+    }
+
+    /// The latency, where it is beyond doubt which attempt was answered (rulebook 4.7).
+    pub fn server_latency(&self) -> Option<Duration> {
+        (self.attempts.len() == 1).then(|| self.latency()).flatten()
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        if let Some(answer) = self.answer() {
+            return match answer.kind {
+                AnswerKind::Positive => Outcome::Ok,
+                AnswerKind::NxDomain | AnswerKind::NoData => Outcome::Negative,
+                AnswerKind::Truncated => Outcome::Truncated,
+                AnswerKind::Error(rcode) => Outcome::Error(rcode),
+                AnswerKind::Unknown => Outcome::Unknown,
+            };
+        }
+        let Some(last) = self.last_sent() else {
+            return Outcome::Unknown;
+        };
+        if let Some(rejected) = self.rejections.first() {
+            return Outcome::Rejected(rejected.kind);
+        }
+        if self.responses.iter().any(|r| matches!(r.lost, None | Some(Undelivered::Refused))) {
+            return Outcome::Late;
+        }
+        let watched = self.watched_until.since(last.ts);
+        if self.blind || watched < timing::patience(&self.attempts) {
+            return Outcome::Unknown;
+        }
+        Outcome::Timeout
+    }
+
+    /// The server behind the service address, wherever one of its datagrams shows it.
+    pub fn backend(&self) -> Option<IpAddr> {
+        self.attempts.iter().rev().find_map(Attempt::backend).or_else(|| {
+            let origin = self.responses.first()?.origin()?;
+            (origin != self.server.ip()).then_some(origin)
+        })
+    }
+
+    /// The address that stands for "the server" in tallies: the backend where it is known,
+    /// else the address that was asked.
+    pub fn responder(&self) -> IpAddr {
+        self.backend().unwrap_or(self.server.ip())
+    }
+
+    /// Whether the client asked again although an answer had reached it.
+    pub fn requeried_after_answer(&self) -> bool {
+        let Some(answer) = self.answer() else {
+            return false;
+        };
+        let answered = answer.delivered().ts;
+        matches!(answer.kind, AnswerKind::Positive | AnswerKind::NxDomain | AnswerKind::NoData)
+            && self.attempts.iter().any(|attempt| attempt.sent().ts > answered)
+    }
+
+    /// Traffic that no application waits for: health probes, CHAOS, loop detection
+    /// (rulebook 4.10, K9).
+    pub fn is_infrastructure(&self) -> bool {
+        use crate::dns::RecordType;
+        const IN: u16 = 1;
+        let Question { name, rtype, class } = &self.question;
+        *class != IN
+            || (name.is_root() && *rtype == RecordType::NS)
+            || (*rtype == RecordType::HINFO && is_loop_probe(name))
+    }
+}
+
+/// The CoreDNS loop plugin asks HINFO for `<int>.<int>.<zone>` at its start (rulebook K9).
+fn is_loop_probe(name: &Name) -> bool {
+    let mut labels = name.labels();
+    let mut number = || {
+        labels.next().is_some_and(|label| label.len() > 5 && label.iter().all(u8::is_ascii_digit))
+    };
+    number() && number()
+}
+
+fn earliest(hops: &Hops) -> Seen {
+    hops.iter().map(|hop| hop.seen).min().unwrap_or_else(unreachable_seen)
+}
+
+/// What an empty list of hops would answer; the matcher never makes one.
+fn unreachable_seen() -> Seen {
+    use crate::capture::{FileId, FrameRef};
+    Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
+}
+
+/// Whether hops show a datagram that was only ever addressed to another link address.
+pub(super) fn only_other_host(hops: &Hops) -> bool {
+    hops.iter().all(|hop| hop.via.direction == Some(Direction::OtherHost))
+}

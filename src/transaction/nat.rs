@@ -1,0 +1,51 @@
+//! Which addresses are translated to which: learned from datagrams seen on both sides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// How many service and backend pairs are learned. A cluster has a handful.
+const MAX_PAIRS: usize = 4_096;
+
+/// The translations that the capture shows, service address to backends (rulebook 4.3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nat {
+    backends: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    services: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    pairs: usize,
+}
+
+impl Nat {
+    /// Notes that a datagram to `service` went on to `backend`.
+    pub fn learn(&mut self, service: IpAddr, backend: IpAddr) {
+        if self.pairs < MAX_PAIRS && self.backends.entry(service).or_default().insert(backend) {
+            self.services.entry(backend).or_default().insert(service);
+            self.pairs += 1;
+        }
+    }
+
+    /// Whether queries to this address are known to be translated.
+    pub fn is_service(&self, address: IpAddr) -> bool {
+        self.backends.contains_key(&address)
+    }
+
+    /// Whether `service` is known to be translated to `backend`.
+    pub fn translates(&self, service: IpAddr, backend: IpAddr) -> bool {
+        self.backends.get(&service).is_some_and(|backends| backends.contains(&backend))
+    }
+
+    /// The only service that is translated to this backend, if there is just one.
+    pub fn service_of(&self, backend: IpAddr) -> Option<IpAddr> {
+        let services = self.services.get(&backend)?;
+        services.first().copied().filter(|_| services.len() == 1)
+    }
+
+    /// Every service with its backends, in order of address.
+    pub fn services(&self) -> impl Iterator<Item = (IpAddr, &BTreeSet<IpAddr>)> {
+        self.backends.iter().map(|(service, backends)| (*service, backends))
+    }
+
+    /// Whether some service is known to be translated to this address.
+    pub fn is_backend(&self, address: IpAddr) -> bool {
+        self.services.contains_key(&address)
+    }
+}
