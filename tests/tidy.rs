@@ -254,9 +254,9 @@ fn token(rest: &str) -> Option<(usize, bool)> {
         let end = body.find(&close).map_or(body.len(), |end| end + close.len());
         return Some((rest.len() - body.len() + end, true));
     }
-    if rest.starts_with('"') {
+    if let Some(text) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].char_indices().find(|(_, c)| {
+        let end = text.char_indices().find(|(_, c)| {
             let closes = *c == '"' && !escaped;
             escaped = *c == '\\' && !escaped;
             closes
@@ -265,14 +265,10 @@ fn token(rest: &str) -> Option<(usize, bool)> {
     }
     // A lifetime has no second quote behind its first character.
     let quoted = rest.strip_prefix('\'')?;
-    let length = match quoted.strip_prefix('\\') {
-        Some(escape) => 3 + escape[1..].find('\'')? + 1,
-        None => {
-            let c = quoted.chars().next()?;
-            quoted[c.len_utf8()..].starts_with('\'').then_some(2 + c.len_utf8())?
-        }
-    };
-    Some((length, false))
+    let first = quoted.chars().next()?;
+    let inner = if first == '\\' { 2 + quoted.get(2..)?.find('\'')? } else { first.len_utf8() };
+    let closed = quoted.get(inner..)?.starts_with('\'');
+    closed.then_some((inner + 2, false))
 }
 
 /// Complaints about one file, with line numbers.
