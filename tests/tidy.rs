@@ -384,3 +384,26 @@ fn list_called_all(code: &str) -> Option<&str> {
     let (_, list) = code.split_once(" ALL:")?;
     Some(list.split_once("];").map_or(list, |(list, _)| list))
 }
+
+/// The README's list of rules is the registry's; `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn the_readme_lists_every_rule() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = text.split_once("<!-- rules -->\n").unwrap();
+    let (listed, after) = rest.split_once("<!-- /rules -->").unwrap();
+    let mut rules = String::from("| rule | what it says |\n| --- | --- |\n");
+    for rule in dnswhy::detect::ALL {
+        rules.push_str("| `");
+        rules.push_str(rule.id);
+        rules.push_str("` | ");
+        rules.push_str(rule.title);
+        rules.push_str(" |\n");
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let whole = format!("{before}<!-- rules -->\n{rules}<!-- /rules -->{after}");
+        std::fs::write(path, whole).unwrap();
+        return;
+    }
+    assert_eq!(listed, rules, "the list of rules in README.md is not that of the registry");
+}
