@@ -1,6 +1,8 @@
 //! One file a rule.
 
+mod affinity_pinned;
 mod backend_restart;
+mod client_egress_blocked;
 mod client_node_broken;
 mod dead_backend;
 mod empty_noerror;
@@ -12,6 +14,7 @@ mod path_broken_pair;
 mod search_suffix_storm;
 mod service_wide_outage;
 mod stale_backend;
+mod stale_flow_pin;
 mod timeout_retries;
 mod udp53_blocked;
 mod wrong_source_reply;
@@ -20,7 +23,9 @@ use super::Descriptor;
 
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
+    &affinity_pinned::DETECTOR,
     &backend_restart::DETECTOR,
+    &client_egress_blocked::DETECTOR,
     &client_node_broken::DETECTOR,
     &dead_backend::DETECTOR,
     &empty_noerror::DETECTOR,
@@ -32,6 +37,7 @@ pub static ALL: &[&Descriptor] = &[
     &search_suffix_storm::DETECTOR,
     &service_wide_outage::DETECTOR,
     &stale_backend::DETECTOR,
+    &stale_flow_pin::DETECTOR,
     &timeout_retries::DETECTOR,
     &udp53_blocked::DETECTOR,
     &wrong_source_reply::DETECTOR,
