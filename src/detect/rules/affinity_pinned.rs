@@ -186,3 +186,50 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
         ruled_out: Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Six clients on two backends: pinned, or in turn; the first backend dies if `dead`.
+    fn clients(pinned: bool, dead: bool) -> String {
+        let mut hosts = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\n",
+        );
+        for client in 2..8 {
+            hosts.push_str(&format!("c{client} = 10.244.0.{client}\n"));
+        }
+        let mut situation = Situation::new(&hosts);
+        for round in 0..20_u16 {
+            for client in 2..8_u16 {
+                let turn = if pinned { client } else { client + round };
+                let via = if turn % 2 == 0 { "dns1" } else { "dns2" };
+                let fate =
+                    if dead && via == "dns1" && round > 5 { Fate::Lost } else { Fate::Answered };
+                let at = f64::from(round) * 3.0 + f64::from(client) * 0.01;
+                situation.ask(at, &format!("c{client}"), "kube-dns", via, fate);
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn pinned_clients_are_noticed_and_harm_nobody() {
+        let said = clients(true, false);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("info affinity-pinned [service 10.96.0.10] confirmed"), "{said}");
+    }
+
+    #[test]
+    fn a_dead_backend_is_the_cause_and_affinity_contributes() {
+        let said = clients(true, true);
+        assert!(said.contains(" dead-backend [backend 10.244.1.10]"), "{said}");
+        assert!(said.contains("info affinity-pinned"), "{said}");
+    }
+
+    #[test]
+    fn clients_that_take_turns_are_not_pinned() {
+        assert!(!clients(false, false).contains("affinity-pinned"));
+    }
+}

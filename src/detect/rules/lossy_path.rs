@@ -187,3 +187,35 @@ fn finding(network: Network, row: Row, scene: &Scene<'_>) -> Option<Finding> {
         }],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// One query in `every` is lost and answered when it is repeated.
+    fn loss(every: u16, queries: u16) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..queries {
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let lost = (u32::from(round) * 7_919) % u32::from(every) == 0;
+            let fate = if lost { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round) * 0.7, "pod", "kube-dns", via, fate);
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn one_in_ten_is_lost() {
+        assert!(loss(10, 400).contains(" lossy-path ["), "{}", loss(10, 400));
+    }
+
+    #[test]
+    fn one_in_two_hundred_is_ordinary() {
+        assert!(!loss(200, 2_000).contains("lossy-path"));
+    }
+
+    #[test]
+    fn four_losses_are_not_enough() {
+        assert!(!loss(10, 40).contains("lossy-path"));
+    }
+}
