@@ -4,6 +4,7 @@
 //! prints nothing, reads no clock, and knows no other rule; which finding explains which is the
 //! work of the incident layer.
 
+mod answers;
 mod blackhole;
 mod detector;
 mod finding;
@@ -12,7 +13,9 @@ mod localise;
 mod reach;
 mod rules;
 mod scene;
+mod zone;
 
+pub use answers::{Answer, Answers, Asked, Known, Tally, Told};
 pub use detector::{Class, Descriptor, Detector, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom};
@@ -20,3 +23,4 @@ pub use localise::{End, MIN_FLOWS, Outage, localise};
 pub use reach::{Cell, Flow, Reach, Reached};
 pub use rules::ALL;
 pub use scene::Scene;
+pub use zone::{ClusterName, ClusterZones};
