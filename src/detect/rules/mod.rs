@@ -3,6 +3,7 @@
 mod empty_noerror;
 mod search_suffix_storm;
 mod stale_backend;
+mod statefulset_pod_nxdomain;
 mod timeout_retries;
 
 use super::Descriptor;
@@ -12,5 +13,6 @@ pub static ALL: &[&Descriptor] = &[
     &empty_noerror::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
+    &statefulset_pod_nxdomain::DETECTOR,
     &timeout_retries::DETECTOR,
 ];
