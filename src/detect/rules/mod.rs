@@ -1,5 +1,6 @@
 //! One file a rule.
 
+mod autopath_wrong;
 mod empty_noerror;
 mod search_suffix_storm;
 mod stale_backend;
@@ -10,6 +11,7 @@ use super::Descriptor;
 
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
+    &autopath_wrong::DETECTOR,
     &empty_noerror::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
