@@ -2,6 +2,7 @@
 
 mod autopath_wrong;
 mod empty_noerror;
+mod replica_divergence;
 mod search_suffix_storm;
 mod stale_backend;
 mod statefulset_pod_nxdomain;
@@ -13,6 +14,7 @@ use super::Descriptor;
 pub static ALL: &[&Descriptor] = &[
     &autopath_wrong::DETECTOR,
     &empty_noerror::DETECTOR,
+    &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
     &statefulset_pod_nxdomain::DETECTOR,
