@@ -2,6 +2,7 @@
 
 mod autopath_wrong;
 mod empty_noerror;
+mod headless_nxdomain;
 mod replica_divergence;
 mod search_suffix_storm;
 mod stale_backend;
@@ -14,6 +15,7 @@ use super::Descriptor;
 pub static ALL: &[&Descriptor] = &[
     &autopath_wrong::DETECTOR,
     &empty_noerror::DETECTOR,
+    &headless_nxdomain::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
