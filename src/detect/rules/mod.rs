@@ -3,6 +3,7 @@
 mod autopath_wrong;
 mod empty_noerror;
 mod headless_nxdomain;
+mod negative_sticky;
 mod replica_divergence;
 mod search_suffix_storm;
 mod stale_backend;
@@ -16,6 +17,7 @@ pub static ALL: &[&Descriptor] = &[
     &autopath_wrong::DETECTOR,
     &empty_noerror::DETECTOR,
     &headless_nxdomain::DETECTOR,
+    &negative_sticky::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
