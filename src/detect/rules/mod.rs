@@ -1,6 +1,7 @@
 //! One file a rule.
 
 mod autopath_wrong;
+mod coredns_unsynced;
 mod empty_noerror;
 mod headless_nxdomain;
 mod negative_sticky;
@@ -15,6 +16,7 @@ use super::Descriptor;
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
     &autopath_wrong::DETECTOR,
+    &coredns_unsynced::DETECTOR,
     &empty_noerror::DETECTOR,
     &headless_nxdomain::DETECTOR,
     &negative_sticky::DETECTOR,
