@@ -7,7 +7,7 @@ use super::health::Watch;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
-use crate::detect::{ALL, Detector, Finding, Ledger, Reach, Scene, localise};
+use crate::detect::{ALL, Answers, Detector, Finding, Ledger, Reach, Scene, localise};
 use crate::flow::{FlowEvent, FlowTable, Held, Ports};
 use crate::lookup::{Grouper, Lookup};
 use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
@@ -41,6 +41,7 @@ struct Tail<'a> {
     traffic: Traffic,
     reach: Reach,
     ledger: Ledger,
+    answers: Answers,
     servers: BTreeSet<IpAddr>,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
@@ -76,6 +77,7 @@ impl<'a> Engine<'a> {
                 traffic: Traffic::default(),
                 reach: Reach::default(),
                 ledger: Ledger::default(),
+                answers: Answers::default(),
                 servers: BTreeSet::new(),
                 detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
                 sinks,
@@ -192,6 +194,7 @@ impl<'a> Engine<'a> {
                 nat: &nat,
                 reach: &tail.reach,
                 ledger: &tail.ledger,
+                answers: &tail.answers,
                 outages: &outages,
                 servers: &tail.servers,
             };
@@ -246,6 +249,7 @@ impl Tail<'_> {
         if !forwarded {
             self.traffic.lookup(lookup, coverage);
             self.ledger.note(lookup, coverage);
+            self.answers.note(lookup, coverage);
         }
         for detector in &mut self.detectors {
             detector.observe_lookup(lookup);

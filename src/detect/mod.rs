@@ -4,6 +4,7 @@
 //! prints nothing, reads no clock, and knows no other rule; which finding explains which is the
 //! work of the incident layer.
 
+mod answers;
 mod blackhole;
 mod classify;
 mod detector;
@@ -13,7 +14,9 @@ mod localise;
 mod reach;
 mod rules;
 mod scene;
+mod zone;
 
+pub use answers::{Answer, Answers, Asked, Known, Tally, Told};
 pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
@@ -22,3 +25,4 @@ pub use localise::{Context, End, MIN_FLOWS, Outage, localise};
 pub use reach::{Cell, Flow, Reach, Reached};
 pub use rules::ALL;
 pub use scene::Scene;
+pub use zone::{ClusterName, ClusterZones};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::answers::Answers;
 use super::harm::Ledger;
 use super::localise::Outage;
 use super::reach::Reach;
@@ -22,6 +23,8 @@ pub struct Scene<'a> {
     pub reach: &'a Reach,
     /// Who was harmed.
     pub ledger: &'a Ledger,
+    /// Who was told what.
+    pub answers: &'a Answers,
     /// Where reachability broke, as localised from `reach`.
     pub outages: &'a [Outage],
     /// Addresses that answered somebody.
