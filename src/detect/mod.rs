@@ -7,16 +7,21 @@
 mod blackhole;
 mod detector;
 mod finding;
+mod forward;
 mod harm;
 mod localise;
+mod outside;
 mod reach;
 mod rules;
 mod scene;
+mod upstream;
 
 pub use detector::{Class, Descriptor, Detector, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
+pub use forward::{Fate, Forward, Knock, Leg};
 pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom};
 pub use localise::{End, MIN_FLOWS, Outage, localise};
+pub use outside::{Outside, Second, Trouble, TroubleKind};
 pub use reach::{Cell, Flow, Reach, Reached};
 pub use rules::ALL;
 pub use scene::Scene;

@@ -4,6 +4,10 @@ mod empty_noerror;
 mod search_suffix_storm;
 mod stale_backend;
 mod timeout_retries;
+mod upstream_refused;
+mod upstream_servfail;
+mod upstream_tcp_unsupported;
+mod upstream_timeout;
 
 use super::Descriptor;
 
@@ -13,4 +17,8 @@ pub static ALL: &[&Descriptor] = &[
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
     &timeout_retries::DETECTOR,
+    &upstream_refused::DETECTOR,
+    &upstream_servfail::DETECTOR,
+    &upstream_tcp_unsupported::DETECTOR,
+    &upstream_timeout::DETECTOR,
 ];
