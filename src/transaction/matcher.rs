@@ -22,7 +22,7 @@
 //! for at most [`timing::MAX_LIFE`] and [`timing::T_KEEP`].
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -35,7 +35,8 @@ use super::nat::Nat;
 use super::timing::{
     ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, on_retry_grid,
 };
-use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
+use crate::base::{Coverage, Limit, Map, Set, Span, Timestamp, Transport};
+use crate::capture::PointId;
 use crate::dns::AnswerKind;
 use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 
@@ -88,7 +89,13 @@ pub struct Matcher {
     nat: Nat,
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
+    arrivals: Arrivals,
 }
+
+/// Whose responses each capture point saw, and when it saw the last one of anybody.
+type Arrivals = Map<PointId, (Timestamp, Set<IpAddr>)>;
+/// How many servers are remembered for each capture point.
+const MAX_SOURCES: usize = 4_096;
 
 impl Matcher {
     /// The translations learned so far.
@@ -201,8 +208,8 @@ impl Matcher {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
         let asked = transaction.server.ip();
-        let own_interface =
-            transaction.attempts.first().and_then(|a| a.hops.first()).map(|hop| hop.via.interface);
+        let home = transaction.attempts.first().and_then(|a| a.hops.first()).copied();
+        let place = |hop: &Hop| (hop.via.point, hop.via.interface);
         let retries: SmallVec<[Timestamp; 2]> =
             transaction.attempts.iter().skip(1).map(|a| a.sent().ts).collect();
         for response in &mut transaction.responses {
@@ -212,8 +219,10 @@ impl Matcher {
             let arrived = response.arrived().ts;
             if only_other_host(&response.hops) {
                 response.lost = Some(Undelivered::OtherHost);
-            } else if own_interface.is_some_and(|interface| {
-                let home = |hop: &&Hop| hop.via.interface == interface;
+            } else if vanished(response, home, &self.arrivals) {
+                response.lost = Some(Undelivered::Vanished);
+            } else if home.is_some_and(|home| {
+                let home = |hop: &&Hop| place(hop) == place(&home);
                 let mut at_home = response.hops.iter().filter(home).peekable();
                 let seen_at_home = at_home.peek().is_some();
                 let wrong = seen_at_home && at_home.all(|hop| hop.server != asked);
@@ -374,6 +383,12 @@ impl Matcher {
 
     fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
         let CapturedMessage { seen, via, tuple, message } = message;
+        let (latest, sources) =
+            self.arrivals.entry(via.point).or_insert_with(|| (seen.ts, Set::default()));
+        *latest = seen.ts.max(*latest);
+        if sources.len() < MAX_SOURCES {
+            sources.insert(tuple.src.ip());
+        }
         let key = SocketKey {
             transport: tuple.transport,
             client: tuple.dst,
@@ -670,6 +685,21 @@ impl Matcher {
             SignalKind::Syn(_) => {}
         }
     }
+}
+
+/// Whether a response was seen on its way at other capture points, and never at the one where its
+/// query was seen first: the client's own. That point must have gone on recording, and responses
+/// of that server, so that neither its filter nor its end explains the absence.
+fn vanished(response: &Response, home: Option<Hop>, arrivals: &Arrivals) -> bool {
+    let Some(home) = home else { return false };
+    if response.hops.iter().any(|hop| hop.via.point == home.via.point) {
+        return false;
+    }
+    arrivals.get(&home.via.point).is_some_and(|(latest, sources)| {
+        *latest > response.delivered().ts
+            && (sources.contains(&home.server)
+                || response.hops.iter().any(|hop| sources.contains(&hop.server)))
+    })
 }
 
 /// One sighting, as far as it tells copies from new datagrams.
