@@ -150,6 +150,8 @@ pub struct Claim {
     pub servers: Option<BTreeSet<IpAddr>>,
     /// For one of these names, or anything below one.
     pub zones: Option<BTreeSet<Name>>,
+    /// For a name that is under none of these zones.
+    pub outside: BTreeSet<Name>,
     /// For this type.
     pub rtype: Option<RecordType>,
     /// With one of these symptoms; none given means any.
@@ -192,6 +194,7 @@ impl Claim {
                 .zones
                 .as_ref()
                 .is_none_or(|zones| zones.iter().any(|zone| step.name.is_under(zone)))
+            && !self.outside.iter().any(|zone| step.name.is_under(zone))
             && self.rtype.is_none_or(|rtype| rtype == step.rtype)
             && (self.symptoms.is_empty() || self.symptoms.contains(&step.symptom))
     }

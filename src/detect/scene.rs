@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::answers::Answers;
+use super::forward::Forward;
 use super::harm::Ledger;
 use super::localise::Outage;
 use super::reach::Reach;
@@ -21,6 +22,8 @@ pub struct Scene<'a> {
     pub nat: &'a Nat,
     /// Who reached whom.
     pub reach: &'a Reach,
+    /// What servers asked others, and how names outside the cluster fared.
+    pub forward: &'a Forward,
     /// Who was harmed.
     pub ledger: &'a Ledger,
     /// Who was told what.

@@ -29,7 +29,7 @@ use crate::base::{Coverage, Limit, Map, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::dns::RecordType;
 use crate::transaction::timing::{self, DEFAULT_TIMEOUT, EARLY, LATE};
-use crate::transaction::{Closed, ConnectOutcome, Outcome, TcpAttempt, Transaction};
+use crate::transaction::{Closed, ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
 
 /// A and AAAA from one socket leave within this (rulebook `pair_win`).
 const PAIR_SAME_PORT: Duration = Duration::from_millis(20);
@@ -389,7 +389,8 @@ impl Open {
             .iter()
             .map(|step| {
                 let silent = step.transaction().is_some_and(|asked| {
-                    asked.outcome() == Outcome::Timeout && asked.responses.is_empty()
+                    asked.outcome() == Outcome::Timeout
+                        && asked.responses.iter().all(Response::vanished)
                 });
                 silent && tries(&self.steps, step) == 1
             })
