@@ -29,7 +29,7 @@ def keep(target, seed):
 
 def records(capture):
     """Link type, and captured bytes with the length on the wire, of a classic little-endian capture."""
-    if capture[:4] not in (MAGIC[0], MAGIC[2]):
+    if len(capture) < 24 or capture[:4] not in (MAGIC[0], MAGIC[2]):
         return 0, []
     link, at, found = struct.unpack("<H", capture[20:22])[0], 24, []
     while at + 16 <= len(capture) and len(found) < FRAMES:
