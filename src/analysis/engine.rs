@@ -133,11 +133,11 @@ impl<'a> Engine<'a> {
     }
 
     fn partial(&mut self, partial: &crate::packet::Reassembled) {
-        if let Ok(packet) = partial.packet() {
-            if self.follow(&packet) == Held::Dns {
-                self.coverage.not_dns -= 1;
-                self.coverage.dns_frames += 1;
-            }
+        if let Ok(packet) = partial.packet()
+            && self.follow(&packet) == Held::Dns
+        {
+            self.coverage.not_dns -= 1;
+            self.coverage.dns_frames += 1;
         }
     }
 

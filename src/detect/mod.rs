@@ -5,6 +5,7 @@
 //! work of the incident layer.
 
 mod blackhole;
+mod classify;
 mod detector;
 mod finding;
 mod harm;
@@ -13,10 +14,11 @@ mod reach;
 mod rules;
 mod scene;
 
+pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom};
-pub use localise::{End, MIN_FLOWS, Outage, localise};
+pub use localise::{Context, End, MIN_FLOWS, Outage, localise};
 pub use reach::{Cell, Flow, Reach, Reached};
 pub use rules::ALL;
 pub use scene::Scene;
