@@ -215,8 +215,9 @@ impl Traffic {
             && self.retransmissions * 20 <= self.transactions
     }
 
-    /// Sorts what was counted, and says what each server is.
-    pub(super) fn finish(&mut self, nat: &Nat) {
+    /// Sorts what was counted, and says what each server is; `is_upstream` tells whether other
+    /// servers asked an address.
+    pub(super) fn finish(&mut self, nat: &Nat, is_upstream: impl Fn(IpAddr) -> bool) {
         self.servers = std::mem::take(&mut self.live_servers).into_iter().collect();
         self.clients = std::mem::take(&mut self.live_clients).into_iter().collect();
         let forwarded: Vec<IpAddr> = self
@@ -230,6 +231,8 @@ impl Traffic {
                 Role::Service
             } else if nat.is_backend(*address) || forwarded.contains(address) {
                 Role::Backend
+            } else if is_upstream(*address) {
+                Role::Upstream
             } else {
                 Role::Server
             };

@@ -9,7 +9,7 @@ use super::round::{Failure, Round, Standing};
 use crate::base::Timestamp;
 use crate::capture::{FileId, FrameRef, Seen};
 use crate::dns::{AnswerKind, Name, Rcode, RecordType};
-use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
+use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
 
 /// The verdict on a lookup.
 struct Verdict {
@@ -81,7 +81,7 @@ fn weigh_silence(steps: &mut [Step]) {
         .map(|step| {
             step.transaction().is_some_and(|asked| {
                 asked.outcome() == Outcome::Timeout
-                    && asked.responses.is_empty()
+                    && asked.responses.iter().all(Response::vanished)
                     && tries(step, asked) == 1
                     && !is_last_resort(steps, step)
             })

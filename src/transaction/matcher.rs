@@ -28,7 +28,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
-use super::delivery;
+use super::delivery::{self, Arrivals};
 use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
 use super::sighting::{Sighting, takes_attempt};
@@ -86,6 +86,7 @@ pub struct Matcher {
     nat: Nat,
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
+    arrivals: Arrivals,
 }
 
 impl Matcher {
@@ -198,7 +199,7 @@ impl Matcher {
         if let Some(until) = transaction.deadline() {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
-        delivery::judge(transaction, &self.nat);
+        delivery::judge(transaction, &self.nat, &self.arrivals);
     }
 
     fn was_blind(&self, span: Span) -> bool {
@@ -344,6 +345,7 @@ impl Matcher {
 
     fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
         let CapturedMessage { seen, via, tuple, message } = message;
+        self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey {
             transport: tuple.transport,
             client: tuple.dst,

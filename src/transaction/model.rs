@@ -162,6 +162,8 @@ pub enum Undelivered {
     OtherHost,
     /// It came to the client from another address than the one that was asked.
     WrongSource,
+    /// Another capture point saw it on its way; the client's own, which saw its query, never did.
+    Vanished,
     /// The client's host answered it with ICMP port unreachable: the socket was closed.
     Refused,
 }
@@ -175,6 +177,11 @@ impl Response {
     /// When it was last seen: nearest to its delivery.
     pub fn delivered(&self) -> Seen {
         self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
+    }
+
+    /// Whether the client's own capture point never saw it, though another one did.
+    pub fn vanished(&self) -> bool {
+        self.lost == Some(Undelivered::Vanished)
     }
 
     /// The address it was first seen coming from: the backend, where translation is visible.
