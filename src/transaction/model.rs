@@ -263,6 +263,12 @@ impl Transaction {
         self.attempts.last().map(Attempt::sent)
     }
 
+    /// When the client had last sent it before `instant`; its first sending if it had not.
+    pub fn last_sent_before(&self, instant: Timestamp) -> Timestamp {
+        let sent = self.attempts.iter().map(|attempt| attempt.sent().ts);
+        sent.filter(|at| *at < instant).max().unwrap_or_else(|| self.first().ts)
+    }
+
     /// The first response that reached the client's socket before the client gave it up, and
     /// the one its resolver went by.
     pub fn answer(&self) -> Option<&Response> {
