@@ -500,7 +500,8 @@ impl Matcher {
                 (false, false, true) => 1,
                 (false, false, false) => 0,
             };
-            if best.is_none_or(|(known, _)| rank > known) {
+            // Among equals the latest question is the one that is being answered.
+            if best.is_none_or(|(known, _)| rank >= known) {
                 best = Some((rank, serial));
             }
         }
