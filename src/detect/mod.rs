@@ -8,10 +8,13 @@ mod blackhole;
 mod detector;
 mod finding;
 mod harm;
+mod load;
 mod localise;
+mod odds;
 mod reach;
 mod rules;
 mod scene;
+mod vanish;
 
 pub use detector::{Class, Descriptor, Detector, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
