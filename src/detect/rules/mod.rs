@@ -1,5 +1,6 @@
 //! One file a rule.
 
+mod conntrack_race_aaaa;
 mod empty_noerror;
 mod search_suffix_storm;
 mod stale_backend;
@@ -9,6 +10,7 @@ use super::Descriptor;
 
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
+    &conntrack_race_aaaa::DETECTOR,
     &empty_noerror::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
