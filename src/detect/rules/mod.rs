@@ -1,5 +1,6 @@
 //! One file a rule.
 
+mod conntrack_full;
 mod conntrack_race_aaaa;
 mod empty_noerror;
 mod search_suffix_storm;
@@ -10,6 +11,7 @@ use super::Descriptor;
 
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
+    &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
     &empty_noerror::DETECTOR,
     &search_suffix_storm::DETECTOR,
