@@ -2,6 +2,7 @@
 
 mod conntrack_full;
 mod conntrack_race_aaaa;
+mod coredns_overload;
 mod empty_noerror;
 mod search_suffix_storm;
 mod stale_backend;
@@ -13,6 +14,7 @@ use super::Descriptor;
 pub static ALL: &[&Descriptor] = &[
     &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
+    &coredns_overload::DETECTOR,
     &empty_noerror::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
