@@ -4,6 +4,7 @@ mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_overload;
 mod empty_noerror;
+mod late_response;
 mod search_suffix_storm;
 mod stale_backend;
 mod timeout_retries;
@@ -16,6 +17,7 @@ pub static ALL: &[&Descriptor] = &[
     &conntrack_race_aaaa::DETECTOR,
     &coredns_overload::DETECTOR,
     &empty_noerror::DETECTOR,
+    &late_response::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
     &timeout_retries::DETECTOR,
