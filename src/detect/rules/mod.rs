@@ -2,6 +2,7 @@
 
 mod conntrack_full;
 mod conntrack_race_aaaa;
+mod coredns_imbalance;
 mod coredns_overload;
 mod empty_noerror;
 mod late_response;
@@ -15,6 +16,7 @@ use super::Descriptor;
 pub static ALL: &[&Descriptor] = &[
     &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
+    &coredns_imbalance::DETECTOR,
     &coredns_overload::DETECTOR,
     &empty_noerror::DETECTOR,
     &late_response::DETECTOR,
