@@ -7,6 +7,7 @@ mod coredns_overload;
 mod empty_noerror;
 mod late_response;
 mod search_suffix_storm;
+mod slow_or_dropped_aaaa;
 mod stale_backend;
 mod timeout_retries;
 
@@ -21,6 +22,7 @@ pub static ALL: &[&Descriptor] = &[
     &empty_noerror::DETECTOR,
     &late_response::DETECTOR,
     &search_suffix_storm::DETECTOR,
+    &slow_or_dropped_aaaa::DETECTOR,
     &stale_backend::DETECTOR,
     &timeout_retries::DETECTOR,
 ];
