@@ -1,5 +1,6 @@
 //! One file a rule.
 
+mod client_overload;
 mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_imbalance;
@@ -15,6 +16,7 @@ use super::Descriptor;
 
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
+    &client_overload::DETECTOR,
     &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
     &coredns_imbalance::DETECTOR,
