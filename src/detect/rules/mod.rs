@@ -6,6 +6,7 @@ mod conntrack_race_aaaa;
 mod coredns_imbalance;
 mod coredns_overload;
 mod empty_noerror;
+mod glibc_id_collision;
 mod late_response;
 mod search_suffix_storm;
 mod slow_or_dropped_aaaa;
@@ -22,6 +23,7 @@ pub static ALL: &[&Descriptor] = &[
     &coredns_imbalance::DETECTOR,
     &coredns_overload::DETECTOR,
     &empty_noerror::DETECTOR,
+    &glibc_id_collision::DETECTOR,
     &late_response::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &slow_or_dropped_aaaa::DETECTOR,
