@@ -9,6 +9,7 @@ mod empty_noerror;
 mod glibc_id_collision;
 mod late_response;
 mod search_suffix_storm;
+mod single_family_stall;
 mod slow_or_dropped_aaaa;
 mod stale_backend;
 mod timeout_retries;
@@ -26,6 +27,7 @@ pub static ALL: &[&Descriptor] = &[
     &glibc_id_collision::DETECTOR,
     &late_response::DETECTOR,
     &search_suffix_storm::DETECTOR,
+    &single_family_stall::DETECTOR,
     &slow_or_dropped_aaaa::DETECTOR,
     &stale_backend::DETECTOR,
     &timeout_retries::DETECTOR,
