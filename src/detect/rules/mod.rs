@@ -13,6 +13,7 @@ mod single_family_stall;
 mod slow_or_dropped_aaaa;
 mod stale_backend;
 mod timeout_retries;
+mod unexplained_slow;
 
 use super::Descriptor;
 
@@ -31,4 +32,5 @@ pub static ALL: &[&Descriptor] = &[
     &slow_or_dropped_aaaa::DETECTOR,
     &stale_backend::DETECTOR,
     &timeout_retries::DETECTOR,
+    &unexplained_slow::DETECTOR,
 ];
