@@ -1,6 +1,7 @@
 //! One file a rule.
 
 mod client_overload;
+mod client_storm;
 mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_imbalance;
@@ -20,6 +21,7 @@ use super::Descriptor;
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
     &client_overload::DETECTOR,
+    &client_storm::DETECTOR,
     &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
     &coredns_imbalance::DETECTOR,
