@@ -14,6 +14,7 @@ mod single_family_stall;
 mod slow_or_dropped_aaaa;
 mod stale_backend;
 mod timeout_retries;
+mod ttl0_flood;
 mod unexplained_slow;
 
 use super::Descriptor;
@@ -34,5 +35,6 @@ pub static ALL: &[&Descriptor] = &[
     &slow_or_dropped_aaaa::DETECTOR,
     &stale_backend::DETECTOR,
     &timeout_retries::DETECTOR,
+    &ttl0_flood::DETECTOR,
     &unexplained_slow::DETECTOR,
 ];
