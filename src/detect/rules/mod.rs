@@ -9,6 +9,7 @@ mod coredns_overload;
 mod empty_noerror;
 mod glibc_id_collision;
 mod late_response;
+mod nodelocal_bypassed;
 mod search_suffix_storm;
 mod single_family_stall;
 mod slow_or_dropped_aaaa;
@@ -30,6 +31,7 @@ pub static ALL: &[&Descriptor] = &[
     &empty_noerror::DETECTOR,
     &glibc_id_collision::DETECTOR,
     &late_response::DETECTOR,
+    &nodelocal_bypassed::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &single_family_stall::DETECTOR,
     &slow_or_dropped_aaaa::DETECTOR,
