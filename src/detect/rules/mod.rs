@@ -7,6 +7,7 @@ mod conntrack_race_aaaa;
 mod coredns_imbalance;
 mod coredns_overload;
 mod empty_noerror;
+mod forwarder_duplicates;
 mod glibc_id_collision;
 mod late_response;
 mod nodelocal_bypassed;
@@ -29,6 +30,7 @@ pub static ALL: &[&Descriptor] = &[
     &coredns_imbalance::DETECTOR,
     &coredns_overload::DETECTOR,
     &empty_noerror::DETECTOR,
+    &forwarder_duplicates::DETECTOR,
     &glibc_id_collision::DETECTOR,
     &late_response::DETECTOR,
     &nodelocal_bypassed::DETECTOR,
