@@ -6,6 +6,7 @@ mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_imbalance;
 mod coredns_overload;
+mod dup_query_no_effect;
 mod empty_noerror;
 mod forwarder_duplicates;
 mod glibc_id_collision;
@@ -29,6 +30,7 @@ pub static ALL: &[&Descriptor] = &[
     &conntrack_race_aaaa::DETECTOR,
     &coredns_imbalance::DETECTOR,
     &coredns_overload::DETECTOR,
+    &dup_query_no_effect::DETECTOR,
     &empty_noerror::DETECTOR,
     &forwarder_duplicates::DETECTOR,
     &glibc_id_collision::DETECTOR,
