@@ -5,6 +5,7 @@ mod coredns_unsynced;
 mod empty_noerror;
 mod headless_nxdomain;
 mod negative_sticky;
+mod nxdomain_missing_name;
 mod replica_divergence;
 mod search_suffix_storm;
 mod stale_backend;
@@ -20,6 +21,7 @@ pub static ALL: &[&Descriptor] = &[
     &empty_noerror::DETECTOR,
     &headless_nxdomain::DETECTOR,
     &negative_sticky::DETECTOR,
+    &nxdomain_missing_name::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
