@@ -6,6 +6,7 @@ mod empty_noerror;
 mod headless_nxdomain;
 mod negative_sticky;
 mod nxdomain_missing_name;
+mod pod_bypasses_cluster_dns;
 mod replica_divergence;
 mod search_suffix_storm;
 mod stale_backend;
@@ -22,6 +23,7 @@ pub static ALL: &[&Descriptor] = &[
     &headless_nxdomain::DETECTOR,
     &negative_sticky::DETECTOR,
     &nxdomain_missing_name::DETECTOR,
+    &pod_bypasses_cluster_dns::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
     &stale_backend::DETECTOR,
