@@ -4,6 +4,7 @@ mod autopath_wrong;
 mod coredns_unsynced;
 mod empty_noerror;
 mod headless_nxdomain;
+mod musl_parallel_conflict;
 mod negative_sticky;
 mod nxdomain_missing_name;
 mod pod_bypasses_cluster_dns;
@@ -21,6 +22,7 @@ pub static ALL: &[&Descriptor] = &[
     &coredns_unsynced::DETECTOR,
     &empty_noerror::DETECTOR,
     &headless_nxdomain::DETECTOR,
+    &musl_parallel_conflict::DETECTOR,
     &negative_sticky::DETECTOR,
     &nxdomain_missing_name::DETECTOR,
     &pod_bypasses_cluster_dns::DETECTOR,
