@@ -10,6 +10,7 @@ mod nxdomain_missing_name;
 mod pod_bypasses_cluster_dns;
 mod replica_divergence;
 mod search_suffix_storm;
+mod search_wildcard_capture;
 mod stale_backend;
 mod statefulset_pod_nxdomain;
 mod timeout_retries;
@@ -28,6 +29,7 @@ pub static ALL: &[&Descriptor] = &[
     &pod_bypasses_cluster_dns::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
+    &search_wildcard_capture::DETECTOR,
     &stale_backend::DETECTOR,
     &statefulset_pod_nxdomain::DETECTOR,
     &timeout_retries::DETECTOR,
