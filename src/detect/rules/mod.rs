@@ -1,6 +1,7 @@
 //! One file a rule.
 
 mod autopath_wrong;
+mod case_mismatch;
 mod coredns_unsynced;
 mod empty_noerror;
 mod headless_nxdomain;
@@ -20,6 +21,7 @@ use super::Descriptor;
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
     &autopath_wrong::DETECTOR,
+    &case_mismatch::DETECTOR,
     &coredns_unsynced::DETECTOR,
     &empty_noerror::DETECTOR,
     &headless_nxdomain::DETECTOR,
