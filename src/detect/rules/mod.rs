@@ -2,6 +2,7 @@
 
 mod autopath_wrong;
 mod case_mismatch;
+mod cluster_nodata;
 mod coredns_unsynced;
 mod empty_noerror;
 mod headless_nxdomain;
@@ -22,6 +23,7 @@ use super::Descriptor;
 pub static ALL: &[&Descriptor] = &[
     &autopath_wrong::DETECTOR,
     &case_mismatch::DETECTOR,
+    &cluster_nodata::DETECTOR,
     &coredns_unsynced::DETECTOR,
     &empty_noerror::DETECTOR,
     &headless_nxdomain::DETECTOR,
