@@ -14,6 +14,7 @@ mod replica_divergence;
 mod search_suffix_storm;
 mod search_wildcard_capture;
 mod stale_backend;
+mod stale_pod_record;
 mod statefulset_pod_nxdomain;
 mod timeout_retries;
 
@@ -35,6 +36,7 @@ pub static ALL: &[&Descriptor] = &[
     &search_suffix_storm::DETECTOR,
     &search_wildcard_capture::DETECTOR,
     &stale_backend::DETECTOR,
+    &stale_pod_record::DETECTOR,
     &statefulset_pod_nxdomain::DETECTOR,
     &timeout_retries::DETECTOR,
 ];
