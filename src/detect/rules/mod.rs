@@ -12,6 +12,7 @@ mod nxdomain_missing_name;
 mod pod_bypasses_cluster_dns;
 mod replica_divergence;
 mod search_suffix_storm;
+mod search_timeout_abort;
 mod search_wildcard_capture;
 mod stale_backend;
 mod stale_pod_record;
@@ -34,6 +35,7 @@ pub static ALL: &[&Descriptor] = &[
     &pod_bypasses_cluster_dns::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
+    &search_timeout_abort::DETECTOR,
     &search_wildcard_capture::DETECTOR,
     &stale_backend::DETECTOR,
     &stale_pod_record::DETECTOR,
