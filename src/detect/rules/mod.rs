@@ -3,10 +3,12 @@
 mod affinity_pinned;
 mod autopath_wrong;
 mod backend_restart;
+mod case_mismatch;
 mod client_egress_blocked;
 mod client_node_broken;
 mod client_overload;
 mod client_storm;
+mod cluster_nodata;
 mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_imbalance;
@@ -23,17 +25,23 @@ mod icmp_port_unreachable;
 mod late_response;
 mod lossy_path;
 mod mtu_fragment;
+mod musl_parallel_conflict;
 mod nameserver_dead_first;
 mod negative_sticky;
 mod nodelocal_bypassed;
+mod nxdomain_missing_name;
 mod path_broken_pair;
+mod pod_bypasses_cluster_dns;
 mod replica_divergence;
 mod search_suffix_storm;
+mod search_timeout_abort;
+mod search_wildcard_capture;
 mod service_wide_outage;
 mod single_family_stall;
 mod slow_or_dropped_aaaa;
 mod stale_backend;
 mod stale_flow_pin;
+mod stale_pod_record;
 mod statefulset_pod_nxdomain;
 mod tc_no_tcp;
 mod tc_tcp_fails;
@@ -54,10 +62,12 @@ pub static ALL: &[&Descriptor] = &[
     &affinity_pinned::DETECTOR,
     &autopath_wrong::DETECTOR,
     &backend_restart::DETECTOR,
+    &case_mismatch::DETECTOR,
     &client_egress_blocked::DETECTOR,
     &client_node_broken::DETECTOR,
     &client_overload::DETECTOR,
     &client_storm::DETECTOR,
+    &cluster_nodata::DETECTOR,
     &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
     &coredns_imbalance::DETECTOR,
@@ -74,17 +84,23 @@ pub static ALL: &[&Descriptor] = &[
     &late_response::DETECTOR,
     &lossy_path::DETECTOR,
     &mtu_fragment::DETECTOR,
+    &musl_parallel_conflict::DETECTOR,
     &nameserver_dead_first::DETECTOR,
     &negative_sticky::DETECTOR,
     &nodelocal_bypassed::DETECTOR,
+    &nxdomain_missing_name::DETECTOR,
     &path_broken_pair::DETECTOR,
+    &pod_bypasses_cluster_dns::DETECTOR,
     &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
+    &search_timeout_abort::DETECTOR,
+    &search_wildcard_capture::DETECTOR,
     &service_wide_outage::DETECTOR,
     &single_family_stall::DETECTOR,
     &slow_or_dropped_aaaa::DETECTOR,
     &stale_backend::DETECTOR,
     &stale_flow_pin::DETECTOR,
+    &stale_pod_record::DETECTOR,
     &statefulset_pod_nxdomain::DETECTOR,
     &tc_no_tcp::DETECTOR,
     &tc_tcp_fails::DETECTOR,
