@@ -46,9 +46,7 @@ impl Detector for UpstreamRefused {
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
     let since = clock(failing.span.start);
-    let what = failing
-        .zone()
-        .map_or_else(|| "external names".to_owned(), |zone| format!("names under {zone}"));
+    let what = failing.what();
     let title = if failing.is_seen() {
         format!("{who} refuses {what} since {since}, and clients are told REFUSED")
     } else {

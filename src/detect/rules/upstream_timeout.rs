@@ -19,7 +19,7 @@
 //!
 //! Source: rulebook 2.E, K8, K9; CoreDNS `plugin/forward`.
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, duration, list};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -50,20 +50,25 @@ impl Detector for UpstreamTimeout {
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
     let since = clock(failing.span.start);
-    let told = failing.troubles.iter().filter(|trouble| trouble.replied.is_some()).count() as u64;
-    let title = if failing.is_seen() {
-        format!(
-            "{who} has not answered {} since {since}: external names fail, cluster names do not \
-             need it",
-            list(failing.forwarders(), 3)
-        )
-    } else {
-        format!(
-            "external names fail since {since}: {} gave up waiting for the resolver behind them \
-             {}",
-            list(failing.forwarders(), 3),
-            count(told, "time")
-        )
+    let forwarders = list(failing.forwarders(), 3);
+    let title = match (failing.is_seen(), failing.by_name, failing.waits()) {
+        (true, true, _) => format!(
+            "{who} has not answered {forwarders} for {} since {since}, while it answers others",
+            failing.what()
+        ),
+        (true, false, _) => format!(
+            "{who} has not answered {forwarders} since {since}: external names fail, cluster names \
+             do not need it"
+        ),
+        (false, _, Some((middle, _))) => format!(
+            "external names fail since {since}: {forwarders} say SERVFAIL after {}, the time that \
+             CoreDNS waits for a silent upstream",
+            duration(middle)
+        ),
+        (false, _, None) => format!(
+            "external names are not answered since {since} by {forwarders}, which answer cluster \
+             names"
+        ),
     };
     let cause = if failing.is_seen() {
         format!(

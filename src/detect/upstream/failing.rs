@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{clients, legs};
 use crate::base::{Span, Timestamp};
-use crate::detect::{Fate, Knock, Leg, Scene, Second, Trouble, TroubleKind};
+use crate::detect::{Knock, Leg, Scene, Second, Trouble, TroubleKind};
 use crate::dns::{Name, Question, Rcode, RecordType};
 
 /// Failures that are enough by themselves (rulebook 7.6).
@@ -226,11 +226,6 @@ impl<'a> Failing<'a> {
         let mut waits: Vec<Duration> = self.troubles.iter().filter_map(|t| t.wait()).collect();
         waits.sort_unstable();
         Some((*waits.get(waits.len() / 2)?, *waits.last()?))
-    }
-
-    /// How many of the legs ended so.
-    pub(in crate::detect) fn legs_that(&self, fate: Fate) -> usize {
-        self.legs.iter().filter(|leg| leg.fate == fate).count()
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::failing::{Failing, Kind};
 use crate::base::words::{clock, count, duration, list};
 use crate::detect::{
-    Action, Claim, Confidence, Culprit, Descriptor, Fact, Fate, Finding, Leg, Proof, RuledOut,
-    Second, Symptom, Trouble, TroubleKind, Where,
+    Action, Claim, Confidence, Culprit, Descriptor, Fact, Fate, Finding, Proof, RuledOut, Second,
+    Symptom, Trouble, TroubleKind, Where,
 };
 use crate::dns::{Name, Rcode};
 use crate::transaction::ConnectOutcome;
