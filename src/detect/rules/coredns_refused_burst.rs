@@ -164,3 +164,53 @@ fn finding(
         }],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// `flying` questions on their way upstream, and meanwhile `refused` without one.
+    fn burst(flying: u32, refused: u32) -> String {
+        let mut text = format!(
+            "{CLUSTER}0.1 core:9 > up id 5 rd A first.example.
+             0.2 core:9 < up id 5 first.example. 5 A 203.0.113.7\n"
+        );
+        for n in 0..flying {
+            let at = 5.0 + f64::from(n) / 1_000.0;
+            let (reply, port) = (at + 0.9, 20_000 + n);
+            let name = format!("n{n}.example.com.");
+            text += &format!("{at:.3} core:{port} > up rd A {name}\n");
+            text += &format!("{reply:.3} core:{port} < up {name} 5 A 203.0.113.7\n");
+        }
+        for n in 0..refused {
+            let at = 5.5 + f64::from(n) / 100.0;
+            let (reply, port) = (at + 0.000_5, 30_000 + n);
+            text += &format!("{at:.4} pod:{port} > core rd A x{n}.example.com.\n");
+            text += &format!("{reply:.4} pod:{port} < core REFUSED\n");
+        }
+        text
+    }
+
+    #[test]
+    fn a_full_dns_pod_refuses_without_asking() {
+        insta::assert_snapshot!(findings(&burst(40, 6)), @"low coredns-refused-burst [backend 10.244.1.10] likely 10:00:05.500-10:00:05.550 6/6");
+    }
+
+    #[test]
+    fn refusing_while_nothing_is_in_flight_is_a_zone_without_a_forward() {
+        assert!(!findings(&burst(3, 6)).contains("refused-burst"));
+    }
+
+    #[test]
+    fn twenty_in_flight_are_busy_and_nineteen_are_not() {
+        assert!(findings(&burst(20, 6)).contains("refused-burst"));
+        assert!(!findings(&burst(19, 6)).contains("refused-burst"));
+    }
+
+    #[test]
+    fn two_refusals_are_not_enough_wherever_the_capture_ends() {
+        assert!(findings(&burst(40, 3)).contains("refused-burst"));
+        assert!(!findings(&burst(40, 2)).contains("refused-burst"));
+    }
+}

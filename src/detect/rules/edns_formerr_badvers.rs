@@ -205,3 +205,54 @@ fn is_rejection(outcome: Outcome) -> bool {
     const BADVERS: Rcode = Rcode(16);
     matches!(outcome, Outcome::Error(Rcode::FORMERR | Rcode::NOTIMP | BADVERS))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// `times` names, each asked with OPT, which is told `rcode`, and then without.
+    fn asked(times: u32, name: &str, rcode: &str) -> String {
+        format!(
+            "pod = 10.244.0.2
+             dns = 192.0.2.53
+             repeat {times} every 2
+             0.0   pod:40000 > dns id 1 rd edns 1232 A {name}
+             0.001 pod:40000 < dns id 1 {rcode}
+             0.5   pod:45000 > dns id 2 rd A {name}
+             0.501 pod:45000 < dns id 2 n{{n}}.example.com. 5 A 203.0.113.7
+             end\n"
+        )
+    }
+
+    #[test]
+    fn formerr_with_opt_and_data_without() {
+        let text = findings(&asked(4, "n{n}.example.com.", "FORMERR"));
+        assert!(text.contains("edns-formerr-badvers [backend 192.0.2.53] confirmed"), "{text}");
+    }
+
+    #[test]
+    fn badvers_is_the_extended_rcode() {
+        assert!(findings(&asked(4, "n{n}.example.com.", "BADVERS")).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn a_server_that_accepts_opt_rejects_the_message() {
+        let fine = "0.1 pod:9 > dns id 9 rd edns 1232 A fine.example.com.
+             0.2 pod:9 < dns id 9 fine.example.com. 5 A 203.0.113.8\n";
+        let text = format!("{}{fine}", asked(4, "n{n}.example.com.", "FORMERR"));
+        assert!(!findings(&text).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn three_rejections_of_two_names_are_enough_and_two_are_not() {
+        assert!(findings(&asked(3, "n{n}.example.com.", "FORMERR")).contains("edns-formerr"));
+        assert!(!findings(&asked(2, "n{n}.example.com.", "FORMERR")).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn silence_at_the_captures_end_rejects_nothing() {
+        let text = asked(4, "n{n}.example.com.", "FORMERR").replace("every 2", "every 0.6");
+        let text = text.replace("0.001 pod:40000 < dns id 1 FORMERR", "");
+        assert!(!findings(&text).contains("edns-formerr"));
+    }
+}

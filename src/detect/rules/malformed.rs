@@ -77,3 +77,27 @@ impl Detector for Malformed {
         }]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    const FINE: &str = "pod = 10.244.0.2
+        dns = 192.0.2.53
+        0.0   pod > dns id 1 rd A a.example.
+        0.001 pod < dns id 1 a.example. 5 A 203.0.113.7\n";
+
+    #[test]
+    fn a_payload_that_is_no_dns_is_information() {
+        let text = format!("{FINE}1.0 pod:41000 > dns raw 0a0b0c0d0e\n");
+        let text = findings(&text);
+        assert!(text.starts_with("info malformed"), "{text}");
+    }
+
+    #[test]
+    fn a_message_that_the_snap_length_cut_is_not_broken() {
+        let text = format!("{FINE}1.0 pod:41000 > dns id 2 rd A b.example. cut 46\n");
+        assert_eq!(findings(&text), "quiet\n");
+        assert_eq!(findings(FINE), "quiet\n");
+    }
+}

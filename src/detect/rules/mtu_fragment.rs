@@ -381,3 +381,66 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
         ],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// Thirty small answers, and `times` questions with EDNS for a large name that are asked
+    /// again after five seconds; `reply` is what comes of each.
+    fn large(times: u32, edns: &str, reply: &str) -> String {
+        format!(
+            "pod = 10.244.0.2
+             core = 10.244.1.10
+             repeat 60 every 1
+             0.0    pod:40000 > core id 1 rd A redis.default.svc.cluster.local.
+             0.0005 pod:40000 < core id 1 aa redis.default.svc.cluster.local. 5 A 10.96.0.20
+             end
+             repeat {times} every 4 from 1
+             0.0  pod:20000 > core id 2 rd {edns} A big.default.svc.cluster.local.
+             5.0  pod:20000 > core id 2 rd {edns} A big.default.svc.cluster.local.
+             {reply}
+             end\n"
+        )
+    }
+
+    #[test]
+    fn a_name_with_edns_is_never_answered_and_others_always() {
+        let text = findings(&large(6, "edns 1232", ""));
+        let first = "low mtu-fragment [client-subnet 10.244.0.0/24, name \
+                     big.default.svc.cluster.local] possible 10:00:01.000-10:00:26.000 6/6\n";
+        assert!(text.starts_with(first), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_fails_without_edns_as_well_is_not_lost_for_its_size() {
+        let text = findings(&large(6, "", ""));
+        assert!(!text.contains("mtu-fragment"), "{text}");
+    }
+
+    #[test]
+    fn answers_as_large_as_the_room_that_arrive_clear_the_path() {
+        let record = "2.big.example.com. 5 A 10.9.9.9 ".repeat(40);
+        let arrives = format!(
+            "repeat 5 every 2
+             0.0   pod:50000 > core id 3 rd edns 1232 A 2.big.example.com.
+             0.001 pod:50000 < core id 3 {record}
+             end\n"
+        );
+        let text = findings(&format!("{}{arrives}", large(6, "edns 600", "")));
+        assert!(!text.contains("mtu-fragment"), "{text}");
+    }
+
+    #[test]
+    fn five_lost_answers_are_enough_and_four_are_not() {
+        assert!(findings(&large(5, "edns 1232", "")).contains("mtu-fragment"));
+        assert!(!findings(&large(4, "edns 1232", "")).contains("mtu-fragment"));
+    }
+
+    #[test]
+    fn queries_in_flight_at_the_captures_end_prove_nothing() {
+        let text = large(6, "edns 1232", "").replace("every 4 from 1", "every 0.1 from 58");
+        let text = text.replace("5.0  pod", "0.05 pod");
+        assert!(!findings(&text).contains("mtu-fragment"));
+    }
+}

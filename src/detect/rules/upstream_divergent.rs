@@ -175,3 +175,57 @@ fn finding(
         }],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// `rounds` of a question to each of two upstreams, who say this.
+    fn split(rounds: u32, one: &str, two: &str) -> String {
+        format!(
+            "{CLUSTER}repeat {rounds} every 4 from 1
+             0.0   pod:20000 > core id 2 rd A db.corp.example.
+             0.001 core:30000 > up id 7 rd A db.corp.example.
+             0.005 core:30000 < up id 7 {one}
+             0.006 pod:20000 < core id 2 {one}
+             2.0   pod:20001 > core id 3 rd A db.corp.example.
+             2.001 core:30001 > other id 8 rd A db.corp.example.
+             2.005 core:30001 < other id 8 {two}
+             2.006 pod:20001 < core id 3 {two}
+             end\n"
+        )
+    }
+
+    const DATA: &str = "db.corp.example. 5 A 10.9.9.9";
+
+    #[test]
+    fn one_upstream_has_the_name_and_the_other_has_not() {
+        insta::assert_snapshot!(findings(&split(6, DATA, "NXDOMAIN")), @"low upstream-divergent [upstream 192.0.2.54, upstream 192.0.2.53, name db.corp.example] confirmed 10:00:01.001-10:00:23.001 6/6");
+    }
+
+    #[test]
+    fn different_addresses_are_normal() {
+        let text = findings(&split(6, DATA, "db.corp.example. 5 A 10.8.8.8"));
+        assert!(!text.contains("divergent"), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_was_made_meanwhile_changes_once() {
+        let before = split(3, "NXDOMAIN", "NXDOMAIN");
+        let after = split(3, DATA, DATA).replace(CLUSTER, "").replace("from 1", "from 14");
+        assert!(!findings(&format!("{before}{after}")).contains("divergent"));
+    }
+
+    #[test]
+    fn five_negative_answers_are_enough_and_four_are_not() {
+        assert!(findings(&split(5, DATA, "NXDOMAIN")).contains("divergent"));
+        assert!(!findings(&split(4, DATA, "NXDOMAIN")).contains("divergent"));
+    }
+
+    #[test]
+    fn an_answer_behind_the_captures_end_contradicts_nobody() {
+        let text = split(6, DATA, "NXDOMAIN").replace("2.005 core:30001 < other id 8 NXDOMAIN", "");
+        assert!(!findings(&text).contains("divergent"));
+    }
+}

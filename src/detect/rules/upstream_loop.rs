@@ -142,3 +142,48 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
         ruled_out: Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// `times` questions that the upstream asks back after `back` seconds.
+    fn circle(times: u32, back: f64) -> String {
+        format!(
+            "{CLUSTER}0.1 pod:9 > up id 5 rd A first.example.
+             0.2 pod:9 < up id 5 first.example. 5 A 203.0.113.7
+             repeat {times} every 4 from 1
+             0.0    pod:20000 > core id 2 rd A n{{n}}.example.com.
+             0.001  core:30000 > up id 7 rd A n{{n}}.example.com.
+             {back} up:31000 > core id 8 rd A n{{n}}.example.com.
+             end\n"
+        )
+    }
+
+    #[test]
+    fn the_upstream_asks_the_same_question_back() {
+        let text = findings(&circle(6, 0.002));
+        assert!(
+            text.contains("upstream-loop [upstream 10.244.1.10, upstream 192.0.2.53]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_question_asked_much_later_is_its_own() {
+        assert!(!findings(&circle(6, 0.9)).contains("upstream-loop"));
+    }
+
+    #[test]
+    fn three_questions_with_two_names_are_enough_and_two_are_not() {
+        assert!(findings(&circle(3, 0.002)).contains("upstream-loop"));
+        assert!(!findings(&circle(2, 0.002)).contains("upstream-loop"));
+    }
+
+    #[test]
+    fn nothing_comes_back_where_the_capture_ends_first() {
+        let text = circle(6, 0.002).replace("up:31000 > core id 8", "up:31000 > core lost id 8");
+        assert!(!findings(&text).contains("upstream-loop"));
+    }
+}

@@ -84,3 +84,50 @@ fn finding(failing: &Failing<'_>) -> Finding {
     };
     failing.finding(&DETECTOR, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// For `seconds` the DNS pod asks 40 questions a second; those of the first `answered` in
+    /// each second are answered (`also` more of them in every other second).
+    fn limited(seconds: u32, answered: u32, also: u32) -> String {
+        let mut text = String::from(CLUSTER);
+        for second in 0..seconds {
+            for n in 0..40 {
+                let at = 1.0 + f64::from(second) + f64::from(n) / 50.0;
+                let port = 20_000 + second * 40 + n;
+                let name = format!("n{n}.s{second}.example.com.");
+                text += &format!("{at:.3} core:{port} > up rd A {name}\n");
+                if n < answered + also * (second % 2) {
+                    let at = at + 0.005;
+                    text += &format!("{at:.3} core:{port} < up {name} 5 A 203.0.113.7\n");
+                }
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_same_number_of_answers_each_second() {
+        insta::assert_snapshot!(findings(&limited(15, 25, 0)), @"info upstream-rate-limit [upstream 192.0.2.53, zone example.com] likely 10:00:01.500-10:00:15.780 0/0");
+    }
+
+    #[test]
+    fn answers_that_rise_and_fall_are_loss() {
+        assert!(!findings(&limited(15, 20, 10)).contains("rate-limit"));
+    }
+
+    #[test]
+    fn ten_seconds_are_a_plateau_and_nine_are_not() {
+        assert!(findings(&limited(10, 25, 0)).contains("rate-limit"));
+        assert!(!findings(&limited(9, 25, 0)).contains("rate-limit"));
+    }
+
+    #[test]
+    fn questions_in_flight_at_the_captures_end_prove_nothing() {
+        let text = limited(28, 40, 0).replace("1 A 10.96.0.20", "");
+        assert!(!findings(&text).contains("rate-limit"));
+    }
+}

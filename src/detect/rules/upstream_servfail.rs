@@ -120,3 +120,52 @@ fn finding(failing: &Failing<'_>) -> Finding {
     };
     failing.finding(&DETECTOR, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::{CLUSTER_FAILS, passed_on, told};
+    use crate::testkit::findings;
+
+    #[test]
+    fn clients_are_told_servfail_at_once() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 0.020);
+        insta::assert_snapshot!(findings(&text), @"low upstream-servfail [zone example.com] likely 10:00:01.000-10:00:25.020 5/5");
+    }
+
+    #[test]
+    fn the_upstream_is_named_where_it_says_so_itself() {
+        let text = passed_on(5, Some("SERVFAIL"), 0.520);
+        insta::assert_snapshot!(findings(&text), @"low upstream-servfail [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:25.520 5/5");
+    }
+
+    #[test]
+    fn servfail_that_no_answer_of_the_upstream_explains_is_not_the_upstreams() {
+        let data = "NOERROR n0.example.com. 5 A 203.0.113.7";
+        let text =
+            passed_on(5, Some(data), 0.520).replace(&format!("id 2 {data}"), "id 2 SERVFAIL");
+        let text = findings(&text);
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn three_failures_of_two_names_are_enough_and_two_are_not() {
+        let times = |n| findings(&told(n, "n{n}.example.com.", "SERVFAIL", 0.020));
+        assert!(times(3).contains("upstream-servfail"));
+        assert_eq!(times(2), "quiet\n");
+    }
+
+    #[test]
+    fn a_dns_pod_that_fails_for_cluster_names_says_so_itself() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 0.020);
+        let text = findings(&format!("{text}{CLUSTER_FAILS}"));
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn failures_that_the_captures_end_cuts_off_are_not_counted() {
+        let text = told(5, "a.example.com.", "SERVFAIL", 0.020);
+        let open = text.replace("0.02 pod:20000 < core id 2 SERVFAIL", "");
+        let text = findings(&open.replace("every 6 from 1", "every 0.2 from 28.5"));
+        assert!(!text.contains("upstream-servfail"), "{text}");
+    }
+}

@@ -82,3 +82,62 @@ fn finding(failing: &Failing<'_>) -> Finding {
     };
     failing.finding(&DETECTOR, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// `times` names that the upstream answers after `wait`, passed on at once.
+    fn slow(times: u32, rtype: &str, wait: f64) -> String {
+        let data = if rtype == "A" { "A 203.0.113.7" } else { "AAAA 2001:db8::7" };
+        let end = wait + 0.001;
+        format!(
+            "{CLUSTER}repeat {times} every 0.6 from 1
+             0.0    pod:20000 > core id 2 rd {rtype} n{{n}}.example.com.
+             0.001  core:30000 > up id 7 rd {rtype} n{{n}}.example.com.
+             {wait} core:30000 < up id 7 n{{n}}.example.com. 5 {data}
+             {end}  pod:20000 < core id 2 n{{n}}.example.com. 5 {data}
+             end\n"
+        )
+    }
+
+    #[test]
+    fn answers_of_the_upstream_take_more_than_a_second() {
+        insta::assert_snapshot!(findings(&slow(40, "A", 1.5)), @"low upstream-slow [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:25.901 0/40");
+    }
+
+    #[test]
+    fn clients_alone_show_it_where_cluster_names_come_at_once() {
+        let hidden: String = slow(40, "A", 1.5)
+            .lines()
+            .filter(|line| !line.contains(" up id"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let text = findings(&hidden);
+        assert!(text.contains("upstream-slow [zone example.com] likely"), "{text}");
+    }
+
+    #[test]
+    fn aaaa_alone_is_another_rules() {
+        let text = findings(&slow(40, "AAAA", 1.5));
+        assert!(!text.contains("upstream-slow"), "{text}");
+    }
+
+    #[test]
+    fn a_second_is_slow_and_less_is_not() {
+        assert!(findings(&slow(40, "A", 1.01)).contains("upstream-slow"));
+        assert!(!findings(&slow(40, "A", 0.99)).contains("upstream-slow"));
+    }
+
+    #[test]
+    fn answers_behind_the_captures_end_are_not_slow() {
+        let cut = slow(40, "A", 1.5).replace("every 0.6 from 1", "every 0.01 from 28.5");
+        let open: String = cut
+            .lines()
+            .filter(|line| !line.contains("203.0.113.7"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(findings(&open), "quiet\n");
+    }
+}

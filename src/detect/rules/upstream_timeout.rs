@@ -130,3 +130,62 @@ fn confidence(failing: &Failing<'_>) -> Confidence {
         Confidence::Possible
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::{CLUSTER, CLUSTER_FAILS, passed_on, told};
+    use crate::testkit::findings;
+
+    #[test]
+    fn clients_are_told_servfail_after_the_time_that_coredns_waits() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 5.001);
+        insta::assert_snapshot!(findings(&text), @"low upstream-timeout [zone example.com] likely 10:00:01.000-10:00:30.001 5/5");
+    }
+
+    #[test]
+    fn the_upstream_is_named_where_its_legs_are_visible() {
+        insta::assert_snapshot!(findings(&passed_on(5, None, 5.001)), @"low upstream-timeout [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:30.001 5/5");
+    }
+
+    #[test]
+    fn servfail_at_once_was_said_by_the_upstream() {
+        let text = findings(&told(5, "n{n}.example.com.", "SERVFAIL", 0.020));
+        assert!(!text.contains("upstream-timeout") && text.contains("upstream-servfail"), "{text}");
+    }
+
+    #[test]
+    fn five_failures_of_one_name_are_enough_and_four_are_not() {
+        let times = |n| findings(&told(n, "a.example.com.", "SERVFAIL", 5.001));
+        assert!(times(5).contains("upstream-timeout"));
+        assert_eq!(times(4), "quiet\n");
+    }
+
+    #[test]
+    fn cluster_names_that_fail_as_well_are_not_the_upstreams_fault() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 5.001);
+        let text = findings(&format!("{text}{CLUSTER_FAILS}"));
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn only_aaaa_failing_is_another_rules() {
+        let fine = "repeat 10 every 3
+             0.0   pod:60000 > core id 3 rd A n1.example.com.
+             0.001 pod:60000 < core id 3 n1.example.com. 5 A 203.0.113.7
+             end\n";
+        let aaaa = told(5, "n{n}.example.com.", "SERVFAIL", 5.001).replace("A n{n}", "AAAA n{n}");
+        let text = findings(&format!("{aaaa}{fine}"));
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn queries_in_flight_at_the_captures_end_prove_nothing() {
+        let text = format!(
+            "{CLUSTER}repeat 6 every 0.3 from 27.5
+             0.0    pod:20000 > core id 2 rd A n{{n}}.example.com.
+             0.0005 core:30000 > up id 7 rd A n{{n}}.example.com.
+             end\n"
+        );
+        assert_eq!(findings(&text), "quiet\n");
+    }
+}

@@ -4,6 +4,8 @@
 mod clients;
 mod failing;
 mod legs;
+#[cfg(test)]
+pub(super) mod scenarios;
 mod words;
 
 pub(super) use failing::{Failing, Kind, failing};
