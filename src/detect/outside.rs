@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::dns::{Name, Question, Rcode};
-use crate::transaction::{Outcome, Transaction};
+use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
 const MAX_TROUBLES: usize = 100_000;
@@ -145,7 +145,7 @@ impl Outside {
         }
         self.troubles.push(Trouble {
             sent,
-            replied: transaction.responses.first().map(|response| response.arrived()),
+            replied: transaction.responses.first().map(Response::arrived),
             client: transaction.client.ip(),
             responder: transaction.responder(),
             transport: transaction.transport,

@@ -73,8 +73,8 @@ fn judge(server: IpAddr, refused: &[&Trouble], scene: &Scene<'_>) -> Option<Find
         .iter()
         .copied()
         .filter(|trouble| {
-            let served = |leg: &&Leg| leg.serves(trouble);
-            !asked.get(&trouble.question).is_some_and(|legs| legs.iter().any(served))
+            let own_leg = |leg: &&Leg| leg.serves(trouble);
+            !asked.get(&trouble.question).is_some_and(|legs| legs.iter().any(own_leg))
         })
         .collect();
     let names: BTreeSet<&Name> = own.iter().map(|trouble| &trouble.question.name).collect();

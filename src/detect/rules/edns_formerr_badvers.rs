@@ -24,7 +24,7 @@ use crate::detect::{
     RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, Question, Rcode};
-use crate::transaction::{Outcome, Transaction};
+use crate::transaction::{Outcome, Response, Transaction};
 
 /// Rejected questions, and names (rulebook 7.6).
 const ENOUGH: u64 = 3;
@@ -110,7 +110,7 @@ impl Server {
             *self.rejected.entry(question.clone()).or_default() += 1;
         }
         self.clients.insert(transaction.client.ip());
-        let seen = transaction.answer().map_or(transaction.first(), |answer| answer.delivered());
+        let seen = transaction.answer().map_or(transaction.first(), Response::delivered);
         let own = Span::between(transaction.first().ts, seen.ts);
         self.span = Some(self.span.map_or(own, |span| span.join(own)));
         if self.evidence.len() < FRAMES {

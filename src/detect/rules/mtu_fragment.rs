@@ -108,12 +108,11 @@ impl Detector for MtuFragment {
         }
         let network = Network::of(transaction.client.ip());
         let key = (transaction.question.name.clone(), transaction.question.rtype);
-        if let Some(response) = transaction.responses.first() {
-            if self.sizes.len() < MAX_QUESTIONS || self.sizes.contains_key(&key) {
-                let size = self.sizes.entry(key.clone()).or_default();
-                // A truncated answer says that the whole one is larger than that.
-                *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
-            }
+        let room = self.sizes.len() < MAX_QUESTIONS || self.sizes.contains_key(&key);
+        if let Some(response) = transaction.responses.first().filter(|_| room) {
+            let size = self.sizes.entry(key.clone()).or_default();
+            // A truncated answer says that the whole one is larger than that.
+            *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
         }
         if self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network) {
             self.networks.entry(network).or_default().note(transaction, key);
@@ -219,7 +218,15 @@ impl Side {
             && (seen_leaving || known || cluster))
             .then(|| {
                 finding(
-                    &Lost { network, side: &self, lost, total, small, seen_leaving, known },
+                    &Lost {
+                        network,
+                        side: &self,
+                        tallies: lost,
+                        total,
+                        small,
+                        seen_leaving,
+                        known,
+                    },
                     scene,
                 )
             })
@@ -260,48 +267,62 @@ impl Tally {
 struct Lost<'s> {
     network: Network,
     side: &'s Side,
-    lost: BTreeMap<&'s Key, &'s Tally>,
+    tallies: BTreeMap<&'s Key, &'s Tally>,
     total: u64,
     small: u64,
     seen_leaving: bool,
     known: bool,
 }
 
+impl Lost<'_> {
+    fn servers(&self) -> BTreeSet<IpAddr> {
+        self.tallies.values().flat_map(|tally| tally.servers.iter().copied()).collect()
+    }
+
+    fn clients(&self) -> BTreeSet<IpAddr> {
+        self.tallies.values().flat_map(|tally| tally.clients.iter().copied()).collect()
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let mut keys: Vec<(&Key, u64)> =
+            self.tallies.iter().map(|(key, tally)| (*key, tally.lost)).collect();
+        keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
+        let mut facts = vec![
+            Fact {
+                label: "questions with EDNS that were never answered",
+                value: self.total.to_string(),
+            },
+            Fact {
+                label: "answers of 512 bytes or less that arrived",
+                value: format!("{} from the same servers", self.small),
+            },
+            Fact {
+                label: "largest answer that arrived over UDP",
+                value: format!("{} bytes", self.side.largest),
+            },
+        ];
+        let left = self.tallies.values().filter_map(|tally| tally.left_server);
+        facts.extend(left.min().map(|size| Fact {
+            label: "smallest lost answer seen leaving",
+            value: format!("{size} bytes"),
+        }));
+        facts.push(Fact {
+            label: "names",
+            value: list(keys.iter().map(|((name, rtype), n)| format!("{name} {rtype} ({n})")), 5),
+        });
+        facts.push(Fact { label: "clients", value: list(self.clients(), 5) });
+        facts.push(Fact { label: "servers", value: list(self.servers(), 4) });
+        facts
+    }
+}
+
 fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
-    let Lost { network, side, lost, total, small, seen_leaving, known } = all;
-    let span = lost.values().filter_map(|tally| tally.span).reduce(Span::join)?;
-    let mut keys: Vec<(&Key, u64)> = lost.iter().map(|(key, tally)| (*key, tally.lost)).collect();
-    keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
-    let names: Vec<&Name> = keys.iter().map(|((name, _), _)| name).collect();
-    let set: BTreeSet<Name> = names.iter().map(|name| (*name).clone()).collect();
-    let servers: BTreeSet<IpAddr> =
-        lost.values().flat_map(|tally| tally.servers.iter().copied()).collect();
-    let clients: BTreeSet<IpAddr> =
-        lost.values().flat_map(|tally| tally.clients.iter().copied()).collect();
-    let smallest = lost.values().filter_map(|tally| tally.left_server).min();
-    let server = servers.first().map_or_else(String::new, ToString::to_string);
-    let example = names.first().map_or_else(String::new, ToString::to_string);
-    let mut facts = vec![
-        Fact { label: "questions with EDNS that were never answered", value: total.to_string() },
-        Fact {
-            label: "answers of 512 bytes or less that arrived",
-            value: format!("{small} from the same servers"),
-        },
-        Fact {
-            label: "largest answer that arrived over UDP",
-            value: format!("{} bytes", side.largest),
-        },
-    ];
-    facts.extend(smallest.map(|size| Fact {
-        label: "smallest lost answer seen leaving",
-        value: format!("{size} bytes"),
-    }));
-    facts.push(Fact {
-        label: "names",
-        value: list(keys.iter().map(|((name, rtype), n)| format!("{name} {rtype} ({n})")), 5),
-    });
-    facts.push(Fact { label: "clients", value: list(&clients, 5) });
-    facts.push(Fact { label: "servers", value: list(&servers, 4) });
+    let Lost { network, side, tallies, total, small, seen_leaving, known } = all;
+    let span = tallies.values().filter_map(|tally| tally.span).reduce(Span::join)?;
+    let set: BTreeSet<Name> = tallies.keys().map(|(name, _)| name.clone()).collect();
+    let servers = all.servers();
+    let example = tallies.iter().max_by_key(|(_, tally)| tally.lost)?.0.0.clone();
+    let (server, client) = (*servers.first()?, *all.clients().first()?);
     Some(Finding {
         rule: &DETECTOR,
         title: format!(
@@ -344,8 +365,12 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
                 "The answers' sizes are not in this capture; one at the servers would show them."
             }
         ),
-        facts,
-        evidence: lost.values().flat_map(|tally| tally.evidence.iter().cloned()).take(8).collect(),
+        facts: all.facts(),
+        evidence: tallies
+            .values()
+            .flat_map(|tally| tally.evidence.iter().cloned())
+            .take(8)
+            .collect(),
         actions: vec![
             Action {
                 why: "see at which size answers stop arriving".to_owned(),
@@ -357,8 +382,7 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
             Action {
                 why: "measure the path's MTU from the DNS pod's node".to_owned(),
                 command: format!(
-                    "ping -M do -s 1422 -c 3 {}; ip link | grep -E 'mtu|flannel|eth0'",
-                    clients.first()?
+                    "ping -M do -s 1422 -c 3 {client}; ip link | grep -E 'mtu|flannel|eth0'"
                 ),
             },
             Action {

@@ -97,7 +97,7 @@ impl Detector for TcNoTcp {
         self.names
             .into_iter()
             .filter(|(_, tally)| tally.lookups >= ENOUGH)
-            .filter_map(|(name, tally)| tally.finding(name, tcp_seen, scene))
+            .filter_map(|(name, tally)| tally.finding(&name, tcp_seen, scene))
             .collect()
     }
 }
@@ -121,7 +121,7 @@ impl Tally {
         }
     }
 
-    fn finding(self, name: Name, tcp_seen: bool, scene: &Scene<'_>) -> Option<Finding> {
+    fn finding(self, name: &Name, tcp_seen: bool, scene: &Scene<'_>) -> Option<Finding> {
         let span = self.span?;
         let server = self.servers.first()?;
         Some(Finding {

@@ -242,7 +242,7 @@ fn proofs(truncated: &Transaction, connect: &TcpAttempt) -> Vec<Proof> {
     let tries = count(connect.syns.len() as u64, "SYN");
     let mut summary = format!("{} opens a TCP connection to {}", connect.client, connect.server);
     if end.is_none() {
-        summary.push_str(&format!(": {tries}, no answer"));
+        summary = format!("{summary}: {tries}, no answer");
     }
     answer.into_iter().chain([Proof { seen: connect.first(), summary }]).chain(end).collect()
 }

@@ -32,7 +32,7 @@ const ENOUGH: usize = 5;
 /// See [`ENOUGH`].
 const NAMES: usize = 2;
 /// Longer apart than this, the data itself may have changed.
-const APART: Duration = Duration::from_secs(60);
+const APART: Duration = Duration::from_mins(1);
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {

@@ -17,7 +17,7 @@ pub(super) const ENOUGH: usize = 5;
 /// Failures that are enough if they are of two names: fewer than three is a coincidence.
 pub(super) const ENOUGH_OF_TWO_NAMES: usize = 3;
 /// Failures further apart than this are of different episodes, as in an incident's pattern.
-const APART: Duration = Duration::from_secs(60);
+const APART: Duration = Duration::from_mins(1);
 /// CoreDNS keeps a SERVFAIL this long (rulebook K8): repeats within it say nothing new.
 pub(super) const CACHED: Duration = Duration::from_secs(5);
 
