@@ -7,7 +7,7 @@ use super::health::Watch;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
-use crate::detect::{ALL, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
+use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
 use crate::flow::{FlowEvent, FlowTable, Held, Ports};
 use crate::lookup::{Grouper, Lookup};
 use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
@@ -42,6 +42,7 @@ struct Tail<'a> {
     reach: Reach,
     forward: Forward,
     ledger: Ledger,
+    answers: Answers,
     servers: BTreeSet<IpAddr>,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
@@ -78,6 +79,7 @@ impl<'a> Engine<'a> {
                 reach: Reach::default(),
                 forward: Forward::default(),
                 ledger: Ledger::default(),
+                answers: Answers::default(),
                 servers: BTreeSet::new(),
                 detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
                 sinks,
@@ -195,6 +197,7 @@ impl<'a> Engine<'a> {
                 reach: &tail.reach,
                 forward: &tail.forward,
                 ledger: &tail.ledger,
+                answers: &tail.answers,
                 outages: &outages,
                 servers: &tail.servers,
             };
@@ -251,6 +254,7 @@ impl Tail<'_> {
         if !forwarded {
             self.traffic.lookup(lookup, coverage);
             self.ledger.note(lookup, coverage);
+            self.answers.note(lookup, coverage);
         }
         for detector in &mut self.detectors {
             detector.observe_lookup(lookup);

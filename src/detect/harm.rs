@@ -30,6 +30,8 @@ pub enum HarmKind {
     Slow,
     /// It was told at once that there is no such name or record: harm only if that is wrong.
     Negative,
+    /// It got an answer that a rule shows to be wrong: the application cannot work with it.
+    Wrong,
 }
 
 /// What was bad about one step.

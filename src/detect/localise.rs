@@ -141,6 +141,9 @@ pub fn localise(reach: &Reach, nat: &Nat) -> Vec<Outage> {
             cells.entry(key).or_default().push(flow);
         }
     }
+    for flows in cells.values_mut() {
+        keep_fresh(flows);
+    }
     let mut outages: Vec<Outage> = cells
         .iter()
         .flat_map(|((server, network), flows)| {
@@ -153,6 +156,16 @@ pub fn localise(reach: &Reach, nat: &Nat) -> Vec<Outage> {
         outage.kind = kind;
     }
     outages
+}
+
+/// Leaves out flows of sockets that conntrack pins: they say nothing about where the service
+/// sends now (`stale-flow-pin` judges them). Where clients hardly ever open a new socket, theirs
+/// are all there is.
+fn keep_fresh(flows: &mut Vec<&Flow>) {
+    let fresh = flows.iter().filter(|flow| flow.fresh).count();
+    if fresh * 5 >= flows.len() {
+        flows.retain(|flow| flow.fresh);
+    }
 }
 
 /// Runs of failed flows without a success in between, as ranges of indexes.

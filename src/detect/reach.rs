@@ -20,6 +20,8 @@ use crate::transaction::{
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
 /// and carry the weight of those left out.
 const MAX_FLOWS: usize = 400_000;
+/// How long conntrack pins a socket that gets answers (rulebook K6: 120 s for UDP streams).
+const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
 /// How many pairs of client and server are told apart.
 const MAX_CELLS: usize = 200_000;
 
@@ -68,10 +70,15 @@ pub struct Flow {
     pub attempts: u32,
     /// Datagrams that were not answered.
     pub unanswered: u32,
+    /// Transactions in it that were repeated from the same port, and of them those answered then.
+    pub repeated: (u32, u32),
     /// Why an answer that the capture shows did not reach the client.
     pub lost: Option<Undelivered>,
     /// What an ICMP error said, and who sent it.
     pub icmp: Option<(IcmpKind, IpAddr)>,
+    /// Whether its socket had not talked to this server shortly before: where a socket is pinned
+    /// by conntrack, only fresh ones show where the service sends now (K6).
+    pub fresh: bool,
     /// How many flows it stands for.
     pub weight: u32,
 }
@@ -165,8 +172,10 @@ impl Reach {
                 reached,
                 attempts: sent,
                 unanswered,
+                repeated: (u32::from(sent > 1), u32::from(sent > 1 && reached == Reached::Yes)),
                 lost: transaction.responses.iter().find_map(|response| response.lost),
                 icmp: transaction.rejections.first().map(|rejected| (rejected.kind, rejected.from)),
+                fresh: true,
                 weight: 1,
             };
             self.add(transaction.client, flow, coverage);
@@ -197,8 +206,10 @@ impl Reach {
                 reached,
                 attempts,
                 unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+                repeated: (0, 0),
                 lost: None,
                 icmp: None,
+                fresh: true,
                 weight: 1,
             },
             coverage,
@@ -212,6 +223,12 @@ impl Reach {
         }
         // Lookups end in another order than their steps began.
         self.flows.sort_by_key(|flow| (flow.first, flow.cell, flow.port));
+        let mut sockets: Map<(IpAddr, u16, IpAddr), Timestamp> = Map::default();
+        for flow in &mut self.flows {
+            let socket = (flow.cell.client, flow.port, flow.cell.responder);
+            let before = sockets.insert(socket, flow.last_sent);
+            flow.fresh = before.is_none_or(|last| flow.first.ts.since(last) > PINNED);
+        }
     }
 
     /// Every flow, in the order of first frames.
@@ -235,6 +252,8 @@ impl Reach {
             pending.reached = pending.reached.min(flow.reached);
             pending.attempts += flow.attempts;
             pending.unanswered += flow.unanswered;
+            pending.repeated.0 += flow.repeated.0;
+            pending.repeated.1 += flow.repeated.1;
             pending.lost = pending.lost.or(flow.lost);
             pending.icmp = pending.icmp.or(flow.icmp);
             return;

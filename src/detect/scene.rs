@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::answers::Answers;
 use super::forward::Forward;
 use super::harm::Ledger;
 use super::localise::Outage;
@@ -25,6 +26,8 @@ pub struct Scene<'a> {
     pub forward: &'a Forward,
     /// Who was harmed.
     pub ledger: &'a Ledger,
+    /// Who was told what.
+    pub answers: &'a Answers,
     /// Where reachability broke, as localised from `reach`.
     pub outages: &'a [Outage],
     /// Addresses that answered somebody.

@@ -118,4 +118,4 @@ mod tests;
 pub use diagnose::{analyse, findings, lookups};
 pub use pcap::{Compression, Format, PcapOptions};
 pub use scenario::{MadeFrame, Scenario, ScenarioError};
-pub use situations::failover;
+pub use situations::{Fate, Situation, failover};

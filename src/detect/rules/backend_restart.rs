@@ -79,3 +79,41 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// The first of two backends is silent from 20 s to `back`.
+    fn away(back: f64) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..100_u16 {
+            let at = f64::from(round);
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let silent = via == "dns1" && at >= 20.0 && at < back;
+            situation.ask(
+                at,
+                "pod",
+                "kube-dns",
+                via,
+                if silent { Fate::Lost } else { Fate::Answered },
+            );
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn a_backend_is_away_for_some_seconds() {
+        assert!(away(32.0).contains(" backend-restart [backend 10.244.1.10]"), "{}", away(32.0));
+    }
+
+    #[test]
+    fn a_minute_of_silence_is_no_restart() {
+        assert!(!away(80.0).contains("backend-restart"));
+    }
+
+    #[test]
+    fn two_lost_flows_are_no_restart() {
+        assert_eq!(away(24.0).contains("backend-restart"), false);
+    }
+}

@@ -87,3 +87,45 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Clients here and elsewhere ask two backends; from 10 s on this node's queries meet `here`,
+    /// the other's `there`.
+    fn nodes(here: Fate, there: Fate) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..40 {
+            let at = f64::from(round);
+            for (index, via) in ["dns1", "dns2"].into_iter().enumerate() {
+                let at = at + 0.2 * f64::from(u8::try_from(index).unwrap());
+                let bad = round >= 10;
+                situation.ask(at, "pod", "kube-dns", via, if bad { here } else { Fate::Answered });
+                situation.ask(at, "far", "kube-dns", via, if bad { there } else { Fate::Answered });
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn one_node_reaches_nobody_while_another_is_served() {
+        let said = nodes(Fate::Lost, Fate::Answered);
+        assert!(
+            said.contains(" client-node-broken [client-subnet 10.244.0.0/24] likely"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn two_nodes_that_reach_nobody_are_an_outage_of_the_service() {
+        let said = nodes(Fate::Lost, Fate::Lost);
+        assert!(!said.contains(" client-node-broken ["), "{said}");
+        assert!(said.contains(" service-wide-outage [service 10.96.0.10]"), "{said}");
+    }
+
+    #[test]
+    fn single_losses_are_no_outage() {
+        assert!(!nodes(Fate::LostOnce, Fate::Answered).contains("client-node-broken"));
+    }
+}

@@ -82,3 +82,31 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    fn rejected(times: u16) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..60_u16 {
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let bad = via == "dns1" && round >= 20 && round < 20 + 2 * times;
+            let fate = if bad { Fate::Unreachable } else { Fate::Answered };
+            situation.ask(f64::from(round), "pod", "kube-dns", via, fate);
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn a_backend_rejects_queries_itself() {
+        let said = rejected(15);
+        assert!(said.contains(" icmp-port-unreachable [backend 10.244.1.10"), "{said}");
+        assert!(said.contains("confirmed"), "{said}");
+    }
+
+    #[test]
+    fn one_rejection_is_not_enough() {
+        assert!(!rejected(1).contains("icmp-port-unreachable"));
+    }
+}

@@ -77,3 +77,46 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ), ("backend-restart", format!("it had not answered before {} either", clock(hole.span.start)))],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// glibc with two name servers: the first is silent if `dead`, and then the second is asked
+    /// after five seconds.
+    fn two_servers(dead: bool) -> String {
+        let hosts = "ns1 = 192.0.2.1\nns2 = 192.0.2.2\na = 10.0.0.5\nb = 10.0.0.6";
+        let mut situation = Situation::new(hosts);
+        for round in 0..20_u16 {
+            let at = f64::from(round) * 7.0;
+            for client in ["a", "b"] {
+                if !dead {
+                    situation.ask(at, client, "ns1", "", Fate::Answered);
+                    continue;
+                }
+                let (port, id) = (40_000 + round, 0x2000 + round);
+                let name = "www.example.com.";
+                situation.line(at, &format!("{client}:{port} > ns1 id {id:x} rd A {name}"));
+                let next = port + 1_000;
+                situation.line(at + 5.0, &format!("{client}:{next} > ns2 id {id:x} rd A {name}"));
+                situation.line(
+                    at + 5.002,
+                    &format!("{client}:{next} < ns2 id {id:x} {name} 60 A 203.0.113.7"),
+                );
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn every_lookup_waits_for_the_dead_one_first() {
+        let said = two_servers(true);
+        assert!(said.contains(" nameserver-dead-first [backend 192.0.2.1] confirmed"), "{said}");
+        assert!(!said.contains("dead-backend"), "{said}");
+    }
+
+    #[test]
+    fn a_first_server_that_answers_is_quiet() {
+        assert_eq!(two_servers(false), "quiet\n");
+    }
+}

@@ -119,3 +119,47 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Clients here and elsewhere ask three backends; `fate` is what this node's queries to the
+    /// first meet, `other` what the other node's meet.
+    fn pair(fate: Fate, other: Fate) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..40 {
+            let at = f64::from(round);
+            for (index, via) in ["dns1", "dns2", "dns3"].into_iter().enumerate() {
+                let bad = index == 0 && round >= 10;
+                let at = at + 0.2 * f64::from(u8::try_from(index).unwrap());
+                situation.ask(at, "pod", "kube-dns", via, if bad { fate } else { Fate::Answered });
+                situation.ask(at, "far", "kube-dns", via, if bad { other } else { Fate::Answered });
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn one_node_cannot_reach_a_server_that_answers_another_node() {
+        let said = pair(Fate::Lost, Fate::Answered);
+        assert!(said.contains(" path-broken-pair [path 10.244.0.0/24 -> 10.244.1.10"), "{said}");
+    }
+
+    #[test]
+    fn answers_for_another_link_address_need_no_second_node() {
+        let said = pair(Fate::OtherHost, Fate::OtherHost);
+        assert!(said.contains(" path-broken-pair [path 10.244.1.10 -> 10.244.0.0/24"), "{said}");
+        assert!(said.contains("confirmed"), "{said}");
+    }
+
+    #[test]
+    fn a_server_that_is_silent_for_both_is_not_a_path() {
+        assert!(!pair(Fate::Lost, Fate::Lost).contains("path-broken-pair"));
+    }
+
+    #[test]
+    fn a_healthy_pair_is_quiet() {
+        assert_eq!(pair(Fate::Answered, Fate::Answered), "quiet\n");
+    }
+}

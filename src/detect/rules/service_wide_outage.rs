@@ -87,3 +87,37 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    fn asked_by(clients: &[&str], fate: Fate) -> String {
+        let hosts = "dns = 192.0.2.53\na = 10.0.0.5\nb = 10.0.1.5\nc = 10.0.2.5";
+        let mut situation = Situation::new(hosts);
+        for round in 0..30 {
+            let at = f64::from(round);
+            for client in clients {
+                let bad = round >= 10;
+                situation.ask(at, client, "dns", "", if bad { fate } else { Fate::Answered });
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn the_only_server_answers_nobody() {
+        let said = asked_by(&["a", "b", "c"], Fate::Lost);
+        assert!(said.contains(" service-wide-outage [service 192.0.2.53]"), "{said}");
+    }
+
+    #[test]
+    fn one_client_alone_does_not_speak_for_everybody() {
+        assert!(!asked_by(&["a"], Fate::Lost).contains("service-wide-outage"));
+    }
+
+    #[test]
+    fn repeats_that_are_answered_are_no_outage() {
+        assert!(!asked_by(&["a", "b", "c"], Fate::LostOnce).contains("service-wide-outage"));
+    }
+}

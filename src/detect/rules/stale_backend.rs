@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_backend_falls_silent_and_is_taken_out_forty_seconds_later() {
         let said = findings(&failover(20.0, Some(60.0), 100.0));
-        assert!(said.starts_with("low stale-backend [backend 10.244.1.10] likely"), "{said}");
+        assert!(said.starts_with("medium stale-backend [backend 10.244.1.10] likely"), "{said}");
         assert!(!said.contains("timeout-retries ["), "{said}");
     }
 

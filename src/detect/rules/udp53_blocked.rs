@@ -83,3 +83,41 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Both backends are silent over UDP from 10 s on; a client with TCP is served if `tcp`.
+    fn udp_fails(tcp: bool) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..40_u16 {
+            let at = f64::from(round);
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let fate = if round >= 10 { Fate::Lost } else { Fate::Answered };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+            if tcp && round % 5 == 0 {
+                let near = format!("near:{}", 30_000 + round);
+                situation.line(at + 0.01, &format!("{near} > kube-dns via {via} tcp syn"));
+                situation.line(at + 0.02, &format!("{near} < kube-dns via {via} tcp syn-ack"));
+                situation.line(at + 0.03, &format!("{near} > kube-dns via {via} tcp A a.example."));
+                situation.line(
+                    at + 0.04,
+                    &format!("{near} < kube-dns via {via} tcp a.example. 5 A 192.0.2.1"),
+                );
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn udp_is_dropped_while_tcp_passes() {
+        let said = udp_fails(true);
+        assert!(said.contains(" udp53-blocked [client-subnet 10.244.0.0/24] confirmed"), "{said}");
+    }
+
+    #[test]
+    fn without_tcp_nothing_says_that_udp_alone_is_blocked() {
+        assert!(!udp_fails(false).contains("udp53-blocked"));
+    }
+}

@@ -78,3 +78,39 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Situation, findings};
+
+    /// Inside a pod: the service is asked; answers come from `source`.
+    fn pod_view(source: &str) -> String {
+        let hosts = "service = 10.96.0.10\nbackend = 10.244.0.10\npod = 10.244.0.2";
+        let mut situation = Situation::new(hosts);
+        for round in 0..12_u16 {
+            let (at, port, id) = (f64::from(round) * 7.0, 41_000 + round, 0x3000 + round);
+            let name = "redis.default.svc.cluster.local.";
+            let again = if source == "service" { 1 } else { 2 };
+            for attempt in 0..again {
+                let at = at + 5.0 * f64::from(attempt);
+                situation.line(at, &format!("pod:{port} > service id {id:x} rd A {name}"));
+                situation.line(
+                    at + 0.001,
+                    &format!("pod:{port} < {source} id {id:x} ? A {name} {name} 5 A 10.96.0.20"),
+                );
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn answers_from_the_backend_are_thrown_away() {
+        let said = pod_view("backend");
+        assert!(said.contains("wrong-source-reply ["), "{said}");
+    }
+
+    #[test]
+    fn answers_from_the_asked_address_are_fine() {
+        assert_eq!(pod_view("service"), "quiet\n");
+    }
+}
