@@ -13,9 +13,11 @@ mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_imbalance;
 mod coredns_overload;
+mod coredns_refused_burst;
 mod coredns_unsynced;
 mod dead_backend;
 mod dup_query_no_effect;
+mod edns_formerr_badvers;
 mod empty_noerror;
 mod forwarder_duplicates;
 mod glibc_id_collision;
@@ -24,6 +26,7 @@ mod icmp_host_unreachable;
 mod icmp_port_unreachable;
 mod late_response;
 mod lossy_path;
+mod malformed;
 mod mtu_fragment;
 mod musl_parallel_conflict;
 mod nameserver_dead_first;
@@ -49,8 +52,12 @@ mod timeout_retries;
 mod ttl0_flood;
 mod udp53_blocked;
 mod unexplained_slow;
+mod upstream_divergent;
+mod upstream_loop;
+mod upstream_rate_limit;
 mod upstream_refused;
 mod upstream_servfail;
+mod upstream_slow;
 mod upstream_tcp_unsupported;
 mod upstream_timeout;
 mod wrong_source_reply;
@@ -72,9 +79,11 @@ pub static ALL: &[&Descriptor] = &[
     &conntrack_race_aaaa::DETECTOR,
     &coredns_imbalance::DETECTOR,
     &coredns_overload::DETECTOR,
+    &coredns_refused_burst::DETECTOR,
     &coredns_unsynced::DETECTOR,
     &dead_backend::DETECTOR,
     &dup_query_no_effect::DETECTOR,
+    &edns_formerr_badvers::DETECTOR,
     &empty_noerror::DETECTOR,
     &forwarder_duplicates::DETECTOR,
     &glibc_id_collision::DETECTOR,
@@ -83,6 +92,7 @@ pub static ALL: &[&Descriptor] = &[
     &icmp_port_unreachable::DETECTOR,
     &late_response::DETECTOR,
     &lossy_path::DETECTOR,
+    &malformed::DETECTOR,
     &mtu_fragment::DETECTOR,
     &musl_parallel_conflict::DETECTOR,
     &nameserver_dead_first::DETECTOR,
@@ -108,8 +118,12 @@ pub static ALL: &[&Descriptor] = &[
     &ttl0_flood::DETECTOR,
     &udp53_blocked::DETECTOR,
     &unexplained_slow::DETECTOR,
+    &upstream_divergent::DETECTOR,
+    &upstream_loop::DETECTOR,
+    &upstream_rate_limit::DETECTOR,
     &upstream_refused::DETECTOR,
     &upstream_servfail::DETECTOR,
+    &upstream_slow::DETECTOR,
     &upstream_tcp_unsupported::DETECTOR,
     &upstream_timeout::DETECTOR,
     &wrong_source_reply::DETECTOR,
