@@ -12,6 +12,7 @@ mod finding;
 mod forward;
 mod harm;
 mod localise;
+mod mixture;
 mod outside;
 mod reach;
 mod rules;

@@ -70,6 +70,8 @@ pub struct Flow {
     pub attempts: u32,
     /// Datagrams that were not answered.
     pub unanswered: u32,
+    /// Transactions in it that were repeated from the same port, and of them those answered then.
+    pub repeated: (u32, u32),
     /// Why an answer that the capture shows did not reach the client.
     pub lost: Option<Undelivered>,
     /// What an ICMP error said, and who sent it.
@@ -170,6 +172,7 @@ impl Reach {
                 reached,
                 attempts: sent,
                 unanswered,
+                repeated: (u32::from(sent > 1), u32::from(sent > 1 && reached == Reached::Yes)),
                 lost: transaction.responses.iter().find_map(|response| response.lost),
                 icmp: transaction.rejections.first().map(|rejected| (rejected.kind, rejected.from)),
                 fresh: true,
@@ -203,6 +206,7 @@ impl Reach {
                 reached,
                 attempts,
                 unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+                repeated: (0, 0),
                 lost: None,
                 icmp: None,
                 fresh: true,
@@ -248,6 +252,8 @@ impl Reach {
             pending.reached = pending.reached.min(flow.reached);
             pending.attempts += flow.attempts;
             pending.unanswered += flow.unanswered;
+            pending.repeated.0 += flow.repeated.0;
+            pending.repeated.1 += flow.repeated.1;
             pending.lost = pending.lost.or(flow.lost);
             pending.icmp = pending.icmp.or(flow.icmp);
             return;

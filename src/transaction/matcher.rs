@@ -195,11 +195,34 @@ impl Matcher {
     }
 
     /// Judges what only the whole transaction shows.
-    fn settle(&self, transaction: &mut Transaction) {
+    fn settle(&mut self, transaction: &mut Transaction) {
         if let Some(until) = transaction.deadline() {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
         delivery::judge(transaction, &self.nat, &self.arrivals);
+        self.learn_from_reply(transaction);
+    }
+
+    /// A capture behind the translation shows backends asked and the service answering. What the
+    /// way back teaches holds for the unanswered as well.
+    fn learn_from_reply(&mut self, transaction: &mut Transaction) {
+        let asked = transaction.server.ip();
+        if transaction.attempts.iter().any(|attempt| attempt.backend().is_some()) {
+            return;
+        }
+        let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|h| h.server);
+        if let Some(source) = source.filter(|source| *source != asked)
+            && !self.nat.is_service(asked)
+        {
+            self.nat.learn_from_reply(source, asked);
+        }
+        // Where the translation itself is visible, what was asked is what was asked.
+        if let Some(service) = self.nat.service_of(asked)
+            && self.nat.is_mirrored(service)
+        {
+            transaction.server.set_ip(service);
+            transaction.translated = Some(asked);
+        }
     }
 
     fn was_blind(&self, span: Span) -> bool {
@@ -335,6 +358,7 @@ impl Matcher {
             attempts: smallvec![attempt],
             responses: SmallVec::new(),
             rejections: SmallVec::new(),
+            translated: None,
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
@@ -426,6 +450,7 @@ impl Matcher {
             attempts: SmallVec::new(),
             responses: smallvec![response],
             rejections: SmallVec::new(),
+            translated: None,
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
@@ -475,7 +500,8 @@ impl Matcher {
                 (false, false, true) => 1,
                 (false, false, false) => 0,
             };
-            if best.is_none_or(|(known, _)| rank > known) {
+            // Among equals the latest question is the one that is being answered.
+            if best.is_none_or(|(known, _)| rank >= known) {
                 best = Some((rank, serial));
             }
         }

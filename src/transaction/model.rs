@@ -35,6 +35,9 @@ pub struct Transaction {
     pub responses: SmallVec<[Response; 1]>,
     /// ICMP errors that reject one of the queries, oldest first.
     pub rejections: SmallVec<[Rejected; 0]>,
+    /// The address behind [`Transaction::server`], where only the way back shows the translation:
+    /// a capture behind it sees the backend asked and the service answering.
+    pub translated: Option<IpAddr>,
     /// The client's address as a masquerading node shows it further on.
     pub masquerade: Option<SocketAddr>,
     /// The last instant at which the capture still watched for this transaction.
@@ -319,6 +322,12 @@ impl Transaction {
 
     /// The server behind the service address, wherever one of its datagrams shows it.
     pub fn backend(&self) -> Option<IpAddr> {
+        if self.translated.is_some() {
+            return self.translated;
+        }
+        if self.translated.is_some() {
+            return self.translated;
+        }
         self.attempts.iter().rev().find_map(Attempt::backend).or_else(|| {
             let origin = self.responses.first()?.origin()?;
             (origin != self.server.ip()).then_some(origin)

@@ -16,10 +16,14 @@
 //!
 //! Source: rulebook 2.B.
 
-use crate::base::words::{clock, count, duration};
+use std::collections::BTreeSet;
+
+use crate::base::words::{clock, count, duration, list};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
+use crate::detect::mixture::{Mixture, mixtures};
 use crate::detect::{
-    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Kind, Layer,
+    Proof, RuledOut, Scene, Symptom, Where,
 };
 
 /// The rule.
@@ -38,7 +42,10 @@ struct DeadBackend;
 
 impl Detector for DeadBackend {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        Blackhole::by_server(scene, Kind::Dead).iter().map(finding).collect()
+        let holes = Blackhole::by_server(scene, Kind::Dead);
+        let mut findings: Vec<Finding> = holes.iter().map(finding).collect();
+        findings.extend(mixtures(scene).iter().map(|mixture| hidden(mixture, scene)));
+        findings
     }
 }
 
@@ -94,9 +101,75 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     })
 }
 
+/// The capture does not show which backend it is.
+fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
+    let (service, n) = (mixture.service, mixture.one_in());
+    Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "about one in {n} backends of {service} answers nothing from {} on",
+            clock(mixture.span.start)
+        ),
+        confidence: Confidence::Possible,
+        culprits: vec![Culprit::Service(service)],
+        place: Where::Unknown,
+        span: mixture.span,
+        ongoing: scene.lasts(mixture.span),
+        transactions: mixture.failed,
+        claim: Claim {
+            span: Some(mixture.span),
+            clients: Some(mixture.clients.clone()),
+            servers: Some(BTreeSet::from([service])),
+            symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "{} to {service} got no answer however often they repeated the query, while {} were \
+             answered at the same time: sockets that are pinned to one silent backend look like \
+             that, and random loss does not. The capture shows no translation, so it cannot say \
+             which backend, nor whether the service still has it: record with -i any on the \
+             client's node.",
+            count(mixture.failed, "socket"),
+            count(mixture.answered, "other")
+        ),
+        facts: vec![
+            Fact { label: "sockets in vain", value: mixture.failed.to_string() },
+            Fact { label: "sockets answered meanwhile", value: mixture.answered.to_string() },
+            Fact { label: "clients", value: list(&mixture.clients, 5) },
+            Fact { label: "silent for", value: duration(mixture.span.length()) },
+        ],
+        evidence: mixture
+            .frames
+            .iter()
+            .map(|seen| Proof {
+                seen: *seen,
+                summary: "query from a socket that never got an answer".to_owned(),
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "ask every backend by itself".to_owned(),
+                command: "for p in $(kubectl -n kube-system get pod -l k8s-app=kube-dns -o \
+                          jsonpath='{.items[*].status.podIP}'); do dig @$p \
+                          kubernetes.default.svc.cluster.local +tries=1 +time=2; done"
+                    .to_owned(),
+            },
+            Action {
+                why: "record where the translation can be seen".to_owned(),
+                command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or icmp'"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "lossy-path",
+            because: "repeats from the same port failed with the first query".to_owned(),
+        }],
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{failover, findings};
+    use crate::testkit::{Fate, Situation, failover, findings};
 
     #[test]
     fn a_backend_falls_silent_and_stays_in_the_service() {
@@ -107,6 +180,30 @@ mod tests {
     #[test]
     fn a_backend_that_is_taken_out_is_stale() {
         assert!(!findings(&failover(20.0, Some(60.0), 100.0)).contains(" dead-backend"));
+    }
+
+    #[test]
+    fn a_pod_sees_every_second_socket_fail_for_good() {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..60_u16 {
+            let bad = round >= 20 && round % 2 == 0;
+            let fate = if bad { Fate::Lost } else { Fate::Answered };
+            situation.ask(f64::from(round), "pod", "service", "", fate);
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" dead-backend [service 10.96.0.10] possible"), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
+    }
+
+    #[test]
+    fn repeats_that_get_through_are_loss_and_no_backend() {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..60_u16 {
+            let bad = round >= 20 && round % 2 == 0;
+            let fate = if bad { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round), "pod", "service", "", fate);
+        }
+        assert!(!findings(situation.text()).contains("dead-backend"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! **Signature.** Of the query datagrams of a client network more go unanswered than ordinary loss
 //! explains (one in a hundred; binomial test, p < 0.001), at least five over at least twenty flows,
-//! the repeats are answered as often as not, and no server, port, name, type or size accounts for
+//! repeats from the same port get through as often as independent loss lets them, and no server, port, name, type or size accounts for
 //! them: every rule that knows such a structure claims its lookups first.
 //!
 //! **Needs.** Repeated queries: loss in the capture alone makes nobody ask again.
@@ -36,6 +36,9 @@ const ORDINARY: f64 = 0.01;
 const CHANCE: f64 = 0.001;
 /// Lost datagrams (rulebook 7.6).
 const ENOUGH_LOST: u64 = 5;
+/// Share of the repeats that independent loss would let through which must get through: half of
+/// it, since queries that are hurt by something else besides are among them.
+const RECOVERY: f64 = 0.5;
 /// Flows.
 const ENOUGH_FLOWS: u64 = 20;
 
@@ -59,6 +62,8 @@ struct Row {
     sent: u64,
     lost: u64,
     dead_flows: u64,
+    repeated: u64,
+    recovered: u64,
     servers: BTreeMap<IpAddr, (u64, u64)>,
     clients: BTreeSet<IpAddr>,
     span: Option<Span>,
@@ -73,6 +78,8 @@ impl Row {
         self.sent += u64::from(flow.attempts) * weight;
         self.lost += lost;
         self.dead_flows += u64::from(flow.failed());
+        self.repeated += u64::from(flow.repeated.0);
+        self.recovered += u64::from(flow.repeated.1);
         let server = self.servers.entry(flow.cell.responder).or_default();
         server.0 += u64::from(flow.attempts) * weight;
         server.1 += lost;
@@ -86,11 +93,20 @@ impl Row {
         }
     }
 
+    /// Whether repeats from the same port get through as independent loss lets them. A port that
+    /// is pinned to a silent backend loses all of them (rulebook 6.5).
+    fn repeats_recover(&self) -> bool {
+        let independent = 1.0 - self.lost as f64 / self.sent.max(1) as f64;
+        self.repeated < ENOUGH_LOST
+            || self.recovered as f64 >= RECOVERY * independent * self.repeated as f64
+    }
+
     /// Whether the loss is beyond what is ordinary, and yet flows get through.
     fn is_lossy(&self) -> bool {
         self.flows >= ENOUGH_FLOWS
             && self.lost >= ENOUGH_LOST
             && self.dead_flows * 2 < self.flows
+            && self.repeats_recover()
             && Binomial::new(ORDINARY, self.sent)
                 .is_ok_and(|ordinary| ordinary.sf(self.lost - 1) < CHANCE)
     }

@@ -81,7 +81,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Situation, findings};
 
     /// Inside a pod: the service is asked; answers come from `source`.
     fn pod_view(source: &str) -> String {
