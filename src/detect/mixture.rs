@@ -37,7 +37,8 @@ pub(super) struct Mixture {
 impl Mixture {
     /// One backend in about how many is silent.
     pub(super) fn one_in(&self) -> u64 {
-        ((self.failed + self.answered) as f64 / self.failed.max(1) as f64).round().max(2.0) as u64
+        let failed = self.failed.max(1);
+        ((self.failed + self.answered + failed / 2) / failed).max(2)
     }
 }
 

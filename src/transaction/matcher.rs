@@ -328,24 +328,24 @@ impl Matcher {
         }
 
         // The same datagram, a moment ago, under another client address.
-        if let Some(serial) = self.masqueraded(&sighting) {
-            if let Some(entry) = self.entry(serial) {
-                entry.keys.push(key);
-                if let Item::Transaction(transaction) = &mut entry.item {
-                    transaction.masquerade.get_or_insert(tuple.src);
-                    if let Some(attempt) = transaction
-                        .attempts
-                        .iter_mut()
-                        .rev()
-                        .find(|attempt| attempt.ip_id == sighting.ip_id)
-                    {
-                        attempt.hops.push(hop);
-                    }
+        if let Some(serial) = self.masqueraded(&sighting)
+            && let Some(entry) = self.entry(serial)
+        {
+            entry.keys.push(key);
+            if let Item::Transaction(transaction) = &mut entry.item {
+                transaction.masquerade.get_or_insert(tuple.src);
+                if let Some(attempt) = transaction
+                    .attempts
+                    .iter_mut()
+                    .rev()
+                    .find(|attempt| attempt.ip_id == sighting.ip_id)
+                {
+                    attempt.hops.push(hop);
                 }
-                self.sockets.entry(key).or_default().push(serial);
-                coverage.nat_copies += 1;
-                return;
             }
+            self.sockets.entry(key).or_default().push(serial);
+            coverage.nat_copies += 1;
+            return;
         }
 
         let transaction = Transaction {

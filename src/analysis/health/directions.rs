@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::time::Duration;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
@@ -269,7 +268,7 @@ impl Directions {
         let networks: Vec<Side> = {
             let mut networks: Vec<_> = self.networks.iter().collect();
             networks.sort_unstable_by_key(|(network, _)| **network);
-            networks.into_iter().map(|(_, side)| *side).collect()
+            networks.into_iter().map(|(_, tally)| *tally).collect()
         };
         let lost = loss.responses >= ENOUGH_RESPONSES
             && loss.orphans >= ENOUGH_ORPHANS
@@ -310,7 +309,7 @@ impl Directions {
 }
 
 fn second(ts: Timestamp) -> i64 {
-    ts.nanos().div_euclid(Duration::from_secs(1).as_nanos() as i64)
+    ts.nanos().div_euclid(1_000_000_000)
 }
 
 /// Whether orphans are spread over scopes in proportion to their responses, as loss in the capture
