@@ -8,7 +8,7 @@ use super::health::{Directions, Loss, Sided, Watch};
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
-use crate::detect::{ALL, Detector, Finding, Ledger, Reach, Scene, localise};
+use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
 use crate::flow::{FlowEvent, FlowTable, Held, Ports};
 use crate::lookup::{Grouper, Lookup};
 use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
@@ -41,7 +41,9 @@ struct Tail<'a> {
     grouper: Grouper,
     traffic: Traffic,
     reach: Reach,
+    forward: Forward,
     ledger: Ledger,
+    answers: Answers,
     servers: BTreeSet<IpAddr>,
     directions: Directions,
     detectors: Vec<Box<dyn Detector>>,
@@ -82,7 +84,9 @@ impl<'a> Engine<'a> {
                 grouper: Grouper::default(),
                 traffic: Traffic::default(),
                 reach: Reach::default(),
+                forward: Forward::default(),
                 ledger: Ledger::default(),
+                answers: Answers::default(),
                 servers: BTreeSet::new(),
                 directions: Directions::default(),
                 detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
@@ -142,11 +146,11 @@ impl<'a> Engine<'a> {
     }
 
     fn partial(&mut self, partial: &crate::packet::Reassembled) {
-        if let Ok(packet) = partial.packet() {
-            if self.follow(&packet) == Held::Dns {
-                self.coverage.not_dns -= 1;
-                self.coverage.dns_frames += 1;
-            }
+        if let Ok(packet) = partial.packet()
+            && self.follow(&packet) == Held::Dns
+        {
+            self.coverage.not_dns -= 1;
+            self.coverage.dns_frames += 1;
         }
     }
 
@@ -197,7 +201,7 @@ impl<'a> Engine<'a> {
         let Self { mut coverage, matcher, watch, span, mut tail, links, .. } = self;
         tail.finish_lookups(&watch, &mut coverage);
         let nat = matcher.nat().clone();
-        tail.traffic.finish(&nat);
+        tail.traffic.finish(&nat, |address| tail.forward.is_upstream(address));
         let sided = tail.directions.sided();
         let loss = tail.directions.loss(&sided);
         let findings = span.map_or_else(Vec::new, |span| {
@@ -207,7 +211,9 @@ impl<'a> Engine<'a> {
                 coverage: &coverage,
                 nat: &nat,
                 reach: &tail.reach,
+                forward: &tail.forward,
                 ledger: &tail.ledger,
+                answers: &tail.answers,
                 outages: &outages,
                 servers: &tail.servers,
             };
@@ -246,6 +252,7 @@ impl Tail<'_> {
                 watch.closed(transaction);
                 self.directions.closed(transaction, start, watch);
                 self.traffic.transaction(transaction, watch, coverage);
+                self.forward.note(transaction, &self.servers, coverage);
                 if transaction.answer().is_some() && self.servers.len() < MAX_SERVERS {
                     self.servers.insert(transaction.responder());
                 }
@@ -258,6 +265,7 @@ impl Tail<'_> {
             }
             Closed::Connect(connect) => {
                 self.reach.note_connect(connect, coverage);
+                self.forward.note_connect(connect, &self.servers, coverage);
                 for detector in &mut self.detectors {
                     detector.observe_connect(connect);
                 }
@@ -287,6 +295,7 @@ impl Tail<'_> {
         if !forwarded {
             self.traffic.lookup(lookup, watch, coverage);
             self.ledger.note(lookup, coverage);
+            self.answers.note(lookup, coverage);
         }
         for detector in &mut self.detectors {
             detector.observe_lookup(lookup);
