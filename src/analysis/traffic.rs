@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::health::{Sided, Watch};
+use super::health::{Loss, Sided, Watch};
 use crate::base::{Coverage, Histogram, Limit, Map, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Population;
@@ -221,9 +221,11 @@ impl Traffic {
         }
     }
 
-    /// Counts as unknown what one direction that was not captured made look like timeouts.
-    pub(super) fn excuse(&mut self, sided: &Sided) {
-        let excused = sided.timeouts.min(self.unanswered);
+    /// Counts as unknown what a direction that was not captured, or frames that the capture lost,
+    /// made look like timeouts.
+    pub(super) fn excuse(&mut self, sided: &Sided, loss: Option<Loss>) {
+        let lost = loss.map_or(0, |loss| loss.unretried);
+        let excused = (sided.timeouts + lost).min(self.unanswered);
         self.unanswered -= excused;
         self.unknown += excused;
         for (address, server) in &mut self.servers {
