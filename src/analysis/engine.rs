@@ -1,9 +1,10 @@
 //! One frame after the other through all layers, up to the detectors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::health::Watch;
+use super::demote::{Doubts, weigh};
+use super::health::{Directions, Loss, Sided, Watch};
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
@@ -31,7 +32,7 @@ pub(super) struct Engine<'a> {
     matcher: Matcher,
     watch: Watch,
     span: Option<Span>,
-    links: BTreeSet<LinkType>,
+    links: BTreeMap<LinkType, u64>,
     tail: Tail<'a>,
 }
 
@@ -44,6 +45,7 @@ struct Tail<'a> {
     ledger: Ledger,
     answers: Answers,
     servers: BTreeSet<IpAddr>,
+    directions: Directions,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
 }
@@ -56,6 +58,11 @@ pub(super) struct Results {
     pub(super) findings: Vec<Finding>,
     pub(super) nat: Nat,
     pub(super) watch: Watch,
+    pub(super) directions: Directions,
+    pub(super) sided: Sided,
+    pub(super) loss: Option<Loss>,
+    /// Link types that are not read, and how many frames have them.
+    pub(super) links: BTreeMap<LinkType, u64>,
     pub(super) span: Option<Span>,
 }
 
@@ -72,7 +79,7 @@ impl<'a> Engine<'a> {
             matcher: Matcher::default(),
             watch: Watch::default(),
             span: None,
-            links: BTreeSet::new(),
+            links: BTreeMap::new(),
             tail: Tail {
                 grouper: Grouper::default(),
                 traffic: Traffic::default(),
@@ -81,6 +88,7 @@ impl<'a> Engine<'a> {
                 ledger: Ledger::default(),
                 answers: Answers::default(),
                 servers: BTreeSet::new(),
+                directions: Directions::default(),
                 detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
                 sinks,
             },
@@ -94,7 +102,7 @@ impl<'a> Engine<'a> {
         if frame.link.carries_packets() {
             let ts = frame.seen.ts;
             self.span = Some(self.span.map_or(Span::at(ts), |span| span.with(ts)));
-            if let Some(gap) = self.watch.frame(ts, point) {
+            if let Some(gap) = self.watch.frame(frame.seen, point) {
                 self.matcher.missed(gap);
             }
         } else {
@@ -104,8 +112,8 @@ impl<'a> Engine<'a> {
         match decode(frame, point) {
             Ok(packet) => self.packet(&packet),
             Err(skip) => {
-                if let Skip::LinkType(_) = skip {
-                    self.links.insert(frame.link);
+                if let Skip::LinkType(number) = skip {
+                    *self.links.entry(LinkType(number)).or_default() += 1;
                 }
                 self.coverage.undecodable(&skip.to_string());
             }
@@ -113,6 +121,7 @@ impl<'a> Engine<'a> {
     }
 
     fn packet(&mut self, packet: &Packet<'_>) {
+        self.watch.packet(packet);
         self.expire_fragments(packet.seen.ts);
         if let Body::Fragment(_) = packet.body {
             let held = match self.defrag.push(packet, &mut self.coverage) {
@@ -146,7 +155,8 @@ impl<'a> Engine<'a> {
     }
 
     fn follow(&mut self, packet: &Packet<'_>) -> Held {
-        let Self { flows, ports, coverage, matcher, tail, watch, .. } = self;
+        let Self { flows, ports, coverage, matcher, tail, watch, span, .. } = self;
+        let start = span.map_or(packet.seen.ts, |span| span.start);
         let mut events: smallvec::SmallVec<[FlowEvent; 1]> = smallvec::SmallVec::new();
         let held = flows.follow(packet, ports, coverage, &mut |event| events.push(event));
         for event in events {
@@ -154,7 +164,7 @@ impl<'a> Engine<'a> {
             let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
             matcher.take(event, coverage, &mut |item| closed.push(item));
             for item in closed {
-                tail.take(&item, coverage);
+                tail.take(&item, start, watch, coverage);
             }
         }
         held
@@ -180,14 +190,20 @@ impl<'a> Engine<'a> {
             self.watch.event(&event);
             self.matcher.take(event, &mut self.coverage, &mut |item| closed.push(item));
         }
-        self.matcher.finish(&mut |item| closed.push(item));
-        for item in closed {
-            self.tail.take(&item, &mut self.coverage);
+        for hole in self.watch.finish() {
+            self.matcher.missed(hole);
         }
-        let Self { mut coverage, matcher, watch, span, mut tail, .. } = self;
-        tail.finish_lookups(&mut coverage);
+        self.matcher.finish(&mut |item| closed.push(item));
+        let start = self.span.map_or(Timestamp::MIN, |span| span.start);
+        for item in closed {
+            self.tail.take(&item, start, &mut self.watch, &mut self.coverage);
+        }
+        let Self { mut coverage, matcher, watch, span, mut tail, links, .. } = self;
+        tail.finish_lookups(&watch, &mut coverage);
         let nat = matcher.nat().clone();
         tail.traffic.finish(&nat, |address| tail.forward.is_upstream(address));
+        let sided = tail.directions.sided();
+        let loss = tail.directions.loss(&sided);
         let findings = span.map_or_else(Vec::new, |span| {
             let outages = localise(&tail.reach, &nat);
             let scene = Scene {
@@ -203,15 +219,39 @@ impl<'a> Engine<'a> {
             };
             tail.detectors.drain(..).flat_map(|detector| detector.finish(&scene)).collect()
         });
-        Results { coverage, traffic: tail.traffic, ledger: tail.ledger, findings, nat, watch, span }
+        let doubts = Doubts { sided: &sided, loss, watch: &watch };
+        let findings = weigh(findings, &tail.reach, &doubts);
+        let Tail { traffic, ledger, directions, .. } = tail;
+        Results {
+            coverage,
+            traffic,
+            ledger,
+            findings,
+            nat,
+            watch,
+            directions,
+            sided,
+            loss,
+            links,
+            span,
+        }
     }
 }
 
 impl Tail<'_> {
-    fn take(&mut self, closed: &Closed, coverage: &mut Coverage) {
+    /// Takes what the matcher closed, of a capture that began at `start`.
+    fn take(
+        &mut self,
+        closed: &Closed,
+        start: Timestamp,
+        watch: &mut Watch,
+        coverage: &mut Coverage,
+    ) {
         match closed {
             Closed::Transaction(transaction) => {
-                self.traffic.transaction(transaction, coverage);
+                watch.closed(transaction);
+                self.directions.closed(transaction, start, watch);
+                self.traffic.transaction(transaction, watch, coverage);
                 self.forward.note(transaction, &self.servers, coverage);
                 if transaction.answer().is_some() && self.servers.len() < MAX_SERVERS {
                     self.servers.insert(transaction.responder());
@@ -234,25 +274,26 @@ impl Tail<'_> {
         let mut done: smallvec::SmallVec<[Lookup; 1]> = smallvec::SmallVec::new();
         self.grouper.take(closed, coverage, &mut |lookup| done.push(lookup));
         for lookup in done {
-            self.lookup(&lookup, coverage);
+            self.lookup(&lookup, watch, coverage);
         }
     }
 
-    fn finish_lookups(&mut self, coverage: &mut Coverage) {
+    fn finish_lookups(&mut self, watch: &Watch, coverage: &mut Coverage) {
         let mut done = Vec::new();
         self.grouper.finish(&mut |lookup| done.push(lookup));
         for lookup in done {
-            self.lookup(&lookup, coverage);
+            self.lookup(&lookup, watch, coverage);
         }
         self.reach.finish(coverage);
     }
 
-    fn lookup(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+    fn lookup(&mut self, lookup: &Lookup, watch: &Watch, coverage: &mut Coverage) {
+        self.directions.lookup(lookup);
         // What a DNS server asks on its clients' behalf is nobody's own lookup.
         let forwarded = self.servers.contains(&lookup.client);
         self.reach.note(lookup, coverage);
         if !forwarded {
-            self.traffic.lookup(lookup, coverage);
+            self.traffic.lookup(lookup, watch, coverage);
             self.ledger.note(lookup, coverage);
             self.answers.note(lookup, coverage);
         }

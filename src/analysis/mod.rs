@@ -4,6 +4,7 @@
 //! decodes them and drives flow table, matcher, grouper and detectors, and what they found is
 //! correlated and ranked at the end.
 
+mod demote;
 mod engine;
 mod health;
 mod merge;
@@ -13,7 +14,7 @@ mod traffic;
 mod verdict;
 
 pub use engine::Sinks;
-pub use health::Health;
+pub use health::{CAPTURE_RULES, CaptureRule, Health};
 pub use outcome::{Analysis, FileAccount, PointAccount};
 pub use run::{Options, Progress, run, run_frames};
 pub use traffic::{ClientTally, Role, ServerTally, Traffic};

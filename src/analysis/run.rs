@@ -1,11 +1,13 @@
 //! From an inventory of captures to an analysis.
 
 use super::engine::{Engine, Results, Sinks};
+use super::health::{Facts, judge};
 use super::merge::{Read, frames};
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::verdict::Verdict;
-use crate::capture::{Frame, Inventory, PointId};
-use crate::detect::{Class, Ledger};
+use crate::base::words::count;
+use crate::capture::{Frame, Inventory, LinkType, PointId};
+use crate::detect::{HarmKind, Ledger};
 use crate::flow::Ports;
 use crate::incident::correlate;
 
@@ -28,11 +30,23 @@ pub fn run(
 ) -> Analysis {
     let mut engine = Engine::new(Ports::new(options.ports.iter().copied()), sinks);
     let reads = frames(inventory, |frame, point| engine.frame(frame, point), progress);
-    let mut analysis = conclude(engine.finish());
-    analysis.files = files(inventory, &reads);
-    analysis.points = points(inventory, &reads);
-    analysis.left_out = inventory.problems.iter().map(ToString::to_string).collect();
+    let inputs = Inputs {
+        files: files(inventory, &reads),
+        points: points(inventory, &reads),
+        duplicates: inventory.problems.iter().filter(|input| input.reason.is_duplicate()).count(),
+    };
+    let mut analysis = conclude(engine.finish(), inputs);
+    let left_out = inventory.problems.iter().map(ToString::to_string);
+    analysis.left_out.splice(0..0, left_out);
     analysis
+}
+
+/// What was read, as far as there were files.
+#[derive(Default)]
+struct Inputs {
+    files: Vec<FileAccount>,
+    points: Vec<PointAccount>,
+    duplicates: usize,
 }
 
 /// Analyses frames that lie in memory, as one capture point without files.
@@ -45,25 +59,44 @@ pub fn run_frames<'f>(
     for frame in frames {
         engine.frame(&frame, PointId(0));
     }
-    conclude(engine.finish())
+    conclude(engine.finish(), Inputs::default())
 }
 
-fn conclude(results: Results) -> Analysis {
-    let Results { coverage, traffic, mut ledger, mut findings, nat, watch, span } = results;
+fn conclude(results: Results, inputs: Inputs) -> Analysis {
+    let Results { coverage, mut traffic, mut ledger, findings, nat, watch, span, .. } = results;
+    let Results { directions, sided, loss, links, .. } = results;
+    let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
     population.span = span;
-    if traffic.is_one_sided() {
-        // Silence of a direction that was not recorded is nobody's failure.
-        findings.retain(|finding| finding.rule.class == Class::Efficiency);
+    // Silence of a direction that was not recorded, and waits that only the clock made, are
+    // nobody's failure.
+    if sided.lacks_responses() {
         ledger = Ledger::default();
     }
+    ledger.retain(|harmed| {
+        let clock_made =
+            harmed.kind != HarmKind::Failed && watch.crosses(harmed.start.ts, harmed.end);
+        !clock_made && !sided.excuses(harmed)
+    });
+    traffic.excuse(&sided);
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
     let verdict = Verdict::of(&incidents, &residual, &traffic);
-    let health = watch.judge(&coverage, &traffic);
+    let health = judge(&Facts {
+        span,
+        watch: &watch,
+        directions: &directions,
+        sided: &sided,
+        loss,
+        coverage: &coverage,
+        traffic: &traffic,
+        files: &files,
+        points: &points,
+        duplicates,
+    });
     Analysis {
-        files: Vec::new(),
-        left_out: Vec::new(),
-        points: Vec::new(),
+        files,
+        left_out: links.iter().map(|(link, frames)| unread(*link, *frames)).collect(),
+        points,
         span,
         coverage,
         health,
@@ -73,6 +106,11 @@ fn conclude(results: Results) -> Analysis {
         residual,
         nat,
     }
+}
+
+/// What is said aloud of a link type that is not read.
+fn unread(link: LinkType, frames: u64) -> String {
+    format!("link type {link} ({}) is not read: {} left out", link.0, count(frames, "frame"))
 }
 
 fn files(inventory: &Inventory, reads: &[Read]) -> Vec<FileAccount> {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::base::{Coverage, Histogram, Limit, Map};
+use super::health::{Sided, Watch};
+use crate::base::{Coverage, Histogram, Limit, Map, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -12,11 +14,9 @@ use crate::transaction::{Nat, Outcome, Transaction};
 
 /// Clients and servers tallied one by one; the rest is in the totals.
 const MAX_PEERS: usize = 100_000;
-/// Queries below which one direction alone says nothing (rulebook `cap-one-sided`).
-pub(super) const ENOUGH_QUERIES: u64 = 50;
 /// A lookup that took this long was slow: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
-const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What was really sent and asked.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +132,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, transaction: &Transaction, outcome: Outcome) {
+    fn add(&mut self, transaction: &Transaction, outcome: Outcome, latency: Option<Duration>) {
         self.queries += transaction.attempts.len() as u64;
         self.answered += u64::from(outcome.is_answered());
         self.unanswered += u64::from(is_unanswered(outcome));
@@ -140,10 +140,17 @@ impl Tally {
         if let Some(answer) = transaction.answer() {
             *self.rcodes.entry(answer.rcode).or_default() += 1;
         }
-        if let Some(latency) = transaction.latency() {
+        if let Some(latency) = latency {
             self.latency.add(latency);
         }
     }
+}
+
+/// The latency of a transaction, where the clock can be trusted with it.
+fn latency(transaction: &Transaction, watch: &Watch) -> Option<Duration> {
+    let latency = transaction.latency()?;
+    let sent = transaction.first().ts;
+    (!watch.crosses(sent, sent.after(latency))).then_some(latency)
 }
 
 fn is_unanswered(outcome: Outcome) -> bool {
@@ -151,8 +158,14 @@ fn is_unanswered(outcome: Outcome) -> bool {
 }
 
 impl Traffic {
-    pub(super) fn transaction(&mut self, transaction: &Transaction, coverage: &mut Coverage) {
+    pub(super) fn transaction(
+        &mut self,
+        transaction: &Transaction,
+        watch: &Watch,
+        coverage: &mut Coverage,
+    ) {
         let outcome = transaction.outcome();
+        let latency = latency(transaction, watch);
         let attempts = transaction.attempts.len() as u64;
         self.responses += transaction.responses.len() as u64;
         if attempts == 0 {
@@ -172,22 +185,23 @@ impl Traffic {
             let nodata = answer.rcode == Rcode::NOERROR && outcome == Outcome::Negative;
             self.nodata += u64::from(nodata);
         }
-        if let Some(latency) = transaction.latency() {
+        if let Some(latency) = latency {
             self.latency.add(latency);
         }
         let (servers, clients) = (&mut self.live_servers, &mut self.live_clients);
         if let Some(server) = peer(servers, transaction.responder(), Limit::Servers, coverage) {
-            server.tally.add(transaction, outcome);
+            server.tally.add(transaction, outcome, latency);
         }
         let client = transaction.client.ip();
         if let Some(client) = peer(clients, client, Limit::Clients, coverage) {
-            client.tally.add(transaction, outcome);
+            client.tally.add(transaction, outcome, latency);
         }
     }
 
-    pub(super) fn lookup(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+    pub(super) fn lookup(&mut self, lookup: &Lookup, watch: &Watch, coverage: &mut Coverage) {
         let failed = lookup.outcome.is_failure();
-        let duration = lookup.duration();
+        let trusted = |end: &Timestamp| !watch.crosses(lookup.start.ts, *end);
+        let duration = lookup.end.filter(trusted).and_then(|_| lookup.duration());
         let slow = !failed && duration.is_some_and(|duration| duration >= SLOW);
         self.lookups += 1;
         self.failed_lookups += u64::from(failed);
@@ -207,12 +221,21 @@ impl Traffic {
         }
     }
 
-    /// Whether only queries were captured: next to none is answered, and yet next to none is
-    /// asked again (rulebook 2.A, `cap-one-sided`). Real silence makes clients repeat themselves.
-    pub fn is_one_sided(&self) -> bool {
-        self.queries >= ENOUGH_QUERIES
-            && self.responses * 50 < self.queries
-            && self.retransmissions * 20 <= self.transactions
+    /// Counts as unknown what one direction that was not captured made look like timeouts.
+    pub(super) fn excuse(&mut self, sided: &Sided) {
+        let excused = sided.timeouts.min(self.unanswered);
+        self.unanswered -= excused;
+        self.unknown += excused;
+        for (address, server) in &mut self.servers {
+            if sided.of_server(*address) {
+                server.tally.unanswered = 0;
+            }
+        }
+        for (address, client) in &mut self.clients {
+            if sided.of_client(*address) {
+                client.tally.unanswered = 0;
+            }
+        }
     }
 
     /// Sorts what was counted, and says what each server is; `is_upstream` tells whether other

@@ -24,6 +24,9 @@ pub struct Coverage {
     pub nat_copies: u64,
     /// Frames captured shorter than they were on the wire.
     pub cut_frames: u64,
+    /// UDP datagrams on a DNS port, captured whole, that hold no DNS message, or one that breaks
+    /// off; copies count.
+    pub garbled: u64,
     /// Bytes of TCP streams that were never captured, so that messages may be missing.
     pub lost_stream_bytes: u64,
     /// Messages with another opcode than QUERY, by mnemonic.
@@ -59,6 +62,7 @@ impl Coverage {
         self.copies += other.copies;
         self.nat_copies += other.nat_copies;
         self.cut_frames += other.cut_frames;
+        self.garbled += other.garbled;
         self.lost_stream_bytes += other.lost_stream_bytes;
         for (opcode, count) in &other.opcodes {
             *self.opcodes.entry(opcode.clone()).or_default() += count;

@@ -69,6 +69,16 @@ pub fn percent(part: u64, whole: u64) -> String {
     if share > 0.0 && share < 10.0 { format!("{share:.1} %") } else { format!("{share:.0} %") }
 }
 
+/// The module docs of a source file, as Markdown: the explanation of the rule that it is.
+pub fn module_docs(source: &str) -> String {
+    let mut text = String::new();
+    for line in source.lines().map_while(|line| line.strip_prefix("//!")) {
+        text.push_str(line.strip_prefix(' ').unwrap_or(line));
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,20 +2,50 @@
 
 use std::io::{self, Write};
 
+use crate::analysis::CAPTURE_RULES;
+use crate::base::words::module_docs;
 use crate::detect::ALL;
+
+/// A rule of either kind: about the network, or about the capture itself.
+struct Entry {
+    id: &'static str,
+    title: &'static str,
+    references: &'static [&'static str],
+    source: &'static str,
+}
+
+/// All rules, in the order of their ids.
+fn entries() -> Vec<Entry> {
+    let network = ALL.iter().map(|rule| Entry {
+        id: rule.id,
+        title: rule.title,
+        references: rule.references,
+        source: rule.source,
+    });
+    let capture = CAPTURE_RULES.iter().map(|rule| Entry {
+        id: rule.id,
+        title: rule.title,
+        references: rule.references,
+        source: rule.source,
+    });
+    let mut all: Vec<Entry> = network.chain(capture).collect();
+    all.sort_by_key(|entry| entry.id);
+    all
+}
 
 /// Prints the list of rules, or one rule's explanation; false if there is no such rule.
 pub(super) fn print(id: Option<&str>, out: &mut dyn Write) -> io::Result<bool> {
+    let entries = entries();
     let Some(id) = id else {
-        let widest = ALL.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
-        for rule in ALL {
+        let widest = entries.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
+        for rule in &entries {
             writeln!(out, "{:widest$}  {}", rule.id, rule.title)?;
         }
         return Ok(true);
     };
-    let Some(rule) = ALL.iter().find(|rule| rule.id == id) else { return Ok(false) };
+    let Some(rule) = entries.iter().find(|rule| rule.id == id) else { return Ok(false) };
     writeln!(out, "{}: {}\n", rule.id, rule.title)?;
-    write!(out, "{}", rule.explanation())?;
+    write!(out, "{}", module_docs(rule.source))?;
     writeln!(out, "\nReferences: {}", rule.references.join("; "))?;
     Ok(true)
 }

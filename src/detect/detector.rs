@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use super::scene::Scene;
+use crate::base::words::module_docs;
 use crate::lookup::Lookup;
 use crate::transaction::{TcpAttempt, Transaction};
 
@@ -75,12 +76,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// What the rule means, needs and cannot tell: its module docs, as Markdown.
     pub fn explanation(&self) -> String {
-        let mut text = String::new();
-        for line in self.source.lines().map_while(|line| line.strip_prefix("//!")) {
-            text.push_str(line.strip_prefix(' ').unwrap_or(line));
-            text.push('\n');
-        }
-        text
+        module_docs(self.source)
     }
 }
 

@@ -13,7 +13,7 @@ use super::outside::{Outside, Trouble};
 use crate::base::{Coverage, Limit, Transport};
 use crate::capture::Seen;
 use crate::dns::{Question, Rcode};
-use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
+use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
 
 /// How many legs, and how many connections, are kept one by one.
 const MAX_LEGS: usize = 200_000;
@@ -145,7 +145,7 @@ impl Forward {
         };
         self.legs.push(Leg {
             sent: transaction.first(),
-            replied: response.map(|response| response.arrived()),
+            replied: response.map(Response::arrived),
             forwarder,
             upstream,
             transport: transaction.transport,

@@ -143,6 +143,11 @@ impl Ledger {
         });
     }
 
+    /// Keeps only those that `keep` holds for.
+    pub fn retain(&mut self, keep: impl FnMut(&Harmed) -> bool) {
+        self.harmed.retain(keep);
+    }
+
     /// All of them.
     pub fn harmed(&self) -> &[Harmed] {
         &self.harmed

@@ -11,13 +11,16 @@ mod detector;
 mod finding;
 mod forward;
 mod harm;
+mod load;
 mod localise;
 mod mixture;
+mod odds;
 mod outside;
 mod reach;
 mod rules;
 mod scene;
 mod upstream;
+mod vanish;
 mod zone;
 
 pub use answers::{Answer, Answers, Asked, Known, Tally, Told};

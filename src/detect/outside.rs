@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::dns::{Name, Question, Rcode, RecordType};
-use crate::transaction::{Outcome, Transaction};
+use crate::dns::{Name, Question, Rcode};
+use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
 const MAX_TROUBLES: usize = 100_000;
@@ -23,6 +23,8 @@ const MAX_ZONES: usize = 256;
 /// An answer that took this long made somebody wait: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
 const SLOW: Duration = Duration::from_secs(1);
+/// A cache answers sooner than this: in less than a millisecond, and the way there and back.
+const CACHE: Duration = Duration::from_millis(10);
 
 /// A question of a client that did not go well.
 #[derive(Debug, Clone)]
@@ -77,6 +79,8 @@ pub struct Second {
     pub outside_ok: u64,
     /// Other names that failed or waited.
     pub outside_bad: u64,
+    /// Of other names, those answered at once but not from a cache.
+    pub outside_missed: u64,
 }
 
 impl Second {
@@ -85,6 +89,7 @@ impl Second {
         self.cluster_bad += other.cluster_bad;
         self.outside_ok += other.outside_ok;
         self.outside_bad += other.outside_bad;
+        self.outside_missed += other.outside_missed;
     }
 }
 
@@ -121,7 +126,11 @@ impl Outside {
             (_, Some(Verdict::Unknown)) => return,
             (true, None) => second.cluster_ok = 1,
             (true, Some(_)) => second.cluster_bad = 1,
-            (false, None) => second.outside_ok = 1,
+            (false, None) => {
+                second.outside_ok = 1;
+                let missed = transaction.server_latency().is_some_and(|took| took >= CACHE);
+                second.outside_missed = u64::from(missed);
+            }
             (false, Some(_)) => second.outside_bad = 1,
         }
         let sent = transaction.first();
@@ -136,7 +145,7 @@ impl Outside {
         }
         self.troubles.push(Trouble {
             sent,
-            replied: transaction.responses.first().map(|response| response.arrived()),
+            replied: transaction.responses.first().map(Response::arrived),
             client: transaction.client.ip(),
             responder: transaction.responder(),
             transport: transaction.transport,
@@ -194,6 +203,7 @@ impl Outside {
 #[derive(Clone, Copy)]
 enum Verdict {
     Bad(TroubleKind),
+    Stalled,
     Unknown,
 }
 
@@ -206,9 +216,10 @@ fn verdict(transaction: &Transaction) -> Option<Verdict> {
         return Some(Verdict::Bad(TroubleKind::Error(first.rcode)));
     }
     match transaction.outcome() {
-        Outcome::Ok | Outcome::Negative => {
-            (transaction.latency()? >= SLOW).then_some(Verdict::Bad(TroubleKind::Slow))
-        }
+        Outcome::Ok | Outcome::Negative if transaction.latency()? < SLOW => None,
+        // After a repeat, the wait was for the client's own timer.
+        Outcome::Ok | Outcome::Negative if transaction.attempts.len() > 1 => Some(Verdict::Stalled),
+        Outcome::Ok | Outcome::Negative => Some(Verdict::Bad(TroubleKind::Slow)),
         Outcome::Truncated => None,
         Outcome::Timeout | Outcome::Late => Some(Verdict::Bad(TroubleKind::Silent)),
         Outcome::Error(_) | Outcome::Rejected(_) | Outcome::Unknown => Some(Verdict::Unknown),
@@ -224,9 +235,4 @@ fn has_svc(name: &Name) -> Option<Name> {
 
 fn is_reverse(name: &Name) -> bool {
     name.labels().last().is_some_and(|label| label.eq_ignore_ascii_case(b"arpa"))
-}
-
-/// Whether a type is one of the two address families, and which.
-pub(super) fn is_aaaa(question: &Question) -> bool {
-    question.rtype == RecordType::AAAA
 }

@@ -48,6 +48,14 @@ impl ClusterName {
         (!zone.is_root()).then_some(Self { own, zone })
     }
 
+    /// Whether its first label ends in the ordinal of a StatefulSet's pod: `etcd-0`.
+    pub fn has_ordinal(&self) -> bool {
+        let label = self.own.first_label().unwrap_or_default();
+        let digits = label.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let stem = label.get(..label.len().saturating_sub(digits)).unwrap_or_default();
+        digits > 0 && stem.len() > 1 && stem.last() == Some(&b'-')
+    }
+
     /// How many labels stand before `svc`: 2 for a Service, 3 for a pod below one.
     pub fn depth(&self) -> usize {
         self.own.label_count()
@@ -134,6 +142,7 @@ mod tests {
         assert!(!zones.is_cluster(&name("redis.default.svc.example.com")));
         assert!(!zones.is_cluster(&name("local")));
         let pod = zones.split(&name("etcd-0.etcd.db.svc.cluster.local")).unwrap();
+        assert!(pod.has_ordinal());
         assert_eq!((pod.depth(), pod.own.to_string().as_str()), (3, "etcd-0.etcd.db"));
         assert_eq!(zones.split(&name("svc.cluster.local")), None);
     }

@@ -188,12 +188,14 @@ impl Stream {
     /// Nothing more will come: reads what waits, and counts what is missing.
     pub(super) fn end(&mut self, out: &mut impl FnMut(Piece<'_>)) -> u64 {
         let mut lost = self.skip_all(out);
-        if let (Some((ack, _)), Some(last)) = (self.acked, self.last) {
+        if let Some((ack, _)) = self.acked {
             // One more may have been a FIN.
             let missing = ack.wrapping_sub(self.next);
             if (2..=FAR).contains(&missing) {
                 lost += u64::from(missing);
-                self.framer.hole(to_usize(missing), last, out);
+                if let Some(last) = self.last {
+                    self.framer.hole(to_usize(missing), last, out);
+                }
             }
         }
         lost

@@ -14,7 +14,7 @@ use super::sink::{Sink, read_piece, rejection, signal};
 use super::{CapturedMessage, FlowEvent, Ports};
 use crate::base::{Coverage, FiveTuple, Limit, Map, Timestamp};
 use crate::capture::{PointId, Seen};
-use crate::dns::{NameCache, parse};
+use crate::dns::{Malformed, NameCache, parse};
 use crate::packet::{Body, Packet, TcpSegment};
 
 /// TCP connections followed at the same time; the longest idle one makes room.
@@ -150,8 +150,11 @@ impl FlowTable {
         };
         let Some(message) = parse(datagram.payload, datagram.wire_len, &mut self.names) else {
             let cut = datagram.payload.len() < datagram.wire_len;
+            sink.coverage.garbled += u64::from(!cut);
             return if cut { Held::Cut } else { Held::NotDns };
         };
+        let broken = !matches!(message.stop, None | Some(Malformed::Cut));
+        sink.coverage.garbled += u64::from(broken);
         sink.message(CapturedMessage { seen: packet.seen, via: packet.via, tuple, message });
         Held::Dns
     }

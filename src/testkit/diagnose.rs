@@ -42,6 +42,18 @@ pub fn findings(text: &str) -> String {
     if lines.is_empty() { "quiet\n".to_owned() } else { lines }
 }
 
+/// What the capture of a scenario cannot show, one a line: rule (`!` behind those to be careful
+/// about) and what it says.
+pub fn health(text: &str) -> String {
+    let mut lines = String::new();
+    for health in analyse(text).health {
+        let mark = if health.serious { "!" } else { "" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{}{mark}: {}", health.rule, health.detail);
+    }
+    lines
+}
+
 /// The lookups of a scenario, one a line: start, client, name, types, outcome, duration,
 /// attempts, resolver, and what the application will have printed.
 pub fn lookups(text: &str) -> String {

@@ -19,12 +19,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::base::Timestamp;
 use crate::base::words::{clock, count, list};
+use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    HarmKind, Harmed, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::Transaction;
@@ -97,7 +99,7 @@ impl Detector for CorednsUnsynced {
                         }
                     }
                     Answer::Data(_) | Answer::NoData if !cluster => {
-                        replica.outside_ok += told.times
+                        replica.outside_ok += told.times;
                     }
                     Answer::Error(_) if !cluster => replica.outside_failed += told.times,
                     _ => {}
@@ -141,14 +143,7 @@ fn finding(
     }
     let word = if servfail { "SERVFAIL" } else { "NXDOMAIN" };
     let started = start.filter(|start| *start <= span.end);
-    let mut wrong = BTreeMap::new();
-    if !servfail {
-        for (_, _, asked) in scene.answers.questions() {
-            let denied = asked.told.get(&(server, Answer::NoName));
-            let known = asked.told.keys().any(|(other, said)| *other != server && said.is_data());
-            wrong.extend(denied.filter(|_| known).into_iter().flat_map(|told| told.wronged()));
-        }
-    }
+    let wrong = if servfail { BTreeMap::new() } else { denied_wrongly(server, scene) };
     Some(Finding {
         rule: &DETECTOR,
         title: format!(
@@ -165,7 +160,7 @@ fn finding(
         ongoing: scene.lasts(span),
         transactions: bad.times,
         claim: Claim {
-            span: Some(span.widened(std::time::Duration::from_secs(1))),
+            span: Some(span.widened(Duration::from_secs(1))),
             servers: Some(BTreeSet::from([server])),
             zones: Some(scene.answers.zones.zones()),
             symptoms: BTreeSet::from([Symptom::Error(Rcode::SERVFAIL)]),
@@ -208,22 +203,7 @@ fn finding(
             .iter()
             .map(|seen| Proof { seen: *seen, summary: format!("{word} from {server}") })
             .collect(),
-        actions: vec![
-            Action {
-                why: format!("read what {server} says about the API server"),
-                command: format!(
-                    "kubectl -n kube-system logs $(kubectl -n kube-system get pods -o wide | grep \
-                     -wF {server} | awk '{{print $1}}') | grep -iE 'kubernetes|reflector'"
-                ),
-            },
-            Action {
-                why: "reach the API server from that pod's network".to_owned(),
-                command: "nsenter -t <pid of coredns> -n curl -k \
-                          https://$(kubectl get service kubernetes -o \
-                          jsonpath='{.spec.clusterIP}')/healthz"
-                    .to_owned(),
-            },
-        ],
+        actions: actions(server),
         ruled_out: vec![RuledOut {
             rule: "upstream-servfail",
             because: format!(
@@ -232,6 +212,36 @@ fn finding(
             ),
         }],
     })
+}
+
+/// Lookups that ended because this server denied what another one knows.
+fn denied_wrongly(server: IpAddr, scene: &Scene<'_>) -> BTreeMap<(Seen, IpAddr), Harmed> {
+    let mut wrong = BTreeMap::new();
+    for (_, _, asked) in scene.answers.questions() {
+        let elsewhere = asked.told.keys().any(|(other, said)| *other != server && said.is_data());
+        if let Some(denied) = asked.told.get(&(server, Answer::NoName)).filter(|_| elsewhere) {
+            wrong.extend(denied.wronged());
+        }
+    }
+    wrong
+}
+
+fn actions(server: IpAddr) -> Vec<Action> {
+    vec![
+        Action {
+            why: format!("read what {server} says about the API server"),
+            command: format!(
+                "kubectl -n kube-system logs $(kubectl -n kube-system get pods -o wide | grep -wF \
+                 {server} | awk '{{print $1}}') | grep -iE 'kubernetes|reflector'"
+            ),
+        },
+        Action {
+            why: "reach the API server from that pod's network".to_owned(),
+            command: "nsenter -t <pid of coredns> -n curl -k https://$(kubectl get service \
+                      kubernetes -o jsonpath='{.spec.clusterIP}')/healthz"
+                .to_owned(),
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -247,11 +257,11 @@ mod tests {
         let mut port = 40_000;
         let mut say = |at: f64, via: &str, name: &str, answer: &str| {
             port += 8;
-            text.push_str(&format!(
+            text.extend([format!(
                 "{at:.3} pod:{port} > kube-dns via {via} rd A {name}\n\
                  {:.3} pod:{port} < kube-dns via {via} {answer}\n",
                 at + 0.001
-            ));
+            )]);
         };
         for round in 0..rounds {
             let at = round as f64 * 10.0;

@@ -105,7 +105,7 @@ impl Detector for EmptyNoerror {
             .into_iter()
             .filter(|(suffix, _)| !is_cluster_suffix(suffix, &all))
             .filter(|(_, tally)| tally.ended >= ENOUGH || tally.went_on >= ENOUGH)
-            .filter_map(|(suffix, tally)| tally.finding(suffix, scene))
+            .filter_map(|(suffix, tally)| tally.finding(&suffix, scene))
             .collect()
     }
 }
@@ -165,7 +165,7 @@ impl Suffix {
         }
     }
 
-    fn finding(self, suffix: Name, scene: &Scene<'_>) -> Option<Finding> {
+    fn finding(self, suffix: &Name, scene: &Scene<'_>) -> Option<Finding> {
         let span = self.span?;
         let harmless = self.ended < ENOUGH;
         let upstream_changed = self.missing > 0;
@@ -176,8 +176,10 @@ impl Suffix {
         } else {
             format!(
                 "empty NOERROR answers under search suffix {suffix} ended {} that should have gone \
-                 on to the real name",
-                count(self.ended, "lookup")
+                 on to the real name, from {} to {}",
+                count(self.ended, "lookup"),
+                clock(span.start),
+                clock(span.end)
             )
         };
         let example = self.names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
@@ -261,5 +263,73 @@ impl Suffix {
             ],
             ruled_out,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// A name that exists, and then `times` a lookup as musl makes it: A and AAAA at once under
+    /// the cluster's suffixes and the host's, which says `answer`, and `then` on.
+    fn searches(times: usize, answer: &str, then: &str) -> String {
+        let mut text = String::from(
+            "pod = 10.0.0.5\ndns = 10.96.0.10\n0.000 pod:39000 > dns id f0 rd A www.example.org.\n\
+             0.001 pod:39000 < dns id f0 www.example.org. 60 A 203.0.113.7\n",
+        );
+        let suffixes = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+        for lookup in 0..times {
+            let second = lookup + 1;
+            let mut ask = |step: usize, suffix: &str, answer: &str| {
+                let answer = answer.replace("NAME", &format!("api{lookup}.example.com{suffix}."));
+                let (port, id) = (40_000 + lookup * 8 + step, lookup * 32 + step * 2 + 1);
+                for (rtype, id) in [("A", id), ("AAAA", id + 1)] {
+                    text.extend([format!(
+                        "{second}.0{step}0 pod:{port} > dns id {id:x} rd {rtype} api{lookup}.example.com{suffix}.\n\
+                         {second}.0{step}1 pod:{port} < dns id {id:x} {answer}\n"
+                    )]);
+                }
+            };
+            for (step, suffix) in suffixes.iter().enumerate() {
+                ask(step, &format!(".{suffix}"), "aa NXDOMAIN");
+            }
+            ask(3, ".corp.example.internal", answer);
+            if !then.is_empty() {
+                ask(4, "", then);
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_search_ends_at_an_empty_answer_and_the_lookup_fails() {
+        insta::assert_snapshot!(findings(&searches(2, "NOERROR", "")), @"low empty-noerror [zone corp.example.internal] possible 10:00:01.031-10:00:02.031 2/2");
+    }
+
+    #[test]
+    fn one_lookup_is_too_few() {
+        insta::assert_snapshot!(findings(&searches(1, "NOERROR", "")), @"quiet");
+    }
+
+    #[test]
+    fn clients_that_search_on_lose_nothing() {
+        insta::assert_snapshot!(findings(&searches(3, "NOERROR", "NAME 60 A 203.0.113.8")), @"info empty-noerror [zone corp.example.internal] possible 10:00:01.031-10:00:03.031 0/0");
+    }
+
+    #[test]
+    fn nxdomain_under_the_suffix_is_an_ordinary_search() {
+        let text = searches(4, "NXDOMAIN", "NXDOMAIN");
+        assert!(!findings(&text).contains("empty-noerror"), "{}", findings(&text));
+    }
+
+    #[test]
+    fn a_name_found_under_the_suffix_has_no_aaaa_and_needs_none() {
+        let text = searches(3, "NAME 60 A 203.0.113.8", "");
+        assert!(!findings(&text).contains("empty-noerror"));
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_answer_shows_no_end_of_the_search() {
+        assert!(!findings(&searches(3, "NOERROR lost", "")).contains("empty-noerror"));
     }
 }

@@ -22,6 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::base::Span;
 use crate::base::words::{clock, count, duration, list};
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
@@ -58,7 +59,7 @@ impl Detector for HeadlessNxdomain {
             let Some(parts) = scene.answers.zones.split(name) else { continue };
             match parts.depth() {
                 2 if known.data.times > 0 => namespaces.extend(name.parent()),
-                3 if has_ordinal(&parts) => {
+                3 if parts.has_ordinal() => {
                     if let Some(service) = name.parent() {
                         pods.entry(service).or_default().insert(name);
                     }
@@ -82,14 +83,6 @@ impl Detector for HeadlessNxdomain {
     }
 }
 
-/// Whether its first label ends in the ordinal of a StatefulSet's pod.
-fn has_ordinal(parts: &ClusterName) -> bool {
-    let label = String::from_utf8_lossy(parts.own.first_label().unwrap_or_default()).into_owned();
-    label.rsplit_once('-').is_some_and(|(stem, ordinal)| {
-        !stem.is_empty() && !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit())
-    })
-}
-
 fn finding(
     name: &Name,
     known: &Known,
@@ -98,6 +91,10 @@ fn finding(
 ) -> Option<Finding> {
     let span = known.missing.span?;
     let data = known.data.span;
+    // What knows the name never denied it: two servers with different data.
+    if data.is_some() && known.data.servers.is_disjoint(&known.missing.servers) {
+        return None;
+    }
     if let Some(data) = data {
         // Both answers for longer than a change takes: the servers disagree, or it comes and goes.
         let overlap = data.end.min(span.end).since(data.start.max(span.start));
@@ -133,19 +130,6 @@ fn finding(
              not exist or no pod of it was ready at any time."
         }
     };
-    let mut evidence: Vec<Proof> = known
-        .missing
-        .frames
-        .iter()
-        .map(|seen| Proof { seen: *seen, summary: format!("{name} is NXDOMAIN") })
-        .collect();
-    evidence.extend(
-        known
-            .data
-            .frames
-            .first()
-            .map(|seen| Proof { seen: *seen, summary: format!("{name} has addresses") }),
-    );
     Some(Finding {
         rule: &DETECTOR,
         title: format!(
@@ -177,49 +161,9 @@ fn finding(
             "{cause} A headless Service without ready endpoints has no name at all, unlike one \
              with a cluster IP."
         ),
-        facts: vec![
-            Fact { label: "lookups that ended with it", value: known.missing.ended.to_string() },
-            Fact {
-                label: "did not exist for",
-                value: format!("{} at least", duration(span.length())),
-            },
-            Fact {
-                label: "addresses at other times",
-                value: match data {
-                    Some(data) => format!(
-                        "{}, up to {} each, from {} to {}",
-                        count(known.data.times, "answer"),
-                        known.widest,
-                        clock(data.start),
-                        clock(data.end)
-                    ),
-                    None => "none".to_owned(),
-                },
-            },
-            Fact {
-                label: "pods asked for below it",
-                value: pods.map_or_else(|| "none".to_owned(), |pods| list(pods, 4)),
-            },
-            Fact { label: "servers that said NXDOMAIN", value: list(&known.missing.servers, 4) },
-        ],
-        evidence,
-        actions: vec![
-            Action {
-                why: "see whether the Service is headless and its pods are ready".to_owned(),
-                command: format!(
-                    "kubectl -n {namespace} get service {service}; kubectl -n {namespace} get \
-                     endpointslices -l kubernetes.io/service-name={service} -o wide"
-                ),
-            },
-            Action {
-                why: "give pods names before they are ready, if they have to find each other"
-                    .to_owned(),
-                command: format!(
-                    "kubectl -n {namespace} patch service {service} -p \
-                     '{{\"spec\":{{\"publishNotReadyAddresses\":true}}}}'"
-                ),
-            },
-        ],
+        facts: facts(known, pods),
+        evidence: evidence(name, known),
+        actions: actions(&service, &namespace),
         ruled_out: vec![RuledOut {
             rule: "nxdomain-missing-name",
             because: match (data, pods) {
@@ -228,6 +172,66 @@ fn finding(
             },
         }],
     })
+}
+
+fn facts(known: &Known, pods: Option<&BTreeSet<&Name>>) -> Vec<Fact> {
+    let away = known.missing.span.map_or(Duration::ZERO, Span::length);
+    vec![
+        Fact { label: "lookups that ended with it", value: known.missing.ended.to_string() },
+        Fact { label: "did not exist for", value: format!("{} at least", duration(away)) },
+        Fact {
+            label: "addresses at other times",
+            value: match known.data.span {
+                Some(data) => format!(
+                    "{}, up to {} each, from {} to {}",
+                    count(known.data.times, "answer"),
+                    known.widest,
+                    clock(data.start),
+                    clock(data.end)
+                ),
+                None => "none".to_owned(),
+            },
+        },
+        Fact {
+            label: "pods asked for below it",
+            value: pods.map_or_else(|| "none".to_owned(), |pods| list(pods, 4)),
+        },
+        Fact { label: "servers that said NXDOMAIN", value: list(&known.missing.servers, 4) },
+    ]
+}
+
+fn evidence(name: &Name, known: &Known) -> Vec<Proof> {
+    let denied = known
+        .missing
+        .frames
+        .iter()
+        .map(|seen| Proof { seen: *seen, summary: format!("{name} is NXDOMAIN") });
+    let found = known
+        .data
+        .frames
+        .first()
+        .map(|seen| Proof { seen: *seen, summary: format!("{name} has addresses") });
+    denied.chain(found).collect()
+}
+
+fn actions(service: &str, namespace: &str) -> Vec<Action> {
+    vec![
+        Action {
+            why: "see whether the Service is headless and its pods are ready".to_owned(),
+            command: format!(
+                "kubectl -n {namespace} get service {service}; kubectl -n {namespace} get \
+                 endpointslices -l kubernetes.io/service-name={service} -o wide"
+            ),
+        },
+        Action {
+            why: "give pods names before they are ready, if they have to find each other"
+                .to_owned(),
+            command: format!(
+                "kubectl -n {namespace} patch service {service} -p \
+                 '{{\"spec\":{{\"publishNotReadyAddresses\":true}}}}'"
+            ),
+        },
+    ]
 }
 
 #[cfg(test)]

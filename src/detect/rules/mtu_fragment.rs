@@ -108,12 +108,11 @@ impl Detector for MtuFragment {
         }
         let network = Network::of(transaction.client.ip());
         let key = (transaction.question.name.clone(), transaction.question.rtype);
-        if let Some(response) = transaction.responses.first() {
-            if self.sizes.len() < MAX_QUESTIONS || self.sizes.contains_key(&key) {
-                let size = self.sizes.entry(key.clone()).or_default();
-                // A truncated answer says that the whole one is larger than that.
-                *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
-            }
+        let room = self.sizes.len() < MAX_QUESTIONS || self.sizes.contains_key(&key);
+        if let Some(response) = transaction.responses.first().filter(|_| room) {
+            let size = self.sizes.entry(key.clone()).or_default();
+            // A truncated answer says that the whole one is larger than that.
+            *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
         }
         if self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network) {
             self.networks.entry(network).or_default().note(transaction, key);
@@ -219,7 +218,15 @@ impl Side {
             && (seen_leaving || known || cluster))
             .then(|| {
                 finding(
-                    &Lost { network, side: &self, lost, total, small, seen_leaving, known },
+                    &Lost {
+                        network,
+                        side: &self,
+                        tallies: lost,
+                        total,
+                        small,
+                        seen_leaving,
+                        known,
+                    },
                     scene,
                 )
             })
@@ -260,48 +267,62 @@ impl Tally {
 struct Lost<'s> {
     network: Network,
     side: &'s Side,
-    lost: BTreeMap<&'s Key, &'s Tally>,
+    tallies: BTreeMap<&'s Key, &'s Tally>,
     total: u64,
     small: u64,
     seen_leaving: bool,
     known: bool,
 }
 
+impl Lost<'_> {
+    fn servers(&self) -> BTreeSet<IpAddr> {
+        self.tallies.values().flat_map(|tally| tally.servers.iter().copied()).collect()
+    }
+
+    fn clients(&self) -> BTreeSet<IpAddr> {
+        self.tallies.values().flat_map(|tally| tally.clients.iter().copied()).collect()
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let mut keys: Vec<(&Key, u64)> =
+            self.tallies.iter().map(|(key, tally)| (*key, tally.lost)).collect();
+        keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
+        let mut facts = vec![
+            Fact {
+                label: "questions with EDNS that were never answered",
+                value: self.total.to_string(),
+            },
+            Fact {
+                label: "answers of 512 bytes or less that arrived",
+                value: format!("{} from the same servers", self.small),
+            },
+            Fact {
+                label: "largest answer that arrived over UDP",
+                value: format!("{} bytes", self.side.largest),
+            },
+        ];
+        let left = self.tallies.values().filter_map(|tally| tally.left_server);
+        facts.extend(left.min().map(|size| Fact {
+            label: "smallest lost answer seen leaving",
+            value: format!("{size} bytes"),
+        }));
+        facts.push(Fact {
+            label: "names",
+            value: list(keys.iter().map(|((name, rtype), n)| format!("{name} {rtype} ({n})")), 5),
+        });
+        facts.push(Fact { label: "clients", value: list(self.clients(), 5) });
+        facts.push(Fact { label: "servers", value: list(self.servers(), 4) });
+        facts
+    }
+}
+
 fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
-    let Lost { network, side, lost, total, small, seen_leaving, known } = all;
-    let span = lost.values().filter_map(|tally| tally.span).reduce(Span::join)?;
-    let mut keys: Vec<(&Key, u64)> = lost.iter().map(|(key, tally)| (*key, tally.lost)).collect();
-    keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
-    let names: Vec<&Name> = keys.iter().map(|((name, _), _)| name).collect();
-    let set: BTreeSet<Name> = names.iter().map(|name| (*name).clone()).collect();
-    let servers: BTreeSet<IpAddr> =
-        lost.values().flat_map(|tally| tally.servers.iter().copied()).collect();
-    let clients: BTreeSet<IpAddr> =
-        lost.values().flat_map(|tally| tally.clients.iter().copied()).collect();
-    let smallest = lost.values().filter_map(|tally| tally.left_server).min();
-    let server = servers.first().map_or_else(String::new, ToString::to_string);
-    let example = names.first().map_or_else(String::new, ToString::to_string);
-    let mut facts = vec![
-        Fact { label: "questions with EDNS that were never answered", value: total.to_string() },
-        Fact {
-            label: "answers of 512 bytes or less that arrived",
-            value: format!("{small} from the same servers"),
-        },
-        Fact {
-            label: "largest answer that arrived over UDP",
-            value: format!("{} bytes", side.largest),
-        },
-    ];
-    facts.extend(smallest.map(|size| Fact {
-        label: "smallest lost answer seen leaving",
-        value: format!("{size} bytes"),
-    }));
-    facts.push(Fact {
-        label: "names",
-        value: list(keys.iter().map(|((name, rtype), n)| format!("{name} {rtype} ({n})")), 5),
-    });
-    facts.push(Fact { label: "clients", value: list(&clients, 5) });
-    facts.push(Fact { label: "servers", value: list(&servers, 4) });
+    let Lost { network, side, tallies, total, small, seen_leaving, known } = all;
+    let span = tallies.values().filter_map(|tally| tally.span).reduce(Span::join)?;
+    let set: BTreeSet<Name> = tallies.keys().map(|(name, _)| name.clone()).collect();
+    let servers = all.servers();
+    let example = tallies.iter().max_by_key(|(_, tally)| tally.lost)?.0.0.clone();
+    let (server, client) = (*servers.first()?, *all.clients().first()?);
     Some(Finding {
         rule: &DETECTOR,
         title: format!(
@@ -344,8 +365,12 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
                 "The answers' sizes are not in this capture; one at the servers would show them."
             }
         ),
-        facts,
-        evidence: lost.values().flat_map(|tally| tally.evidence.iter().cloned()).take(8).collect(),
+        facts: all.facts(),
+        evidence: tallies
+            .values()
+            .flat_map(|tally| tally.evidence.iter().cloned())
+            .take(8)
+            .collect(),
         actions: vec![
             Action {
                 why: "see at which size answers stop arriving".to_owned(),
@@ -357,8 +382,7 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
             Action {
                 why: "measure the path's MTU from the DNS pod's node".to_owned(),
                 command: format!(
-                    "ping -M do -s 1422 -c 3 {}; ip link | grep -E 'mtu|flannel|eth0'",
-                    clients.first()?
+                    "ping -M do -s 1422 -c 3 {client}; ip link | grep -E 'mtu|flannel|eth0'"
                 ),
             },
             Action {
@@ -380,4 +404,67 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
             },
         ],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// Thirty small answers, and `times` questions with EDNS for a large name that are asked
+    /// again after five seconds; `reply` is what comes of each.
+    fn large(times: u32, edns: &str, reply: &str) -> String {
+        format!(
+            "pod = 10.244.0.2
+             core = 10.244.1.10
+             repeat 60 every 1
+             0.0    pod:40000 > core id 1 rd A redis.default.svc.cluster.local.
+             0.0005 pod:40000 < core id 1 aa redis.default.svc.cluster.local. 5 A 10.96.0.20
+             end
+             repeat {times} every 4 from 1
+             0.0  pod:20000 > core id 2 rd {edns} A big.default.svc.cluster.local.
+             5.0  pod:20000 > core id 2 rd {edns} A big.default.svc.cluster.local.
+             {reply}
+             end\n"
+        )
+    }
+
+    #[test]
+    fn a_name_with_edns_is_never_answered_and_others_always() {
+        let text = findings(&large(6, "edns 1232", ""));
+        let first = "low mtu-fragment [client-subnet 10.244.0.0/24, name \
+                     big.default.svc.cluster.local] possible 10:00:01.000-10:00:26.000 6/6\n";
+        assert!(text.starts_with(first), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_fails_without_edns_as_well_is_not_lost_for_its_size() {
+        let text = findings(&large(6, "", ""));
+        assert!(!text.contains("mtu-fragment"), "{text}");
+    }
+
+    #[test]
+    fn answers_as_large_as_the_room_that_arrive_clear_the_path() {
+        let record = "2.big.example.com. 5 A 10.9.9.9 ".repeat(40);
+        let arrives = format!(
+            "repeat 5 every 2
+             0.0   pod:50000 > core id 3 rd edns 1232 A 2.big.example.com.
+             0.001 pod:50000 < core id 3 {record}
+             end\n"
+        );
+        let text = findings(&format!("{}{arrives}", large(6, "edns 600", "")));
+        assert!(!text.contains("mtu-fragment"), "{text}");
+    }
+
+    #[test]
+    fn five_lost_answers_are_enough_and_four_are_not() {
+        assert!(findings(&large(5, "edns 1232", "")).contains("mtu-fragment"));
+        assert!(!findings(&large(4, "edns 1232", "")).contains("mtu-fragment"));
+    }
+
+    #[test]
+    fn queries_in_flight_at_the_captures_end_prove_nothing() {
+        let text = large(6, "edns 1232", "").replace("every 4 from 1", "every 0.1 from 58");
+        let text = text.replace("5.0  pod", "0.05 pod");
+        assert!(!findings(&text).contains("mtu-fragment"));
+    }
 }

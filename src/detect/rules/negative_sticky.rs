@@ -169,10 +169,10 @@ mod tests {
             for (at, via, answer) in [(0, "dns1", &soa), (5, "dns2", &fresh)] {
                 let port = 40_000 + round * 16 + at;
                 let late = if via == "dns1" && round >= 5 { old } else { "" };
-                text.push_str(&format!(
+                text.extend([format!(
                     "{round}.{at} pod:{port} > kube-dns via {via} rd A {NAME}\n\
                      {round}.{at}01 pod:{port} < kube-dns via {via} aa {answer} {late}\n"
-                ));
+                )]);
             }
         }
         text

@@ -286,25 +286,7 @@ fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding
             Fact { label: "lookups that ended with it", value: ended.to_string() },
         ],
         evidence,
-        actions: vec![
-            Action {
-                why: "ask every replica".to_owned(),
-                command: format!(
-                    "for p in {server} {}; do echo $p; dig @$p {} {} +short; done",
-                    others.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                    first.name,
-                    first.rtype
-                ),
-            },
-            Action {
-                why: format!("find the pod {server}, look at its log, and restart it"),
-                command: format!(
-                    "kubectl -n kube-system get pods -o wide | grep -wF {server}; kubectl -n \
-                     kube-system logs <pod> | grep -iE 'reflector|watch|error'; kubectl -n \
-                     kube-system delete pod <pod>"
-                ),
-            },
-        ],
+        actions: actions(server, &others, first),
         ruled_out: vec![
             RuledOut {
                 rule: "nxdomain-missing-name",
@@ -317,6 +299,29 @@ fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding
             },
         ],
     })
+}
+
+fn actions(server: IpAddr, others: &BTreeSet<IpAddr>, odd: &Odd<'_>) -> Vec<Action> {
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    vec![
+        Action {
+            why: "ask every replica".to_owned(),
+            command: format!(
+                "for p in {server} {}; do echo $p; dig @$p {} {} +short; done",
+                others.join(" "),
+                odd.name,
+                odd.rtype
+            ),
+        },
+        Action {
+            why: format!("find the pod {server}, look at its log, and restart it"),
+            command: format!(
+                "kubectl -n kube-system get pods -o wide | grep -wF {server}; kubectl -n \
+                 kube-system logs <pod> | grep -iE 'reflector|watch|error'; kubectl -n \
+                 kube-system delete pod <pod>"
+            ),
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -374,11 +379,10 @@ mod tests {
                 } else {
                     format!("{NAME} 30 A {answer}")
                 };
-                text.push_str(&format!(
+                text.extend([format!(
                     "{second}.{from} pod:{port} > kube-dns via {replica} rd A {NAME}\n\
-                     {second}.{}5 pod:{port} < kube-dns via {replica} aa {answer}\n",
-                    from
-                ));
+                     {second}.{from}5 pod:{port} < kube-dns via {replica} aa {answer}\n"
+                )]);
             }
         }
         assert!(!findings(&text).contains("replica-divergence"), "{}", findings(&text));

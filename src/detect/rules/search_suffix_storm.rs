@@ -19,11 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{count, list, percent};
+use crate::base::words::{clock, count, list, percent};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Symptom, Where,
+    Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, Rcode};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -86,7 +86,9 @@ impl Detector for SearchSuffixStorm {
             self.wasted += 1;
             let seen = transaction.first();
             self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
-            if self.frames.len() < 6 && self.clients.insert(lookup.client) {
+            // One example from each of the first clients.
+            let known = self.clients.len() >= MAX_NAMES || !self.clients.insert(lookup.client);
+            if self.frames.len() < 6 && !known {
                 self.frames.push(seen);
             }
             bump(&mut self.suffixes, transaction.question.name.without_leading(own));
@@ -110,8 +112,10 @@ impl Detector for SearchSuffixStorm {
             rule: &DETECTOR,
             title: format!(
                 "{} of all transactions are NXDOMAIN answers for search-expanded names: \
-                 {amplification:.1} transactions for one lookup",
-                percent(self.wasted, self.transactions)
+                 {amplification:.1} transactions for one lookup, from {} to {}",
+                percent(self.wasted, self.transactions),
+                clock(span.start),
+                clock(span.end)
             ),
             confidence: Confidence::Confirmed,
             culprits: suffixes.iter().take(5).map(|name| Culprit::Zone((*name).clone())).collect(),
@@ -160,7 +164,10 @@ impl Detector for SearchSuffixStorm {
                     command: format!("getent ahosts {example}"),
                 },
             ],
-            ruled_out: Vec::new(),
+            ruled_out: vec![RuledOut {
+                rule: "nxdomain-missing-name",
+                because: "every one of these lookups succeeded with its last candidate".to_owned(),
+            }],
         }]
     }
 }
@@ -175,4 +182,61 @@ fn ranked(tally: &BTreeMap<Name, u64>) -> Vec<&Name> {
     let mut names: Vec<(&Name, &u64)> = tally.iter().collect();
     names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
     names.into_iter().map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// Lookups of an outside name under `suffixes` of the search list, A and AAAA, and as it is.
+    fn searches(times: usize, suffixes: usize, last: &str) -> String {
+        let suffix_list = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+        let mut text = format!("pod = 10.0.0.5\ndns = 10.96.0.10\nrepeat {times} every 1\n");
+        let mut candidates: Vec<String> = suffix_list
+            .iter()
+            .take(suffixes)
+            .map(|suffix| format!("api.example.com.{suffix}."))
+            .collect();
+        candidates.push("api.example.com.".to_owned());
+        for (step, name) in candidates.iter().enumerate() {
+            let answer = if step == suffixes { last } else { "NXDOMAIN" };
+            for (rtype, id) in [("A", step * 2 + 1), ("AAAA", step * 2 + 2)] {
+                text.extend([format!(
+                    "0.0{step}0 pod:{} > dns id {id:x} rd {rtype} {name}\n\
+                     0.0{step}1 pod:{} < dns id {id:x} {answer}\n",
+                    40_000 + step,
+                    40_000 + step
+                )]);
+            }
+        }
+        text + "end\n"
+    }
+    const FOUND: &str = "api.example.com. 60 A 203.0.113.7 api.example.com. 60 AAAA 2001:db8::7";
+
+    #[test]
+    fn three_suffixes_cost_eight_transactions_a_lookup() {
+        insta::assert_snapshot!(findings(&searches(25, 3, FOUND)), @"info search-suffix-storm [zone cluster.local, zone shop.svc.cluster.local, zone svc.cluster.local] confirmed 10:00:00.000-10:00:24.020 0/0");
+    }
+
+    #[test]
+    fn below_two_hundred_transactions_a_share_says_little() {
+        insta::assert_snapshot!(findings(&searches(24, 3, FOUND)), @"quiet");
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_at_all_is_no_storm() {
+        let text = searches(40, 3, "NXDOMAIN");
+        assert!(!findings(&text).contains("search-suffix-storm"));
+    }
+
+    #[test]
+    fn names_asked_in_full_search_nothing() {
+        insta::assert_snapshot!(findings(&searches(120, 0, FOUND)), @"quiet");
+    }
+
+    #[test]
+    fn searches_that_the_capture_cuts_do_not_count() {
+        let text = searches(40, 3, &format!("{FOUND} lost"));
+        assert!(!findings(&text).contains("search-suffix-storm"));
+    }
 }

@@ -62,7 +62,7 @@ impl Detector for StatefulsetPodNxdomain {
         let mut services: BTreeMap<Name, Below<'_>> = BTreeMap::new();
         for (name, known) in &names {
             let parts = scene.answers.zones.split(name);
-            if !parts.is_some_and(|parts| parts.depth() == 3 && has_ordinal(&parts)) {
+            if !parts.is_some_and(|parts| parts.depth() == 3 && parts.has_ordinal()) {
                 continue;
             }
             let Some(service) = name.parent() else { continue };
@@ -78,13 +78,6 @@ impl Detector for StatefulsetPodNxdomain {
             .filter_map(|(service, below)| finding(service, names.get(service), below, scene))
             .collect()
     }
-}
-
-/// Whether its first label ends in the ordinal of a StatefulSet's pod.
-fn has_ordinal(parts: &ClusterName) -> bool {
-    let label = parts.own.first_label().unwrap_or_default();
-    let digits = label.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    digits > 0 && label.len() > digits + 1 && label.get(label.len() - digits - 1) == Some(&b'-')
 }
 
 /// Whether some servers know the pod and others do not.
@@ -116,31 +109,10 @@ fn finding(
     let mut labels = own.labels().map(|label| String::from_utf8_lossy(label).into_owned());
     let (name, namespace) = (labels.next()?, labels.next()?);
     let whole = found.is_empty();
-    let cause = if whole {
-        format!(
-            "{service} has addresses, but no pod name below it exists. Pod names are made below \
-             the Service that the StatefulSet's serviceName gives: most likely it gives another \
-             one (it cannot be changed, the StatefulSet has to be made again)."
-        )
-    } else {
-        format!(
-            "{} resolve, {} do not: most likely those pods are not ready or do not exist. A pod \
-             that is not ready has no name unless its Service publishes it.",
-            list(&found, 3),
-            list(&pods, 3)
-        )
-    };
-    let mut evidence: Vec<Proof> = missing
-        .frames
-        .iter()
-        .map(|seen| Proof { seen: *seen, summary: format!("NXDOMAIN for a pod below {service}") })
-        .collect();
+    let cause = cause(service, &pods, &found);
     let contrast =
         service_data.or_else(|| below.found.values().find(|known| shown(known)).copied());
-    evidence.extend(contrast.and_then(|known| known.data.frames.first()).map(|seen| Proof {
-        seen: *seen,
-        summary: format!("{} has addresses", if whole { service } else { found[0] }),
-    }));
+    let evidence = evidence(service, &missing, contrast, if whole { service } else { found[0] });
     Some(Finding {
         rule: &DETECTOR,
         title: if whole {
@@ -196,23 +168,7 @@ fn finding(
             Fact { label: "servers that said NXDOMAIN", value: list(&missing.servers, 4) },
         ],
         evidence,
-        actions: vec![
-            Action {
-                why: format!("compare every StatefulSet's serviceName with {name}"),
-                command: format!(
-                    "kubectl -n {namespace} get statefulset -o custom-columns=NAME:.metadata.name,\
-                     SERVICE:.spec.serviceName,READY:.status.readyReplicas; kubectl -n \
-                     {namespace} get service {name} -o wide"
-                ),
-            },
-            Action {
-                why: "see which pod names the Service publishes".to_owned(),
-                command: format!(
-                    "kubectl -n {namespace} get endpointslices -l \
-                     kubernetes.io/service-name={name} -o yaml | grep -E 'hostname|ready'"
-                ),
-            },
-        ],
+        actions: actions(&name, &namespace),
         ruled_out: vec![
             RuledOut {
                 rule: "nxdomain-missing-name",
@@ -227,6 +183,55 @@ fn finding(
             },
         ],
     })
+}
+
+/// What most likely stands behind it.
+fn cause(service: &Name, pods: &[&Name], found: &[&Name]) -> String {
+    if found.is_empty() {
+        format!(
+            "{service} has addresses, but no pod name below it exists. Pod names are made below \
+             the Service that the StatefulSet's serviceName gives: most likely it gives another \
+             one (it cannot be changed, the StatefulSet has to be made again)."
+        )
+    } else {
+        format!(
+            "{} resolve, {} do not: most likely those pods are not ready or do not exist. A pod \
+             that is not ready has no name unless its Service publishes it.",
+            list(found, 3),
+            list(pods, 3)
+        )
+    }
+}
+
+fn evidence(service: &Name, missing: &Tally, contrast: Option<&Known>, name: &Name) -> Vec<Proof> {
+    let denied = missing
+        .frames
+        .iter()
+        .map(|seen| Proof { seen: *seen, summary: format!("NXDOMAIN for a pod below {service}") });
+    let known = contrast
+        .and_then(|known| known.data.frames.first())
+        .map(|seen| Proof { seen: *seen, summary: format!("{name} has addresses") });
+    denied.chain(known).collect()
+}
+
+fn actions(name: &str, namespace: &str) -> Vec<Action> {
+    vec![
+        Action {
+            why: format!("compare every StatefulSet's serviceName with {name}"),
+            command: format!(
+                "kubectl -n {namespace} get statefulset -o custom-columns=NAME:.metadata.name,\
+                 SERVICE:.spec.serviceName,READY:.status.readyReplicas; kubectl -n {namespace} \
+                 get service {name} -o wide"
+            ),
+        },
+        Action {
+            why: "see which pod names the Service publishes".to_owned(),
+            command: format!(
+                "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name} \
+                 -o yaml | grep -E 'hostname|ready'"
+            ),
+        },
+    ]
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl Detector for TcNoTcp {
         self.names
             .into_iter()
             .filter(|(_, tally)| tally.lookups >= ENOUGH)
-            .filter_map(|(name, tally)| tally.finding(name, tcp_seen, scene))
+            .filter_map(|(name, tally)| tally.finding(&name, tcp_seen, scene))
             .collect()
     }
 }
@@ -121,7 +121,7 @@ impl Tally {
         }
     }
 
-    fn finding(self, name: Name, tcp_seen: bool, scene: &Scene<'_>) -> Option<Finding> {
+    fn finding(self, name: &Name, tcp_seen: bool, scene: &Scene<'_>) -> Option<Finding> {
         let span = self.span?;
         let server = self.servers.first()?;
         Some(Finding {
@@ -190,5 +190,47 @@ impl Tally {
                     .to_owned(),
             }],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// `times` truncated answers, and what the client does then.
+    fn truncated(times: u32, then: &str) -> String {
+        format!(
+            "pod = 10.244.0.2
+             dns = 10.96.0.10
+             repeat {times} every 7
+             0.0   pod:40000 > dns id 1 rd A big.default.svc.cluster.local.
+             0.001 pod:40000 < dns id 1 aa tc big.default.svc.cluster.local. 5 A 10.244.9.9
+             {then}
+             end\n"
+        )
+    }
+
+    #[test]
+    fn nobody_asks_over_tcp() {
+        insta::assert_snapshot!(findings(&truncated(4, "")), @"info tc-no-tcp [name big.default.svc.cluster.local] possible 10:00:00.000-10:00:21.001 0/0");
+    }
+
+    #[test]
+    fn a_client_that_opens_a_connection_is_fine() {
+        let text = findings(&truncated(4, "0.002 pod:45000 > dns tcp syn"));
+        assert!(!text.contains("tc-no-tcp"), "{text}");
+    }
+
+    #[test]
+    fn three_lookups_are_enough_and_two_are_not() {
+        assert!(findings(&truncated(3, "")).contains("tc-no-tcp"));
+        assert_eq!(findings(&truncated(2, "")), "quiet\n");
+    }
+
+    #[test]
+    fn an_answer_behind_the_captures_end_is_not_truncated() {
+        let open = truncated(4, "").replace("0.001 pod:40000 <", "0.001 pod:40000 < lost");
+        let open = open.replace("< lost dns", "< dns lost").replace("every 7", "every 0.2");
+        assert_eq!(findings(&open), "quiet\n");
     }
 }

@@ -242,7 +242,63 @@ fn proofs(truncated: &Transaction, connect: &TcpAttempt) -> Vec<Proof> {
     let tries = count(connect.syns.len() as u64, "SYN");
     let mut summary = format!("{} opens a TCP connection to {}", connect.client, connect.server);
     if end.is_none() {
-        summary.push_str(&format!(": {tries}, no answer"));
+        summary = format!("{summary}: {tries}, no answer");
     }
     answer.into_iter().chain([Proof { seen: connect.first(), summary }]).chain(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// `times` truncated answers, each followed by a SYN and by `reply`.
+    fn truncated(times: u32, reply: &str) -> String {
+        format!(
+            "pod = 10.244.0.2
+             dns = 10.96.0.10
+             repeat {times} every 7
+             0.0   pod:40000 > dns id 1 rd A big.default.svc.cluster.local.
+             0.001 pod:40000 < dns id 1 aa tc big.default.svc.cluster.local. 5 A 10.244.9.9
+             0.002 pod:45000 > dns tcp syn
+             {reply}
+             end
+             40.0  pod:9 > dns id 9 rd A small.default.svc.cluster.local.
+             40.001 pod:9 < dns id 9 aa small.default.svc.cluster.local. 5 A 10.96.0.9\n"
+        )
+    }
+
+    #[test]
+    fn connections_are_reset() {
+        insta::assert_snapshot!(findings(&truncated(4, "0.003 pod:45000 < dns tcp rst")), @"low tc-tcp-fails [name big.default.svc.cluster.local, service 10.96.0.10] confirmed 10:00:00.000-10:00:21.002 4/4");
+    }
+
+    #[test]
+    fn connections_are_never_answered() {
+        let text = findings(&truncated(4, "1.002 pod:45000 > dns tcp syn"));
+        assert!(text.contains("tc-tcp-fails") && text.contains("4/4"), "{text}");
+    }
+
+    #[test]
+    fn tcp_that_works_is_how_it_should_be() {
+        let text = truncated(
+            4,
+            "0.003 pod:45000 < dns tcp syn-ack
+             0.004 pod:45000 > dns tcp ack
+             0.005 pod:45000 > dns tcp id 2 rd A big.default.svc.cluster.local.
+             0.006 pod:45000 < dns tcp id 2 aa big.default.svc.cluster.local. 5 A 10.244.9.9",
+        );
+        assert_eq!(findings(&text), "quiet\n");
+    }
+
+    #[test]
+    fn three_lookups_are_enough_and_two_are_not() {
+        assert!(findings(&truncated(3, "0.003 pod:45000 < dns tcp rst")).contains("tc-tcp-fails"));
+        assert!(!findings(&truncated(2, "0.003 pod:45000 < dns tcp rst")).contains("tc-tcp-fails"));
+    }
+
+    #[test]
+    fn connections_in_flight_at_the_captures_end_prove_nothing() {
+        let text = truncated(4, "").replace("every 7", "every 0.2").replace("40.0", "1.0");
+        assert_eq!(findings(&text), "quiet\n");
+    }
 }

@@ -125,9 +125,11 @@ impl Detector for TimeoutRetries {
         vec![Finding {
             rule: &DETECTOR,
             title: format!(
-                "{} to {} stalled on a retry timer, and no other rule explains it",
+                "{} to {} stalled on a retry timer from {} to {}, and no other rule explains it",
                 count(self.unanswered, "query"),
-                list(servers.iter().map(|(server, _)| server), 3)
+                list(servers.iter().map(|(server, _)| server), 3),
+                clock(span.start),
+                clock(span.end)
             ),
             confidence: Confidence::Possible,
             culprits: servers.iter().take(3).map(|(server, _)| Culprit::Backend(*server)).collect(),
@@ -182,5 +184,58 @@ impl Detector for TimeoutRetries {
             ],
             ruled_out: Vec::new(),
         }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// `times` a query that is answered when it is repeated after `gap` seconds; other lookups go
+    /// on until a minute later, or the capture ends with the last repeat.
+    fn stalls(times: usize, gap: &str, repeated: &str, cut: bool) -> String {
+        let mut text = format!(
+            "pod = 10.0.0.5\ndns = 10.96.0.10\nrepeat {times} every 20\n\
+             0.000 pod:40000 > dns rd id 1 A www.example.org.\n\
+             {gap} pod:40000 > dns rd id 1 A www.example.org.\n{repeated}end\n"
+        );
+        if !cut {
+            let after = times * 20 + 60;
+            text.extend([format!(
+                "{after}.000 pod:39000 > dns rd A www.example.org.\n\
+                 {after}.001 pod:39000 < dns www.example.org. 60 A 203.0.113.7\n"
+            )]);
+        }
+        text
+    }
+    const ANSWER: &str = "5.010 pod:40000 < dns id 1 www.example.org. 60 A 203.0.113.7\n";
+
+    #[test]
+    fn lookups_wait_five_seconds_and_nothing_explains_it() {
+        insta::assert_snapshot!(findings(&stalls(5, "5.003", ANSWER, false)), @"low timeout-retries [backend 10.96.0.10] possible 10:00:00.000-10:01:25.003 0/5");
+    }
+
+    #[test]
+    fn four_lost_queries_are_too_few() {
+        insta::assert_snapshot!(findings(&stalls(4, "5.003", ANSWER, false)), @"quiet");
+    }
+
+    #[test]
+    fn the_same_question_again_at_once_is_no_stall() {
+        let text = stalls(9, "0.300", &ANSWER.replace("5.010", "0.310"), false);
+        insta::assert_snapshot!(findings(&text), @"quiet");
+    }
+
+    #[test]
+    fn a_single_query_without_an_answer_proves_nothing() {
+        let mut text = stalls(9, "5.003", "", false);
+        text = text.replace("5.003 pod:40000 > dns rd id 1 A www.example.org.\n", "");
+        insta::assert_snapshot!(findings(&text), @"quiet");
+    }
+
+    #[test]
+    fn what_the_capture_did_not_watch_long_enough_is_unknown() {
+        let text = stalls(1, "5.003", "", true).replace("repeat 1 every 20", "repeat 9 every 0.1");
+        insta::assert_snapshot!(findings(&text), @"quiet");
     }
 }

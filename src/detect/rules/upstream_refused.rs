@@ -46,9 +46,7 @@ impl Detector for UpstreamRefused {
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
     let since = clock(failing.span.start);
-    let what = failing
-        .zone()
-        .map_or_else(|| "external names".to_owned(), |zone| format!("names under {zone}"));
+    let what = failing.what();
     let title = if failing.is_seen() {
         format!("{who} refuses {what} since {since}, and clients are told REFUSED")
     } else {
@@ -93,4 +91,56 @@ fn finding(failing: &Failing<'_>) -> Finding {
         }],
     };
     failing.finding(&DETECTOR, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::{CLUSTER, passed_on, told};
+    use crate::testkit::findings;
+
+    #[test]
+    fn external_names_are_refused_by_servers_that_answer_cluster_names() {
+        let text = told(5, "n{n}.example.com.", "REFUSED", 0.020);
+        insta::assert_snapshot!(findings(&text), @"low upstream-refused [zone example.com] likely 10:00:01.000-10:00:25.020 5/5");
+    }
+
+    #[test]
+    fn the_upstream_is_named_where_it_refuses_itself() {
+        let text = passed_on(5, Some("REFUSED"), 0.520);
+        insta::assert_snapshot!(findings(&text), @"low upstream-refused [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:25.520 5/5");
+    }
+
+    #[test]
+    fn a_server_that_refuses_cluster_names_refuses_the_client() {
+        let refused = told(5, "n{n}.example.com.", "REFUSED", 0.020);
+        let all = refused.replace("aa redis.default.svc.cluster.local. 5 A 10.96.0.20", "REFUSED");
+        let text = findings(&all);
+        assert!(!text.contains("upstream-refused"), "{text}");
+    }
+
+    #[test]
+    fn version_queries_are_refused_by_design() {
+        let text = format!(
+            "{CLUSTER}repeat 9 every 3
+             0.0   pod:20000 > core id 2 TXT version.bind. class CH
+             0.001 pod:20000 < core id 2 REFUSED
+             end\n"
+        );
+        assert_eq!(findings(&text), "quiet\n");
+    }
+
+    #[test]
+    fn five_refusals_of_one_name_are_enough_and_four_are_not() {
+        let times = |n| findings(&told(n, "a.example.com.", "REFUSED", 0.020));
+        assert!(times(5).contains("upstream-refused"));
+        assert_eq!(times(4), "quiet\n");
+    }
+
+    #[test]
+    fn an_answer_behind_the_captures_end_is_not_a_refusal() {
+        let text = told(5, "a.example.com.", "REFUSED", 0.020);
+        let cut = text.replace("0.02 pod:20000 < core id 2 REFUSED", "");
+        let text = findings(&cut.replace("every 6 from 1", "every 0.2 from 28.5"));
+        assert!(!text.contains("upstream-refused"), "{text}");
+    }
 }

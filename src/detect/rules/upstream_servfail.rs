@@ -21,7 +21,9 @@ use crate::base::words::{clock, count, list};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
-use crate::detect::{Class, Confidence, Descriptor, Detector, Finding, Layer, RuledOut, Scene};
+use crate::detect::{
+    Action, Class, Confidence, Descriptor, Detector, Fate, Finding, Layer, RuledOut, Scene,
+};
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -46,9 +48,7 @@ impl Detector for UpstreamServfail {
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
     let since = clock(failing.span.start);
-    let what = failing
-        .zone()
-        .map_or_else(|| "external names".to_owned(), |zone| format!("names under {zone}"));
+    let what = failing.what();
     let title = if failing.is_seen() {
         format!("{who} answers SERVFAIL for {what} since {since}, and clients are told the same")
     } else {
@@ -65,6 +65,15 @@ fn finding(failing: &Failing<'_>) -> Finding {
             .to_owned(),
     }];
     let meanwhile = failing.meanwhile;
+    if failing.legs.iter().any(|leg| leg.fate == Fate::Silent) {
+        actions.push(Action {
+            why: "see whether the answer is too large for a resolver without TCP".to_owned(),
+            command: format!(
+                "dig {} +bufsize=4096 | grep SIZE   # through another resolver",
+                failing.names().first().map_or_else(String::new, ToString::to_string)
+            ),
+        });
+    }
     if meanwhile.cluster_ok > 0 {
         ruled_out.push(RuledOut {
             rule: "coredns-unsynced",
@@ -85,25 +94,78 @@ fn finding(failing: &Failing<'_>) -> Finding {
             Confidence::Possible
         },
         cause: format!(
-            "{} to {}. {} If every zone fails, the resolver has lost its own sources; if one zone \
-             does, its servers, delegation or signatures are broken: with +cd a name that only \
-             fails validation resolves. glibc and Go go on at once, musl repeats the query.",
+            "{} {} glibc and Go go on at once, musl repeats the query.",
             if failing.is_seen() {
-                format!("{who} itself says SERVFAIL")
+                format!(
+                    "{who} itself says SERVFAIL to {}, which pass it on and keep it for 5 s.",
+                    list(failing.forwarders(), 3)
+                )
             } else {
                 "SERVFAIL for external names comes at once, so somebody behind the DNS pods says \
-                 it, or refuses them,"
+                 it, or refuses them. This capture does not show who."
                     .to_owned()
             },
-            list(failing.forwarders(), 3),
-            if failing.is_seen() {
-                "The DNS pods pass it on and keep it for 5 s."
+            if failing.by_name {
+                "Other names are answered, so the resolver works: look at the servers, the \
+                 delegation and the signatures of these zones (with +cd a name that only fails \
+                 validation resolves), and at the size of the answers: a resolver that cannot use \
+                 TCP towards a zone's servers fails for large answers alone."
             } else {
-                "This capture does not show who."
-            }
+                "If every zone fails, the resolver has lost its own sources; if one zone does, its \
+                 servers, delegation or signatures are broken."
+            },
         ),
         actions,
         ruled_out,
     };
     failing.finding(&DETECTOR, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::{CLUSTER_FAILS, passed_on, told};
+    use crate::testkit::findings;
+
+    #[test]
+    fn clients_are_told_servfail_at_once() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 0.020);
+        insta::assert_snapshot!(findings(&text), @"low upstream-servfail [zone example.com] likely 10:00:01.000-10:00:25.020 5/5");
+    }
+
+    #[test]
+    fn the_upstream_is_named_where_it_says_so_itself() {
+        let text = passed_on(5, Some("SERVFAIL"), 0.520);
+        insta::assert_snapshot!(findings(&text), @"low upstream-servfail [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:25.520 5/5");
+    }
+
+    #[test]
+    fn servfail_that_no_answer_of_the_upstream_explains_is_not_the_upstreams() {
+        let data = "NOERROR n0.example.com. 5 A 203.0.113.7";
+        let text =
+            passed_on(5, Some(data), 0.520).replace(&format!("id 2 {data}"), "id 2 SERVFAIL");
+        let text = findings(&text);
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn three_failures_of_two_names_are_enough_and_two_are_not() {
+        let times = |n| findings(&told(n, "n{n}.example.com.", "SERVFAIL", 0.020));
+        assert!(times(3).contains("upstream-servfail"));
+        assert_eq!(times(2), "quiet\n");
+    }
+
+    #[test]
+    fn a_dns_pod_that_fails_for_cluster_names_says_so_itself() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 0.020);
+        let text = findings(&format!("{text}{CLUSTER_FAILS}"));
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn failures_that_the_captures_end_cuts_off_are_not_counted() {
+        let text = told(5, "a.example.com.", "SERVFAIL", 0.020);
+        let open = text.replace("0.02 pod:20000 < core id 2 SERVFAIL", "");
+        let text = findings(&open.replace("every 6 from 1", "every 0.2 from 28.5"));
+        assert!(!text.contains("upstream-servfail"), "{text}");
+    }
 }

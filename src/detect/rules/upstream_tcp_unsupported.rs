@@ -100,3 +100,64 @@ fn finding(failing: &Failing<'_>) -> Finding {
     };
     failing.finding(&DETECTOR, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::{CLUSTER, told};
+    use crate::testkit::findings;
+
+    /// The DNS pod tries TCP for each of `times` names; `reply` is what comes back.
+    fn knocking(times: u32, reply: &str) -> String {
+        format!(
+            "{}repeat {times} every 6 from 1
+             0.002 core:30000 > up tcp syn
+             {reply}
+             end\n",
+            told(times, "n{n}.example.com.", "SERVFAIL", 0.020)
+        )
+    }
+
+    #[test]
+    fn the_upstream_resets_every_connection() {
+        let text = knocking(4, "0.003 core:30000 < up tcp rst");
+        insta::assert_snapshot!(findings(&text), @"low upstream-tcp-unsupported [upstream 192.0.2.53, zone example.com] likely 10:00:01.000-10:00:19.020 4/4");
+    }
+
+    #[test]
+    fn it_is_sure_where_the_same_upstream_answers_over_udp() {
+        let udp = "repeat 20 every 1
+             0.2   core:50000 > up id 9 rd A fine.example.org.
+             0.205 core:50000 < up id 9 fine.example.org. 5 A 203.0.113.7
+             end\n";
+        let text = findings(&format!("{}{udp}", knocking(4, "0.003 core:30000 < up tcp rst")));
+        assert!(text.contains("upstream-tcp-unsupported") && text.contains("confirmed"), "{text}");
+    }
+
+    #[test]
+    fn resets_among_connections_that_work_are_the_race_of_an_idle_close() {
+        let fine = "repeat 4 every 6 from 2
+             0.0   core:50000 > up tcp syn
+             0.001 core:50000 < up tcp syn-ack
+             0.002 core:50000 > up tcp ack
+             end\n";
+        let text = findings(&format!("{}{fine}", knocking(4, "0.003 core:30000 < up tcp rst")));
+        assert!(!text.contains("tcp-unsupported"), "{text}");
+    }
+
+    #[test]
+    fn three_refused_connections_are_enough_and_two_are_not() {
+        let times = |n| findings(&knocking(n, "0.003 core:30000 < up tcp rst"));
+        assert!(times(3).contains("tcp-unsupported"));
+        assert!(!times(2).contains("tcp-unsupported"));
+    }
+
+    #[test]
+    fn connections_in_flight_at_the_captures_end_prove_nothing() {
+        let text = format!(
+            "{CLUSTER}repeat 5 every 0.2 from 28.5
+             0.0   core:30000 > up tcp syn
+             end\n"
+        );
+        assert_eq!(findings(&text), "quiet\n");
+    }
+}

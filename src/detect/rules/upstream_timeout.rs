@@ -19,7 +19,7 @@
 //!
 //! Source: rulebook 2.E, K8, K9; CoreDNS `plugin/forward`.
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, duration, list};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -50,20 +50,25 @@ impl Detector for UpstreamTimeout {
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
     let since = clock(failing.span.start);
-    let told = failing.troubles.iter().filter(|trouble| trouble.replied.is_some()).count() as u64;
-    let title = if failing.is_seen() {
-        format!(
-            "{who} has not answered {} since {since}: external names fail, cluster names do not \
-             need it",
-            list(failing.forwarders(), 3)
-        )
-    } else {
-        format!(
-            "external names fail since {since}: {} gave up waiting for the resolver behind them \
-             {}",
-            list(failing.forwarders(), 3),
-            count(told, "time")
-        )
+    let forwarders = list(failing.forwarders(), 3);
+    let title = match (failing.is_seen(), failing.by_name, failing.waits()) {
+        (true, true, _) => format!(
+            "{who} has not answered {forwarders} for {} since {since}, while it answers others",
+            failing.what()
+        ),
+        (true, false, _) => format!(
+            "{who} has not answered {forwarders} since {since}: external names fail, cluster names \
+             do not need it"
+        ),
+        (false, _, Some((middle, _))) => format!(
+            "external names fail since {since}: {forwarders} say SERVFAIL after {}, the time that \
+             CoreDNS waits for a silent upstream",
+            duration(middle)
+        ),
+        (false, _, None) => format!(
+            "external names are not answered since {since} by {forwarders}, which answer cluster \
+             names"
+        ),
     };
     let cause = if failing.is_seen() {
         format!(
@@ -123,5 +128,64 @@ fn confidence(failing: &Failing<'_>) -> Confidence {
         Confidence::Likely
     } else {
         Confidence::Possible
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::{CLUSTER, CLUSTER_FAILS, passed_on, told};
+    use crate::testkit::findings;
+
+    #[test]
+    fn clients_are_told_servfail_after_the_time_that_coredns_waits() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 5.001);
+        insta::assert_snapshot!(findings(&text), @"low upstream-timeout [zone example.com] likely 10:00:01.000-10:00:30.001 5/5");
+    }
+
+    #[test]
+    fn the_upstream_is_named_where_its_legs_are_visible() {
+        insta::assert_snapshot!(findings(&passed_on(5, None, 5.001)), @"low upstream-timeout [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:30.001 5/5");
+    }
+
+    #[test]
+    fn servfail_at_once_was_said_by_the_upstream() {
+        let text = findings(&told(5, "n{n}.example.com.", "SERVFAIL", 0.020));
+        assert!(!text.contains("upstream-timeout") && text.contains("upstream-servfail"), "{text}");
+    }
+
+    #[test]
+    fn five_failures_of_one_name_are_enough_and_four_are_not() {
+        let times = |n| findings(&told(n, "a.example.com.", "SERVFAIL", 5.001));
+        assert!(times(5).contains("upstream-timeout"));
+        assert_eq!(times(4), "quiet\n");
+    }
+
+    #[test]
+    fn cluster_names_that_fail_as_well_are_not_the_upstreams_fault() {
+        let text = told(5, "n{n}.example.com.", "SERVFAIL", 5.001);
+        let text = findings(&format!("{text}{CLUSTER_FAILS}"));
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn only_aaaa_failing_is_another_rules() {
+        let fine = "repeat 10 every 3
+             0.0   pod:60000 > core id 3 rd A n1.example.com.
+             0.001 pod:60000 < core id 3 n1.example.com. 5 A 203.0.113.7
+             end\n";
+        let aaaa = told(5, "n{n}.example.com.", "SERVFAIL", 5.001).replace("A n{n}", "AAAA n{n}");
+        let text = findings(&format!("{aaaa}{fine}"));
+        assert!(!text.contains("upstream"), "{text}");
+    }
+
+    #[test]
+    fn queries_in_flight_at_the_captures_end_prove_nothing() {
+        let text = format!(
+            "{CLUSTER}repeat 6 every 0.3 from 27.5
+             0.0    pod:20000 > core id 2 rd A n{{n}}.example.com.
+             0.0005 core:30000 > up id 7 rd A n{{n}}.example.com.
+             end\n"
+        );
+        assert_eq!(findings(&text), "quiet\n");
     }
 }

@@ -1,0 +1,218 @@
+//! How fast frames come at one capture point: what pause is unusual there.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::{Span, Timestamp};
+use crate::capture::Seen;
+use crate::transaction::timing::on_retry_grid;
+
+/// A hole is longer than this, and than [`TIMES`] the usual pause (rulebook `cap-gap`).
+const HOLE: Duration = Duration::from_secs(1);
+/// See [`HOLE`].
+const TIMES: u32 = 20;
+/// A hole is also this many times longer than any other pause of the last minute: traffic that
+/// comes in bursts pauses between them.
+const LONGEST_TIMES: u32 = 3;
+/// Frames a second below which nothing is expected to come (rulebook `cap-gap`).
+const BUSY: u64 = 20;
+/// How long a point was watched before a pause can be unusual there.
+const WATCHED: Duration = Duration::from_secs(10);
+/// How long traffic has to go on behind a hole as it did before.
+const AFTER: Duration = Duration::from_secs(1);
+/// Frames nearer to each other than this belong to one exchange.
+const EXCHANGE: Duration = Duration::from_millis(50);
+/// Frames that stand this much before their place are out of order, as interfaces and queues
+/// deliver them, or stamped by a clock that was set (rulebook `cap-clock`).
+const DISORDER: Duration = Duration::from_millis(1);
+/// The seconds that a rate is measured over (rulebook `cap-gap`).
+const SECONDS: usize = 60;
+/// Questions remembered, to know a retry behind a pause.
+const ASKED: usize = 128;
+
+/// What a frame's time says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing unusual.
+    None,
+    /// It stands before the frame seen last.
+    Back {
+        /// That frame.
+        last: Seen,
+        /// By so much.
+        back: Duration,
+    },
+    /// A while ago there was a hole.
+    Hole(Span),
+}
+
+/// The pace of one point.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    last: Option<Seen>,
+    since: Option<Timestamp>,
+    rate: Rate,
+    /// Mean pause between exchanges, exponentially weighted, in nanoseconds.
+    pause: i64,
+    pauses: u32,
+    longest: Option<(Timestamp, Duration)>,
+    asked: VecDeque<Asked>,
+    candidate: Option<Candidate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    ts: Timestamp,
+    client: IpAddr,
+    name: u64,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    hole: Span,
+    frames: u64,
+}
+
+impl Pace {
+    /// Takes the time of the next frame.
+    pub(super) fn frame(&mut self, seen: Seen) -> Turn {
+        let Some(last) = self.last else {
+            self.restart(seen);
+            return Turn::None;
+        };
+        let back = last.ts.since(seen.ts);
+        if back > DISORDER {
+            self.restart(seen);
+            return Turn::Back { last, back };
+        }
+        let ts = seen.ts.max(last.ts);
+        self.last = Some(Seen { ts, ..seen });
+        let pause = ts.since(last.ts);
+        if pause >= EXCHANGE {
+            if self.is_hole(pause, last.ts) {
+                self.candidate = Some(Candidate { hole: Span::between(last.ts, ts), frames: 0 });
+            } else {
+                self.usual(pause, ts);
+            }
+        }
+        self.rate.count(ts);
+        self.confirmed(ts).map_or(Turn::None, Turn::Hole)
+    }
+
+    /// Takes a question. One that is asked again behind a pause, when its resolver was due to
+    /// ask again, shows that the client waited: there was silence and no hole.
+    pub(super) fn asked(&mut self, ts: Timestamp, client: IpAddr, name: u64) {
+        if let Some(candidate) = &self.candidate {
+            let waited = self.asked.iter().any(|known| {
+                (known.client, known.name) == (client, name)
+                    && known.ts <= candidate.hole.start
+                    && on_retry_grid(ts.since(known.ts))
+            });
+            if waited {
+                self.candidate = None;
+            }
+        }
+        let asked = Asked { ts, client, name };
+        if self.asked.back().is_some_and(|last| (last.client, last.name) == (client, name)) {
+            return;
+        }
+        if self.asked.len() >= ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(asked);
+    }
+
+    /// The hole shortly before the end, if there is one.
+    pub(super) fn finish(&mut self) -> Option<Span> {
+        let candidate = self.candidate.take()?;
+        let watched = self.last?.ts.since(candidate.hole.end).as_millis();
+        let enough = u128::from(candidate.frames) * 1_000 >= u128::from(BUSY) * watched.max(500);
+        enough.then_some(candidate.hole)
+    }
+
+    fn restart(&mut self, seen: Seen) {
+        self.last = Some(seen);
+        self.since = Some(seen.ts);
+        self.rate = Rate::default();
+        self.rate.count(seen.ts);
+        self.candidate = None;
+    }
+
+    fn is_hole(&self, pause: Duration, last: Timestamp) -> bool {
+        let watched = self.since.map_or(Duration::ZERO, |since| last.since(since));
+        let usual = Duration::from_nanos(u64::try_from(self.pause).unwrap_or(0));
+        let longest = self
+            .longest
+            .filter(|(at, _)| last.since(*at) <= Duration::from_secs(SECONDS as u64))
+            .map_or(Duration::ZERO, |(_, longest)| longest);
+        watched >= WATCHED
+            && pause > HOLE.max(usual * TIMES).max(longest * LONGEST_TIMES)
+            && self.rate.per_second(watched) >= BUSY
+    }
+
+    fn usual(&mut self, pause: Duration, ts: Timestamp) {
+        let nanos = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
+        self.pause += (nanos - self.pause) / i64::from(self.pauses.clamp(1, 63) + 1);
+        self.pauses = self.pauses.saturating_add(1);
+        let outdated = |(at, longest): (Timestamp, Duration)| {
+            longest <= pause || ts.since(at) > Duration::from_secs(SECONDS as u64)
+        };
+        if self.longest.is_none_or(outdated) {
+            self.longest = Some((ts, pause));
+        }
+    }
+
+    /// The hole before `ts`, once traffic has gone on behind it for long enough.
+    fn confirmed(&mut self, ts: Timestamp) -> Option<Span> {
+        let candidate = self.candidate.as_mut()?;
+        if ts.since(candidate.hole.end) < AFTER {
+            candidate.frames += 1;
+            return None;
+        }
+        let candidate = self.candidate.take()?;
+        (candidate.frames >= BUSY).then_some(candidate.hole)
+    }
+}
+
+/// Frames of the last minute, second by second.
+#[derive(Debug)]
+struct Rate {
+    counts: [u32; SECONDS],
+    second: i64,
+    total: u64,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self { counts: [0; SECONDS], second: i64::MIN, total: 0 }
+    }
+}
+
+impl Rate {
+    fn count(&mut self, ts: Timestamp) {
+        let second = ts.nanos().div_euclid(1_000_000_000);
+        if second > self.second {
+            let passed = second.saturating_sub(self.second).min(SECONDS as i64);
+            for back in 0..passed {
+                let count = self.at(second - back);
+                let gone = std::mem::take(count);
+                self.total -= u64::from(gone);
+            }
+            self.second = second;
+        }
+        let second = self.second;
+        *self.at(second) += 1;
+        self.total += 1;
+    }
+
+    fn at(&mut self, second: i64) -> &mut u32 {
+        let place = usize::try_from(second.rem_euclid(SECONDS as i64)).unwrap_or(0);
+        &mut self.counts[place]
+    }
+
+    /// Frames a second, over the last minute or as long as was watched.
+    fn per_second(&self, watched: Duration) -> u64 {
+        self.total / watched.as_secs().clamp(1, SECONDS as u64)
+    }
+}

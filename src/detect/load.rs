@@ -1,0 +1,310 @@
+//! Load and latency of each server over time, from the answers that need nobody else: those
+//! about the cluster's own names, which CoreDNS answers from memory (rulebook K8).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::odds;
+use crate::base::{Span, Timestamp};
+use crate::dns::Name;
+use crate::transaction::Transaction;
+
+/// The width of a bin at first; it doubles whenever there are too many.
+const WIDTH: i64 = 1_000_000_000;
+/// Bins kept over all servers.
+const MAX_BINS: usize = 20_000;
+/// An answer this soon after a repeated query answers the repeat: the first one was lost.
+const PROMPT: Duration = Duration::from_millis(100);
+/// Latencies are kept in quarters of an octave from here on.
+const FINEST_MICROS: u64 = 1_000;
+const CLASSES: usize = 72;
+/// Fewer bins show no course (rulebook 7.6).
+const ENOUGH_BINS: usize = 30;
+/// The slowest of a hundred answers that nobody notices (rulebook `slow_cluster`).
+const UNNOTICED: Duration = Duration::from_millis(50);
+/// How much slower the slowest tenth of time is than the fastest (rulebook 2.C).
+const RATIO: u32 = 10;
+/// Edges of a slow stretch are judged over this long: a queue needs seconds to fill.
+const EDGE: Duration = Duration::from_secs(5);
+/// At the edges of a queue's life this share of answers is neither fast nor slow.
+const GRADUAL: f64 = 0.25;
+
+/// How long the answer took from the first query on; `None` if none came, or if it answered a
+/// repeat of a query that was lost.
+pub(super) fn delay(transaction: &Transaction) -> Option<Duration> {
+    let arrived = transaction.responses.first()?.arrived().ts;
+    let first = transaction.attempts.first()?.sent().ts;
+    let sent = transaction.attempts.iter().map(|attempt| attempt.sent().ts);
+    let asked = sent.take_while(|sent| *sent <= arrived).last().unwrap_or(first);
+    (asked == first || arrived.since(asked) >= PROMPT).then(|| arrived.since(first))
+}
+
+/// Whether the cluster's DNS answers this from memory: a Service's name, or one under a suffix
+/// of Services.
+pub(super) fn is_cluster_name(name: &Name) -> bool {
+    name.labels().any(|label| label.eq_ignore_ascii_case(b"svc"))
+}
+
+fn from_memory(transaction: &Transaction) -> bool {
+    is_cluster_name(&transaction.question.name)
+        || transaction.responses.first().is_some_and(|response| response.header.authoritative())
+}
+
+/// The tally: bounded by [`MAX_BINS`].
+#[derive(Debug)]
+pub(super) struct Load {
+    width: i64,
+    bins: BTreeMap<(IpAddr, i64), Bin>,
+}
+
+#[derive(Debug, Clone)]
+struct Bin {
+    sent: u64,
+    done: u64,
+    lost: u64,
+    classes: [u16; CLASSES],
+}
+
+impl Default for Bin {
+    fn default() -> Self {
+        Self { sent: 0, done: 0, lost: 0, classes: [0; CLASSES] }
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { width: WIDTH, bins: BTreeMap::new() }
+    }
+}
+
+impl Load {
+    /// Adds a transaction, if its server could answer it alone.
+    pub(super) fn note(&mut self, transaction: &Transaction) {
+        let Some(first) = transaction.attempts.first() else { return };
+        if transaction.is_infrastructure() || !from_memory(transaction) {
+            return;
+        }
+        let sent = first.sent().ts;
+        let server = transaction.responder();
+        let delay = delay(transaction);
+        let asked = self.bin(server, sent);
+        match delay {
+            Some(delay) => {
+                asked.sent += 1;
+                let class = &mut asked.classes[class(delay)];
+                *class = class.saturating_add(1);
+                self.bin(server, sent.after(delay)).done += 1;
+            }
+            None => asked.lost += 1,
+        }
+    }
+
+    fn bin(&mut self, server: IpAddr, at: Timestamp) -> &mut Bin {
+        if self.bins.len() >= MAX_BINS {
+            self.widen();
+        }
+        self.bins.entry((server, at.nanos().div_euclid(self.width))).or_default()
+    }
+
+    fn widen(&mut self) {
+        self.width = self.width.saturating_mul(2);
+        for ((server, at), bin) in std::mem::take(&mut self.bins) {
+            let wider = self.bins.entry((server, at.div_euclid(2))).or_default();
+            wider.sent += bin.sent;
+            wider.done += bin.done;
+            wider.lost += bin.lost;
+            for (sum, part) in wider.classes.iter_mut().zip(bin.classes) {
+                *sum = sum.saturating_add(part);
+            }
+        }
+    }
+
+    /// The course of every server.
+    pub(super) fn courses(&self) -> Vec<Course> {
+        let mut courses: Vec<Course> = Vec::new();
+        let mut open = 0;
+        for ((server, at), bin) in &self.bins {
+            if courses.last().is_none_or(|course| course.server != *server) {
+                courses.push(Course { server: *server, points: Vec::new() });
+                open = 0;
+            }
+            open += bin.sent;
+            let start = Timestamp::from_nanos(at.saturating_mul(self.width));
+            if let (Some(course), Some(p95)) = (courses.last_mut(), p95(&bin.classes)) {
+                course.points.push(Point {
+                    span: Span::between(
+                        start,
+                        start.after(Duration::from_nanos(self.width.unsigned_abs())),
+                    ),
+                    sent: bin.sent + bin.lost,
+                    lost: bin.lost,
+                    in_flight: open,
+                    p95,
+                    classes: bin.classes,
+                });
+            }
+            open = open.saturating_sub(bin.done);
+        }
+        courses
+    }
+}
+
+/// One server over time; bins without an answer are left out.
+#[derive(Debug)]
+pub(super) struct Course {
+    pub(super) server: IpAddr,
+    pub(super) points: Vec<Point>,
+}
+
+/// One bin of it.
+#[derive(Debug)]
+pub(super) struct Point {
+    pub(super) span: Span,
+    pub(super) sent: u64,
+    pub(super) lost: u64,
+    pub(super) in_flight: u64,
+    pub(super) p95: Duration,
+    classes: [u16; CLASSES],
+}
+
+/// A stretch in which a server was slow.
+#[derive(Debug, Clone)]
+pub(super) struct Slow {
+    pub(super) server: IpAddr,
+    pub(super) span: Span,
+    /// The 95th percentile in the fastest tenth of the bins, and in the slowest.
+    pub(super) best: Duration,
+    pub(super) worst: Duration,
+    /// Queries a second when it was slow, and when it was not.
+    pub(super) rate: (f64, f64),
+    /// Most queries that waited at once.
+    pub(super) in_flight: u64,
+    /// Queries in it that were not answered.
+    pub(super) lost: u64,
+    /// Rank correlation of queries in flight and latency.
+    pub(super) rho: f64,
+    /// Whether latency rose and fell step by step, as a queue does, or jumped.
+    pub(super) gradual: bool,
+    pub(super) bins: usize,
+}
+
+impl Course {
+    /// The slow stretch of this server, if its slowest tenth is ten times slower than its
+    /// fastest and slow enough to be noticed.
+    pub(super) fn slow(&self) -> Option<Slow> {
+        let mut sorted: Vec<Duration> = self.points.iter().map(|point| point.p95).collect();
+        sorted.sort_unstable();
+        let tenth = (sorted.len() / 10).max(1);
+        let fast = *sorted.get(tenth - 1)?;
+        let slow = *sorted.get(sorted.len() - tenth)?;
+        if slow < UNNOTICED || slow < fast * RATIO {
+            return None;
+        }
+        // Halfway between the two on a scale of ratios, for latencies differ by ratios.
+        let knee = Duration::from_secs_f64((fast.as_secs_f64() * slow.as_secs_f64()).sqrt());
+        let knee = knee.max(UNNOTICED);
+        let over: Vec<bool> = self.points.iter().map(|point| point.p95 > knee).collect();
+        let lasting = |at: &usize| {
+            over[*at] && over.get(at + 1).or(over.get(at.wrapping_sub(1))) == Some(&true)
+        };
+        let from = (0..over.len()).find(lasting)?;
+        let to = (0..over.len()).rev().find(|at| over[*at])?;
+        let span = self.points[from].span.join(self.points[to].span);
+        let inside = |point: &&Point| span.contains(point.span.start) && point.p95 > knee;
+        let outside = |point: &&Point| !inside(point);
+        let pairs: Vec<(f64, f64)> =
+            self.points.iter().map(|p| (p.in_flight as f64, p.p95.as_secs_f64())).collect();
+        Some(Slow {
+            server: self.server,
+            span,
+            best: fast,
+            worst: slow,
+            rate: (
+                rate(self.points.iter().filter(inside)),
+                rate(self.points.iter().filter(outside)),
+            ),
+            in_flight: self.points.iter().map(|point| point.in_flight).max().unwrap_or(0),
+            lost: self.points.iter().filter(inside).map(|point| point.lost).sum(),
+            rho: odds::spearman(&pairs),
+            gradual: self.gradual(span, knee, slow),
+            bins: self.points.len(),
+        })
+    }
+
+    /// Whether enough answers at the edges of the stretch took neither short nor long.
+    fn gradual(&self, span: Span, knee: Duration, slow: Duration) -> bool {
+        let (mut between, mut above) = (0_u64, 0_u64);
+        let edge = |at: Timestamp| at.distance(span.start) <= EDGE || at.distance(span.end) <= EDGE;
+        for point in self.points.iter().filter(|point| edge(point.span.start)) {
+            between += sum(&point.classes, knee / 2, slow / 3);
+            above += sum(&point.classes, slow / 3, Duration::MAX);
+        }
+        between as f64 >= GRADUAL * (between + above).max(1) as f64
+    }
+}
+
+impl Slow {
+    /// Whether it is long and clear enough to call it load (rulebook 7.6).
+    pub(super) fn follows_load(&self, least: f64) -> bool {
+        self.bins >= ENOUGH_BINS && self.rho >= least && self.gradual
+    }
+}
+
+fn rate<'a>(points: impl Iterator<Item = &'a Point>) -> f64 {
+    let (mut sent, mut seconds) = (0, 0.0);
+    for point in points {
+        sent += point.sent;
+        seconds += point.span.length().as_secs_f64();
+    }
+    sent as f64 / f64::max(seconds, 1.0)
+}
+
+fn class(delay: Duration) -> usize {
+    let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+    if micros < FINEST_MICROS {
+        return 0;
+    }
+    let octave = (micros / FINEST_MICROS).ilog2();
+    let within = (micros >> octave).saturating_sub(FINEST_MICROS) * 4 / FINEST_MICROS;
+    let class = u64::from(octave) * 4 + within + 1;
+    usize::try_from(class).unwrap_or(CLASSES).min(CLASSES - 1)
+}
+
+/// The upper end of a class.
+fn upper(class: usize) -> Duration {
+    let (octave, within) = (class / 4, class as u64 % 4);
+    Duration::from_micros((FINEST_MICROS + within * FINEST_MICROS / 4) << octave)
+}
+
+fn p95(classes: &[u16; CLASSES]) -> Option<Duration> {
+    let all: u64 = classes.iter().map(|count| u64::from(*count)).sum();
+    let rank = (all * 95).div_ceil(100);
+    let mut seen = 0;
+    let at = classes.iter().position(|count| {
+        seen += u64::from(*count);
+        seen >= rank && all > 0
+    })?;
+    Some(upper(at))
+}
+
+fn sum(classes: &[u16; CLASSES], from: Duration, to: Duration) -> u64 {
+    let held = |at: &usize| upper(*at) > from && upper(*at) <= to;
+    (0..CLASSES).filter(held).map(|at| u64::from(classes[at])).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_keep_a_quarter_of_an_octave() {
+        for micros in [0, 1, 999, 1_000, 1_249, 1_250, 2_000, 50_000, 2_800_000, 9_000_000] {
+            let delay = Duration::from_micros(micros);
+            let class = class(delay);
+            assert!(delay < upper(class), "{micros}");
+            assert!(class == 0 || delay >= upper(class - 1), "{micros}");
+        }
+        assert_eq!(class(Duration::from_secs(100_000)), CLASSES - 1);
+    }
+}

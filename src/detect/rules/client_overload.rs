@@ -1,0 +1,309 @@
+//! A client's own node loses good answers, or hands them over too late.
+//!
+//! **Signature.** Answers reach the node in time but are never seen on the client's own interface,
+//! where answers usually are, and the client repeats the query on its timer; or they are delivered,
+//! and it repeats it all the same while copies of one packet lie far apart on the way through the
+//! node. Clients of other nodes are fine with the same servers.
+//!
+//! **Needs.** At least five such answers, and the node's interfaces one by one (`-i any`).
+//!
+//! **Not this.** Answers addressed to another host, from another source, or to a closed socket are
+//! rules of their own. If queries are lost as well, the way is bad (`lossy-path`). A and AAAA with one id are `glibc-id-collision`; glibc repeats an answered
+//! type beside one that was lost.
+//!
+//! **Cannot tell.** Whether CPU, CFS throttling, softirq or a full socket buffer is to blame.
+//!
+//! Source: rulebook 2.C, 4.2, K4.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::words::{clock, count, list};
+use crate::base::{Network, Span, Timestamp};
+use crate::capture::Seen;
+use crate::detect::vanish::{Vanish, first_attempt_lost, places};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::lookup::Lookup;
+use crate::transaction::{Response, Transaction, timing};
+
+/// Answers below which it is chance (rulebook 7.6).
+const ENOUGH: usize = 5;
+/// Copies of one packet further apart than this were held up: 0.1 ms measured (rulebook 1).
+const SPACING: Duration = Duration::from_millis(5);
+/// Of the answered queries that were repeated, at least half must show the node as slow.
+const HALF: usize = 2;
+/// Answers kept one by one, over all networks.
+const MAX_LOST: usize = 20_000;
+/// Example frames.
+const FRAMES: usize = 8;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "client-overload",
+    title: "the client's node loses or delays good answers",
+    class: Class::Failure,
+    layer: Layer::Kernel,
+    references: &["rulebook 2.C", "rulebook 4.2"],
+    source: include_str!("client_overload.rs"),
+    new: || Box::<ClientOverload>::default(),
+};
+
+/// Bounded by [`MAX_LOST`].
+#[derive(Default)]
+struct ClientOverload {
+    usual: Vanish,
+    ignored: BTreeMap<Network, Vec<Ignored>>,
+    /// Queries that left the node and got no answer.
+    unanswered: BTreeMap<Network, usize>,
+    kept: usize,
+}
+
+/// An answer that came in time, and the query was repeated on the timer.
+struct Ignored {
+    sent: Timestamp,
+    seen: Seen,
+    again: Timestamp,
+    client: IpAddr,
+    server: IpAddr,
+    places: usize,
+    spread: Duration,
+}
+
+impl Detector for ClientOverload {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let asked: Vec<&Transaction> = lookup.transactions().map(AsRef::as_ref).collect();
+        for step in &lookup.steps {
+            let lost = step.transaction().and_then(|asked| {
+                first_attempt_lost(asked, step).map(|lost| (asked.client.ip(), lost))
+            });
+            if let Some((client, true)) = lost {
+                *self.unanswered.entry(Network::of(client)).or_default() += 1;
+            }
+        }
+        for transaction in &asked {
+            match repeated(transaction) {
+                Some((answer, again)) if !excused(transaction, &asked) => {
+                    self.note(transaction, answer, again);
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(answer) = transaction.answer() {
+                        self.usual.learn_from(transaction.client.ip(), &answer.hops);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.ignored
+            .iter()
+            .filter_map(|(network, ignored)| {
+                let usual = self.usual.usual(*network)?;
+                let unanswered = self.unanswered.get(network).copied().unwrap_or(0);
+                // A way that loses both directions is a lossy path, wherever it loses them.
+                if unanswered * HALF >= ignored.len() {
+                    return None;
+                }
+                finding(*network, ignored, usual, scene)
+            })
+            .collect()
+    }
+}
+
+/// The answer that came before the client's timer fired, and when it asked again.
+fn repeated(transaction: &Transaction) -> Option<(&Response, Timestamp)> {
+    let (first, again) = (transaction.attempts.first()?, transaction.attempts.get(1)?.sent().ts);
+    let answer = transaction.responses.first().filter(|answer| answer.lost.is_none())?;
+    let in_time = answer.arrived().ts <= again.before(timing::LATE);
+    let on_timer = timing::on_retry_grid(again.since(first.sent().ts));
+    (in_time && on_timer).then_some((answer, again))
+}
+
+/// Whether the repeat has another reason: a sibling without an answer, or with the same id, or an
+/// answer that clients refuse.
+fn excused(transaction: &Transaction, asked: &[&Transaction]) -> bool {
+    let unlike = asked.iter().any(|other| {
+        other.client == transaction.client
+            && other.question != transaction.question
+            && (other.id == transaction.id || repeated(other).is_none())
+    });
+    let refused = transaction.responses.first().is_some_and(|answer| {
+        !answer.case_kept || matches!(answer.kind, crate::dns::AnswerKind::Error(_))
+    });
+    unlike || refused
+}
+
+impl ClientOverload {
+    fn note(&mut self, transaction: &Transaction, answer: &Response, again: Timestamp) {
+        if self.kept >= MAX_LOST {
+            return;
+        }
+        self.kept += 1;
+        let client = transaction.client.ip();
+        self.ignored.entry(Network::of(client)).or_default().push(Ignored {
+            sent: transaction.first().ts,
+            seen: answer.delivered(),
+            again,
+            client,
+            server: transaction.responder(),
+            places: places(&answer.hops),
+            spread: answer.delivered().ts.since(answer.arrived().ts),
+        });
+    }
+}
+
+fn finding(
+    network: Network,
+    ignored: &[Ignored],
+    usual: usize,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let stopped = ignored.iter().filter(|one| one.places < usual).count();
+    let spread = ignored.iter().filter(|one| one.spread > SPACING).count();
+    let held_up = spread * HALF >= ignored.len();
+    if stopped < ENOUGH && !(ignored.len() >= ENOUGH && held_up) {
+        return None;
+    }
+    let span = ignored.iter().map(|one| Span::between(one.sent, one.again)).reduce(Span::join)?;
+    let clients: BTreeSet<IpAddr> = ignored.iter().map(|one| one.client).collect();
+    let servers: BTreeSet<IpAddr> = ignored.iter().map(|one| one.server).collect();
+    let others = scene.reach.flows().iter().filter(|flow| {
+        !network.contains(flow.cell.client) && servers.contains(&flow.cell.responder)
+    });
+    let (mut fine, mut failed) = (0, 0);
+    for flow in others.filter(|flow| span.contains(flow.first.ts)) {
+        fine += u64::from(flow.succeeded()) * u64::from(flow.weight);
+        failed += u64::from(flow.failed()) * u64::from(flow.weight);
+    }
+    if failed > fine {
+        return None;
+    }
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{} reached the node of {network} in time between {} and {}, and its pods asked again \
+             all the same",
+            count(ignored.len() as u64, "answer"),
+            clock(span.start),
+            clock(span.end)
+        ),
+        confidence: if stopped >= ENOUGH { Confidence::Likely } else { Confidence::Possible },
+        culprits: vec![Culprit::ClientSubnet(network)],
+        place: Where::ClientNode,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: ignored.len() as u64,
+        claim: Claim {
+            span: Some(span),
+            clients: Some(clients.clone()),
+            symptoms: BTreeSet::from([Symptom::AskedAgain, Symptom::Unanswered, Symptom::Late]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "Good answers came to the node before the clients' timers fired. {stopped} of them \
+             were not seen on the pod's own interface, where answers usually are; {spread} took \
+             more than 5 ms through the node. A node short of CPU, or a pod that its limit \
+             throttles, loses and delays packets like that."
+        ),
+        facts: vec![
+            Fact { label: "answers in time, asked again", value: ignored.len().to_string() },
+            Fact { label: "of them not seen at the pod", value: stopped.to_string() },
+            Fact { label: "of them slow through the node", value: spread.to_string() },
+            Fact { label: "clients", value: list(&clients, 5) },
+            Fact {
+                label: "other networks with the same servers, answered / failed",
+                value: format!("{fine} / {failed}"),
+            },
+        ],
+        evidence: ignored
+            .iter()
+            .take(FRAMES)
+            .map(|one| Proof {
+                seen: one.seen,
+                summary: format!(
+                    "last copy of an answer to {}, seen at {} of {usual} places",
+                    one.client, one.places
+                ),
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: format!("on the node of {network}: is the CPU, or a socket buffer, full?"),
+                command: "mpstat -P ALL 1 5; nstat -az | grep -iE 'udp.*err|SoftirqSqueezed'"
+                    .to_owned(),
+            },
+            Action {
+                why: "are the pods throttled?".to_owned(),
+                command: format!(
+                    "kubectl get pods -A -o wide | grep -wE '{}'; kubectl exec <pod> -- cat \
+                     /sys/fs/cgroup/cpu.stat",
+                    clients.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join("|")
+                ),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "late-response",
+            because: "the answers came to the node in time".to_owned(),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    /// Ten queries that are answered and ten whose first answer is seen until `place`.
+    fn answers(bad: u32, place: &str, cut: bool) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             pod = 10.244.0.2\n",
+        );
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..10 + bad {
+            let (at, port, id) = (f64::from(round) * 6.0, 40_000 + round, 0x1000 + round);
+            let lost = round >= 10;
+            let place = if lost { place } else { "" };
+            let _ = writeln!(text, "{at:.3} pod:{port} > kube-dns via dns1 rd id {id:x} A {name}");
+            let back = at + 0.001;
+            let _ = writeln!(
+                text,
+                "{back:.3} pod:{port} < kube-dns via dns1 {name} 5 A 10.96.0.20 {place}"
+            );
+            if lost && !cut {
+                let (again, back) = (at + 5.001, at + 5.002);
+                let _ = writeln!(
+                    text,
+                    "{again:.3} pod:{port} > kube-dns via dns1 rd id {id:x} A {name}\n\
+                     {back:.3} pod:{port} < kube-dns via dns1 {name} 5 A 10.96.0.20"
+                );
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn answers_end_on_the_overlay_of_the_clients_node() {
+        insta::assert_snapshot!(findings(&answers(6, "until overlay", false)), @"low client-overload [client-subnet 10.244.0.0/24] likely 10:01:00.000-10:01:35.001 0/6");
+    }
+
+    #[test]
+    fn answers_that_reach_the_pod_prove_nothing() {
+        let said = findings(&answers(6, "", false));
+        assert!(!said.contains("client-overload"), "{said}");
+    }
+
+    #[test]
+    fn four_answers_are_not_enough_and_no_repeat_is_no_harm() {
+        for text in [answers(4, "until overlay", false), answers(6, "until overlay", true)] {
+            let said = findings(&text);
+            assert!(!said.contains("client-overload"), "{said}");
+        }
+    }
+}

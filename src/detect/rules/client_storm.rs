@@ -1,0 +1,215 @@
+//! One client sends far more queries than any other.
+//!
+//! **Signature.** Over ten seconds a client sends at least 50 queries a second and ten times what
+//! the median client sends. The names it asks most and the answers it gets say why: no caching,
+//! a tight loop over a name that fails, or a scan.
+//!
+//! **Needs.** At least three clients to compare, and 200 transactions of the one.
+//!
+//! **Not this.** DNS servers and node-local caches forward for others; many pods may stand behind
+//! one translated address.
+//!
+//! **Cannot tell.** Which pod it is behind a shared address. It harms nobody by itself, and
+//! contributes to `coredns-overload`.
+//!
+//! Source: rulebook 2.D, section 1 `storm`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::words::{clock, count, list, percent};
+use crate::base::{Span, Timestamp};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Layer, Proof, Scene, Where,
+};
+use crate::dns::Name;
+use crate::transaction::{Outcome, Transaction};
+
+/// Seconds over which a rate is taken, and the rate (rulebook `storm`).
+const WINDOW: i64 = 10;
+const RATE: u64 = 50;
+const TIMES_MEDIAN: f64 = 10.0;
+/// Clients below which there is no median; transactions below which there is no storm.
+const CLIENTS: usize = 3;
+const ENOUGH: u64 = 200;
+/// Clients tallied, and names of each in its busiest window.
+const MAX_CLIENTS: usize = 65_536;
+const MAX_NAMES: usize = 32;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "client-storm",
+    title: "one client floods the servers",
+    class: Class::Efficiency,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D"],
+    source: include_str!("client_storm.rs"),
+    new: || Box::<ClientStorm>::default(),
+};
+
+/// Bounded by clients.
+#[derive(Default)]
+struct ClientStorm {
+    clients: BTreeMap<IpAddr, Client>,
+    all: u64,
+}
+
+/// The queries of one client.
+#[derive(Default)]
+struct Client {
+    queries: u64,
+    failed: u64,
+    window: i64,
+    now: u64,
+    most: u64,
+    span: Option<Span>,
+    first: Option<Seen>,
+    names: BTreeMap<Name, u64>,
+}
+
+impl Detector for ClientStorm {
+    fn observe(&mut self, transaction: &Transaction) {
+        let sent = transaction.attempts.len() as u64;
+        let client = transaction.client.ip();
+        self.all += sent;
+        if sent == 0 || (self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&client)) {
+            return;
+        }
+        let seen = transaction.first();
+        let tally = self.clients.entry(client).or_default();
+        tally.queries += sent;
+        tally.failed += u64::from(transaction.outcome() != Outcome::Ok);
+        let window = seen.ts.nanos().div_euclid(WINDOW * 1_000_000_000);
+        if window != tally.window {
+            tally.window = window;
+            tally.now = 0;
+        }
+        tally.now += sent;
+        tally.most = tally.most.max(tally.now);
+        if tally.now >= RATE * WINDOW.unsigned_abs() {
+            let start = Timestamp::from_nanos(window * WINDOW * 1_000_000_000);
+            let own =
+                Span::between(start.max(tally.span.map_or(start, |span| span.start)), seen.ts);
+            tally.span = Some(tally.span.map_or(own, |span| span.join(own)));
+            tally.first.get_or_insert(seen);
+            let name = &transaction.question.name;
+            if tally.names.len() < MAX_NAMES || tally.names.contains_key(name) {
+                *tally.names.entry(name.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let stubs = || self.clients.iter().filter(|(client, _)| !scene.servers.contains(*client));
+        let mut all: Vec<u64> = stubs().map(|(_, tally)| tally.queries).collect();
+        all.sort_unstable();
+        if all.len() < CLIENTS {
+            return Vec::new();
+        }
+        // Queries a window, if the median client spread them over the capture.
+        let windows = (scene.span.length().as_secs_f64() / WINDOW as f64).max(1.0);
+        let median = all[all.len() / 2] as f64 / windows;
+        stubs()
+            .filter(|(_, tally)| {
+                tally.queries >= ENOUGH && tally.most as f64 >= TIMES_MEDIAN * median
+            })
+            .filter_map(|(client, tally)| self.finding(*client, tally, median, scene))
+            .collect()
+    }
+}
+
+impl ClientStorm {
+    fn finding(
+        &self,
+        client: IpAddr,
+        tally: &Client,
+        median: f64,
+        scene: &Scene<'_>,
+    ) -> Option<Finding> {
+        let span = tally.span?;
+        let mut names: Vec<(&Name, &u64)> = tally.names.iter().collect();
+        names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let rate = tally.most / WINDOW.unsigned_abs();
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{client} sent {rate} queries a second at {} and {} of all queries",
+                clock(span.start),
+                percent(tally.queries, self.all)
+            ),
+            confidence: Confidence::Confirmed,
+            culprits: vec![Culprit::Client(client)],
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: tally.queries,
+            claim: Claim {
+                // It harms nobody by itself; the bound that nothing fits keeps it from claiming.
+                kinds: BTreeSet::from([HarmKind::Negative]),
+                zones: Some(BTreeSet::new()),
+                ..Claim::default()
+            },
+            cause: "One client asks far more than the others: it does not cache, or tries again \
+                    at once whatever the answer."
+                .to_owned(),
+            facts: vec![
+                Fact { label: "queries", value: count(tally.queries, "query") },
+                Fact {
+                    label: "in its busiest ten seconds / the median client's ten",
+                    value: format!("{} / {median:.0}", tally.most),
+                },
+                Fact {
+                    label: "without a positive answer",
+                    value: percent(tally.failed, tally.queries),
+                },
+                Fact { label: "names asked most", value: list(names.iter().map(|(n, _)| n), 5) },
+            ],
+            evidence: tally
+                .first
+                .iter()
+                .map(|seen| Proof { seen: *seen, summary: "query in the storm".to_owned() })
+                .collect(),
+            actions: vec![Action {
+                why: "find the pod, and why it does not cache".to_owned(),
+                command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
+            }],
+            ruled_out: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    fn storm(rate: u32, clients: u32) -> String {
+        let mut text = String::from("dns = 10.96.0.10\n");
+        for client in 0..clients {
+            let _ = writeln!(text, "pod{client} = 10.244.0.{}", client + 2);
+            let times = if client == 0 { rate * 10 } else { 10 };
+            let _ = writeln!(
+                text,
+                "repeat {times} every {:.4}\n0.0 pod{client}:30000 > dns rd A a.example.com.\n\
+                 0.0005 pod{client}:30000 < dns a.example.com. 5 A 192.0.2.1\nend",
+                10.0 / f64::from(times)
+            );
+        }
+        text
+    }
+
+    #[test]
+    fn one_client_asks_sixty_times_a_second() {
+        let said = findings(&storm(60, 4));
+        assert!(said.contains("info client-storm [client 10.244.0.2]"), "{said}");
+    }
+
+    #[test]
+    fn forty_a_second_is_busy_and_two_clients_have_no_median() {
+        assert_eq!(findings(&storm(40, 4)), "quiet\n");
+        assert_eq!(findings(&storm(60, 2)), "quiet\n");
+    }
+}

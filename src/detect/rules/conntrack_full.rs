@@ -1,0 +1,411 @@
+//! A node's connection table is full: new flows of its pods vanish where they enter the node.
+//!
+//! **Signature.** In a burst, queries from new sockets of one node's pods are seen at the first
+//! place only (on the veth, not yet translated) and are not answered, UDP and TCP alike, whatever
+//! the server; meanwhile sockets that the kernel knows, or single new ones that find a freed
+//! entry, still get through, or all do again when the burst is over.
+//!
+//! **Needs.** At least [`ENOUGH`] new flows that failed so, and a capture that shows more than the
+//! first place of answered queries: `-i any` on the clients' node.
+//!
+//! **Not this.** Pairs of which only one is lost behind the bridge are `conntrack-race-aaaa`.
+//! Slow answers, or losses of other nodes' clients, are `coredns-overload`. Known sockets that
+//! fail as well are `client-node-broken`; a rule that drops DNS on the node never lets up.
+//!
+//! **Cannot tell.** DNS packets show that the node dropped them on entry; that its table was full
+//! is the likely reason, which only the kernel's log confirms. What fills the table is not DNS as
+//! a rule.
+//!
+//! Source: rulebook 2.C, K4; Linux `nf_conntrack-sysctl`; kubernetes/kubernetes #71261.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::words::{clock, count, duration, list};
+use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::capture::Seen;
+use crate::detect::vanish::{Vanish, first_attempt_lost, places};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::lookup::{Lookup, Sent};
+use crate::transaction::{ConnectOutcome, TcpAttempt};
+
+/// New flows that vanished, below which it may be something else (rulebook 7.6).
+const ENOUGH: usize = 20;
+/// A full table fails every pod of the node.
+const CLIENTS: usize = 2;
+/// Conntrack keeps an unanswered UDP entry this long: failures further apart are two bursts.
+const APART: Duration = Duration::from_secs(30);
+/// Flows kept one by one, and client networks and sockets remembered.
+const MAX_FLOWS: usize = 50_000;
+const MAX_SOCKETS: usize = 65_536;
+/// Known sockets are tallied in as many seconds as this, over all networks.
+const MAX_SECONDS: usize = 100_000;
+/// Example frames.
+const FRAMES: usize = 8;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "conntrack-full",
+    title: "new flows vanish where they enter the node",
+    class: Class::Failure,
+    layer: Layer::Kernel,
+    references: &["rulebook 2.C", "Linux nf_conntrack-sysctl", "kubernetes/kubernetes #71261"],
+    source: include_str!("conntrack_full.rs"),
+    new: || Box::<ConntrackFull>::default(),
+};
+
+/// Bounded by the caps above.
+#[derive(Default)]
+struct ConntrackFull {
+    usual: Vanish,
+    /// When an answer last came to a socket.
+    answered: Map<SocketAddr, Timestamp>,
+    vanished: BTreeMap<Network, Vec<Vanished>>,
+    flows: usize,
+    /// What became of queries from known sockets: passed and lost, by the second.
+    known: BTreeMap<(Network, i64), (u64, u64)>,
+}
+
+/// A flow of which the first packet was seen at its first place only.
+#[derive(Clone, Copy)]
+struct Vanished {
+    seen: Seen,
+    last: Timestamp,
+    client: SocketAddr,
+    server: IpAddr,
+    transport: Transport,
+}
+
+impl Detector for ConntrackFull {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        for step in &lookup.steps {
+            let Sent::Question(asked) = &step.sent else { continue };
+            let Some(lost) = first_attempt_lost(asked, step) else { continue };
+            if !lost {
+                self.usual.learn(asked);
+            }
+            if asked.transport == Transport::Tcp {
+                continue;
+            }
+            let sent = asked.first();
+            let known = self
+                .answered
+                .get(&asked.client)
+                .is_some_and(|at| *at <= sent.ts && sent.ts.since(*at) <= APART);
+            if known {
+                self.known(Network::of(asked.client.ip()), sent.ts, lost);
+            }
+            if let Some(answer) = asked.responses.last() {
+                if self.answered.len() >= MAX_SOCKETS {
+                    self.answered.retain(|_, at| sent.ts.since(*at) <= APART);
+                }
+                if self.answered.len() < MAX_SOCKETS {
+                    self.answered.insert(asked.client, answer.arrived().ts);
+                }
+            }
+            let stopped = asked
+                .attempts
+                .first()
+                .is_some_and(|attempt| places(&attempt.hops) == 1 && attempt.backend().is_none());
+            if lost && stopped && !known {
+                self.vanished(Vanished {
+                    seen: sent,
+                    last: asked.last_sent().unwrap_or(sent).ts,
+                    client: asked.client,
+                    server: asked.server.ip(),
+                    transport: Transport::Udp,
+                });
+            }
+        }
+    }
+
+    fn observe_connect(&mut self, connect: &TcpAttempt) {
+        let silent = connect.outcome() == ConnectOutcome::Silent;
+        if silent && places(&connect.hops) == 1 && connect.backend().is_none() {
+            let seen = connect.first();
+            self.vanished(Vanished {
+                seen,
+                last: connect.syns.last().map_or(seen.ts, |syn| syn.ts),
+                client: connect.client,
+                server: connect.server.ip(),
+                transport: Transport::Tcp,
+            });
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let Self { usual, mut vanished, known, .. } = *self;
+        let mut findings = Vec::new();
+        for (network, flows) in &mut vanished {
+            if usual.usual(*network).is_none_or(|places| places < 2) {
+                continue;
+            }
+            flows.sort_by_key(|flow| flow.seen);
+            for burst in flows.chunk_by(|a, b| b.seen.ts.since(a.last) <= APART) {
+                findings.extend(Burst::new(*network, burst, &known, scene).finding(scene));
+            }
+        }
+        findings
+    }
+}
+
+impl ConntrackFull {
+    fn known(&mut self, network: Network, at: Timestamp, lost: bool) {
+        let key = (network, at.nanos().div_euclid(1_000_000_000));
+        if self.known.len() < MAX_SECONDS || self.known.contains_key(&key) {
+            let tally = self.known.entry(key).or_default();
+            tally.0 += u64::from(!lost);
+            tally.1 += u64::from(lost);
+        }
+    }
+
+    fn vanished(&mut self, flow: Vanished) {
+        if self.flows < MAX_FLOWS {
+            self.flows += 1;
+            self.vanished.entry(Network::of(flow.client.ip())).or_default().push(flow);
+        }
+    }
+}
+
+/// One burst on one node.
+struct Burst<'a> {
+    network: Network,
+    flows: &'a [Vanished],
+    sockets: BTreeSet<(SocketAddr, Transport)>,
+    span: Span,
+    known_passed: u64,
+    known_lost: u64,
+    /// New flows of the network that were answered in the burst, and after it.
+    passed: u64,
+    after: u64,
+}
+
+impl<'a> Burst<'a> {
+    fn new(
+        network: Network,
+        flows: &'a [Vanished],
+        known: &BTreeMap<(Network, i64), (u64, u64)>,
+        scene: &Scene<'_>,
+    ) -> Self {
+        let start = flows.first().map_or(Timestamp::MIN, |flow| flow.seen.ts);
+        let end = flows.iter().map(|flow| flow.last).max().unwrap_or(start);
+        let span = Span::between(start, end);
+        let second = |ts: Timestamp| (network, ts.nanos().div_euclid(1_000_000_000));
+        let (mut known_passed, mut known_lost) = (0, 0);
+        for (_, (passed, lost)) in known.range(second(start)..=second(end)) {
+            known_passed += passed;
+            known_lost += lost;
+        }
+        let (mut passed, mut after) = (0, 0);
+        for flow in scene.reach.flows() {
+            if network.contains(flow.cell.client) && flow.succeeded() {
+                passed += u64::from(span.contains(flow.first.ts)) * u64::from(flow.weight);
+                after += u64::from(flow.first.ts > end) * u64::from(flow.weight);
+            }
+        }
+        let sockets = flows.iter().map(|flow| (flow.client, flow.transport)).collect();
+        Self { network, flows, sockets, span, known_passed, known_lost, passed, after }
+    }
+
+    fn finding(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let clients: BTreeSet<IpAddr> = self.flows.iter().map(|flow| flow.client.ip()).collect();
+        let lets_up = self.known_passed + self.passed + self.after > 0;
+        let known_fine = self.known_lost * 4 <= self.known_passed;
+        if self.sockets.len() < ENOUGH
+            || clients.len() < CLIENTS
+            || !lets_up
+            || (self.known_lost > 0 && !known_fine)
+        {
+            return None;
+        }
+        let (network, span) = (self.network, self.span);
+        let lost = self.sockets.len() as u64;
+        let seen_known = self.known_passed > 0;
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} from pods of {network} vanished where they entered their node between {} and \
+                 {}: its connection table was probably full",
+                count(lost, "new flow"),
+                clock(span.start),
+                clock(span.end)
+            ),
+            confidence: if seen_known || self.passed > 0 {
+                Confidence::Likely
+            } else {
+                Confidence::Possible
+            },
+            culprits: vec![Culprit::ClientSubnet(network)],
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.flows.len() as u64,
+            claim: Claim {
+                span: Some(span.widened(Duration::from_millis(5))),
+                network: Some(network),
+                symptoms: BTreeSet::from([
+                    Symptom::Unanswered,
+                    Symptom::Late,
+                    Symptom::Connect,
+                    Symptom::AskedAgain,
+                ]),
+                ..Claim::default()
+            },
+            cause: format!(
+                "The first packets of new flows were seen on the pod's interface and nowhere \
+                 behind it, untranslated, whichever server they were for. That is where a packet \
+                 goes when conntrack has no room for another entry.{}",
+                if seen_known {
+                    ""
+                } else {
+                    " No socket that the kernel knew sent anything meanwhile, so a rule that drops \
+                     packets on the node for a while would look the same."
+                }
+            ),
+            facts: self.facts(&clients),
+            evidence: self.evidence(),
+            actions: actions(network),
+            ruled_out: vec![
+                RuledOut {
+                    rule: "conntrack-race-aaaa",
+                    because: "the queries vanished before translation, lone ones as well as pairs"
+                        .to_owned(),
+                },
+                RuledOut {
+                    rule: "client-node-broken",
+                    because: format!(
+                        "{} got through meanwhile, and {} afterwards",
+                        count(self.passed + self.known_passed, "flow"),
+                        self.after
+                    ),
+                },
+            ],
+        })
+    }
+
+    fn facts(&self, clients: &BTreeSet<IpAddr>) -> Vec<Fact> {
+        let tcp = self.sockets.iter().filter(|(_, over)| *over == Transport::Tcp).count();
+        let servers: BTreeSet<IpAddr> = self.flows.iter().map(|flow| flow.server).collect();
+        vec![
+            Fact {
+                label: "new flows seen at the first place only",
+                value: format!("{}, {tcp} of them TCP", self.sockets.len()),
+            },
+            Fact { label: "to", value: list(&servers, 4) },
+            Fact { label: "clients", value: list(clients, 5) },
+            Fact {
+                label: "new flows answered meanwhile / afterwards",
+                value: format!("{} / {}", self.passed, self.after),
+            },
+            Fact {
+                label: "queries from known sockets, answered / lost",
+                value: format!("{} / {}", self.known_passed, self.known_lost),
+            },
+            Fact { label: "lasted", value: duration(self.span.length()) },
+        ]
+    }
+
+    fn evidence(&self) -> Vec<Proof> {
+        let proof = |flow: &Vanished| Proof {
+            seen: flow.seen,
+            summary: format!("{} never left the place where it entered the node", flow.transport),
+        };
+        let mut proofs: Vec<Proof> = self.flows.iter().take(FRAMES - 1).map(proof).collect();
+        proofs.extend(self.flows.iter().skip(FRAMES - 1).next_back().map(proof));
+        proofs
+    }
+}
+
+fn actions(network: Network) -> Vec<Action> {
+    vec![
+        Action {
+            why: format!("on the node of {network}: did the kernel say so?"),
+            command: "dmesg -T | grep -i 'nf_conntrack: table full'; sysctl \
+                      net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"
+                .to_owned(),
+        },
+        Action {
+            why: "see who holds the entries".to_owned(),
+            command:
+                "conntrack -L 2>/dev/null | awk '{print $1, $4}' | sort | uniq -c | sort -rn | \
+                      head"
+                    .to_owned(),
+        },
+        Action {
+            why: "make room (kube-proxy: conntrack.maxPerCore)".to_owned(),
+            command: "sysctl -w net.netfilter.nf_conntrack_max=$((2 * $(sysctl -n \
+                      net.netfilter.nf_conntrack_max)))"
+                .to_owned(),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    /// Two pods ask every second, from a new port each time; from 10 s on and for `full` seconds
+    /// their queries end at `place`.
+    fn burst(full: u32, place: &str, length: u32) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             one = 10.244.0.2\ntwo = 10.244.0.3\n",
+        );
+        let name = "redis.default.svc.cluster.local.";
+        for second in 0..length {
+            for (pod, part) in [("one", 0.0), ("two", 0.5)] {
+                let (at, port) = (f64::from(second) + part, 40_000 + second);
+                let lost = (10..10 + full).contains(&second);
+                let place = if lost { place } else { "" };
+                let _ =
+                    writeln!(text, "{at:.3} {pod}:{port} > kube-dns via dns1 rd A {name} {place}");
+                if lost {
+                    let (again, port) = (at + 5.0, port + 10_000);
+                    let _ = writeln!(
+                        text,
+                        "{again:.3} {pod}:{port} > kube-dns via dns1 rd A {name} {place}"
+                    );
+                } else {
+                    let back = at + 0.001;
+                    let _ = writeln!(
+                        text,
+                        "{back:.3} {pod}:{port} < kube-dns via dns1 {name} 5 A 10.96.0.20"
+                    );
+                }
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn new_flows_of_two_pods_end_on_the_veth_for_a_while() {
+        insta::assert_snapshot!(findings(&burst(11, "until veth", 40)), @"
+        medium conntrack-full [client-subnet 10.244.0.0/24] likely 10:00:10.000-10:00:25.500 0/20
+          explains timeout-retries
+        ");
+    }
+
+    #[test]
+    fn a_few_flows_are_not_enough() {
+        let said = findings(&burst(4, "until veth", 40));
+        assert!(!said.contains("conntrack-full"), "{said}");
+    }
+
+    #[test]
+    fn queries_that_leave_the_node_are_no_full_table() {
+        let said = findings(&burst(11, "until overlay", 40));
+        assert!(!said.contains("conntrack-full"), "{said}");
+    }
+
+    #[test]
+    fn the_end_of_the_capture_is_no_silence() {
+        let said = findings(&burst(2, "until veth", 12));
+        assert!(!said.contains("conntrack-full"), "{said}");
+    }
+}

@@ -1,0 +1,477 @@
+//! Of A and AAAA sent back to back from one socket, one is lost in the client node's kernel.
+//!
+//! **Signature.** A and AAAA leave a new socket within 2 ms; one is answered, the other is seen
+//! where it enters the node and never where it leaves; the resolver's timer (5 s glibc, 2.5 s
+//! musl) repeats it, and the repeat is answered. Both packets want to create the same conntrack
+//! entry, and the one that comes second is dropped.
+//!
+//! **Needs.** At least five such pairs. Where the capture shows the way out of the node (`-i any`),
+//! three that stopped before it confirm the rule. Elsewhere it needs the order: independent loss
+//! takes the first and the second packet of a pair alike and sometimes both, the race nearly always
+//! the second and never both (sign test, p < 0.001); or lone queries that are hardly ever lost
+//! (Fisher, p < 0.01). Behind the node, the query that was lost is first seen with its repeat.
+//!
+//! **Not this.** AAAA that is never answered, repeated or not, is `slow-or-dropped-aaaa`. Pairs
+//! that were both answered are `glibc-id-collision`. Losses behind the way out are `lossy-path`.
+//! Pairs that vanish together at the first place are `conntrack-full`.
+//!
+//! **Cannot tell.** DNS packets show where the query was last seen, not why the kernel dropped it:
+//! the `insert_failed` counter does. The lookups succeed in the end, late.
+//!
+//! Source: rulebook 2.C, K4; kubernetes/kubernetes #56903, weaveworks/weave #3287.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::words::{clock, count, duration, list, percent};
+use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::capture::Seen;
+use crate::detect::vanish::{first_attempt_lost, places, retry_answered};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where, odds,
+};
+use crate::dns::RecordType;
+use crate::lookup::{Lookup, Role, Step};
+use crate::transaction::Transaction;
+
+/// Pairs below which it is chance (rulebook 7.6).
+const ENOUGH: u64 = 5;
+/// Vanish points that confirm it (rulebook 2.C).
+const CONFIRMING: u64 = 3;
+/// A pair is sent back to back: 8 µs to 1 ms measured (rulebook `pair_win`).
+const PAIR: Duration = Duration::from_millis(2);
+/// A socket that was used this recently has its conntrack entry already.
+const ENTRY: Duration = Duration::from_secs(30);
+/// The retry intervals of the resolvers that ask both types from one socket: musl and glibc.
+const TIMERS: [Duration; 2] = [Duration::from_millis(2_500), Duration::from_secs(5)];
+/// A lookup near the first and last pair counts as well: glibc asks one after the other for a while
+/// once it lost a pair, and then no pair shows the next loss.
+const MARGIN: Duration = Duration::from_secs(1);
+/// See the module docs.
+const SIGN: f64 = 0.001;
+const FISHER: f64 = 0.01;
+const TIMES_LONE: f64 = 5.0;
+/// Sockets remembered, and client networks tallied.
+const MAX_SOCKETS: usize = 65_536;
+const MAX_NETWORKS: usize = 4_096;
+/// Example frames kept for each network.
+const FRAMES: usize = 8;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "conntrack-race-aaaa",
+    title: "one of A and AAAA is lost in the client node's NAT",
+    class: Class::Failure,
+    layer: Layer::Kernel,
+    references: &["rulebook 2.C", "kubernetes/kubernetes #56903", "weaveworks/weave #3287"],
+    source: include_str!("conntrack_race_aaaa.rs"),
+    new: || Box::<ConntrackRace>::default(),
+};
+
+/// Bounded by client networks; sockets are forgotten with their conntrack entries.
+#[derive(Default)]
+struct ConntrackRace {
+    sockets: Map<SocketAddr, Timestamp>,
+    networks: BTreeMap<Network, Tally>,
+}
+
+/// What became of the pairs of one client network.
+#[derive(Default)]
+struct Tally {
+    pairs: u64,
+    /// Pairs that lost the second, the first, both.
+    second: u64,
+    first: u64,
+    both: u64,
+    /// Of those that lost one: stopped before the mate's last place, or passed it.
+    stopped: u64,
+    passed: u64,
+    /// Of those that lost one and repeated it: answered then, or not.
+    cured: u64,
+    repeated: u64,
+    lone: u64,
+    lone_lost: u64,
+    types: BTreeMap<RecordType, u64>,
+    clients: BTreeSet<IpAddr>,
+    servers: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    frames: Vec<(Seen, String)>,
+}
+
+impl Detector for ConntrackRace {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let mut by_socket: BTreeMap<SocketAddr, Vec<(&Step, &Transaction)>> = BTreeMap::new();
+        for step in &lookup.steps {
+            if let Some(asked) =
+                step.transaction().filter(|asked| asked.transport == Transport::Udp)
+            {
+                by_socket.entry(asked.client).or_default().push((step, asked));
+            }
+        }
+        for (socket, mut asked) in by_socket {
+            asked.sort_by_key(|(_, transaction)| transaction.first());
+            let Some((step, first)) = asked.first().copied() else { continue };
+            if !self.is_new(socket, first) {
+                continue;
+            }
+            let network = Network::of(socket.ip());
+            if self.networks.len() >= MAX_NETWORKS && !self.networks.contains_key(&network) {
+                continue;
+            }
+            let tally = self.networks.entry(network).or_default();
+            match asked.get(1) {
+                Some((other_step, other)) if is_pair(first, other) => {
+                    tally.pair((step, first), (other_step, other));
+                }
+                None if step.role != Role::Retry => tally.lone(step, first),
+                _ => {}
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.networks
+            .into_iter()
+            .filter_map(|(network, tally)| tally.finding(network, scene))
+            .collect()
+    }
+}
+
+impl ConntrackRace {
+    /// Whether conntrack had no entry for this socket yet.
+    fn is_new(&mut self, socket: SocketAddr, first: &Transaction) -> bool {
+        let now = first.first().ts;
+        if self.sockets.len() >= MAX_SOCKETS {
+            self.sockets.retain(|_, last| now.since(*last) < ENTRY);
+        }
+        if self.sockets.len() >= MAX_SOCKETS {
+            return false;
+        }
+        self.sockets.insert(socket, now).is_none_or(|last| now.since(last) >= ENTRY)
+    }
+}
+
+/// Whether the two are the A and AAAA of one name, sent together or (behind the place of the
+/// loss) so that the second is first seen when the resolver repeats it.
+fn is_pair(first: &Transaction, second: &Transaction) -> bool {
+    let types = (first.question.rtype, second.question.rtype);
+    matches!(types, (RecordType::A, RecordType::AAAA) | (RecordType::AAAA, RecordType::A))
+        && first.question.name == second.question.name
+        && first.server == second.server
+        && (together(first, second) || first_seen_as_repeat(first, second))
+}
+
+fn together(first: &Transaction, second: &Transaction) -> bool {
+    second.first().ts.since(first.first().ts) <= PAIR
+}
+
+/// Whether the second was sent when the first had its answer: such a client asks one after the
+/// other, so that only the second can be lost alone, and the order proves nothing.
+fn one_by_one(first: &Transaction, second: &Transaction) -> bool {
+    let sent = second.first().ts;
+    first.responses.first().is_some_and(|answer| answer.delivered().ts <= sent)
+}
+
+/// At how many places the first attempt was seen.
+fn reached(asked: &Transaction) -> usize {
+    asked.attempts.first().map_or(0, |attempt| places(&attempt.hops))
+}
+
+fn first_seen_as_repeat(first: &Transaction, second: &Transaction) -> bool {
+    let gap = second.first().ts.since(first.first().ts);
+    let slack = Duration::from_millis(150);
+    TIMERS.iter().any(|timer| gap + slack / 10 >= *timer && gap <= *timer + slack)
+}
+
+impl Tally {
+    fn lone(&mut self, step: &Step, asked: &Transaction) {
+        if let Some(lost) = first_attempt_lost(asked, step) {
+            self.lone += 1;
+            self.lone_lost += u64::from(lost);
+        }
+    }
+
+    fn pair(&mut self, first: (&Step, &Transaction), second: (&Step, &Transaction)) {
+        if !together(first.1, second.1) {
+            // The mate was answered at once, so the other one had been sent and lost before.
+            if first_attempt_lost(first.1, first.0) == Some(false) {
+                self.pairs += 1;
+                self.second += 1;
+                self.lost(second.1, first.1, "its repeat: the query itself never came this far");
+            }
+            return;
+        }
+        let lost = (first_attempt_lost(first.1, first.0), first_attempt_lost(second.1, second.0));
+        let (Some(one), Some(other)) = lost else { return };
+        let vanished = other && reached(second.1) < reached(first.1);
+        if one_by_one(first.1, second.1) && !vanished {
+            return;
+        }
+        self.pairs += 1;
+        let (gone, mate) = match (one, other) {
+            (false, false) => return,
+            (true, true) => {
+                self.both += 1;
+                return;
+            }
+            (true, false) => {
+                self.first += 1;
+                (first.1, second.1)
+            }
+            (false, true) => {
+                self.second += 1;
+                (second.1, first.1)
+            }
+        };
+        self.lost(gone, mate, "lost, though its pair from the same socket was answered");
+    }
+
+    fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: &str) {
+        let (own, usual) = (reached(gone), reached(mate));
+        self.stopped += u64::from(own < usual);
+        self.passed += u64::from(own >= usual && usual > 1);
+        if gone.attempts.len() > 1 {
+            self.repeated += 1;
+            self.cured += u64::from(retry_answered(gone));
+        }
+        *self.types.entry(gone.question.rtype).or_default() += 1;
+        self.clients.insert(gone.client.ip());
+        self.servers.insert(gone.responder());
+        self.servers.insert(mate.responder());
+        let last = gone.last_sent().unwrap_or(gone.first()).ts;
+        let own_span = Span::between(gone.first().ts, last);
+        self.span = Some(self.span.map_or(own_span, |span| span.join(own_span)));
+        if self.frames.len() < FRAMES {
+            let vanish = gone.attempts.first().and_then(|attempt| attempt.last_hop());
+            let seen = vanish.map_or(gone.first(), |hop| hop.seen);
+            let rtype = gone.question.rtype;
+            self.frames
+                .push((seen, format!("{rtype} query seen at {own} of {usual} places; {what}")));
+        }
+    }
+
+    /// What proves it, if anything does.
+    fn confidence(&self) -> Option<Confidence> {
+        let one = self.first + self.second;
+        let cured = self.repeated == 0 || self.cured * 2 >= self.repeated;
+        if one < ENOUGH || !cured {
+            return None;
+        }
+        if self.stopped + self.passed >= CONFIRMING {
+            // The capture shows the way out: nearly all must have stopped before it.
+            let inside = self.stopped >= CONFIRMING && self.stopped >= self.passed * 4;
+            return (inside && one > self.both).then_some(Confidence::Confirmed);
+        }
+        let never_both = self.both * 10 <= one;
+        let ordered = odds::sign(self.second.max(self.first), self.second.min(self.first)) < SIGN;
+        let lost = one + 2 * self.both;
+        let packets = 2 * self.pairs;
+        let share = lost as f64 / packets as f64;
+        let lone_share = self.lone_lost as f64 / self.lone.max(1) as f64;
+        let rarely_lone = self.lone > 0
+            && share >= TIMES_LONE * lone_share
+            && odds::fisher(lost, packets, lost + self.lone_lost, packets + self.lone) < FISHER;
+        (never_both && (ordered || rarely_lone)).then_some(Confidence::Likely)
+    }
+
+    fn finding(self, network: Network, scene: &Scene<'_>) -> Option<Finding> {
+        let confidence = self.confidence()?;
+        let span = self.span?;
+        let lost = self.first + self.second;
+        let types =
+            list(self.types.iter().map(|(rtype, times)| format!("{rtype} {times} times")), 2);
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} of {} pairs of A and AAAA from {network} lost one of the two inside the \
+                 client's node between {} and {}",
+                lost,
+                self.pairs,
+                clock(span.start),
+                clock(span.end)
+            ),
+            confidence,
+            culprits: vec![Culprit::ClientSubnet(network)],
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: lost,
+            claim: Claim {
+                span: Some(span.widened(MARGIN)),
+                network: Some(network),
+                symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late, Symptom::AskedAgain]),
+                ..Claim::default()
+            },
+            cause: format!(
+                "Of two queries sent back to back from a new socket, one was lost on the client's \
+                 own node: {} of them were last seen before the way out, {} behind it. That is \
+                 how two packets look that race for one conntrack entry when they are translated \
+                 from the service address to a backend. The kernel's counters would prove it.",
+                self.stopped, self.passed
+            ),
+            facts: self.facts(&types),
+            evidence: self
+                .frames
+                .iter()
+                .map(|(seen, summary)| Proof { seen: *seen, summary: summary.clone() })
+                .collect(),
+            actions: actions(network),
+            ruled_out: self.ruled_out(),
+        })
+    }
+
+    fn facts(&self, types: &str) -> Vec<Fact> {
+        let lost = self.first + self.second;
+        vec![
+            Fact {
+                label: "pairs that lost one query",
+                value: format!("{lost} of {} ({})", self.pairs, percent(lost, self.pairs)),
+            },
+            Fact {
+                label: "lost the second / the first / both",
+                value: format!("{} / {} / {}", self.second, self.first, self.both),
+            },
+            Fact { label: "lost types", value: types.to_owned() },
+            Fact {
+                label: "repeats that were answered",
+                value: format!("{} of {}", self.cured, self.repeated),
+            },
+            Fact {
+                label: "lone queries lost",
+                value: format!("{} of {}", self.lone_lost, self.lone),
+            },
+            Fact { label: "clients", value: list(&self.clients, 5) },
+            Fact { label: "servers", value: list(&self.servers, 5) },
+            Fact {
+                label: "each cost",
+                value: format!("{} (musl) or {} (glibc)", duration(TIMERS[0]), duration(TIMERS[1])),
+            },
+        ]
+    }
+
+    fn ruled_out(&self) -> Vec<RuledOut> {
+        vec![
+            RuledOut {
+                rule: "lossy-path",
+                because: format!(
+                    "{} pairs lost the second query, {} the first and {} both: independent loss \
+                     takes both alike",
+                    self.second, self.first, self.both
+                ),
+            },
+            RuledOut {
+                rule: "slow-or-dropped-aaaa",
+                because: format!(
+                    "{} of {} were answered when they were repeated",
+                    self.cured,
+                    count(self.repeated, "lost query")
+                ),
+            },
+        ]
+    }
+}
+
+fn actions(network: Network) -> Vec<Action> {
+    vec![
+        Action {
+            why: format!("on the node of {network}: does this counter grow while lookups stall?"),
+            command: "conntrack -S | grep -o 'insert_failed=[0-9]*'".to_owned(),
+        },
+        Action {
+            why: "let glibc send the two from different sockets, until the node is fixed"
+                .to_owned(),
+            command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
+                      {\"dnsConfig\":{\"options\":[{\"name\":\"single-request-reopen\"}]}}}}}'"
+                .to_owned(),
+        },
+        Action {
+            why: "for good: NodeLocal DNSCache, which skips conntrack; musl images have no option"
+                .to_owned(),
+            command: "kubectl -n kube-system get daemonset node-local-dns; uname -r".to_owned(),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    const HOSTS: &str = "service kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\npod = 10.244.0.2\n";
+    const NAME: &str = "redis.default.svc.cluster.local.";
+
+    /// Pairs of A and AAAA one second apart; in every third the AAAA is seen until `place`.
+    fn pairs(view: &str, rounds: u32, place: &str, lose: fn(u32) -> bool) -> String {
+        let mut text = format!("{view}\n{HOSTS}");
+        for round in 0..rounds {
+            let at = f64::from(round);
+            let port = 40_000 + round;
+            let (a, aaaa) = (format!("{:x}", 0x1000 + round), format!("{:x}", 0x5000 + round));
+            let mut say = |at: f64, words: String| {
+                let _ = writeln!(text, "{at:.4} pod:{port} {words}");
+            };
+            let answer = |at: f64, id: &str, say: &mut dyn FnMut(f64, String)| {
+                say(at, format!("< kube-dns via dns1 id {id} {NAME} 5 A 10.96.0.20"));
+            };
+            say(at, format!("> kube-dns via dns1 rd id {a} A {NAME}"));
+            if lose(round) {
+                say(at + 0.0001, format!("> kube-dns via dns1 rd id {aaaa} AAAA {NAME} {place}"));
+                answer(at + 0.001, &a, &mut say);
+                say(at + 5.001, format!("> kube-dns via dns1 rd id {a} A {NAME}"));
+                answer(at + 5.002, &a, &mut say);
+                say(at + 5.0021, format!("> kube-dns via dns1 rd id {aaaa} AAAA {NAME}"));
+                say(at + 5.003, format!("< kube-dns via dns1 id {aaaa} ? AAAA {NAME} NOERROR"));
+            } else {
+                say(at + 0.0001, format!("> kube-dns via dns1 rd id {aaaa} AAAA {NAME}"));
+                answer(at + 0.001, &a, &mut say);
+                say(at + 0.0012, format!("< kube-dns via dns1 id {aaaa} ? AAAA {NAME} NOERROR"));
+            }
+        }
+        text
+    }
+
+    const NODE: &str = "capture node sll2";
+
+    #[test]
+    fn the_second_of_a_pair_never_leaves_the_node() {
+        let text = pairs(NODE, 18, "until bridge", |round| round % 3 == 1);
+        insta::assert_snapshot!(findings(&text), @"
+        low conntrack-race-aaaa [client-subnet 10.244.0.0/24] confirmed 10:00:01.000-10:00:21.002 0/6
+          explains timeout-retries
+        ");
+    }
+
+    #[test]
+    fn four_lost_pairs_are_not_enough() {
+        let text = pairs(NODE, 12, "until bridge", |round| round % 3 == 1);
+        assert!(!findings(&text).contains("conntrack-race-aaaa"), "{}", findings(&text));
+    }
+
+    #[test]
+    fn queries_lost_behind_the_node_are_no_race() {
+        let text = pairs(NODE, 18, "until overlay", |round| round % 3 == 1);
+        assert!(!findings(&text).contains("conntrack-race-aaaa"), "{}", findings(&text));
+    }
+
+    #[test]
+    fn inside_a_pod_the_order_of_losses_tells() {
+        let service = |text: &str| text.replace("service ", "").replace(" via dns1", "");
+        let often = service(&pairs("capture pod en10mb", 36, "", |round| round % 3 == 1));
+        assert!(findings(&often).contains("conntrack-race-aaaa"), "{}", findings(&often));
+        let rarely = service(&pairs("capture pod en10mb", 24, "", |round| round % 3 == 1));
+        assert!(!findings(&rarely).contains("conntrack-race-aaaa"), "{}", findings(&rarely));
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_repeats_proves_nothing() {
+        let text = pairs(NODE, 18, "until bridge", |round| round % 3 == 1);
+        let cut: Vec<&str> = text
+            .lines()
+            .filter(|line| line.split(' ').next().and_then(|at| at.parse().ok()) < Some(5.0))
+            .collect();
+        assert_eq!(findings(&cut.join("\n")), "quiet\n");
+    }
+}

@@ -1,0 +1,272 @@
+//! DNS servers answer later and later while queries queue up, and drop what does not fit.
+//!
+//! **Signature.** Answers that a server gives from memory (the cluster's own names) grow slower
+//! with the number of queries waiting at it, at least ten times slower than at its best and slower
+//! than anybody would overlook. Latency climbs to that level and sinks from it step by step, as a
+//! queue fills and drains; at the top queries go unanswered.
+//!
+//! **Needs.** Thirty bins of a second or more with answers from the server, its fast times among
+//! them.
+//!
+//! **Not this.** Names that need an upstream resolver are left out: if only those are slow it is
+//! not the server. A delay that is there at once and stays the same whatever the load is
+//! `late-response`. Losses without delay are `lossy-path`.
+//!
+//! **Cannot tell.** Whether CPU, its limit, or the number of replicas is too small, nor how much
+//! load other nodes add: from one client's node only part of the queries is seen.
+//!
+//! Source: rulebook 2.C, 7.6; Little's law for the queries in flight.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::words::{clock, count, duration, list};
+use crate::base::{Network, Span};
+use crate::capture::Seen;
+use crate::detect::load::{Load, Slow, delay, is_cluster_name};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::transaction::Transaction;
+
+/// Rank correlation of queries in flight and latency (rulebook 7.6).
+const RHO: f64 = 0.6;
+/// Examples kept of the slowest answers of each size.
+const FRAMES: usize = 6;
+/// Answers below this are no examples.
+const NOTICED: Duration = Duration::from_millis(500);
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "coredns-overload",
+    title: "DNS servers answer slower the more they are asked",
+    class: Class::Failure,
+    layer: Layer::Service,
+    references: &["rulebook 2.C", "rulebook 7.6"],
+    source: include_str!("coredns_overload.rs"),
+    new: || Box::<CorednsOverload>::default(),
+};
+
+/// Bounded by the tally of load.
+#[derive(Default)]
+struct CorednsOverload {
+    load: Load,
+    /// Answers of which each is slower than all before it: they show the climb.
+    climb: Vec<(Seen, IpAddr, Duration)>,
+    clients: BTreeSet<Network>,
+}
+
+impl Detector for CorednsOverload {
+    fn observe(&mut self, transaction: &Transaction) {
+        self.load.note(transaction);
+        let Some(delay) = delay(transaction) else { return };
+        if delay < NOTICED || !is_cluster_name(&transaction.question.name) {
+            return;
+        }
+        if self.clients.len() < FRAMES {
+            self.clients.insert(Network::of(transaction.client.ip()));
+        }
+        let half_more = self.climb.last().is_none_or(|(_, _, last)| delay >= *last * 3 / 2);
+        let room = self.climb.len() < FRAMES;
+        if let Some(answer) = transaction.responses.first().filter(|_| half_more && room) {
+            self.climb.push((answer.delivered(), transaction.responder(), delay));
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let slow: Vec<Slow> = self
+            .load
+            .courses()
+            .iter()
+            .filter_map(crate::detect::load::Course::slow)
+            .filter(|slow| slow.follows_load(RHO))
+            .collect();
+        let Some(span) = slow.iter().map(|slow| slow.span).reduce(Span::join) else {
+            return Vec::new();
+        };
+        vec![self.finding(&slow, span, scene)]
+    }
+}
+
+impl CorednsOverload {
+    fn finding(&self, slow: &[Slow], span: Span, scene: &Scene<'_>) -> Finding {
+        let servers: BTreeSet<IpAddr> = slow.iter().map(|slow| slow.server).collect();
+        let top = slow.iter().map(|slow| slow.worst).max().unwrap_or_default();
+        let fast = slow.iter().map(|slow| slow.best).min().unwrap_or_default();
+        let lost: u64 = slow.iter().map(|slow| slow.lost).sum();
+        Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} answered slower the more was asked: {} at worst instead of {} between {} and {}",
+                list(&servers, 4),
+                duration(top),
+                duration(fast),
+                clock(span.start),
+                clock(span.end)
+            ),
+            confidence: Confidence::Likely,
+            culprits: servers.iter().copied().map(Culprit::Backend).collect(),
+            place: Where::Server,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: lost,
+            claim: Claim {
+                span: Some(span),
+                servers: Some(servers.clone()),
+                symptoms: BTreeSet::from([
+                    Symptom::Unanswered,
+                    Symptom::Late,
+                    Symptom::Slow,
+                    Symptom::AskedAgain,
+                    Symptom::Connect,
+                ]),
+                ..Claim::default()
+            },
+            cause: format!(
+                "Answers that need nobody else took up to {}, and the more queries waited the \
+                 longer: queries queue at the server, and {} did not get an answer at all. Clients \
+                 that ask again add to the queue. Too few replicas, or too little CPU for them, is \
+                 the likely reason.",
+                duration(top),
+                count(lost, "query")
+            ),
+            facts: facts(slow),
+            evidence: self
+                .climb
+                .iter()
+                .map(|(seen, server, delay)| Proof {
+                    seen: *seen,
+                    summary: format!("answer of {server}, {} after the query", duration(*delay)),
+                })
+                .collect(),
+            actions: actions(&servers),
+            ruled_out: vec![
+                RuledOut {
+                    rule: "late-response",
+                    because: "latency rose and sank step by step, it did not jump".to_owned(),
+                },
+                RuledOut {
+                    rule: "upstream-slow",
+                    because: "names of the cluster itself were slow, which need no upstream"
+                        .to_owned(),
+                },
+            ],
+        }
+    }
+}
+
+fn facts(slow: &[Slow]) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    for one in slow {
+        facts.push(Fact {
+            label: "95 % of the answers within",
+            value: format!(
+                "{}: {} in its best tenth of the time, {} in its worst",
+                one.server,
+                duration(one.best),
+                duration(one.worst)
+            ),
+        });
+        facts.push(Fact {
+            label: "queries a second, slow / otherwise",
+            value: format!("{}: {:.1} / {:.1}", one.server, one.rate.0, one.rate.1),
+        });
+        facts.push(Fact {
+            label: "latency goes with the queries in flight",
+            value: format!(
+                "{}: rank correlation {:.2} over {} bins, up to {} in flight",
+                one.server, one.rho, one.bins, one.in_flight
+            ),
+        });
+        facts.push(Fact {
+            label: "queries not answered meanwhile",
+            value: format!("{}: {}", one.server, one.lost),
+        });
+    }
+    facts
+}
+
+fn actions(servers: &BTreeSet<IpAddr>) -> Vec<Action> {
+    vec![
+        Action {
+            why: "see whether the DNS pods run into their CPU limit".to_owned(),
+            command: format!(
+                "kubectl -n kube-system top pod -l k8s-app=kube-dns; kubectl -n kube-system get pod \
+                 -o wide | grep -wE '{}'",
+                servers.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")
+            ),
+        },
+        Action {
+            why: "spread the load".to_owned(),
+            command: format!(
+                "kubectl -n kube-system scale deployment coredns --replicas={}",
+                servers.len() * 2
+            ),
+        },
+        Action {
+            why: "ask less: a cache on every node, fewer search suffixes".to_owned(),
+            command: "kubectl -n kube-system get daemonset node-local-dns".to_owned(),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    const NAME: &str = "redis.default.svc.cluster.local.";
+
+    /// Four queries a second for `length` seconds, each answered after `delay(second)` seconds.
+    fn course(length: u32, name: &str, delay: fn(f64) -> f64) -> String {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.244.1.10\n");
+        for round in 0..length * 4 {
+            let at = f64::from(round) / 4.0;
+            let (port, id, back) = (30_000 + round, 0x1000 + round, at + delay(at));
+            let _ = writeln!(text, "{at:.4} pod:{port} > dns rd id {id:x} A {name}");
+            let _ = writeln!(text, "{back:.4} pod:{port} < dns id {id:x} {name} 5 A 10.96.0.20");
+        }
+        text
+    }
+
+    /// A queue that fills from 12 s on, is full at 20 s, and drains from 30 s on.
+    fn queue(at: f64) -> f64 {
+        0.02 + 2.0 * ((at - 12.0) / 8.0).clamp(0.0, 1.0) * ((38.0 - at) / 8.0).clamp(0.0, 1.0)
+    }
+
+    #[test]
+    fn latency_climbs_with_the_queue_and_sinks_again() {
+        insta::assert_snapshot!(findings(&course(50, NAME, queue)), @"
+        medium coredns-overload [backend 10.244.1.10] likely 10:00:12.000-10:00:38.000 0/97
+          explains unexplained-slow
+        ");
+    }
+
+    #[test]
+    fn a_delay_that_jumps_is_no_queue() {
+        let said =
+            findings(&course(50, NAME, |at| if (12.0..38.0).contains(&at) { 2.0 } else { 0.02 }));
+        assert!(!said.contains("coredns-overload"), "{said}");
+    }
+
+    #[test]
+    fn slow_external_names_are_not_the_servers_fault() {
+        let said = findings(&course(50, "api.example.com.", queue));
+        assert!(!said.contains("coredns-overload"), "{said}");
+    }
+
+    #[test]
+    fn five_times_slower_is_not_enough() {
+        let said = findings(&course(50, NAME, |at| 0.02 + (queue(at) - 0.02) / 25.0));
+        assert!(!said.contains("coredns-overload"), "{said}");
+    }
+
+    #[test]
+    fn a_capture_that_ends_in_the_climb_is_too_short() {
+        let said = findings(&course(25, NAME, queue));
+        assert!(!said.contains("coredns-overload"), "{said}");
+    }
+}

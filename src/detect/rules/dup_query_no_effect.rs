@@ -1,0 +1,178 @@
+//! A query was repeated although its answer had reached the client in time; nobody knows why.
+//!
+//! **Signature.** The answer is delivered, and the same query with the same id from the same port
+//! follows on a retry timer. Not harm by itself as far as the capture shows.
+//!
+//! **Needs.** At least twenty such repeats.
+//!
+//! **Not this.** A sibling that was not answered makes glibc repeat both; equal ids are
+//! `glibc-id-collision`; other rules say why an answer was refused (`wrong-source-reply`,
+//! `case-mismatch`) or lost on the node (`client-overload`). Here nothing of the kind is seen.
+//!
+//! **Cannot tell.** The reason: it lies in the client. Information only.
+//!
+//! Source: rulebook 2.G, 4.6.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{count, list};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Layer, Proof, Scene, Where,
+};
+use crate::lookup::Lookup;
+use crate::transaction::{Transaction, timing};
+
+/// Fewer are not worth a line.
+const ENOUGH: u64 = 20;
+/// Clients named, example frames.
+const MAX_CLIENTS: usize = 1_024;
+const FRAMES: usize = 4;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "dup-query-no-effect",
+    title: "queries are repeated although they were answered",
+    class: Class::Capture,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.G", "rulebook 4.6"],
+    source: include_str!("dup_query_no_effect.rs"),
+    new: || Box::<DupQuery>::default(),
+};
+
+/// Bounded by the caps above.
+#[derive(Default)]
+struct DupQuery {
+    repeats: u64,
+    clients: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    frames: Vec<Seen>,
+}
+
+impl Detector for DupQuery {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let asked: Vec<&Transaction> = lookup.transactions().map(AsRef::as_ref).collect();
+        if !asked.iter().all(|transaction| is_plain(transaction)) {
+            return;
+        }
+        let ids: BTreeSet<(u16, u16)> =
+            asked.iter().map(|asked| (asked.client.port(), asked.id)).collect();
+        if ids.len() < asked.len() {
+            return;
+        }
+        for transaction in asked.iter().filter(|asked| asked.attempts.len() > 1) {
+            self.repeats += 1;
+            let own = Span::at(transaction.first().ts);
+            self.span = Some(self.span.map_or(own, |span| span.join(own)));
+            if self.clients.len() < MAX_CLIENTS {
+                self.clients.insert(lookup.client);
+            }
+            let again = transaction.last_sent().filter(|_| self.frames.len() < FRAMES);
+            self.frames.extend(again);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let Some(span) = self.span.filter(|_| self.repeats >= ENOUGH) else {
+            return Vec::new();
+        };
+        vec![Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} repeated after the answer had been delivered, for no reason that the capture \
+                 shows",
+                count(self.repeats, "query")
+            ),
+            confidence: Confidence::Possible,
+            culprits: self.clients.iter().take(5).copied().map(Culprit::Client).collect(),
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.repeats,
+            claim: nothing(),
+            cause: "The answers were delivered to the client's interface and fit their questions; \
+                    the client asked again on its timer."
+                .to_owned(),
+            facts: vec![Fact { label: "clients", value: list(&self.clients, 5) }],
+            evidence: self
+                .frames
+                .iter()
+                .map(|seen| Proof {
+                    seen: *seen,
+                    summary: "asked again, though answered".to_owned(),
+                })
+                .collect(),
+            actions: vec![Action {
+                why: "see whether its sockets overflow".to_owned(),
+                command: "kubectl exec <pod> -- nstat -az | grep -i UdpRcvbufErrors".to_owned(),
+            }],
+            ruled_out: Vec::new(),
+        }]
+    }
+}
+
+/// A claim that fits nothing: the rule harms nobody.
+fn nothing() -> Claim {
+    Claim {
+        kinds: BTreeSet::from([HarmKind::Negative]),
+        zones: Some(BTreeSet::new()),
+        ..Claim::default()
+    }
+}
+
+/// Whether the first attempt was answered with something that a client takes, and any repeat came
+/// on a timer.
+fn is_plain(transaction: &Transaction) -> bool {
+    let Some(answer) = transaction.responses.first() else { return false };
+    let again = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
+    answer.lost.is_none()
+        && answer.case_kept
+        && transaction.outcome().is_answered()
+        && again.is_none_or(|again| {
+            answer.delivered().ts < again
+                && timing::on_retry_grid(again.since(transaction.first().ts))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    fn repeats(rounds: u32, answer: f64) -> String {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+        for round in 0..rounds {
+            let at = f64::from(round) * 7.0;
+            let (port, id, name) = (30_000 + round, 0x1000 + round, "a.example.com.");
+            let _ = writeln!(
+                text,
+                "{at:.3} pod:{port} > dns rd id {id:x} A {name}\n\
+                 {:.3} pod:{port} < dns id {id:x} {name} 5 A 192.0.2.1\n\
+                 {:.3} pod:{port} > dns rd id {id:x} A {name}\n\
+                 {:.3} pod:{port} < dns id {id:x} {name} 5 A 192.0.2.1",
+                at + answer,
+                at + 5.001,
+                at + 5.002 + answer
+            );
+        }
+        text
+    }
+
+    #[test]
+    fn answered_queries_are_repeated_for_no_reason() {
+        let said = findings(&repeats(20, 0.001));
+        assert!(said.contains("info dup-query-no-effect"), "{said}");
+    }
+
+    #[test]
+    fn nineteen_are_not_worth_a_line_and_losses_are_something_else() {
+        for text in [repeats(19, 0.001), repeats(20, 5.0015)] {
+            let said = findings(&text);
+            assert!(!said.contains("dup-query-no-effect"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A server does not take queries with EDNS.
+//!
+//! **Signature.** A server answers queries that carry OPT with FORMERR, NOTIMP or BADVERS, or not
+//! at all, and no query with OPT with anything else, while it answers the same questions without
+//! OPT: three times, for two names.
+//!
+//! **Needs.** Clients that ask with EDNS, and the same questions without, by them or by others.
+//!
+//! **Not this.** A server that rejects single messages as malformed rejects them without OPT as
+//! well. Answers that are lost for their size are lost for large names only (`mtu-fragment`).
+//!
+//! **Cannot tell.** Whether it is the server or a middlebox before it that cannot read OPT.
+//!
+//! Source: rulebook 2.G; RFC 6891 sections 6.1.3 and 7; glibc `resolv/res_send.c` (FORMERR ends a
+//! lookup).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{clock, list};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::{Name, Question, Rcode};
+use crate::transaction::{Outcome, Response, Transaction};
+
+/// Rejected questions, and names (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// See [`ENOUGH`].
+const NAMES: usize = 2;
+/// Servers tallied, and questions of each.
+const MAX_SERVERS: usize = 4_096;
+/// See [`MAX_SERVERS`].
+const MAX_QUESTIONS: usize = 4_096;
+/// Example frames kept for each server.
+const FRAMES: usize = 6;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "edns-formerr-badvers",
+    title: "a server does not take EDNS",
+    class: Class::Failure,
+    layer: Layer::Protocol,
+    references: &["rulebook 2.G", "RFC 6891 section 7"],
+    source: include_str!("edns_formerr_badvers.rs"),
+    new: || Box::<EdnsFormerrBadvers>::default(),
+};
+
+/// Bounded by [`MAX_SERVERS`] times [`MAX_QUESTIONS`].
+#[derive(Default)]
+struct EdnsFormerrBadvers {
+    servers: BTreeMap<IpAddr, Server>,
+}
+
+/// What one server did with questions with and without OPT.
+#[derive(Default)]
+struct Server {
+    accepted: u64,
+    rejected: BTreeMap<Question, u64>,
+    plain: BTreeSet<Question>,
+    rcodes: BTreeMap<Rcode, u64>,
+    silent: u64,
+    clients: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    evidence: Vec<Proof>,
+}
+
+impl Detector for EdnsFormerrBadvers {
+    fn observe(&mut self, transaction: &Transaction) {
+        let server = transaction.responder();
+        let room = self.servers.len() < MAX_SERVERS || self.servers.contains_key(&server);
+        if !transaction.attempts.is_empty() && room {
+            self.servers.entry(server).or_default().note(transaction);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.servers
+            .into_iter()
+            .filter(|(_, server)| server.accepted == 0)
+            .filter_map(|(address, server)| server.finding(address, scene))
+            .collect()
+    }
+}
+
+impl Server {
+    fn note(&mut self, transaction: &Transaction) {
+        let question = &transaction.question;
+        let outcome = transaction.outcome();
+        if transaction.traits.udp_size.is_none() {
+            if outcome.is_answered() && !is_rejection(outcome) && self.plain.len() < MAX_QUESTIONS {
+                self.plain.insert(question.clone());
+            }
+            return;
+        }
+        match outcome {
+            Outcome::Timeout => self.silent += 1,
+            Outcome::Error(rcode) if is_rejection(outcome) => {
+                *self.rcodes.entry(rcode).or_default() += 1;
+            }
+            Outcome::Unknown | Outcome::Late | Outcome::Rejected(_) => return,
+            _ => {
+                self.accepted += 1;
+                return;
+            }
+        }
+        if self.rejected.len() < MAX_QUESTIONS || self.rejected.contains_key(question) {
+            *self.rejected.entry(question.clone()).or_default() += 1;
+        }
+        self.clients.insert(transaction.client.ip());
+        let seen = transaction.answer().map_or(transaction.first(), Response::delivered);
+        let own = Span::between(transaction.first().ts, seen.ts);
+        self.span = Some(self.span.map_or(own, |span| span.join(own)));
+        if self.evidence.len() < FRAMES {
+            let what = match outcome {
+                Outcome::Error(rcode) => format!("is answered {rcode}"),
+                _ => "is not answered".to_owned(),
+            };
+            let summary = format!("the query with OPT for {} {what}", question.name);
+            self.evidence.push(Proof { seen, summary });
+        }
+    }
+
+    fn finding(self, server: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
+        let span = self.span?;
+        let both: BTreeMap<&Question, u64> = self
+            .rejected
+            .iter()
+            .filter(|(question, _)| self.plain.contains(question))
+            .map(|(question, n)| (question, *n))
+            .collect();
+        let total: u64 = both.values().sum();
+        let names: BTreeSet<&Name> = both.keys().map(|question| &question.name).collect();
+        if total < ENOUGH || names.len() < NAMES {
+            return None;
+        }
+        let mut said: Vec<String> =
+            self.rcodes.iter().map(|(rcode, n)| format!("{rcode} ({n})")).collect();
+        if self.silent > 0 {
+            said.push(format!("nothing ({})", self.silent));
+        }
+        let said = list(said, 4);
+        let name = names.first()?;
+        let culprit = if scene.forward.is_upstream(server) {
+            Culprit::Upstream(server)
+        } else {
+            Culprit::Backend(server)
+        };
+        let symptoms = self.rcodes.keys().map(|rcode| Symptom::Error(*rcode));
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{server} does not take EDNS: since {} it says {said} to queries with OPT, and \
+                 answers the same questions without",
+                clock(span.start)
+            ),
+            confidence: Confidence::Confirmed,
+            culprits: vec![culprit],
+            place: Where::Server,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: total,
+            claim: Claim {
+                span: Some(span),
+                servers: Some(BTreeSet::from([server])),
+                symptoms: symptoms.chain([Symptom::Unanswered]).collect(),
+                ..Claim::default()
+            },
+            cause:
+                "The server, or a middlebox before it, does not read the OPT record of RFC 6891. \
+                    Resolvers that ask again without it (c-ares, dig) only lose time; glibc takes \
+                    FORMERR for final."
+                    .to_owned(),
+            facts: vec![
+                Fact { label: "queries with OPT", value: format!("none accepted, {said}") },
+                Fact { label: "the same questions without OPT", value: "answered".to_owned() },
+                Fact { label: "names", value: list(&names, 5) },
+                Fact { label: "clients", value: list(&self.clients, 5) },
+            ],
+            evidence: self.evidence,
+            actions: vec![
+                Action {
+                    why: "compare both".to_owned(),
+                    command: format!("dig @{server} {name} +noedns; dig @{server} {name} +edns=0"),
+                },
+                Action {
+                    why: "ask without EDNS until the server is upgraded".to_owned(),
+                    command:
+                        "kubectl get deployment <app> -o yaml | grep -A4 edns0   # and remove \
+                              it from dnsConfig.options"
+                            .to_owned(),
+                },
+            ],
+            ruled_out: vec![RuledOut {
+                rule: "mtu-fragment",
+                because: "no query with OPT is accepted, for small answers either".to_owned(),
+            }],
+        })
+    }
+}
+
+fn is_rejection(outcome: Outcome) -> bool {
+    const BADVERS: Rcode = Rcode(16);
+    matches!(outcome, Outcome::Error(Rcode::FORMERR | Rcode::NOTIMP | BADVERS))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// `times` names, each asked with OPT, which is told `rcode`, and then without.
+    fn asked(times: u32, name: &str, rcode: &str) -> String {
+        format!(
+            "pod = 10.244.0.2
+             dns = 192.0.2.53
+             repeat {times} every 2
+             0.0   pod:40000 > dns id 1 rd edns 1232 A {name}
+             0.001 pod:40000 < dns id 1 {rcode}
+             0.5   pod:45000 > dns id 2 rd A {name}
+             0.501 pod:45000 < dns id 2 n{{n}}.example.com. 5 A 203.0.113.7
+             end\n"
+        )
+    }
+
+    #[test]
+    fn formerr_with_opt_and_data_without() {
+        let text = findings(&asked(4, "n{n}.example.com.", "FORMERR"));
+        assert!(text.contains("edns-formerr-badvers [backend 192.0.2.53] confirmed"), "{text}");
+    }
+
+    #[test]
+    fn badvers_is_the_extended_rcode() {
+        assert!(findings(&asked(4, "n{n}.example.com.", "BADVERS")).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn a_server_that_accepts_opt_rejects_the_message() {
+        let fine = "0.1 pod:9 > dns id 9 rd edns 1232 A fine.example.com.
+             0.2 pod:9 < dns id 9 fine.example.com. 5 A 203.0.113.8\n";
+        let text = format!("{}{fine}", asked(4, "n{n}.example.com.", "FORMERR"));
+        assert!(!findings(&text).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn three_rejections_of_two_names_are_enough_and_two_are_not() {
+        assert!(findings(&asked(3, "n{n}.example.com.", "FORMERR")).contains("edns-formerr"));
+        assert!(!findings(&asked(2, "n{n}.example.com.", "FORMERR")).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn silence_at_the_captures_end_rejects_nothing() {
+        let text = asked(4, "n{n}.example.com.", "FORMERR").replace("every 2", "every 0.6");
+        let text = text.replace("0.001 pod:40000 < dns id 1 FORMERR", "");
+        assert!(!findings(&text).contains("edns-formerr"));
+    }
+}

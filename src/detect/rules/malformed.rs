@@ -1,0 +1,103 @@
+//! Datagrams on port 53 that are no DNS messages, or break off in the middle.
+//!
+//! **Signature.** UDP payloads on a DNS port that were captured whole and cannot be read as DNS,
+//! or whose records end before they should.
+//!
+//! **Needs.** Frames captured at full length: what the snap length cut is not counted.
+//!
+//! **Not this.** Tunnels, proxies and multicast DNS use port 53 at times; that is no fault, and
+//! this is information, never an incident by itself.
+//!
+//! **Cannot tell.** Who is at fault. Frames that are listed by no other rule can be found in
+//! Wireshark with `udp.port == 53 && (_ws.malformed || !dns)`.
+//!
+//! Source: rulebook 2.G; RFC 1035 section 4.1.
+
+use std::collections::BTreeSet;
+
+use crate::base::words::{count, percent};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Descriptor, Detector, Fact, Finding, HarmKind, Layer, Scene,
+    Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "malformed",
+    title: "payloads on port 53 that are no DNS",
+    class: Class::Capture,
+    layer: Layer::Capture,
+    references: &["rulebook 2.G", "RFC 1035 section 4.1"],
+    source: include_str!("malformed.rs"),
+    new: || Box::new(Malformed),
+};
+
+/// Reads the account of frames; keeps nothing of its own.
+struct Malformed;
+
+impl Detector for Malformed {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let garbled = scene.coverage.garbled;
+        if garbled == 0 {
+            return Vec::new();
+        }
+        vec![Finding {
+            rule: &DETECTOR,
+            title: format!("{} on port 53 cannot be read as DNS", count(garbled, "UDP datagram")),
+            confidence: Confidence::Confirmed,
+            culprits: Vec::new(),
+            place: Where::Unknown,
+            span: scene.span,
+            ongoing: false,
+            transactions: garbled,
+            claim: Claim {
+                // It harms nobody; the bound that nothing fits keeps it from claiming.
+                kinds: BTreeSet::from([HarmKind::Negative]),
+                zones: Some(BTreeSet::new()),
+                ..Claim::default()
+            },
+            cause:
+                "Something else than DNS uses the port, or messages are damaged. Alone it means \
+                    nothing; together with failures of the same servers it may."
+                    .to_owned(),
+            facts: vec![Fact {
+                label: "datagrams, copies counted",
+                value: format!(
+                    "{garbled}, {} of all frames",
+                    percent(garbled, scene.coverage.frames)
+                ),
+            }],
+            evidence: Vec::new(),
+            actions: vec![Action {
+                why: "look at them".to_owned(),
+                command: "tshark -r <capture> -Y 'udp.port == 53 && (_ws.malformed || !dns)'"
+                    .to_owned(),
+            }],
+            ruled_out: Vec::new(),
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    const FINE: &str = "pod = 10.244.0.2
+        dns = 192.0.2.53
+        0.0   pod > dns id 1 rd A a.example.
+        0.001 pod < dns id 1 a.example. 5 A 203.0.113.7\n";
+
+    #[test]
+    fn a_payload_that_is_no_dns_is_information() {
+        let text = format!("{FINE}1.0 pod:41000 > dns raw 0a0b0c0d0e\n");
+        let text = findings(&text);
+        assert!(text.starts_with("info malformed"), "{text}");
+    }
+
+    #[test]
+    fn a_message_that_the_snap_length_cut_is_not_broken() {
+        let text = format!("{FINE}1.0 pod:41000 > dns id 2 rd A b.example. cut 46\n");
+        assert_eq!(findings(&text), "quiet\n");
+        assert_eq!(findings(FINE), "quiet\n");
+    }
+}

@@ -1,0 +1,276 @@
+//! musl asked two servers at once, and the one that knew nothing answered first.
+//!
+//! **Signature.** One socket sends the same question with the same id to two or more servers
+//! within 5 ms, which only musl does. One server says that there is no such name or record,
+//! another one has data; the negative answer comes first, and the lookup ends with it.
+//!
+//! **Needs.** The client's own queries and answers to all of its servers, of two lookups.
+//!
+//! **Not this.** The two legs of one translated query: those are one datagram. Servers that agree.
+//! Data that comes first: musl takes it. A later candidate of the search list that succeeded.
+//!
+//! **Cannot tell.** Which of the servers is right about the name.
+//!
+//! Source: rulebook 2.D and section 3; musl `src/network/res_msend.c` (measured: V18).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::base::words::{clock, count, list};
+use crate::base::{Map, Span, Timestamp};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Harmed, Layer, Proof, RuledOut, Scene, Where,
+};
+use crate::dns::{Name, RecordType};
+use crate::lookup::{Lookup, LookupOutcome};
+use crate::transaction::Outcome;
+
+/// Lookups that must have failed (rulebook 7.6).
+const ENOUGH: usize = 2;
+/// Parallel questions leave within this (rulebook 2.D).
+const AT_ONCE: Duration = Duration::from_millis(5);
+/// Questions that wait for their other half; it was sent within 5 ms, so it is near.
+const MAX_OPEN: usize = 4_096;
+/// Lookups kept one by one.
+const MAX_LOOKUPS: usize = 20_000;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "musl-parallel-conflict",
+    title: "the first negative answer of several servers won",
+    class: Class::Failure,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D", "musl src/network/res_msend.c"],
+    source: include_str!("musl_parallel_conflict.rs"),
+    new: || Box::<MuslParallelConflict>::default(),
+};
+
+/// A transaction that may be one half of a parallel question.
+#[derive(Clone)]
+struct Half {
+    server: SocketAddr,
+    responder: IpAddr,
+    sent: Timestamp,
+    answered: Seen,
+    outcome: Outcome,
+    lookup: Harmed,
+    /// Whether its lookup ended with a denial, as far as this server's answers go.
+    denied: bool,
+}
+
+/// What makes two transactions one parallel question.
+type Key = (SocketAddr, u16, Name, RecordType);
+
+/// Bounded by [`MAX_OPEN`] and [`MAX_LOOKUPS`].
+#[derive(Default)]
+struct MuslParallelConflict {
+    open: Map<Key, Half>,
+    order: VecDeque<Key>,
+    /// By the server that denied and the one that knew.
+    conflicts: BTreeMap<(IpAddr, IpAddr), Conflicts>,
+    kept: usize,
+}
+
+#[derive(Default)]
+struct Conflicts {
+    wrong: BTreeMap<(Seen, IpAddr), Harmed>,
+    span: Option<Span>,
+    frames: Vec<(Seen, Seen)>,
+    names: BTreeSet<Name>,
+    clients: BTreeSet<IpAddr>,
+}
+
+impl Detector for MuslParallelConflict {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let Some(end) = lookup.end else { return };
+        let last = lookup.steps.last().map_or(0, |step| step.round);
+        for step in lookup.steps.iter().filter(|step| step.round == last) {
+            let Some(asked) = step.transaction() else { continue };
+            let Some(answer) = asked.answer() else { continue };
+            let half = Half {
+                server: asked.server,
+                responder: asked.responder(),
+                sent: asked.first().ts,
+                answered: answer.delivered(),
+                outcome: asked.outcome(),
+                lookup: Harmed {
+                    client: lookup.client,
+                    name: lookup.name.clone(),
+                    resolver: lookup.resolver,
+                    start: lookup.start,
+                    end,
+                    kind: HarmKind::Wrong,
+                    bad: SmallVec::new(),
+                },
+                denied: asked.outcome() == Outcome::Negative
+                    && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),
+            };
+            let question = &asked.question;
+            let key = (asked.client, asked.id, question.name.clone(), question.rtype);
+            self.take(key, half);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.conflicts
+            .into_iter()
+            .filter(|(_, conflicts)| conflicts.wrong.len() >= ENOUGH)
+            .filter_map(|((denied, known), conflicts)| finding(denied, known, conflicts, scene))
+            .collect()
+    }
+}
+
+impl MuslParallelConflict {
+    /// Holds one half against the other, or keeps it until the other one comes.
+    fn take(&mut self, key: Key, half: Half) {
+        let other = self.open.get(&key).filter(|other| {
+            other.server != half.server && other.sent.distance(half.sent) <= AT_ONCE
+        });
+        if let Some(other) = other.cloned() {
+            let (no, yes) = if half.denied { (half, other) } else { (other, half) };
+            if no.denied && yes.outcome == Outcome::Ok && no.answered < yes.answered {
+                self.conflict(no, &yes);
+            }
+            return;
+        }
+        if self.order.len() >= MAX_OPEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.open.remove(&oldest);
+        }
+        if self.open.insert(key.clone(), half).is_none() {
+            self.order.push_back(key);
+        }
+    }
+
+    fn conflict(&mut self, no: Half, yes: &Half) {
+        if self.kept >= MAX_LOOKUPS {
+            return;
+        }
+        self.kept += 1;
+        let conflicts = self.conflicts.entry((no.responder, yes.responder)).or_default();
+        let at = no.answered.ts;
+        conflicts.span = Some(conflicts.span.map_or(Span::at(at), |span| span.with(at)));
+        conflicts.names.insert(no.lookup.name.clone());
+        conflicts.clients.insert(no.lookup.client);
+        if conflicts.frames.len() < 4 {
+            conflicts.frames.push((no.answered, yes.answered));
+        }
+        conflicts.wrong.insert((no.lookup.start, no.lookup.client), no.lookup);
+    }
+}
+
+fn finding(
+    denied: IpAddr,
+    known: IpAddr,
+    conflicts: Conflicts,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let span = conflicts.span?;
+    let lookups = conflicts.wrong.len() as u64;
+    let name = conflicts.names.first()?.clone();
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "musl took the first answer of two servers: {denied} denied what {known} knew, and {} \
+             failed from {} to {}",
+            count(lookups, "lookup"),
+            clock(span.start),
+            clock(span.end)
+        ),
+        confidence: Confidence::Confirmed,
+        culprits: vec![Culprit::Backend(denied)],
+        place: Where::ClientNode,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: lookups,
+        claim: Claim { wrong: conflicts.wrong, ..Claim::default() },
+        cause: format!(
+            "musl asks every nameserver of resolv.conf at the same time and believes the first \
+             one that answers at all. {denied} does not know names that {known} knows, and answers \
+             sooner."
+        ),
+        facts: vec![
+            Fact { label: "lookups that failed", value: lookups.to_string() },
+            Fact { label: "clients", value: list(&conflicts.clients, 4) },
+            Fact { label: "names", value: list(&conflicts.names, 4) },
+        ],
+        evidence: conflicts
+            .frames
+            .into_iter()
+            .flat_map(|(no, yes)| {
+                [
+                    Proof { seen: no, summary: format!("{denied} denies it") },
+                    Proof { seen: yes, summary: format!("{known} knows it, too late") },
+                ]
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "compare the two servers".to_owned(),
+                command: format!("dig @{denied} {name}; dig @{known} {name}"),
+            },
+            Action {
+                why: "give musl images a single nameserver, or use a glibc image".to_owned(),
+                command: format!(
+                    "kubectl get pods -A -o wide | grep -wF {}; kubectl exec <pod> -- cat \
+                     /etc/resolv.conf",
+                    conflicts.clients.first()?
+                ),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "nxdomain-missing-name",
+            because: format!("{known} has data for the same question"),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// The same question to two servers at once; the answers come after `one` and `two` ms.
+    fn scenario(times: usize, one: u32, two: u32, denial: &str) -> String {
+        let name = "git.corp.example.";
+        format!(
+            "pod = 10.0.0.5\nlocal = 10.96.0.10\ncorp = 192.0.2.53\nrepeat {times} every 1\n\
+             0.0000 pod:40000 > local id 1a rd A {name}\n\
+             0.0001 pod:40000 > corp id 1a rd A {name}\n\
+             0.{one:03} pod:40000 < local id 1a {denial}\n\
+             0.{two:03} pod:40000 < corp id 1a {name} 60 A 192.0.2.80\nend\n"
+        )
+    }
+
+    #[test]
+    fn a_denial_overtakes_the_data() {
+        insta::assert_snapshot!(findings(&scenario(2, 1, 5, "NXDOMAIN")), @"low musl-parallel-conflict [backend 10.96.0.10] confirmed 10:00:00.001-10:00:01.001 2/2");
+    }
+
+    #[test]
+    fn one_lookup_is_too_few() {
+        insta::assert_snapshot!(findings(&scenario(1, 1, 5, "NXDOMAIN")), @"quiet");
+    }
+
+    #[test]
+    fn data_that_comes_first_is_taken() {
+        insta::assert_snapshot!(findings(&scenario(5, 5, 1, "NXDOMAIN")), @"quiet");
+    }
+
+    #[test]
+    fn servers_that_agree_are_no_conflict() {
+        let same = "git.corp.example. 60 A 192.0.2.80";
+        insta::assert_snapshot!(findings(&scenario(5, 1, 5, same)), @"quiet");
+    }
+
+    #[test]
+    fn without_the_second_answer_there_is_no_conflict_to_see() {
+        let text = scenario(5, 1, 5, "NXDOMAIN").replace("192.0.2.80", "192.0.2.80 lost");
+        assert!(!findings(&text).contains("musl"));
+    }
+}

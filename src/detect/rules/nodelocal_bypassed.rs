@@ -1,0 +1,188 @@
+//! The node has a local DNS cache, and most pods do not use it.
+//!
+//! **Signature.** A link-local address (169.254/16, as NodeLocal DNSCache has) answers queries, yet
+//! at least half of the pods' queries go to the service address and are translated to a DNS pod
+//! with the client pod as their source.
+//!
+//! **Needs.** At least 200 such queries, and the query after translation (`-i any` on the node).
+//!
+//! **Not this.** In its iptables mode the cache takes over the service address: no translated query
+//! shows then, and all is well.
+//!
+//! **Cannot tell.** Why: no injection of dnsConfig, kubelet's --cluster-dns unchanged, or musl,
+//! which asks all its servers at once. Nothing fails by it.
+//!
+//! Source: rulebook 2.D; Kubernetes KEP 1024.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{count, list, percent};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Layer, Proof, Scene, Where,
+};
+use crate::transaction::Transaction;
+
+/// Transactions below which a share says little (rulebook 7.6).
+const ENOUGH: u64 = 200;
+/// Clients, caches and frames kept.
+const MAX_ADDRESSES: usize = 1_024;
+const FRAMES: usize = 6;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "nodelocal-bypassed",
+    title: "pods do not use the node-local cache",
+    class: Class::Efficiency,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D", "Kubernetes KEP 1024"],
+    source: include_str!("nodelocal_bypassed.rs"),
+    new: || Box::<NodelocalBypassed>::default(),
+};
+
+/// Bounded by the caps above.
+#[derive(Default)]
+struct NodelocalBypassed {
+    local: u64,
+    past: u64,
+    caches: BTreeSet<IpAddr>,
+    services: BTreeSet<IpAddr>,
+    clients: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    frames: Vec<Seen>,
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
+    }
+}
+
+impl Detector for NodelocalBypassed {
+    fn observe(&mut self, transaction: &Transaction) {
+        let server = transaction.server.ip();
+        if transaction.attempts.is_empty() {
+            return;
+        }
+        if is_link_local(server) {
+            if transaction.answer().is_some() {
+                self.local += 1;
+                if self.caches.len() < MAX_ADDRESSES {
+                    self.caches.insert(server);
+                }
+            }
+        } else if transaction.backend().is_some() && transaction.masquerade.is_none() {
+            self.past += 1;
+            let seen = transaction.first();
+            self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+            if self.clients.len() < MAX_ADDRESSES && self.clients.insert(transaction.client.ip()) {
+                self.services.insert(server);
+                if self.frames.len() < FRAMES {
+                    self.frames.push(seen);
+                }
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let Some(span) = self.span else { return Vec::new() };
+        if self.caches.is_empty() || self.past < ENOUGH || self.past < self.local {
+            return Vec::new();
+        }
+        let all = self.past + self.local;
+        vec![Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} of the queries go past the node-local cache {} to {}",
+                percent(self.past, all),
+                list(&self.caches, 2),
+                list(&self.services, 2)
+            ),
+            confidence: Confidence::Confirmed,
+            culprits: self.clients.iter().take(5).copied().map(Culprit::Client).collect(),
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.past,
+            claim: Claim {
+                // It harms nobody by itself; the bound that nothing fits keeps it from claiming.
+                kinds: BTreeSet::from([HarmKind::Negative]),
+                zones: Some(BTreeSet::new()),
+                ..Claim::default()
+            },
+            cause: "The cache answers some clients, while the others ask the service address and \
+                    are translated to a DNS pod: their resolv.conf names the service."
+                .to_owned(),
+            facts: vec![
+                Fact {
+                    label: "queries past the cache / to it",
+                    value: format!("{} / {}", self.past, self.local),
+                },
+                Fact {
+                    label: "clients past it",
+                    value: format!(
+                        "{}: {}",
+                        count(self.clients.len() as u64, "client"),
+                        list(&self.clients, 5)
+                    ),
+                },
+            ],
+            evidence: self
+                .frames
+                .iter()
+                .map(|seen| Proof { seen: *seen, summary: "query past the cache".to_owned() })
+                .collect(),
+            actions: vec![Action {
+                why: "see what the pods are told to ask".to_owned(),
+                command: "kubectl exec <pod> -- cat /etc/resolv.conf; grep -i clusterDNS -A2 \
+                          /var/lib/kubelet/config.yaml"
+                    .to_owned(),
+            }],
+            ruled_out: Vec::new(),
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    fn mix(past: u32, local: u32) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             cache = 169.254.20.10\npod = 10.244.0.2\n",
+        );
+        for (times, server, base) in [(past, "kube-dns via dns1", 30_000), (local, "cache", 20_000)]
+        {
+            for round in 0..times {
+                let (at, port) = (f64::from(round) * 0.2, base + round);
+                let _ = writeln!(
+                    text,
+                    "{at:.3} pod:{port} > {server} rd A a.example.com.\n\
+                     {:.3} pod:{port} < {server} a.example.com. 5 A 192.0.2.1",
+                    at + 0.001
+                );
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn most_queries_go_past_the_cache() {
+        let said = findings(&mix(200, 100));
+        assert!(said.contains("info nodelocal-bypassed [client 10.244.0.2]"), "{said}");
+    }
+
+    #[test]
+    fn a_cache_that_is_used_and_a_cluster_without_one_are_fine() {
+        assert_eq!(findings(&mix(200, 201)), "quiet\n");
+        assert_eq!(findings(&mix(200, 0)), "quiet\n");
+        assert_eq!(findings(&mix(199, 50)), "quiet\n");
+    }
+}

@@ -1,0 +1,282 @@
+//! One address family is never answered, and lookups wait for it.
+//!
+//! **Signature.** In the same lookup A is answered and AAAA is not on any attempt (or the other way
+//! round), and for these names it never is. glibc waits 15 s and then takes what it has, musl fails
+//! the whole lookup after 5 s, Go waits 10 s.
+//!
+//! **Needs.** At least three lookups, at least two attempts each, and no answer to that type for
+//! these names anywhere in the capture.
+//!
+//! **Not this.** An empty answer is an answer. A repeat that is answered is loss, or
+//! `conntrack-race-aaaa`. AAAA that fails behind the servers is `slow-or-dropped-aaaa`. A dead
+//! backend fails both types alike.
+//!
+//! **Cannot tell.** Whether a firewall, the server or something behind it drops the type.
+//!
+//! Source: rulebook 2.D, section 3 (V4, V14).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::Span;
+use crate::base::words::{clock, count, list};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where, odds,
+};
+use crate::dns::{Name, RecordType};
+use crate::lookup::Lookup;
+use crate::transaction::{Outcome, Transaction};
+
+/// Lookups below which it is chance (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// Both attempts of a stub must have failed.
+const ATTEMPTS: usize = 2;
+/// Chance that losses of both types fall on one alone: three of three would be 1/8, so that names
+/// asked more often count.
+const CHANCE: f64 = 0.05;
+/// Names tallied.
+const MAX_NAMES: usize = 8_192;
+/// Example frames.
+const FRAMES: usize = 6;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "single-family-stall",
+    title: "one of A and AAAA is never answered",
+    class: Class::Failure,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D", "resolv.conf(5)"],
+    source: include_str!("single_family_stall.rs"),
+    new: || Box::<SingleFamilyStall>::default(),
+};
+
+/// Bounded by [`MAX_NAMES`].
+#[derive(Default)]
+struct SingleFamilyStall {
+    /// Names of which each type was answered.
+    answered: BTreeSet<(RecordType, Name)>,
+    stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
+}
+
+/// A lookup that lacked one type.
+#[derive(Clone, Copy)]
+struct Stall {
+    seen: Seen,
+    span: Span,
+    client: IpAddr,
+    server: IpAddr,
+    attempts: usize,
+}
+
+impl Detector for SingleFamilyStall {
+    fn observe(&mut self, transaction: &Transaction) {
+        let question = &transaction.question;
+        let family = matches!(question.rtype, RecordType::A | RecordType::AAAA);
+        if family && !transaction.responses.is_empty() && self.answered.len() < MAX_NAMES {
+            self.answered.insert((question.rtype, question.name.clone()));
+        }
+    }
+
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        for (lacking, other) in
+            [(RecordType::AAAA, RecordType::A), (RecordType::A, RecordType::AAAA)]
+        {
+            let of = |rtype: RecordType| {
+                lookup.transactions().filter(move |asked| asked.question.rtype == rtype)
+            };
+            let silent: Vec<&Transaction> = of(lacking).map(AsRef::as_ref).collect();
+            let attempts = silent.iter().map(|asked| asked.attempts.len()).sum();
+            let (Some(first), Some(last)) = (silent.first(), silent.last()) else { continue };
+            let name = &first.question.name;
+            let all_silent = silent
+                .iter()
+                .all(|asked| asked.outcome() == Outcome::Timeout && asked.question.name == *name);
+            let fine = of(other).any(|asked| {
+                asked.question.name == *name
+                    && matches!(asked.outcome(), Outcome::Ok | Outcome::Negative)
+            });
+            let key = (lacking, name.clone());
+            let room = self.stalls.len() < MAX_NAMES || self.stalls.contains_key(&key);
+            if all_silent && fine && attempts >= ATTEMPTS && room {
+                let end = last.last_sent().unwrap_or(last.first()).ts;
+                let stalls = self.stalls.entry(key).or_default();
+                if stalls.len() < MAX_NAMES {
+                    stalls.push(Stall {
+                        seen: first.first(),
+                        span: Span::between(first.first().ts, end),
+                        client: lookup.client,
+                        server: first.responder(),
+                        attempts,
+                    });
+                }
+            }
+        }
+    }
+
+    fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let answered = std::mem::take(&mut self.answered);
+        self.stalls.retain(|key, _| !answered.contains(key));
+        let of = |rtype: RecordType| {
+            let names: BTreeSet<Name> =
+                self.stalls.keys().filter(|key| key.0 == rtype).map(|key| key.1.clone()).collect();
+            let stalls: Vec<Stall> = self
+                .stalls
+                .iter()
+                .filter(|(key, _)| key.0 == rtype)
+                .flat_map(|(_, stalls)| stalls.iter().copied())
+                .collect();
+            (names, stalls)
+        };
+        let (a, aaaa) = (of(RecordType::A), of(RecordType::AAAA));
+        let (rtype, (names, stalls), fewer) = if a.1.len() > aaaa.1.len() {
+            (RecordType::A, a, aaaa.1.len())
+        } else {
+            let fewer = a.1.len();
+            (RecordType::AAAA, aaaa, fewer)
+        };
+        let lookups = stalls.len() as u64;
+        // Every unanswered attempt is an observation of its own: loss would spare some.
+        let attempts: usize = stalls.iter().map(|stall| stall.attempts).sum();
+        if lookups < ENOUGH || odds::sign(attempts as u64, fewer as u64 * 2) >= CHANCE {
+            return Vec::new();
+        }
+        finding(rtype, &names, &stalls, scene).into_iter().collect()
+    }
+}
+
+fn finding(
+    rtype: RecordType,
+    names: &BTreeSet<Name>,
+    stalls: &[Stall],
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let span = stalls.iter().map(|stall| stall.span).reduce(Span::join)?;
+    let clients: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.client).collect();
+    let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
+    let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
+    let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
+    let server = servers.first().map_or_else(String::new, |server| format!("@{server} "));
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{rtype} of {} was never answered while {other} was, and {} waited for it",
+            list(names, 3),
+            count(stalls.len() as u64, "lookup")
+        ),
+        confidence: Confidence::Likely,
+        culprits: servers.iter().take(3).copied().map(Culprit::Backend).collect(),
+        place: Where::Unknown,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: stalls.len() as u64,
+        claim: Claim {
+            span: Some(span.widened(Duration::from_millis(5))),
+            clients: Some(clients.clone()),
+            zones: Some(names.clone()),
+            rtype: Some(rtype),
+            symptoms: BTreeSet::from([Symptom::Unanswered]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "The servers answer {other} for these names and never {rtype}, whatever is repeated: \
+             the type is dropped at the server, behind it, or by a filter on the way."
+        ),
+        facts: vec![
+            Fact { label: "names", value: list(names, 5) },
+            Fact { label: "servers asked", value: list(&servers, 4) },
+            Fact { label: "clients", value: list(&clients, 5) },
+            Fact {
+                label: "attempts without an answer",
+                value: stalls.iter().map(|stall| stall.attempts).sum::<usize>().to_string(),
+            },
+            Fact {
+                label: "first / last",
+                value: format!("{} / {}", clock(span.start), clock(span.end)),
+            },
+        ],
+        evidence: stalls
+            .iter()
+            .take(FRAMES)
+            .map(|stall| Proof {
+                seen: stall.seen,
+                summary: format!("{rtype} query of {}, never answered", stall.client),
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "ask for both types by hand".to_owned(),
+                command: format!(
+                    "for t in A AAAA; do dig {server}{example}. $t +tries=1 +time=5; done"
+                ),
+            },
+            Action {
+                why: "stop-gap for glibc 2.36 and later, if it is AAAA".to_owned(),
+                command: "RES_OPTIONS=no-aaaa getent ahosts <name>".to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "conntrack-race-aaaa",
+            because: "the repeats were not answered either".to_owned(),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    /// Lookups of musl whose AAAA is repeated and, if `cured`, answered then.
+    fn lookups(times: u32, cured: bool, cut: bool) -> String {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+        let name = "api.example.com.";
+        for round in 0..times {
+            let at = f64::from(round) * 20.0;
+            let (port, a, aaaa) = (30_000 + round, 0x1000 + round, 0x10a0 + round);
+            let _ = writeln!(
+                text,
+                "{at:.4} pod:{port} > dns rd id {a:x} A {name}\n\
+                 {:.4} pod:{port} > dns rd id {aaaa:x} AAAA {name}\n\
+                 {:.4} pod:{port} < dns id {a:x} ? A {name} {name} 5 A 192.0.2.1",
+                at + 0.0001,
+                at + 0.001
+            );
+            if !cut {
+                let again = at + 2.501;
+                let _ = writeln!(text, "{again:.4} pod:{port} > dns rd id {aaaa:x} AAAA {name}");
+            }
+            if cured {
+                let back = at + 2.502;
+                let _ =
+                    writeln!(text, "{back:.4} pod:{port} < dns id {aaaa:x} ? AAAA {name} NOERROR");
+            }
+        }
+        // The capture goes on long enough for the last one to fail.
+        let end = f64::from(times) * 20.0 + 10.0;
+        let _ = writeln!(
+            text,
+            "{end:.4} pod:50000 > dns rd A b.example.com.\n\
+             {:.4} pod:50000 < dns b.example.com. 5 A 192.0.2.1",
+            end + 0.001
+        );
+        text
+    }
+
+    #[test]
+    fn aaaa_is_never_answered_and_musl_fails() {
+        let said = findings(&lookups(4, false, false));
+        assert!(said.contains("single-family-stall [backend 10.96.0.10] likely"), "{said}");
+    }
+
+    #[test]
+    fn two_lookups_or_an_answered_repeat_are_not_enough() {
+        for text in [lookups(2, false, false), lookups(4, true, false), lookups(4, false, true)] {
+            let said = findings(&text);
+            assert!(!said.contains("single-family-stall"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Lookups waited for slow answers, and nothing explains why.
+//!
+//! **Signature.** Answers that came at the first attempt but took more than a second for names that
+//! the cluster's DNS knows by itself, or more than two for others; the lookups that waited for them
+//! are charged here only if no other rule explains them.
+//!
+//! **Needs.** At least five such lookups.
+//!
+//! **Not this.** A first look at an external name takes up to two seconds on a healthy day (cold
+//! caches, long chains of delegation). Lookups that waited for a retry are `timeout-retries`.
+//!
+//! **Cannot tell.** Why they were slow. The facts say which servers, clients and kinds of names.
+//!
+//! Source: rulebook 2.H, 8.16, section 1 `slow_any`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::words::{clock, count, duration, list};
+use crate::base::{Histogram, Span};
+use crate::capture::Seen;
+use crate::detect::load::is_cluster_name;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    Scene, Symptom, Where,
+};
+use crate::dns::Name;
+use crate::lookup::Lookup;
+
+/// Lookups below which there is nothing to say.
+const ENOUGH: u64 = 5;
+/// The cluster's names come from memory; others may need a recursion (rulebook 8.16).
+const SLOW_CLUSTER: Duration = Duration::from_secs(1);
+const SLOW_OTHER: Duration = Duration::from_secs(2);
+/// Names, servers and clients kept.
+const MAX_KEPT: usize = 4_096;
+/// Example frames.
+const FRAMES: usize = 6;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "unexplained-slow",
+    title: "slow answers that nothing explains",
+    class: Class::Failure,
+    layer: Layer::Residual,
+    references: &["rulebook 2.H"],
+    source: include_str!("unexplained_slow.rs"),
+    new: || Box::<UnexplainedSlow>::default(),
+};
+
+/// Bounded by [`MAX_KEPT`].
+#[derive(Default)]
+struct UnexplainedSlow {
+    lookups: u64,
+    cluster: u64,
+    names: BTreeSet<Name>,
+    servers: BTreeMap<IpAddr, u64>,
+    clients: BTreeSet<IpAddr>,
+    took: Histogram,
+    span: Option<Span>,
+    frames: Vec<(Seen, Duration)>,
+}
+
+impl Detector for UnexplainedSlow {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let mut slow = false;
+        for transaction in lookup.transactions() {
+            let name = &transaction.question.name;
+            let bound = if is_cluster_name(name) { SLOW_CLUSTER } else { SLOW_OTHER };
+            let Some(took) = transaction.server_latency().filter(|took| *took >= bound) else {
+                continue;
+            };
+            if self.names.len() >= MAX_KEPT || self.clients.len() >= MAX_KEPT {
+                return;
+            }
+            slow = true;
+            self.took.add(took);
+            self.cluster += u64::from(is_cluster_name(name));
+            self.names.insert(name.clone());
+            *self.servers.entry(transaction.responder()).or_default() += 1;
+            let seen = transaction.first();
+            self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+            if self.frames.len() < FRAMES {
+                self.frames.push((seen, took));
+            }
+        }
+        if slow {
+            self.lookups += 1;
+            self.clients.insert(lookup.client);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let Some(span) = self.span.filter(|_| self.lookups >= ENOUGH) else {
+            return Vec::new();
+        };
+        let mut servers: Vec<(&IpAddr, &u64)> = self.servers.iter().collect();
+        servers.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        vec![Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "{} waited for slow answers of {} between {} and {}, and no other rule explains it",
+                count(self.lookups, "lookup"),
+                list(servers.iter().map(|(server, _)| server), 3),
+                clock(span.start),
+                clock(span.end)
+            ),
+            confidence: Confidence::Possible,
+            culprits: servers
+                .iter()
+                .take(3)
+                .map(|(server, _)| Culprit::Backend(**server))
+                .collect(),
+            place: Where::Unknown,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.took.count(),
+            claim: Claim {
+                span: Some(span),
+                zones: Some(self.names.clone()),
+                symptoms: BTreeSet::from([Symptom::Slow]),
+                ..Claim::default()
+            },
+            cause: "The answers came, at the first attempt and late. The capture does not show \
+                    where they waited: at the server, behind it, or on the way."
+                .to_owned(),
+            facts: vec![
+                Fact {
+                    label: "answers took, median and worst",
+                    value: format!(
+                        "{}, {}",
+                        duration(self.took.quantile(500).unwrap_or_default()),
+                        duration(self.took.max().unwrap_or_default())
+                    ),
+                },
+                Fact {
+                    label: "slow answers by server",
+                    value: list(
+                        servers.iter().map(|(server, times)| format!("{server} {times}")),
+                        5,
+                    ),
+                },
+                Fact {
+                    label: "about the cluster's names / others",
+                    value: format!("{} / {}", self.cluster, self.took.count() - self.cluster),
+                },
+                Fact { label: "names", value: list(&self.names, 5) },
+                Fact { label: "clients", value: list(&self.clients, 5) },
+            ],
+            evidence: self
+                .frames
+                .iter()
+                .map(|(seen, took)| Proof {
+                    seen: *seen,
+                    summary: format!("query, answered {} later", duration(*took)),
+                })
+                .collect(),
+            actions: vec![Action {
+                why: "record at the DNS pods as well, with their own queries".to_owned(),
+                command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap 'port 53'"
+                    .to_owned(),
+            }],
+            ruled_out: Vec::new(),
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    fn slow(times: u32, delay: f64, name: &str) -> String {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+        for round in 0..times {
+            let (at, port) = (f64::from(round) * 9.0, 30_000 + round);
+            let _ = writeln!(
+                text,
+                "{at:.3} pod:{port} > dns rd A {name}\n{:.3} pod:{port} < dns {name} 5 A 192.0.2.1",
+                at + delay
+            );
+        }
+        text
+    }
+
+    #[test]
+    fn answers_take_three_seconds_and_nothing_says_why() {
+        let said = findings(&slow(6, 3.0, "api.example.com."));
+        assert!(said.contains("unexplained-slow [backend 10.96.0.10] possible"), "{said}");
+    }
+
+    #[test]
+    fn a_long_recursion_and_four_lookups_are_no_incident() {
+        assert_eq!(findings(&slow(6, 1.9, "api.example.com.")), "quiet\n");
+        assert_eq!(findings(&slow(4, 3.0, "api.example.com.")), "quiet\n");
+    }
+}

@@ -1,0 +1,231 @@
+//! Upstreams disagree: one has the name, another says that it does not exist.
+//!
+//! **Signature.** For the same name and type one upstream answers with data and another NXDOMAIN
+//! or without data, back and forth: data comes again after the negative answer, or the negative
+//! answer again after data, within a minute each. Two names, or five negative answers.
+//!
+//! **Needs.** A capture that shows what the DNS pods ask: on their nodes, with `-i any`.
+//!
+//! **Not this.** A name that was just made, or just removed, changes once and on all upstreams.
+//! Different addresses of one name are normal (geography, load).
+//!
+//! **Cannot tell.** Which of them is right. CoreDNS chooses among its upstreams at random and
+//! takes NXDOMAIN for an answer, so a name that only one upstream has works by chance.
+//!
+//! Source: rulebook 2.E; CoreDNS `plugin/forward` (policy, `next`); Azure/AKS issue 808.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::Span;
+use crate::base::words::{clock, list};
+use crate::detect::upstream::read_the_corefile;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, HarmKind,
+    Layer, Leg, Proof, RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::{Name, Question};
+
+/// Negative answers that are enough, and names (rulebook 7.6).
+const ENOUGH: usize = 5;
+/// See [`ENOUGH`].
+const NAMES: usize = 2;
+/// Longer apart than this, the data itself may have changed.
+const APART: Duration = Duration::from_mins(1);
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "upstream-divergent",
+    title: "upstreams disagree whether a name exists",
+    class: Class::Failure,
+    layer: Layer::Upstream,
+    references: &["rulebook 2.E"],
+    source: include_str!("upstream_divergent.rs"),
+    new: || Box::new(UpstreamDivergent),
+};
+
+/// Judges the legs; keeps nothing of its own.
+struct UpstreamDivergent;
+
+impl Detector for UpstreamDivergent {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut questions: BTreeMap<&Question, Vec<&Leg>> = BTreeMap::new();
+        for leg in scene.forward.legs().iter().filter(|leg| !leg.probe) {
+            if matches!(leg.fate, Fate::Data | Fate::Negative(_)) {
+                questions.entry(&leg.question).or_default().push(leg);
+            }
+        }
+        let torn: BTreeMap<&Question, Vec<&Leg>> =
+            questions.into_iter().filter(|(_, legs)| is_torn(legs)).collect();
+        let negative = torn.values().flatten().filter(|leg| leg.fate != Fate::Data).count();
+        let names: BTreeSet<&Name> = torn.keys().map(|question| &question.name).collect();
+        if torn.is_empty() || (names.len() < NAMES && negative < ENOUGH) {
+            return Vec::new();
+        }
+        finding(&torn, &names, scene).into_iter().collect()
+    }
+}
+
+/// Whether answers with data and without went back and forth between different upstreams.
+fn is_torn(legs: &[&Leg]) -> bool {
+    let turns = legs
+        .windows(2)
+        .filter(|pair| match pair {
+            [a, b] => {
+                a.upstream != b.upstream
+                    && (a.fate == Fate::Data) != (b.fate == Fate::Data)
+                    && b.sent.ts.since(a.sent.ts) <= APART
+            }
+            _ => false,
+        })
+        .count();
+    let fates = |data: bool| -> BTreeSet<IpAddr> {
+        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.upstream).collect()
+    };
+    // Each upstream keeps to its word.
+    turns >= 2 && fates(true).is_disjoint(&fates(false))
+}
+
+fn finding(
+    torn: &BTreeMap<&Question, Vec<&Leg>>,
+    names: &BTreeSet<&Name>,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let legs: Vec<&Leg> = torn.values().flatten().copied().collect();
+    let span = legs.iter().map(|leg| Span::at(leg.sent.ts)).reduce(Span::join)?;
+    let saying = |data: bool| -> BTreeSet<IpAddr> {
+        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.upstream).collect()
+    };
+    let (have, lack) = (saying(true), saying(false));
+    let name = names.first()?;
+    let negative = legs.iter().filter(|leg| leg.fate != Fate::Data).count();
+    let first = torn.values().next()?;
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{} have {}, {} say that there is no such name: it works by chance since {}",
+            list(&have, 3),
+            list(names.iter(), 2),
+            list(&lack, 3),
+            clock(span.start)
+        ),
+        confidence: Confidence::Confirmed,
+        culprits: lack
+            .iter()
+            .chain(&have)
+            .map(|upstream| Culprit::Upstream(*upstream))
+            .chain(names.iter().take(3).map(|name| Culprit::Name((*name).clone())))
+            .collect(),
+        place: Where::Upstream,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: negative as u64,
+        claim: Claim {
+            span: Some(span),
+            zones: Some(names.iter().map(|name| (*name).clone()).collect()),
+            symptoms: BTreeSet::from([Symptom::NxDomain, Symptom::NoData]),
+            kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Failed]),
+            ..Claim::default()
+        },
+        cause: "The DNS pods choose among their upstreams at random and take the first answer, \
+                NXDOMAIN included. Upstreams that see different zones (split horizon) must not \
+                stand in one forward line. Which of them is right does not show here."
+            .to_owned(),
+        facts: vec![
+            Fact { label: "have the names", value: list(&have, 4) },
+            Fact { label: "say NXDOMAIN or no data", value: list(&lack, 4) },
+            Fact {
+                label: "answers",
+                value: format!("{negative} negative of {} for these names", legs.len()),
+            },
+            Fact { label: "names", value: list(names.iter(), 5) },
+        ],
+        evidence: first
+            .iter()
+            .take(4)
+            .filter_map(|leg| {
+                let words = if leg.fate == Fate::Data { "has data for" } else { "has nothing for" };
+                let summary = format!("{} {words} {}", leg.upstream, leg.question.name);
+                Some(Proof { seen: leg.replied?, summary })
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "ask both".to_owned(),
+                command: format!(
+                    "for u in {} {}; do dig @$u {name} +short; done",
+                    have.first()?,
+                    lack.first()?
+                ),
+            },
+            read_the_corefile(),
+            Action {
+                why: "give the zone a forward of its own".to_owned(),
+                command: format!(
+                    "kubectl -n kube-system edit configmap coredns   # {}:53 {{ forward . {} }}",
+                    name.parent().unwrap_or_else(Name::root),
+                    have.first()?
+                ),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "nxdomain-missing-name",
+            because: format!("{} answered with data meanwhile", list(&have, 2)),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// `rounds` of a question to each of two upstreams, who say this.
+    fn split(rounds: u32, one: &str, two: &str) -> String {
+        format!(
+            "{CLUSTER}repeat {rounds} every 4 from 1
+             0.0   pod:20000 > core id 2 rd A db.corp.example.
+             0.001 core:30000 > up id 7 rd A db.corp.example.
+             0.005 core:30000 < up id 7 {one}
+             0.006 pod:20000 < core id 2 {one}
+             2.0   pod:20001 > core id 3 rd A db.corp.example.
+             2.001 core:30001 > other id 8 rd A db.corp.example.
+             2.005 core:30001 < other id 8 {two}
+             2.006 pod:20001 < core id 3 {two}
+             end\n"
+        )
+    }
+
+    const DATA: &str = "db.corp.example. 5 A 10.9.9.9";
+
+    #[test]
+    fn one_upstream_has_the_name_and_the_other_has_not() {
+        insta::assert_snapshot!(findings(&split(6, DATA, "NXDOMAIN")), @"low upstream-divergent [upstream 192.0.2.54, upstream 192.0.2.53, name db.corp.example] confirmed 10:00:01.001-10:00:23.001 6/6");
+    }
+
+    #[test]
+    fn different_addresses_are_normal() {
+        let text = findings(&split(6, DATA, "db.corp.example. 5 A 10.8.8.8"));
+        assert!(!text.contains("divergent"), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_was_made_meanwhile_changes_once() {
+        let before = split(3, "NXDOMAIN", "NXDOMAIN");
+        let after = split(3, DATA, DATA).replace(CLUSTER, "").replace("from 1", "from 14");
+        assert!(!findings(&format!("{before}{after}")).contains("divergent"));
+    }
+
+    #[test]
+    fn five_negative_answers_are_enough_and_four_are_not() {
+        assert!(findings(&split(5, DATA, "NXDOMAIN")).contains("divergent"));
+        assert!(!findings(&split(4, DATA, "NXDOMAIN")).contains("divergent"));
+    }
+
+    #[test]
+    fn an_answer_behind_the_captures_end_contradicts_nobody() {
+        let text = split(6, DATA, "NXDOMAIN").replace("2.005 core:30001 < other id 8 NXDOMAIN", "");
+        assert!(!findings(&text).contains("divergent"));
+    }
+}

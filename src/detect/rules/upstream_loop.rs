@@ -1,0 +1,189 @@
+//! A forwarding loop: a DNS server is asked its own question back.
+//!
+//! **Signature.** A DNS server sends a question to another server, and within 50 ms the same
+//! question comes to it from there (from itself, where it asks itself): five times, or three times
+//! with two names. CoreDNS notices such a loop by its HINFO probe and exits.
+//!
+//! **Needs.** A capture that shows what the DNS pods ask: on their nodes, with `-i any`.
+//!
+//! **Not this.** A node's cache that asks the cluster's DNS, which asks an upstream, is a chain:
+//! nothing comes back.
+//!
+//! **Cannot tell.** What closes the loop; mostly the node's /etc/resolv.conf, which names a local
+//! stub (127.0.0.53) or the cluster's DNS itself, and which CoreDNS takes its upstreams from.
+//!
+//! Source: rulebook 2.E; CoreDNS `plugin/loop`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::Span;
+use crate::base::words::{clock, count, list};
+use crate::detect::upstream::read_the_corefile;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Leg,
+    Proof, Scene, Symptom, Where,
+};
+use crate::dns::{Name, Rcode};
+
+/// Questions that came back, and names (rulebook 7.6).
+const ENOUGH: usize = 5;
+/// See [`ENOUGH`]: with two names, three will do.
+const ENOUGH_OF_TWO_NAMES: usize = 3;
+/// A question that is only passed on comes back at once (rulebook 2.E).
+const BACK: Duration = Duration::from_millis(50);
+/// How many of a question's legs of the last moment are looked at.
+const LOOK_BACK: usize = 64;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "upstream-loop",
+    title: "DNS servers forward to each other in a circle",
+    class: Class::Failure,
+    layer: Layer::Upstream,
+    references: &["rulebook 2.E", "CoreDNS plugin/loop"],
+    source: include_str!("upstream_loop.rs"),
+    new: || Box::new(UpstreamLoop),
+};
+
+/// Judges the legs; keeps nothing of its own.
+struct UpstreamLoop;
+
+impl Detector for UpstreamLoop {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let legs = scene.forward.legs();
+        let mut circles: BTreeMap<BTreeSet<IpAddr>, Vec<&Leg>> = BTreeMap::new();
+        for (index, leg) in legs.iter().enumerate() {
+            let before = &legs[index.saturating_sub(LOOK_BACK)..index];
+            let back = before.iter().rev().any(|earlier| {
+                earlier.forwarder == leg.upstream
+                    && earlier.upstream == leg.forwarder
+                    && earlier.question == leg.question
+                    && leg.sent.ts.since(earlier.sent.ts) <= BACK
+            });
+            if back {
+                let circle = BTreeSet::from([leg.forwarder, leg.upstream]);
+                circles.entry(circle).or_default().push(leg);
+            }
+        }
+        circles.into_iter().filter_map(|(circle, legs)| finding(&circle, &legs, scene)).collect()
+    }
+}
+
+fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Option<Finding> {
+    let names: BTreeSet<&Name> = legs.iter().map(|leg| &leg.question.name).collect();
+    let enough = legs.len() >= ENOUGH || legs.len() >= ENOUGH_OF_TWO_NAMES && names.len() >= 2;
+    if !enough {
+        return None;
+    }
+    let span = legs.iter().map(|leg| Span::at(leg.sent.ts)).reduce(Span::join)?;
+    let probes = legs.iter().filter(|leg| leg.probe).count();
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{} ask each other the same questions in a circle since {}: {} came back",
+            list(circle, 2),
+            clock(span.start),
+            count(legs.len() as u64, "question")
+        ),
+        confidence: Confidence::Confirmed,
+        culprits: circle.iter().map(|server| Culprit::Upstream(*server)).collect(),
+        place: Where::Upstream,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: legs.len() as u64,
+        claim: Claim {
+            span: Some(span),
+            outside: scene.forward.outside.cluster_zones(),
+            symptoms: BTreeSet::from([
+                Symptom::Error(Rcode::SERVFAIL),
+                Symptom::Unanswered,
+                Symptom::Late,
+            ]),
+            ..Claim::default()
+        },
+        cause: "A question that a server passes on comes back to it within 50 ms, and goes round \
+                until something gives up. CoreDNS takes its upstreams from the node's \
+                /etc/resolv.conf; where that names a local stub or the cluster's DNS, the circle is \
+                closed. Its loop plugin then stops the process, which looks like a crash loop."
+            .to_owned(),
+        facts: vec![
+            Fact { label: "servers", value: list(circle, 2) },
+            Fact { label: "questions that came back", value: legs.len().to_string() },
+            Fact { label: "of them CoreDNS's own loop probes", value: probes.to_string() },
+            Fact { label: "names", value: list(&names, 5) },
+        ],
+        evidence: legs
+            .iter()
+            .take(6)
+            .map(|leg| Proof {
+                seen: leg.sent,
+                summary: format!(
+                    "{} is asked for {} by {}, which it has just asked",
+                    leg.upstream, leg.question.name, leg.forwarder
+                ),
+            })
+            .collect(),
+        actions: vec![
+            read_the_corefile(),
+            Action {
+                why: "see what the node's resolver file names".to_owned(),
+                command: "cat /etc/resolv.conf /run/systemd/resolve/resolv.conf   # on the DNS \
+                          pod's node; kubelet: resolvConf"
+                    .to_owned(),
+            },
+            Action {
+                why: "see whether CoreDNS says so".to_owned(),
+                command: "kubectl -n kube-system logs -l k8s-app=kube-dns --previous | grep -i loop"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::detect::upstream::scenarios::CLUSTER;
+    use crate::testkit::findings;
+
+    /// `times` questions that the upstream asks back after `back` seconds.
+    fn circle(times: u32, back: f64) -> String {
+        format!(
+            "{CLUSTER}0.1 pod:9 > up id 5 rd A first.example.
+             0.2 pod:9 < up id 5 first.example. 5 A 203.0.113.7
+             repeat {times} every 4 from 1
+             0.0    pod:20000 > core id 2 rd A n{{n}}.example.com.
+             0.001  core:30000 > up id 7 rd A n{{n}}.example.com.
+             {back} up:31000 > core id 8 rd A n{{n}}.example.com.
+             end\n"
+        )
+    }
+
+    #[test]
+    fn the_upstream_asks_the_same_question_back() {
+        let text = findings(&circle(6, 0.002));
+        assert!(
+            text.contains("upstream-loop [upstream 10.244.1.10, upstream 192.0.2.53]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_question_asked_much_later_is_its_own() {
+        assert!(!findings(&circle(6, 0.9)).contains("upstream-loop"));
+    }
+
+    #[test]
+    fn three_questions_with_two_names_are_enough_and_two_are_not() {
+        assert!(findings(&circle(3, 0.002)).contains("upstream-loop"));
+        assert!(!findings(&circle(2, 0.002)).contains("upstream-loop"));
+    }
+
+    #[test]
+    fn nothing_comes_back_where_the_capture_ends_first() {
+        let text = circle(6, 0.002).replace("up:31000 > core id 8", "up:31000 > core lost id 8");
+        assert!(!findings(&text).contains("upstream-loop"));
+    }
+}

@@ -1,0 +1,122 @@
+//! What clients were told by servers whose own questions the capture does not show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::failing::{
+    CACHED, ENOUGH, ENOUGH_OF_TWO_NAMES, Failing, Kind, episodes, is_enough, only_aaaa,
+};
+use crate::base::{Span, Timestamp, Transport};
+use crate::detect::{Scene, Second, Trouble, TroubleKind};
+use crate::dns::{Name, Rcode};
+
+/// CoreDNS gives a silent upstream up after this long at the least: two tries of 2 s, less what
+/// the first may have been in flight (rulebook 2.E).
+const PLATEAU_FROM: Duration = Duration::from_millis(3_900);
+/// And after this long at the most: three tries of 2 s, begun before its deadline of 5 s.
+const PLATEAU_TO: Duration = Duration::from_millis(6_200);
+
+/// Every way in which the upstream behind these failures failed.
+pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Failing<'a>> {
+    let mut found = Vec::new();
+    let of = |kind: TroubleKind| -> Vec<&'a Trouble> {
+        troubles.iter().copied().filter(|trouble| trouble.kind == kind).collect()
+    };
+    for rcode in [Rcode::SERVFAIL, Rcode::REFUSED] {
+        for episode in episodes(&of(TroubleKind::Error(rcode)), |trouble| trouble.sent.ts) {
+            let by_tcp = episode.iter().all(|trouble| trouble.transport == Transport::Tcp);
+            let kind = match rcode {
+                Rcode::REFUSED => Kind::Refused,
+                _ if is_plateau(episode) => Kind::Silent,
+                _ if by_tcp => Kind::NoTcp,
+                _ => Kind::ServFail,
+            };
+            let Some(mut failing) = contrasted(scene, kind, episode) else { continue };
+            if kind == Kind::NoTcp && failing.meanwhile.outside_ok == 0 {
+                failing.kind = Kind::ServFail;
+            }
+            if kind == Kind::Silent {
+                let span = failing.span;
+                let within = |trouble: &&Trouble| span.contains(trouble.sent.ts);
+                failing.troubles.extend(of(TroubleKind::Silent).into_iter().filter(within));
+                failing.settle();
+            }
+            found.push(failing);
+        }
+    }
+    if found.iter().all(|failing| failing.kind != Kind::Silent) {
+        let silent = of(TroubleKind::Silent);
+        found.extend(
+            episodes(&silent, |trouble| trouble.sent.ts)
+                .filter_map(|episode| swallowed(scene, episode)),
+        );
+    }
+    let slow = of(TroubleKind::Slow);
+    found.extend(
+        episodes(&slow, |trouble| trouble.sent.ts).filter_map(|episode| waited(scene, episode)),
+    );
+    found
+}
+
+/// What an episode of failures says, if it is enough and cluster names, which need no upstream,
+/// fared better.
+fn contrasted<'a>(
+    scene: &'a Scene<'a>,
+    kind: Kind,
+    episode: &[&'a Trouble],
+) -> Option<Failing<'a>> {
+    let span = episode.iter().map(|trouble| trouble.span()).reduce(Span::join)?;
+    let mut failing = Failing::new(scene, kind, None, span);
+    failing.troubles = episode.to_vec();
+    failing.settle();
+    let Second { cluster_ok, cluster_bad, outside_ok, .. } = failing.meanwhile;
+    // One in five is more than an upstream's trouble does to names that do not need it.
+    let cluster_is_fine = cluster_bad * 5 <= cluster_ok;
+    let one_family = only_aaaa(episode.iter().map(|t| &t.question)) && outside_ok > 0;
+    let names = episode.iter().map(|trouble| &trouble.question.name);
+    (cluster_is_fine && !one_family && is_enough(episode.len(), names)).then_some(failing)
+}
+
+/// Servers that say nothing at all where CoreDNS says SERVFAIL: names, not addresses, separate
+/// good from bad (rulebook 6.3).
+fn swallowed<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failing<'a>> {
+    let failing = contrasted(scene, Kind::Silent, episode)?;
+    let Second { cluster_ok, cluster_bad, outside_ok, .. } = failing.meanwhile;
+    let n = episode.len() as u64;
+    let names: BTreeSet<&Name> = episode.iter().map(|t| &t.question.name).collect();
+    // A tenth is what heavy loss may do to either side.
+    let apart = outside_ok * 10 <= n && cluster_bad * 10 <= cluster_ok && cluster_ok >= 2 * n;
+    (apart && n >= ENOUGH as u64 && names.len() >= 2).then_some(failing)
+}
+
+/// Slow answers, where most answers that no cache gave were slow: single long recursions are
+/// normal (rulebook 8).
+fn waited<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failing<'a>> {
+    let failing = contrasted(scene, Kind::Slow, episode)?;
+    let aaaa = episode.iter().filter(|t| only_aaaa(std::iter::once(&t.question))).count();
+    // Where AAAA makes up nearly all of it, AAAA alone is slow.
+    let both = (episode.len() - aaaa) * 5 >= episode.len();
+    let most = episode.len() as u64 >= failing.meanwhile.outside_missed;
+    (both && most && episode.len() >= 2 * ENOUGH).then_some(failing)
+}
+
+/// Whether SERVFAIL came after CoreDNS had waited for somebody: most of those that it cannot
+/// have kept from before lie on the plateau.
+fn is_plateau(told: &[&Trouble]) -> bool {
+    let mut kept: BTreeMap<(IpAddr, &Name, u16), Timestamp> = BTreeMap::new();
+    let (mut fresh, mut waited) = (0_u64, 0_u64);
+    for trouble in told {
+        let Some(replied) = trouble.replied else { continue };
+        let key = (trouble.responder, &trouble.question.name, trouble.question.rtype.0);
+        let known = kept.get(&key).is_some_and(|at| replied.ts.since(*at) <= CACHED);
+        let wait = trouble.wait().unwrap_or_default();
+        let on_plateau = (PLATEAU_FROM..=PLATEAU_TO).contains(&wait);
+        if !known || on_plateau {
+            fresh += 1;
+            waited += u64::from(on_plateau);
+            kept.insert(key, replied.ts);
+        }
+    }
+    waited >= ENOUGH_OF_TWO_NAMES as u64 && waited * 2 >= fresh
+}

@@ -1,0 +1,12 @@
+//! What a failing upstream looks like, for the rules about it: on its own legs where the capture
+//! shows them, else from what clients were told (rulebook 2.E).
+
+mod clients;
+mod failing;
+mod legs;
+#[cfg(test)]
+pub(super) mod scenarios;
+mod words;
+
+pub(super) use failing::{Failing, Kind, failing};
+pub(super) use words::{Words, ask_it, read_the_corefile, record_the_legs};

@@ -1,0 +1,79 @@
+//! Where a client's queries usually pass, and where a lost one stopped (rulebook K4).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::base::{Network, Timestamp};
+use crate::lookup::Step;
+use crate::transaction::{Attempt, Hops, Outcome, Transaction};
+
+/// With fewer answered examples nothing is usual (rulebook K4).
+const ENOUGH: u64 = 5;
+/// Client networks learned one by one.
+const MAX_NETWORKS: usize = 4_096;
+/// Places are told apart up to this many.
+const MOST: usize = 7;
+/// A repeat sooner than this answers an error, not silence: no retry timer is that short.
+const TIMER: std::time::Duration = std::time::Duration::from_millis(900);
+
+/// At how many places of the capture the answered queries of each client network were seen.
+#[derive(Debug, Default)]
+pub(super) struct Vanish {
+    seen: BTreeMap<Network, [u64; MOST + 1]>,
+}
+
+impl Vanish {
+    /// Learns from a query whose first attempt was answered.
+    pub(super) fn learn(&mut self, transaction: &Transaction) {
+        if let Some(first) = transaction.attempts.first() {
+            self.learn_from(transaction.client.ip(), &first.hops);
+        }
+    }
+
+    /// Learns from the places of one datagram from or to `client` that arrived.
+    pub(super) fn learn_from(&mut self, client: IpAddr, hops: &Hops) {
+        let network = Network::of(client);
+        if self.seen.len() >= MAX_NETWORKS && !self.seen.contains_key(&network) {
+            return;
+        }
+        self.seen.entry(network).or_default()[places(hops)] += 1;
+    }
+
+    /// At how many places an answered query of `network` is usually seen.
+    pub(super) fn usual(&self, network: Network) -> Option<usize> {
+        let seen = self.seen.get(&network)?;
+        let (places, times) = seen.iter().enumerate().max_by_key(|(_, times)| **times)?;
+        (*times >= ENOUGH).then_some(places)
+    }
+}
+
+/// At how many places of its first capture point a query was seen on its way. A veth shows queries
+/// of most pods as addressed to another host, so that says nothing here (rulebook K4).
+pub(super) fn places(hops: &Hops) -> usize {
+    let Some(first) = hops.first() else { return 0 };
+    hops.iter().filter(|hop| hop.via.point == first.via.point).count().min(MOST)
+}
+
+/// Whether the first attempt of a step was lost; `None` where the capture cannot tell.
+pub(super) fn first_attempt_lost(transaction: &Transaction, step: &Step) -> Option<bool> {
+    let first = transaction.attempts.first()?.sent().ts;
+    let next = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
+    let until = next.unwrap_or(Timestamp::MAX);
+    if transaction.responses.iter().any(|response| response.arrived().ts <= until) {
+        return Some(false);
+    }
+    match next {
+        Some(next) => (next.since(first) >= TIMER && !transaction.blind).then_some(true),
+        None => (transaction.outcome() == Outcome::Timeout && !step.unproven).then_some(true),
+    }
+}
+
+/// Whether a later attempt was answered at once: the way and the server were fine.
+pub(super) fn retry_answered(transaction: &Transaction) -> bool {
+    transaction
+        .attempts
+        .iter()
+        .skip(1)
+        .map(Attempt::sent)
+        .any(|sent| transaction.responses.iter().any(|response| response.arrived().ts >= sent.ts))
+}
