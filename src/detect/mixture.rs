@@ -44,6 +44,10 @@ impl Mixture {
 
 /// The services of `scene` that look like that.
 pub(super) fn mixtures(scene: &Scene<'_>) -> Vec<Mixture> {
+    // A silent backend does not choose among names.
+    if scene.forward.outside.fails_by_name() {
+        return Vec::new();
+    }
     let mut services: BTreeMap<IpAddr, Vec<&Flow>> = BTreeMap::new();
     for flow in scene.reach.flows() {
         let address = flow.cell.server;
