@@ -1,4 +1,43 @@
-//! `dnswhy` reads packet captures offline and says why DNS failed.
+//! `dnswhy` reads packet captures offline and says why DNS failed: a ranked incident report with
+//! the root cause, the culprit, the time window, who was hurt, the frames that prove it, and the
+//! next command to type.
+//!
+//! # Bird's-eye view
+//!
+//! Data flows one way, through layers that know only those to their left:
+//!
+//! ```text
+//! capture ─▶ packet ─▶ dns ─▶ flow ─▶ transaction ─▶ lookup ─▶ detect ─▶ incident ─▶ report
+//!  files     L2-L4     wire   5-tuple  matcher       client    one file  attribute  text md
+//!  ring      tunnels   view   TCP ICMP NAT legs      behaviour per rule  rank       json
+//! ```
+//!
+//! [`capture`] reads files into frames, [`packet`] peels a frame down to its innermost packet,
+//! [`dns`] reads messages from bytes, [`flow`] puts streams in order and hands on whole messages,
+//! [`transaction`] pairs queries with responses and folds the copies and NAT legs that `-i any`
+//! shows, [`lookup`] rebuilds what an application asked for once and how long it waited,
+//! [`detect`] holds the rules, [`incident`] charges every harmed lookup to one cause and ranks,
+//! [`analysis`] wires all that together, [`report`] writes it down. `base` is what all speak in,
+//! `cli` is the only part that prints. `tests/tidy.rs` holds the tree to this order.
+//!
+//! # To add a rule
+//!
+//! Write `src/detect/rules/<name>.rs`: its module docs are what `dnswhy rules <id>` prints, its
+//! `DETECTOR` is the descriptor, its `Detector` watches transactions and lookups go by and looks
+//! at the shared [`detect::Scene`] at the end. Register it with one line in `rules/mod.rs`.
+//!
+//! # Invariants
+//!
+//! - No frame is lost in the accounts: `frames = dns_frames + not_dns + undecodable`.
+//! - Capture time only, in integer nanoseconds; no clock is read below `cli`.
+//! - Nothing grows without a named bound, and reaching one is counted and reported.
+//! - Every claim leads to frames that can be opened in Wireshark.
+//! - The report does not depend on the order of arguments or on the directory of the captures.
+//! - Bad input is counted and reported; it never panics and is never silent.
+//!
+//! # Deliberately absent
+//!
+//! Live capture, packet contents beyond DNS, and any network access: `dnswhy` reads files, offline.
 
 pub mod base;
 

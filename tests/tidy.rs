@@ -254,9 +254,9 @@ fn token(rest: &str) -> Option<(usize, bool)> {
         let end = body.find(&close).map_or(body.len(), |end| end + close.len());
         return Some((rest.len() - body.len() + end, true));
     }
-    if rest.starts_with('"') {
+    if let Some(text) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].char_indices().find(|(_, c)| {
+        let end = text.char_indices().find(|(_, c)| {
             let closes = *c == '"' && !escaped;
             escaped = *c == '\\' && !escaped;
             closes
@@ -265,14 +265,10 @@ fn token(rest: &str) -> Option<(usize, bool)> {
     }
     // A lifetime has no second quote behind its first character.
     let quoted = rest.strip_prefix('\'')?;
-    let length = match quoted.strip_prefix('\\') {
-        Some(escape) => 3 + escape[1..].find('\'')? + 1,
-        None => {
-            let c = quoted.chars().next()?;
-            quoted[c.len_utf8()..].starts_with('\'').then_some(2 + c.len_utf8())?
-        }
-    };
-    Some((length, false))
+    let first = quoted.chars().next()?;
+    let inner = if first == '\\' { 2 + quoted.get(2..)?.find('\'')? } else { first.len_utf8() };
+    let closed = quoted.get(inner..)?.starts_with('\'');
+    closed.then_some((inner + 2, false))
 }
 
 /// Complaints about one file, with line numbers.
@@ -387,4 +383,27 @@ fn detector_problems(detect: &[Source]) -> Vec<String> {
 fn list_called_all(code: &str) -> Option<&str> {
     let (_, list) = code.split_once(" ALL:")?;
     Some(list.split_once("];").map_or(list, |(list, _)| list))
+}
+
+/// The README's list of rules is the registry's; `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn the_readme_lists_every_rule() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = text.split_once("<!-- rules -->\n").unwrap();
+    let (listed, after) = rest.split_once("<!-- /rules -->").unwrap();
+    let mut rules = String::from("| rule | what it says |\n| --- | --- |\n");
+    for rule in dnswhy::detect::ALL {
+        rules.push_str("| `");
+        rules.push_str(rule.id);
+        rules.push_str("` | ");
+        rules.push_str(rule.title);
+        rules.push_str(" |\n");
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let whole = format!("{before}<!-- rules -->\n{rules}<!-- /rules -->{after}");
+        std::fs::write(path, whole).unwrap();
+        return;
+    }
+    assert_eq!(listed, rules, "the list of rules in README.md is not that of the registry");
 }

@@ -7,7 +7,7 @@ use super::health::Watch;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
-use crate::detect::{ALL, Detector, Finding, Ledger, Reach, Scene, localise};
+use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
 use crate::flow::{FlowEvent, FlowTable, Held, Ports};
 use crate::lookup::{Grouper, Lookup};
 use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
@@ -40,7 +40,9 @@ struct Tail<'a> {
     grouper: Grouper,
     traffic: Traffic,
     reach: Reach,
+    forward: Forward,
     ledger: Ledger,
+    answers: Answers,
     servers: BTreeSet<IpAddr>,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
@@ -75,7 +77,9 @@ impl<'a> Engine<'a> {
                 grouper: Grouper::default(),
                 traffic: Traffic::default(),
                 reach: Reach::default(),
+                forward: Forward::default(),
                 ledger: Ledger::default(),
+                answers: Answers::default(),
                 servers: BTreeSet::new(),
                 detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
                 sinks,
@@ -133,11 +137,11 @@ impl<'a> Engine<'a> {
     }
 
     fn partial(&mut self, partial: &crate::packet::Reassembled) {
-        if let Ok(packet) = partial.packet() {
-            if self.follow(&packet) == Held::Dns {
-                self.coverage.not_dns -= 1;
-                self.coverage.dns_frames += 1;
-            }
+        if let Ok(packet) = partial.packet()
+            && self.follow(&packet) == Held::Dns
+        {
+            self.coverage.not_dns -= 1;
+            self.coverage.dns_frames += 1;
         }
     }
 
@@ -183,7 +187,7 @@ impl<'a> Engine<'a> {
         let Self { mut coverage, matcher, watch, span, mut tail, .. } = self;
         tail.finish_lookups(&mut coverage);
         let nat = matcher.nat().clone();
-        tail.traffic.finish(&nat);
+        tail.traffic.finish(&nat, |address| tail.forward.is_upstream(address));
         let findings = span.map_or_else(Vec::new, |span| {
             let outages = localise(&tail.reach, &nat);
             let scene = Scene {
@@ -191,7 +195,9 @@ impl<'a> Engine<'a> {
                 coverage: &coverage,
                 nat: &nat,
                 reach: &tail.reach,
+                forward: &tail.forward,
                 ledger: &tail.ledger,
+                answers: &tail.answers,
                 outages: &outages,
                 servers: &tail.servers,
             };
@@ -206,6 +212,7 @@ impl Tail<'_> {
         match closed {
             Closed::Transaction(transaction) => {
                 self.traffic.transaction(transaction, coverage);
+                self.forward.note(transaction, &self.servers, coverage);
                 if transaction.answer().is_some() && self.servers.len() < MAX_SERVERS {
                     self.servers.insert(transaction.responder());
                 }
@@ -218,6 +225,7 @@ impl Tail<'_> {
             }
             Closed::Connect(connect) => {
                 self.reach.note_connect(connect, coverage);
+                self.forward.note_connect(connect, &self.servers, coverage);
                 for detector in &mut self.detectors {
                     detector.observe_connect(connect);
                 }
@@ -246,6 +254,7 @@ impl Tail<'_> {
         if !forwarded {
             self.traffic.lookup(lookup, coverage);
             self.ledger.note(lookup, coverage);
+            self.answers.note(lookup, coverage);
         }
         for detector in &mut self.detectors {
             detector.observe_lookup(lookup);

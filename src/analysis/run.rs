@@ -27,8 +27,7 @@ pub fn run(
     progress: Progress<'_>,
 ) -> Analysis {
     let mut engine = Engine::new(Ports::new(options.ports.iter().copied()), sinks);
-    let reads =
-        frames(inventory, |frame, point| engine.frame(frame, point), |bytes| progress(bytes));
+    let reads = frames(inventory, |frame, point| engine.frame(frame, point), progress);
     let mut analysis = conclude(engine.finish());
     analysis.files = files(inventory, &reads);
     analysis.points = points(inventory, &reads);

@@ -55,7 +55,7 @@ pub struct Traffic {
     pub latency: Histogram,
     /// Lookups, as the application felt them.
     pub lookup_times: Histogram,
-    /// Lookups that succeeded.
+    /// Lookups that succeeded without a stall: a fault's own waiting is no measure of the usual.
     pub healthy_times: Histogram,
     /// Every server, by address.
     pub servers: BTreeMap<IpAddr, ServerTally>,
@@ -194,7 +194,7 @@ impl Traffic {
         self.slow_lookups += u64::from(slow);
         if let Some(duration) = duration {
             self.lookup_times.add(duration);
-            if lookup.outcome == LookupOutcome::Ok {
+            if lookup.outcome == LookupOutcome::Ok && duration < SLOW {
                 self.healthy_times.add(duration);
             }
         }
@@ -215,8 +215,9 @@ impl Traffic {
             && self.retransmissions * 20 <= self.transactions
     }
 
-    /// Sorts what was counted, and says what each server is.
-    pub(super) fn finish(&mut self, nat: &Nat) {
+    /// Sorts what was counted, and says what each server is; `is_upstream` tells whether other
+    /// servers asked an address.
+    pub(super) fn finish(&mut self, nat: &Nat, is_upstream: impl Fn(IpAddr) -> bool) {
         self.servers = std::mem::take(&mut self.live_servers).into_iter().collect();
         self.clients = std::mem::take(&mut self.live_clients).into_iter().collect();
         let forwarded: Vec<IpAddr> = self
@@ -230,6 +231,8 @@ impl Traffic {
                 Role::Service
             } else if nat.is_backend(*address) || forwarded.contains(address) {
                 Role::Backend
+            } else if is_upstream(*address) {
+                Role::Upstream
             } else {
                 Role::Server
             };
@@ -245,8 +248,6 @@ impl Traffic {
             .map(|(address, client)| (*address, client.lookups))
             .collect();
         let usual = self.healthy_times.quantile(500).unwrap_or_default();
-        // Where most lookups stall, the median is the fault and no measure of what is usual.
-        let usual = usual.min(std::time::Duration::from_secs(1));
         Population { lookups, usual, span: None }
     }
 }

@@ -75,13 +75,12 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
         ReportFormat::Markdown => Format::Markdown,
         ReportFormat::Json => Format::Json,
     };
-    match &analyze.output {
-        Some(path) => write_file(path, &analysis, format)?,
-        None => {
-            let mut out = standard_output();
-            write(&analysis, format, style(cli.color), &mut out)?;
-            out.flush()?;
-        }
+    if let Some(path) = &analyze.output {
+        write_file(path, &analysis, format)?;
+    } else {
+        let mut out = standard_output();
+        write(&analysis, format, style(cli.color), &mut out)?;
+        out.flush()?;
     }
     let worst = analysis.incidents.first().map(|incident| incident.severity);
     let matched = analyze.fail_on.zip(worst).is_some_and(|(level, worst)| worst >= severity(level));

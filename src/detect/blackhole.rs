@@ -1,56 +1,111 @@
-//! A server that swallows queries: what the rules about silent servers say alike.
+//! Outages put together into one finding: what the rules about silent servers say alike.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::finding::{Action, Claim, Fact, Proof};
+use super::Descriptor;
+use super::classify::Kind;
+use super::finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 use super::harm::Symptom;
 use super::localise::{End, Outage};
+use super::scene::Scene;
 use crate::base::words::{clock, count, duration, list};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
 
-/// The outages of one server, as every client network saw them.
+/// Outages of one kind that make one finding; never empty.
 #[derive(Debug)]
 pub(super) struct Blackhole<'a> {
-    /// The server that did not answer.
-    pub(super) server: IpAddr,
-    /// The address that clients asked.
-    pub(super) service: IpAddr,
     /// First to last bad packet.
     pub(super) span: Span,
     /// Flows that failed.
     pub(super) failed: u64,
-    /// Networks that failed.
+    /// Servers that did not answer.
+    pub(super) servers: BTreeSet<IpAddr>,
+    /// Addresses that clients asked.
+    pub(super) services: BTreeSet<IpAddr>,
+    /// Networks whose clients failed.
     pub(super) networks: BTreeSet<Network>,
-    /// Other servers of the service that answered.
+    /// Clients that failed.
+    pub(super) clients: BTreeSet<IpAddr>,
+    /// Other servers of the service that answered these networks.
     pub(super) mates: BTreeSet<IpAddr>,
-    /// Flows of the same clients that other servers answered meanwhile.
-    pub(super) elsewhere_ok: u64,
-    outages: Vec<&'a Outage>,
+    pub(super) outages: Vec<&'a Outage>,
+    scene: &'a Scene<'a>,
+}
+
+/// What a rule says of a black hole; the rest follows from the outages.
+pub(super) struct Words {
+    /// See [`Finding::title`].
+    pub(super) title: String,
+    /// See [`Finding::confidence`].
+    pub(super) confidence: Confidence,
+    /// See [`Finding::culprits`].
+    pub(super) culprits: Vec<Culprit>,
+    /// See [`Finding::place`].
+    pub(super) place: Where,
+    /// See [`Finding::cause`].
+    pub(super) cause: String,
+    /// See [`Finding::actions`]: what for, and the command.
+    pub(super) actions: Vec<(&'static str, String)>,
+    /// See [`Finding::ruled_out`]: the rule, and what speaks against it.
+    pub(super) ruled_out: Vec<(&'static str, String)>,
 }
 
 impl<'a> Blackhole<'a> {
-    /// Puts the outages of one server together. `outages` holds at least one.
-    pub(super) fn of(outages: &[&'a Outage]) -> Self {
-        let first = outages[0];
-        Self {
-            server: first.server,
-            service: first.service,
-            span: outages.iter().fold(first.span, |span, outage| span.join(outage.span)),
-            failed: outages.iter().map(|outage| outage.failed).sum(),
-            networks: outages.iter().map(|outage| outage.network).collect(),
-            mates: outages.iter().flat_map(|outage| outage.mates.iter().copied()).collect(),
-            elsewhere_ok: outages.iter().map(|outage| outage.elsewhere_ok).sum(),
-            outages: outages.to_vec(),
-        }
+    /// The outages of `kind`, one finding for each server.
+    pub(super) fn by_server(scene: &'a Scene<'a>, kind: Kind) -> Vec<Self> {
+        Self::by(scene, kind, |outage| outage.server)
     }
 
-    /// The clients that failed.
-    pub(super) fn clients(&self) -> BTreeSet<IpAddr> {
-        self.outages.iter().flat_map(|outage| outage.clients.iter().copied()).collect()
+    /// The outages of `kind`, one finding for each client network.
+    pub(super) fn by_network(scene: &'a Scene<'a>, kind: Kind) -> Vec<Self> {
+        Self::by(scene, kind, |outage| outage.network)
+    }
+
+    /// The outages of `kind` in one finding, if there are any.
+    pub(super) fn whole(scene: &'a Scene<'a>, kind: Kind) -> Option<Self> {
+        Self::by(scene, kind, |_| ()).pop()
+    }
+
+    fn by<K: Ord>(scene: &'a Scene<'a>, kind: Kind, key: impl Fn(&Outage) -> K) -> Vec<Self> {
+        let mut groups: BTreeMap<K, Vec<&Outage>> = BTreeMap::new();
+        for outage in scene.outages.iter().filter(|outage| outage.kind == kind) {
+            groups.entry(key(outage)).or_default().push(outage);
+        }
+        groups.into_values().filter_map(|outages| Self::of(outages, scene)).collect()
+    }
+
+    fn of(outages: Vec<&'a Outage>, scene: &'a Scene<'a>) -> Option<Self> {
+        let span = outages.iter().map(|outage| outage.span).reduce(Span::join)?;
+        Some(Self {
+            span,
+            failed: outages.iter().map(|outage| outage.failed).sum(),
+            servers: outages.iter().map(|outage| outage.server).collect(),
+            services: outages.iter().map(|outage| outage.service).collect(),
+            networks: outages.iter().map(|outage| outage.network).collect(),
+            clients: outages.iter().flat_map(|o| o.clients.iter().copied()).collect(),
+            mates: outages.iter().flat_map(|o| o.context.mates.iter().copied()).collect(),
+            outages,
+            scene,
+        })
+    }
+
+    /// The servers, in words.
+    pub(super) fn server(&self) -> String {
+        list(&self.servers, 3)
+    }
+
+    /// The asked addresses, in words.
+    pub(super) fn service(&self) -> String {
+        list(&self.services, 3)
+    }
+
+    /// The client networks, in words.
+    pub(super) fn network(&self) -> String {
+        list(&self.networks, 3)
     }
 
     /// From the first failure to the end of the outage.
@@ -58,104 +113,155 @@ impl<'a> Blackhole<'a> {
         self.outages.iter().map(|outage| outage.length()).max().unwrap_or_default()
     }
 
-    /// The harmed lookups that it explains: those that asked this server in vain.
-    pub(super) fn claim(&self) -> Claim {
+    /// Whether clients of one network alone are in the capture, so that the server and the path
+    /// to it look alike (rulebook 6.4).
+    pub(super) fn one_vantage(&self) -> bool {
+        self.networks.len() == 1
+            && self.outages.iter().all(|outage| {
+                let context = &outage.context;
+                context.abroad_ok + context.abroad_failed == 0
+            })
+    }
+
+    /// Flows of the same networks that other servers answered meanwhile.
+    pub(super) fn answered_elsewhere(&self) -> u64 {
+        let ok = |outage: &&Outage| outage.context.elsewhere_ok + outage.context.neighbours_ok;
+        self.outages.iter().map(ok).max().unwrap_or(0)
+    }
+
+    /// Sums a figure of the outages.
+    pub(super) fn sum(&self, figure: impl Fn(&Outage) -> u64) -> u64 {
+        self.outages.iter().map(|outage| figure(outage)).sum()
+    }
+
+    /// Whether it was still going on when the capture ended.
+    pub(super) fn ongoing(&self) -> bool {
+        self.outages.iter().any(|outage| outage.end == End::Open) && self.scene.lasts(self.span)
+    }
+
+    /// The finding.
+    pub(super) fn finding(&self, rule: &'static Descriptor, words: Words) -> Finding {
+        Finding {
+            rule,
+            title: words.title,
+            confidence: words.confidence,
+            culprits: words.culprits,
+            place: words.place,
+            span: self.span,
+            ongoing: self.ongoing(),
+            transactions: self.failed,
+            claim: self.claim(),
+            cause: words.cause,
+            facts: self.facts(),
+            evidence: self.evidence(),
+            actions: words
+                .actions
+                .into_iter()
+                .map(|(why, command)| Action { why: why.to_owned(), command })
+                .collect(),
+            ruled_out: words
+                .ruled_out
+                .into_iter()
+                .map(|(rule, because)| RuledOut { rule, because })
+                .collect(),
+        }
+    }
+
+    /// The harmed lookups that it explains: those that asked these servers in vain. A query that
+    /// was repeated from the same port may have been sent shortly before.
+    fn claim(&self) -> Claim {
         Claim {
             span: Some(self.span.widened(Duration::from_millis(1))),
-            servers: Some(BTreeSet::from([self.server])),
+            clients: Some(self.clients.clone()),
+            servers: Some(self.servers.clone()),
             symptoms: BTreeSet::from([
                 Symptom::Unanswered,
                 Symptom::Late,
                 Symptom::Connect,
                 Symptom::Rejected(IcmpKind::HostUnreachable),
                 Symptom::Rejected(IcmpKind::PortUnreachable),
+                Symptom::Rejected(IcmpKind::AdminProhibited),
             ]),
             ..Claim::default()
         }
     }
 
-    /// What was measured.
-    pub(super) fn facts(&self) -> Vec<Fact> {
-        let mut facts = vec![
-            Fact {
-                label: "flows to it, all unanswered",
-                value: format!("{} from {}", self.failed, list(self.clients(), 4)),
-            },
-            Fact {
-                label: "answered meanwhile by other servers",
-                value: format!(
-                    "{} of the same clients{}{}",
-                    count(self.elsewhere_ok, "flow"),
-                    if self.mates.is_empty() { "" } else { ", by " },
-                    list(&self.mates, 3)
-                ),
-            },
-        ];
+    fn facts(&self) -> Vec<Fact> {
+        let mut facts = vec![Fact {
+            label: "flows in vain",
+            value: format!("{} from {}", self.failed, list(&self.clients, 4)),
+        }];
+        let mut say = |label, value| facts.push(Fact { label, value });
+        let elsewhere = self.answered_elsewhere();
+        if elsewhere > 0 {
+            let by = if self.mates.is_empty() {
+                String::new()
+            } else {
+                format!(", by {}", list(self.mates.difference(&self.servers), 3))
+            };
+            say("answered meanwhile by others", format!("{}{by}", count(elsewhere, "flow")));
+        }
         if let Some(good) = self.outages.iter().filter_map(|outage| outage.last_good).max() {
-            facts.push(Fact {
-                label: "last answered / first failed",
-                value: format!("{} / {}", clock(good), clock(self.span.start)),
-            });
+            let value = format!("{} / {}", clock(good), clock(self.span.start));
+            say("last answered / first failed", value);
+        } else {
+            say("answered before", "never in this capture".to_owned());
         }
-        let ended = self.outages.iter().map(|outage| outage.end).max();
-        facts.push(Fact {
-            label: "ended",
-            value: match ended {
-                Some(End::Removed(at)) => {
-                    format!("last new flow to it at {}, then none", clock(at))
-                }
-                Some(End::Recovered(at)) => format!("it answered again at {}", clock(at)),
-                Some(End::Open) | None => "not before the capture did".to_owned(),
-            },
-        });
-        let rejected: u64 = self.outages.iter().map(|outage| outage.rejected).sum();
-        if rejected > 0 {
-            facts.push(Fact { label: "of them rejected by ICMP", value: count(rejected, "flow") });
+        let ended = match self.outages.iter().map(|outage| outage.end).max() {
+            Some(End::Removed(at)) => format!("last new flow to it at {}, then none", clock(at)),
+            Some(End::Recovered(at)) => format!("it answered again at {}", clock(at)),
+            Some(End::Open) | None => "not before the capture did".to_owned(),
+        };
+        say("ended", format!("{ended} ({})", duration(self.length())));
+        let said: BTreeSet<String> = self
+            .outages
+            .iter()
+            .flat_map(|outage| outage.icmp.iter())
+            .map(|((kind, from), flows)| format!("{kind} from {from} ({flows})"))
+            .collect();
+        if !said.is_empty() {
+            say("ICMP", list(said, 3));
         }
-        facts.push(Fact { label: "silent for", value: duration(self.length()) });
         facts
     }
 
-    /// The frames that prove it: the first flows that failed, and the last.
-    pub(super) fn evidence(&self) -> Vec<Proof> {
-        let mut frames: Vec<Seen> =
-            self.outages.iter().flat_map(|outage| outage.frames.iter().copied()).collect();
+    fn evidence(&self) -> Vec<Proof> {
+        let mut frames: Vec<(Seen, IpAddr)> = self
+            .outages
+            .iter()
+            .flat_map(|outage| outage.frames.iter().map(|seen| (*seen, outage.server)))
+            .collect();
         frames.sort_unstable();
         frames.dedup();
-        frames
-            .into_iter()
-            .map(|seen| Proof {
-                seen,
-                summary: format!("query that went to {} and was never answered", self.server),
-            })
-            .collect()
+        let summary = |server: IpAddr| format!("query to {server} without an answer");
+        frames.into_iter().map(|(seen, server)| Proof { seen, summary: summary(server) }).collect()
     }
+}
 
-    /// What to do next: look at the pod and its node, then `further`.
-    pub(super) fn actions(&self, further: &[(&str, String)]) -> Vec<Action> {
-        let mut actions = vec![
-            Action {
-                why: format!("see which node {} ran on, and whether it is Ready", self.server),
-                command: format!(
-                    "kubectl get pods -A -o wide | grep -wF {}; kubectl get nodes -o wide",
-                    self.server
-                ),
-            },
-            Action {
-                why: "see whether it is still in the service".to_owned(),
-                command: "kubectl -n kube-system get endpointslices -l \
-                          kubernetes.io/service-name=kube-dns -o wide"
-                    .to_owned(),
-            },
-        ];
-        let server = self.server;
-        actions.push(Action {
-            why: "ask it directly".to_owned(),
-            command: format!("dig @{server} kubernetes.default.svc.cluster.local +tries=1 +time=2"),
-        });
-        for (why, command) in further {
-            actions.push(Action { why: (*why).to_owned(), command: command.clone() });
-        }
-        actions
-    }
+/// Commands that look at a DNS pod and its place in the service.
+pub(super) fn look_at_pod(server: IpAddr) -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "see which node it runs on, and whether that node is Ready",
+            format!("kubectl get pods -A -o wide | grep -wF {server}; kubectl get nodes -o wide"),
+        ),
+        (
+            "see whether it is still in the service",
+            "kubectl -n kube-system get endpointslices -l kubernetes.io/service-name=kube-dns \
+             -o yaml"
+                .to_owned(),
+        ),
+        ("ask it directly", format!("dig @{server} kubernetes.default.svc.cluster.local +tries=1")),
+    ]
+}
+
+/// The command that makes glibc clients give up sooner.
+pub(super) fn give_up_sooner() -> (&'static str, String) {
+    (
+        "make clients give up a dead server sooner",
+        "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":{\"dnsConfig\":\
+         {\"options\":[{\"name\":\"timeout\",\"value\":\"1\"},{\"name\":\"attempts\",\"value\":\
+         \"3\"}]}}}}}'"
+            .to_owned(),
+    )
 }

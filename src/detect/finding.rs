@@ -1,6 +1,6 @@
 //! What one detector saw: who is to blame, since when, and the frames that prove it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -150,6 +150,8 @@ pub struct Claim {
     pub servers: Option<BTreeSet<IpAddr>>,
     /// For one of these names, or anything below one.
     pub zones: Option<BTreeSet<Name>>,
+    /// For a name that is under none of these zones.
+    pub outside: BTreeSet<Name>,
     /// For this type.
     pub rtype: Option<RecordType>,
     /// With one of these symptoms; none given means any.
@@ -158,11 +160,17 @@ pub struct Claim {
     pub last_step: bool,
     /// The lookup itself ended in one of these ways; none given means failed or slow.
     pub kinds: BTreeSet<HarmKind>,
+    /// Lookups that this rule shows to have got a wrong answer, though they looked fine, by
+    /// first frame and client. The bounds above do not apply to them.
+    pub wrong: BTreeMap<(Seen, IpAddr), Harmed>,
 }
 
 impl Claim {
     /// Whether this finding explains `harmed`.
     pub fn holds(&self, harmed: &Harmed) -> bool {
+        if harmed.kind == HarmKind::Wrong {
+            return self.wrong.contains_key(&(harmed.start, harmed.client));
+        }
         let kind = if self.kinds.is_empty() {
             matches!(harmed.kind, HarmKind::Failed | HarmKind::Slow)
         } else {
@@ -186,6 +194,7 @@ impl Claim {
                 .zones
                 .as_ref()
                 .is_none_or(|zones| zones.iter().any(|zone| step.name.is_under(zone)))
+            && !self.outside.iter().any(|zone| step.name.is_under(zone))
             && self.rtype.is_none_or(|rtype| rtype == step.rtype)
             && (self.symptoms.is_empty() || self.symptoms.contains(&step.symptom))
     }

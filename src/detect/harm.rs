@@ -10,7 +10,7 @@ use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
 use crate::packet::IcmpKind;
-use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
+use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction};
 
 /// A delay below this is nobody's harm (rulebook 7.1).
 const NOTICEABLE: Duration = Duration::from_millis(100);
@@ -30,6 +30,8 @@ pub enum HarmKind {
     Slow,
     /// It was told at once that there is no such name or record: harm only if that is wrong.
     Negative,
+    /// It got an answer that a rule shows to be wrong: the application cannot work with it.
+    Wrong,
 }
 
 /// What was bad about one step.
@@ -183,11 +185,17 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep> {
             }
         }
     };
+    // Whom the waiting was for: the server that the first attempt went to, not the one that
+    // answered a later attempt.
+    let waited_for = match symptom {
+        Symptom::Unanswered => transaction.attempts.first().and_then(Attempt::backend),
+        _ => None,
+    };
     Some(BadStep {
         sent: transaction.first(),
         last,
         server: transaction.server.ip(),
-        responder: transaction.responder(),
+        responder: waited_for.unwrap_or_else(|| transaction.responder()),
         name: transaction.question.name.clone(),
         rtype: transaction.question.rtype,
         symptom,

@@ -1,25 +1,27 @@
 //! Where reachability broke: outages of a server for a group of clients (rulebook section 6).
 //!
 //! An outage is a run of failed flows from one client network to one server without a success
-//! in between. Which rule it belongs to (a dead backend, a broken path, a blocked port, …) is
-//! for the rules to say; this module finds the runs and what surrounds them.
+//! in between. This module finds the runs and what surrounds them; [`super::classify`] says
+//! which rule each belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::reach::{Flow, Reach};
+use super::classify::{Kind, classify};
+use super::reach::{Flow, Reach, Reached};
 use crate::base::{Network, Span, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::transaction::Nat;
+use crate::packet::IcmpKind;
+use crate::transaction::{Nat, Undelivered};
 
 /// Three failures out of three leave a healthy server with a chance of one in a million at one
 /// per cent of loss (rulebook `min_flows`).
-pub const MIN_FLOWS: usize = 3;
+pub const MIN_FLOWS: u64 = 3;
 /// A run shorter than this is a burst of loss, not an outage (rulebook 6.7).
 const MIN_LENGTH: Duration = Duration::from_secs(2);
 /// A run of failures must be rarer than this by chance, given how often the server fails
-/// outside it: random loss also makes runs.
+/// outside it: random loss also makes runs. The same bound decides whether a server is avoided.
 const CHANCE: f64 = 0.001;
 /// How many frames of an outage are kept as evidence.
 const FRAMES: usize = 6;
@@ -38,6 +40,8 @@ pub enum End {
 /// A server that did not answer a group of clients for a while.
 #[derive(Debug, Clone)]
 pub struct Outage {
+    /// Which rule it belongs to.
+    pub kind: Kind,
     /// The server, by its own address where translation is visible.
     pub server: IpAddr,
     /// The address that clients asked.
@@ -54,24 +58,47 @@ pub struct Outage {
     pub end: End,
     /// Flows that failed.
     pub failed: u64,
-    /// Of them, flows that ICMP or a reset rejected.
-    pub rejected: u64,
+    /// Of them, flows that ICMP rejected, by what it said and who said it.
+    pub icmp: BTreeMap<(IcmpKind, IpAddr), u64>,
+    /// Of them, flows whose answer came to the host and went no further (rulebook K4).
+    pub other_host: u64,
+    /// Of them, flows whose answer came from another address than the one asked.
+    pub wrong_source: u64,
     /// The first failed flows, and the last.
     pub frames: Vec<Seen>,
-    /// Flows of the same clients to other servers that were answered meanwhile.
-    pub elsewhere_ok: u64,
-    /// Flows of the same clients to other servers that failed meanwhile.
-    pub elsewhere_failed: u64,
-    /// TCP flows of the same network to the same server that were answered meanwhile.
-    pub tcp_ok: u64,
-    /// Flows from other networks to the same server that were answered meanwhile.
-    pub others_ok: u64,
-    /// Flows from other networks to the same server that failed meanwhile.
-    pub others_failed: u64,
+    /// What surrounds it.
+    pub context: Context,
     /// Whether the server answered any of these clients at any time.
     pub ever_answered: bool,
-    /// Servers behind the same service that answered these clients at any time.
+}
+
+/// What other flows did while a server did not answer a group of clients.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Flows of the failed clients to other servers that were answered.
+    pub elsewhere_ok: u64,
+    /// Flows of the failed clients to other servers that failed.
+    pub elsewhere_failed: u64,
+    /// Flows of other clients of the network to other servers that were answered.
+    pub neighbours_ok: u64,
+    /// Flows of other clients of the network to other servers that failed.
+    pub neighbours_failed: u64,
+    /// TCP flows of the network to any server that were answered.
+    pub tcp_ok: u64,
+    /// Flows from other networks to the same server that were answered.
+    pub others_ok: u64,
+    /// Flows from other networks to the same server that failed.
+    pub others_failed: u64,
+    /// Flows from other networks to any server that were answered.
+    pub abroad_ok: u64,
+    /// Flows from other networks to any server that failed.
+    pub abroad_failed: u64,
+    /// Servers behind the same service that answered this network at any time.
     pub mates: BTreeSet<IpAddr>,
+    /// Flows to those after the last flow to the silent server.
+    after: u64,
+    /// Whether the silent server was asked again after the outage.
+    asked_again: bool,
 }
 
 impl Outage {
@@ -79,16 +106,27 @@ impl Outage {
     pub fn length(&self) -> Duration {
         let end = match self.end {
             End::Removed(at) => at,
-            End::Recovered(at) => at.min(self.span.end).max(self.span.start),
-            End::Open => self.span.end,
+            End::Recovered(_) | End::Open => self.span.end,
         };
         end.since(self.span.start)
     }
 
-    /// Whether the clients reached other servers meanwhile, so that neither they nor their node
-    /// are to blame.
+    /// Whether other servers answered the same clients meanwhile, or, where those asked no other
+    /// (affinity keeps them), their neighbours: so that neither they nor their node are to blame.
     pub fn clients_are_fine(&self) -> bool {
-        self.elsewhere_ok >= MIN_FLOWS as u64 && self.elsewhere_ok > self.elsewhere_failed
+        let Context { elsewhere_ok, elsewhere_failed, neighbours_ok, neighbours_failed, .. } =
+            self.context;
+        let healthy = |ok: u64, failed: u64| ok >= MIN_FLOWS && ok > failed;
+        if elsewhere_ok + elsewhere_failed >= MIN_FLOWS {
+            healthy(elsewhere_ok, elsewhere_failed)
+        } else {
+            healthy(neighbours_ok + elsewhere_ok, neighbours_failed + elsewhere_failed)
+        }
+    }
+
+    /// Flows that ICMP rejected.
+    pub fn rejected(&self) -> u64 {
+        self.icmp.values().sum()
     }
 }
 
@@ -103,6 +141,9 @@ pub fn localise(reach: &Reach, nat: &Nat) -> Vec<Outage> {
             cells.entry(key).or_default().push(flow);
         }
     }
+    for flows in cells.values_mut() {
+        keep_fresh(flows);
+    }
     let mut outages: Vec<Outage> = cells
         .iter()
         .flat_map(|((server, network), flows)| {
@@ -110,7 +151,21 @@ pub fn localise(reach: &Reach, nat: &Nat) -> Vec<Outage> {
         })
         .collect();
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
+    let kinds: Vec<Kind> = outages.iter().map(|one| classify(one, &outages, nat)).collect();
+    for (outage, kind) in outages.iter_mut().zip(kinds) {
+        outage.kind = kind;
+    }
     outages
+}
+
+/// Leaves out flows of sockets that conntrack pins: they say nothing about where the service
+/// sends now (`stale-flow-pin` judges them). Where clients hardly ever open a new socket, theirs
+/// are all there is.
+fn keep_fresh(flows: &mut Vec<&Flow>) {
+    let fresh = flows.iter().filter(|flow| flow.fresh).count();
+    if fresh * 5 >= flows.len() {
+        flows.retain(|flow| flow.fresh);
+    }
 }
 
 /// Runs of failed flows without a success in between, as ranges of indexes.
@@ -129,15 +184,14 @@ fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
     let all: f64 = flows.iter().map(|flow| f64::from(flow.weight)).sum();
     found.retain(|run| {
         let failed: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| flow.failed()).collect();
-        let (Some(first), Some(last)) = (failed.first(), failed.last()) else {
-            return false;
-        };
-        let length = last.last_sent.since(first.first.ts);
+        let (Some(first), Some(last)) = (failed.first(), failed.last()) else { return false };
+        let long_enough = last.last_sent.since(first.first.ts) >= MIN_LENGTH;
+        let enough = failed.len() as u64 >= MIN_FLOWS;
+        // Half a failure more than was seen: a server that never failed is not beyond failing.
         let outside = all - failed.len() as f64;
         let share = ((all_failed - failed.len()) as f64 + 0.5) / (outside + 1.0);
-        let chance = share.powi(i32::try_from(failed.len()).unwrap_or(i32::MAX)) * outside.max(1.0);
-        failed.len() >= MIN_FLOWS && length >= MIN_LENGTH && chance < CHANCE
-            || failed.len() >= MIN_FLOWS && length >= MIN_LENGTH && outside < 0.5
+        let chance = share.powi(i32::try_from(failed.len()).unwrap_or(i32::MAX)) * outside;
+        enough && long_enough && chance < CHANCE
     });
     found
 }
@@ -153,80 +207,91 @@ fn outage(
         flows[run.clone()].iter().copied().filter(|flow| flow.failed()).collect();
     let start = failed.first().map_or(Timestamp::MIN, |flow| flow.first.ts);
     let last = failed.iter().map(|flow| flow.last_sent).max().unwrap_or(start);
-    let span = Span::between(start, last);
-    let clients: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.client).collect();
+    let last_new = failed.last().map_or(start, |flow| flow.first.ts);
     let service = failed.first().map_or(server, |flow| flow.cell.server);
     let good = |flow: &&&Flow| flow.succeeded();
-    let recovered = flows[run.end..].iter().find(good).map(|flow| flow.first.ts);
-    let last_new = flows.iter().filter(|flow| flow.first.ts <= last).map(|f| f.first.ts).max();
-
-    let mut mates = BTreeSet::new();
-    let (mut elsewhere_ok, mut elsewhere_failed, mut tcp_ok) = (0, 0, 0);
-    let (mut others_ok, mut others_failed) = (0, 0);
-    let mut after = 0_u64;
-    let mut came_back = false;
-    for flow in reach.flows() {
-        let weight = u64::from(flow.weight);
-        let cell = &flow.cell;
-        let within = span.contains(flow.first.ts);
-        let here = cell.responder == server;
-        if cell.transport == Transport::Tcp {
-            let same = here && network.contains(cell.client);
-            tcp_ok += if within && same && flow.succeeded() { weight } else { 0 };
-            continue;
-        }
-        if !network.contains(cell.client) {
-            others_ok += if within && here && flow.succeeded() { weight } else { 0 };
-            others_failed += if within && here && flow.failed() { weight } else { 0 };
-            continue;
-        }
-        if here {
-            came_back |= last_new.is_some_and(|last_new| flow.first.ts > last_new);
-            continue;
-        }
-        if cell.server == service && flow.succeeded() {
-            mates.insert(cell.responder);
-        }
-        if clients.contains(&cell.client) && within {
-            elsewhere_ok += if flow.succeeded() { weight } else { 0 };
-            elsewhere_failed += if flow.failed() { weight } else { 0 };
-        }
-        if cell.server == service && last_new.is_some_and(|last_new| flow.first.ts > last_new) {
-            after += weight;
-        }
-    }
-    // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
-    let choices = mates.len() as f64 + 1.0;
-    let chance = (1.0 - 1.0 / choices).powf(after as f64);
-    let removed = !came_back && !mates.is_empty() && chance < CHANCE;
-    let end = match (recovered, removed) {
-        (Some(at), _) => End::Recovered(at),
-        (None, true) => End::Removed(last_new.unwrap_or(last)),
-        (None, false) => End::Open,
-    };
-    let mut frames: Vec<Seen> = failed.iter().take(FRAMES - 1).map(|flow| flow.first).collect();
-    frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
-    Outage {
+    let mut outage = Outage {
+        kind: Kind::Dead,
         server,
         service,
         network,
-        span,
+        clients: failed.iter().map(|flow| flow.cell.client).collect(),
+        span: Span::between(start, last),
         last_good: flows[..run.start].iter().rev().find(good).map(|flow| flow.last_sent),
-        end,
+        end: End::Open,
         failed: failed.iter().map(|flow| u64::from(flow.weight)).sum(),
-        rejected: failed
-            .iter()
-            .filter(|flow| flow.reached == super::reach::Reached::Rejected)
-            .map(|flow| u64::from(flow.weight))
-            .sum(),
-        clients,
-        frames,
-        elsewhere_ok,
-        elsewhere_failed,
-        tcp_ok,
-        others_ok,
-        others_failed,
+        icmp: BTreeMap::new(),
+        other_host: 0,
+        wrong_source: 0,
+        frames: failed.iter().take(FRAMES - 1).map(|flow| flow.first).collect(),
+        context: Context::default(),
         ever_answered: flows.iter().any(|flow| flow.succeeded()),
-        mates,
+    };
+    outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
+    for flow in &failed {
+        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp) {
+            *outage.icmp.entry(said).or_default() += u64::from(flow.weight);
+        }
+        outage.other_host += u64::from(flow.lost == Some(Undelivered::OtherHost));
+        outage.wrong_source += u64::from(flow.lost == Some(Undelivered::WrongSource));
     }
+    outage.context = context(&outage, last_new, reach);
+    // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
+    let choices = outage.context.mates.len() as f64 + 1.0;
+    let chance = (1.0 - 1.0 / choices).powf(outage.context.after as f64);
+    let avoided = !outage.context.asked_again && choices > 1.0 && chance < CHANCE;
+    let recovered = flows[run.end..].iter().find(good).map(|flow| flow.first.ts);
+    outage.end = match recovered {
+        Some(at) => End::Recovered(at),
+        None if avoided => End::Removed(last_new),
+        None => End::Open,
+    };
+    outage
+}
+
+fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
+    let mut context = Context::default();
+    for flow in reach.flows() {
+        let cell = &flow.cell;
+        let (ok, failed) = match (flow.succeeded(), flow.failed()) {
+            (true, _) => (u64::from(flow.weight), 0),
+            (_, true) => (0, u64::from(flow.weight)),
+            _ => (0, 0),
+        };
+        let ours = outage.network.contains(cell.client);
+        let here = cell.responder == outage.server;
+        let within = outage.span.contains(flow.first.ts);
+        if cell.transport == Transport::Tcp {
+            context.tcp_ok += if within && ours { ok } else { 0 };
+            continue;
+        }
+        if ours && !here && cell.server == outage.service {
+            if ok > 0 {
+                context.mates.insert(cell.responder);
+            }
+            context.after += if flow.first.ts > last_new { u64::from(flow.weight) } else { 0 };
+        }
+        context.asked_again |= ours && here && flow.first.ts > last_new;
+        if !within {
+            continue;
+        }
+        let (to_ok, to_failed) = match (ours, here) {
+            (true, true) => continue,
+            (true, false) if outage.clients.contains(&cell.client) => {
+                (&mut context.elsewhere_ok, &mut context.elsewhere_failed)
+            }
+            (true, false) => (&mut context.neighbours_ok, &mut context.neighbours_failed),
+            (false, _) => {
+                context.abroad_ok += ok;
+                context.abroad_failed += failed;
+                if !here {
+                    continue;
+                }
+                (&mut context.others_ok, &mut context.others_failed)
+            }
+        };
+        *to_ok += ok;
+        *to_failed += failed;
+    }
+    context
 }

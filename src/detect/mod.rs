@@ -4,22 +4,34 @@
 //! prints nothing, reads no clock, and knows no other rule; which finding explains which is the
 //! work of the incident layer.
 
+mod answers;
 mod blackhole;
+mod classify;
 mod detector;
 mod finding;
+mod forward;
 mod harm;
 mod load;
 mod localise;
+mod mixture;
 mod odds;
+mod outside;
 mod reach;
 mod rules;
 mod scene;
+mod upstream;
 mod vanish;
+mod zone;
 
+pub use answers::{Answer, Answers, Asked, Known, Tally, Told};
+pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
+pub use forward::{Fate, Forward, Knock, Leg};
 pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom};
-pub use localise::{End, MIN_FLOWS, Outage, localise};
+pub use localise::{Context, End, MIN_FLOWS, Outage, localise};
+pub use outside::{Outside, Second, Trouble, TroubleKind};
 pub use reach::{Cell, Flow, Reach, Reached};
 pub use rules::ALL;
 pub use scene::Scene;
+pub use zone::{ClusterName, ClusterZones};

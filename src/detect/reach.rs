@@ -7,14 +7,21 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use smallvec::SmallVec;
+
 use crate::base::{Coverage, Limit, Map, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
-use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
+use crate::packet::IcmpKind;
+use crate::transaction::{
+    Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction, Undelivered, timing,
+};
 
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
 /// and carry the weight of those left out.
 const MAX_FLOWS: usize = 400_000;
+/// How long conntrack pins a socket that gets answers (rulebook K6: 120 s for UDP streams).
+const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
 /// How many pairs of client and server are told apart.
 const MAX_CELLS: usize = 200_000;
 
@@ -63,6 +70,15 @@ pub struct Flow {
     pub attempts: u32,
     /// Datagrams that were not answered.
     pub unanswered: u32,
+    /// Transactions in it that were repeated from the same port, and of them those answered then.
+    pub repeated: (u32, u32),
+    /// Why an answer that the capture shows did not reach the client.
+    pub lost: Option<Undelivered>,
+    /// What an ICMP error said, and who sent it.
+    pub icmp: Option<(IcmpKind, IpAddr)>,
+    /// Whether its socket had not talked to this server shortly before: where a socket is pinned
+    /// by conntrack, only fresh ones show where the service sends now (K6).
+    pub fresh: bool,
     /// How many flows it stands for.
     pub weight: u32,
 }
@@ -119,29 +135,51 @@ impl Reach {
             Outcome::Timeout | Outcome::Unknown => Reached::Unknown,
             _ => Reached::Yes,
         };
-        let attempts = u32::try_from(transaction.attempts.len()).unwrap_or(u32::MAX);
-        let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
-        let unanswered =
-            if reached == Reached::Unknown { 0 } else { attempts.saturating_sub(answered) };
-        self.add(
-            transaction.client,
-            Flow {
-                first: transaction.first(),
-                last_sent: transaction.last_sent().map_or(transaction.first().ts, |seen| seen.ts),
+        // A repeat from the same port goes to another backend once conntrack has forgotten the
+        // first: what went to each is a flow of its own, and only the last one was answered.
+        let mut legs: SmallVec<[(IpAddr, &[Attempt]); 1]> = SmallVec::new();
+        let mut rest: &[Attempt] = &transaction.attempts;
+        while let Some(first) = rest.first() {
+            let backend = first.backend();
+            let run = rest.iter().take_while(|attempt| attempt.backend() == backend).count();
+            let (leg, behind) = rest.split_at(run.max(1));
+            legs.push((backend.unwrap_or(transaction.server.ip()), leg));
+            rest = behind;
+        }
+        if let Some(last) = legs.last_mut() {
+            last.0 = transaction.responder();
+        }
+        let last = legs.len() - 1;
+        for (index, (responder, attempts)) in legs.into_iter().enumerate() {
+            let Some(first) = attempts.first() else { continue };
+            let sent = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
+            let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
+            let (reached, unanswered) = match (index == last, reached) {
+                (false, _) => (Reached::No, sent),
+                (true, Reached::Unknown) => (Reached::Unknown, 0),
+                (true, reached) => (reached, sent.saturating_sub(answered)),
+            };
+            let flow = Flow {
+                first: first.sent(),
+                last_sent: attempts.last().map_or(first.sent().ts, |attempt| attempt.sent().ts),
                 cell: Cell {
                     client: transaction.client.ip(),
                     server: transaction.server.ip(),
-                    responder: transaction.responder(),
+                    responder,
                     transport: transaction.transport,
                 },
                 port: transaction.client.port(),
                 reached,
-                attempts,
+                attempts: sent,
                 unanswered,
+                repeated: (u32::from(sent > 1), u32::from(sent > 1 && reached == Reached::Yes)),
+                lost: transaction.responses.iter().find_map(|response| response.lost),
+                icmp: transaction.rejections.first().map(|rejected| (rejected.kind, rejected.from)),
+                fresh: true,
                 weight: 1,
-            },
-            coverage,
-        );
+            };
+            self.add(transaction.client, flow, coverage);
+        }
     }
 
     /// Adds a connection attempt.
@@ -168,6 +206,10 @@ impl Reach {
                 reached,
                 attempts,
                 unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+                repeated: (0, 0),
+                lost: None,
+                icmp: None,
+                fresh: true,
                 weight: 1,
             },
             coverage,
@@ -181,6 +223,12 @@ impl Reach {
         }
         // Lookups end in another order than their steps began.
         self.flows.sort_by_key(|flow| (flow.first, flow.cell, flow.port));
+        let mut sockets: Map<(IpAddr, u16, IpAddr), Timestamp> = Map::default();
+        for flow in &mut self.flows {
+            let socket = (flow.cell.client, flow.port, flow.cell.responder);
+            let before = sockets.insert(socket, flow.last_sent);
+            flow.fresh = before.is_none_or(|last| flow.first.ts.since(last) > PINNED);
+        }
     }
 
     /// Every flow, in the order of first frames.
@@ -204,6 +252,10 @@ impl Reach {
             pending.reached = pending.reached.min(flow.reached);
             pending.attempts += flow.attempts;
             pending.unanswered += flow.unanswered;
+            pending.repeated.0 += flow.repeated.0;
+            pending.repeated.1 += flow.repeated.1;
+            pending.lost = pending.lost.or(flow.lost);
+            pending.icmp = pending.icmp.or(flow.icmp);
             return;
         }
         self.index.insert(key, self.base + self.pending.len() as u64);

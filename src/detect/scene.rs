@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::answers::Answers;
+use super::forward::Forward;
 use super::harm::Ledger;
 use super::localise::Outage;
 use super::reach::Reach;
@@ -20,8 +22,12 @@ pub struct Scene<'a> {
     pub nat: &'a Nat,
     /// Who reached whom.
     pub reach: &'a Reach,
+    /// What servers asked others, and how names outside the cluster fared.
+    pub forward: &'a Forward,
     /// Who was harmed.
     pub ledger: &'a Ledger,
+    /// Who was told what.
+    pub answers: &'a Answers,
     /// Where reachability broke, as localised from `reach`.
     pub outages: &'a [Outage],
     /// Addresses that answered somebody.

@@ -7,6 +7,7 @@
 //! one that took most of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::model::{Affected, Incident, Population, Symptom};
@@ -14,6 +15,7 @@ use super::names::NameKind;
 use super::pattern::pattern;
 use super::rank::{score, severity};
 use crate::base::Timestamp;
+use crate::capture::Seen;
 use crate::detect::{Class, Finding, HarmKind, Harmed};
 use crate::dns::Name;
 
@@ -50,7 +52,10 @@ pub fn correlate(
     let mut times: Vec<Vec<Timestamp>> = vec![Vec::new(); findings.len()];
     let mut lost_to: Vec<BTreeMap<usize, u64>> = vec![BTreeMap::new(); findings.len()];
     let mut residual = Residual::default();
-    for lookup in harmed {
+    let wronged = wronged(&findings, harmed);
+    let told_right =
+        harmed.iter().filter(|lookup| !wronged.contains_key(&(lookup.start, lookup.client)));
+    for lookup in told_right.chain(wronged.values()) {
         let mut claims = findings
             .iter()
             .enumerate()
@@ -113,6 +118,19 @@ pub fn correlate(
     (incidents, residual)
 }
 
+/// Lookups that some rule shows to have got a wrong answer. One that failed in the end, or for
+/// which it is not beyond doubt what it was told, stays what it was.
+fn wronged(findings: &[Finding], harmed: &[Harmed]) -> BTreeMap<(Seen, IpAddr), Harmed> {
+    let mut wronged: BTreeMap<(Seen, IpAddr), Harmed> = BTreeMap::new();
+    for finding in findings {
+        wronged.extend(finding.claim.wrong.iter().map(|(key, lookup)| (*key, lookup.clone())));
+    }
+    for lookup in harmed.iter().filter(|lookup| lookup.kind == HarmKind::Failed) {
+        wronged.remove(&(lookup.start, lookup.client));
+    }
+    wronged
+}
+
 /// The residual rule without a harmed lookup has nothing to explain.
 fn worth_telling(incident: &Incident) -> bool {
     incident.cause.rule.layer != crate::detect::Layer::Residual || incident.affected.lookups > 0
@@ -123,7 +141,7 @@ impl Residual {
         match lookup.kind {
             HarmKind::Failed => self.failed += 1,
             HarmKind::Slow if added(lookup, usual) >= NOTICEABLE => self.slow += 1,
-            HarmKind::Slow | HarmKind::Negative => {}
+            HarmKind::Slow | HarmKind::Negative | HarmKind::Wrong => {}
         }
     }
 }
@@ -141,7 +159,7 @@ fn charge(
 ) -> bool {
     let added = added(lookup, usual);
     let harm = match lookup.kind {
-        HarmKind::Failed | HarmKind::Negative => 1.0,
+        HarmKind::Failed | HarmKind::Negative | HarmKind::Wrong => 1.0,
         HarmKind::Slow if added >= NOTICEABLE => f64::min(0.8, 0.16 * added.as_secs_f64()),
         HarmKind::Slow => return false,
     };

@@ -9,7 +9,7 @@ use crate::detect::Finding;
 /// What begins or ends this near to the capture's edge was there before or after it.
 const EDGE: Duration = Duration::from_secs(10);
 /// Bad packets further apart than this, and than a fifth of the whole, are separate bursts.
-const APART: Duration = Duration::from_secs(60);
+const APART: Duration = Duration::from_mins(1);
 
 /// The pattern of an incident whose harmed lookups began at `times`, in order.
 pub(super) fn pattern(finding: &Finding, times: &[Timestamp], population: &Population) -> Pattern {

@@ -15,7 +15,7 @@ use crate::base::Network;
 use crate::detect::{Class, Finding};
 
 /// Ten minutes are as persistent as it gets.
-const PERSISTENT: Duration = Duration::from_secs(600);
+const PERSISTENT: Duration = Duration::from_mins(10);
 /// A client with fewer lookups says nothing about a share.
 const ENOUGH_LOOKUPS: u64 = 20;
 /// What an efficiency-only incident can reach at most.

@@ -1,10 +1,18 @@
 //! Transactions in, [`Lookup`]s out: what the application asked for, and what it felt.
 
+mod clients;
+mod fingerprint;
 mod grouper;
+mod judge;
+mod manner;
 mod model;
+mod open;
 mod resolver;
+mod round;
 mod search;
+mod wait;
 
+pub use fingerprint::{Fingerprint, Likelihood};
 pub use grouper::Grouper;
 pub use model::{Lookup, LookupOutcome, Role, Sent, Step};
-pub use resolver::Resolver;
+pub use resolver::{Resolver, Sign};

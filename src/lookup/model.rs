@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::resolver::Resolver;
 use crate::base::Timestamp;
 use crate::capture::Seen;
-use crate::dns::{Name, RecordType};
+use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::{TcpAttempt, Transaction};
 
 /// One name resolution as the application felt it: every type, suffix, retry and server.
@@ -29,6 +29,8 @@ pub struct Lookup {
     pub end: Option<Timestamp>,
     /// How it ended.
     pub outcome: LookupOutcome,
+    /// The last response code that the resolver was refused with, if that decided it.
+    pub rcode: Option<Rcode>,
     /// What asked, as far as it can be told from this lookup alone.
     pub resolver: Resolver,
     /// Everything that was asked, in the order of asking.
@@ -36,7 +38,8 @@ pub struct Lookup {
     /// How many candidate names carried a search suffix.
     pub suffixes_tried: usize,
     /// Whether another lookup of the same name by the same client ran at the same time, so that
-    /// a step may belong to that one.
+    /// a step may belong to that one; or an answer is missing in the capture, so that the end is
+    /// that of the answers that are there.
     pub approximate: bool,
 }
 
@@ -106,8 +109,12 @@ pub enum Role {
     Sibling,
     /// The same question again, from a new socket or to another server.
     Retry,
+    /// The same datagram to another server at the same time.
+    Parallel,
     /// The same question over TCP, after truncation.
     Fallback,
+    /// The connection that the question before it came over.
+    Connection,
 }
 
 impl Step {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::manner::{self, Manner};
 use super::model::{Role, Step};
+use super::wait::TIMER;
 use crate::base::Transport;
 use crate::dns::RecordType;
 use crate::transaction::{Transaction, timing};
@@ -13,8 +15,10 @@ use crate::transaction::{Transaction, timing};
 pub enum Resolver {
     /// glibc's `getaddrinfo`, and what stands on it (Java, Python, Node's `dns.lookup`).
     Glibc,
-    /// musl's `getaddrinfo`, and busybox `nslookup`, which looks the same.
+    /// musl's `getaddrinfo`.
     Musl,
+    /// busybox' `nslookup`: musl's timing with ids drawn at random.
+    Busybox,
     /// The resolver of Go's `net` package.
     Go,
     /// dig, host or nslookup of BIND.
@@ -23,6 +27,12 @@ pub enum Resolver {
     CAres,
     /// Java's JNDI DNS provider.
     Jndi,
+    /// netty's resolver: one port for everything.
+    Netty,
+    /// CoreDNS forwarding for others, NodeLocal DNSCache among them.
+    CoreDns,
+    /// Another DNS server that asks on behalf of its clients.
+    Forwarder,
     /// glibc or musl: nothing happened that tells them apart.
     Libc,
     /// Nothing in the lookup tells.
@@ -35,71 +45,219 @@ impl fmt::Display for Resolver {
         f.write_str(match self {
             Self::Glibc => "glibc",
             Self::Musl => "musl",
+            Self::Busybox => "busybox",
             Self::Go => "go",
             Self::BindTools => "bind-tools",
             Self::CAres => "c-ares",
             Self::Jndi => "jndi",
+            Self::Netty => "netty",
+            Self::CoreDns => "coredns",
+            Self::Forwarder => "forwarder",
             Self::Libc => "libc",
             Self::Unknown => "unknown",
         })
     }
 }
 
-/// The largest distance between musl's ids of A and AAAA: they come from the clock, and 171 to
-/// 266 was seen (rulebook section 3); a random pair of glibc's is as near once in 64 lookups.
-const MUSL_ID_DISTANCE: u16 = 512;
 /// The EDNS payload size of Go's resolver and of BIND's tools.
 const EDNS_1232: u16 = 1232;
-/// musl's and busybox' interval: five seconds over two attempts.
-const MUSL_INTERVAL: Duration = Duration::from_millis(2_500);
+/// How soon after an error the next try follows.
+const QUICK: Duration = Duration::from_millis(150);
 
-/// What the steps of one lookup show of the resolver.
-pub(super) fn recognise(steps: &[Step]) -> Resolver {
+/// Something that the steps of a lookup show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sign {
+    /// A and AAAA from one port.
+    SharedPort,
+    /// A and AAAA from two ports.
+    OwnPorts,
+    /// Ids of A and AAAA close to each other.
+    NearIds,
+    /// Ids of A and AAAA far from each other.
+    FarIds,
+    /// An OPT record with this payload size.
+    Opt(u16),
+    /// AD in queries.
+    AuthenticData,
+    /// A DNS cookie.
+    Cookie,
+    /// The same datagram again from the same port, after so many tenths of a second.
+    Repeats(u16),
+    /// The same id again from a new port, after so many tenths of a second.
+    NewPort(u16),
+    /// A new id from a new port, after so many tenths of a second.
+    NewId(u16),
+    /// All servers at once.
+    AllServers,
+    /// The same datagram again at once, after SERVFAIL.
+    AgainAtOnce,
+    /// A new port at once, after an error.
+    NewPortAtOnce,
+    /// Every question from one port.
+    OnePort,
+    /// It answers DNS queries itself.
+    ServesDns,
+}
+
+impl Sign {
+    /// Whether it is something that the resolver did, not merely how its queries look.
+    pub fn is_behaviour(self) -> bool {
+        matches!(
+            self,
+            Self::Repeats(_)
+                | Self::NewPort(_)
+                | Self::NewId(_)
+                | Self::AllServers
+                | Self::AgainAtOnce
+                | Self::NewPortAtOnce
+                | Self::OnePort
+                | Self::ServesDns
+        )
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |tenths: &u16| f64::from(*tenths) / 10.0;
+        match self {
+            Self::SharedPort => f.write_str("A and AAAA from one port"),
+            Self::OwnPorts => f.write_str("A and AAAA from two ports"),
+            Self::NearIds => f.write_str("ids of A and AAAA close to each other"),
+            Self::FarIds => f.write_str("ids of A and AAAA drawn at random"),
+            Self::Opt(size) => write!(f, "OPT with {size} bytes"),
+            Self::AuthenticData => f.write_str("AD set"),
+            Self::Cookie => f.write_str("a DNS cookie"),
+            Self::Repeats(tenths) => {
+                write!(f, "the same datagram again after {:.1} s", seconds(tenths))
+            }
+            Self::NewPort(tenths) => {
+                write!(f, "a new port with the same id after {:.1} s", seconds(tenths))
+            }
+            Self::NewId(tenths) => {
+                write!(f, "a new port with a new id after {:.1} s", seconds(tenths))
+            }
+            Self::AllServers => f.write_str("all servers asked at once"),
+            Self::AgainAtOnce => f.write_str("the same datagram again at once, after SERVFAIL"),
+            Self::NewPortAtOnce => f.write_str("a new port at once, after an error"),
+            Self::OnePort => f.write_str("one port for every question"),
+            Self::ServesDns => f.write_str("answers DNS queries itself"),
+        }
+    }
+}
+
+/// What the steps show, each sign once.
+pub(super) fn signs(steps: &[Step], manner: Manner) -> Vec<Sign> {
     let asked: Vec<&Transaction> =
         steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref)).collect();
-    let Some(first) = asked.first() else {
-        return Resolver::Unknown;
-    };
-    if first.traits.udp_size == Some(EDNS_1232) {
-        // dig sets AD and sends a cookie; Go does neither.
-        return if first.traits.authentic_data || first.traits.cookie {
-            Resolver::BindTools
-        } else {
-            Resolver::Go
-        };
+    let mut signs = Vec::new();
+    if let Some(first) = asked.first() {
+        signs.extend(first.traits.udp_size.map(Sign::Opt));
+        signs.extend(first.traits.authentic_data.then_some(Sign::AuthenticData));
+        signs.extend(first.traits.cookie.then_some(Sign::Cookie));
     }
-    if first.traits.authentic_data {
+    if let Some((a, aaaa)) = pair_of(&asked) {
+        let near = manner::is_near(a, aaaa);
+        signs.push(if near.is_some() { Sign::SharedPort } else { Sign::OwnPorts });
+        signs.extend(near.map(|near| if near { Sign::NearIds } else { Sign::FarIds }));
+    }
+    for asked in asked.iter().filter(|asked| asked.transport == Transport::Udp) {
+        for pair in asked.attempts.windows(2) {
+            let [a, b] = pair else { continue };
+            let gap = b.sent().ts.since(a.sent().ts);
+            signs.extend((gap >= TIMER).then(|| Sign::Repeats(tenths(gap))));
+        }
+        signs.extend((manner::again_at_once(asked) > 0).then_some(Sign::AgainAtOnce));
+    }
+    signs.extend(retries(steps));
+    if steps.iter().any(|step| step.role == Role::Parallel) {
+        signs.push(Sign::AllServers);
+    }
+    signs.extend(manner.one_port.then_some(Sign::OnePort));
+    signs.extend(manner.forwarder.then_some(Sign::ServesDns));
+    signs.sort_unstable();
+    signs.dedup();
+    signs
+}
+
+/// What asked, by the signs of one lookup; `usual` is what its client mostly is.
+pub(super) fn recognise(steps: &[Step], manner: Manner, usual: Option<Resolver>) -> Resolver {
+    let signs = signs(steps, manner);
+    let has = |sign: Sign| signs.contains(&sign);
+    let after = |kind: fn(u16) -> Sign, ms: u64| {
+        let near = |sign: &Sign| match *sign {
+            Sign::Repeats(t) | Sign::NewPort(t) | Sign::NewId(t) => {
+                kind(t) == *sign && on_time(t, ms)
+            }
+            _ => false,
+        };
+        signs.iter().any(near)
+    };
+    let any = |kind: fn(&Sign) -> bool| signs.iter().any(kind);
+    if manner.forwarder {
+        let two_seconds = after(Sign::NewId, 2_000) || usual == Some(Resolver::CoreDns);
+        return if two_seconds { Resolver::CoreDns } else { Resolver::Forwarder };
+    }
+    let opt = steps.iter().find_map(Step::transaction).and_then(|first| first.traits.udp_size);
+    if has(Sign::AuthenticData) || has(Sign::Cookie) {
         return Resolver::BindTools;
     }
-    let intervals = || {
-        asked.iter().flat_map(|transaction| {
-            transaction.attempts.windows(2).filter_map(|pair| match pair {
-                [a, b] => Some(b.sent().ts.since(a.sent().ts)),
-                _ => None,
-            })
-        })
-    };
-    if intervals().any(|gap| timing::on_time(gap, MUSL_INTERVAL)) {
-        return Resolver::Musl;
+    if manner.one_port && opt.is_some() {
+        return Resolver::Netty;
     }
-    if let Some(again) = new_port_same_id(steps) {
-        return again;
+    if opt == Some(EDNS_1232) {
+        return Resolver::Go;
     }
-    if intervals().any(|gap| timing::on_time(gap, timing::DEFAULT_TIMEOUT)) {
+    if manner.is_surely_musl() {
+        let random = has(Sign::FarIds) && !has(Sign::AllServers);
+        return if random { Resolver::Busybox } else { Resolver::Musl };
+    }
+    if has(Sign::SharedPort) && !manner.is_musl() {
+        // c-ares shares a port too, but never repeats a datagram from it.
+        let new_port = any(|sign| matches!(sign, Sign::NewPort(_)));
+        let repeats = any(|sign| matches!(sign, Sign::Repeats(_)));
+        let asked_again = after(Sign::NewPort, 5_000);
+        return if new_port && !repeats && !asked_again {
+            Resolver::CAres
+        } else if has(Sign::FarIds) || repeats || usual == Some(Resolver::Glibc) {
+            Resolver::Glibc
+        } else {
+            Resolver::Libc
+        };
+    }
+    if has(Sign::SharedPort) {
+        return if usual == Some(Resolver::Glibc) { Resolver::Glibc } else { Resolver::Musl };
+    }
+    if has(Sign::NewPortAtOnce) {
         return Resolver::Glibc;
     }
-    match pair_of(&asked) {
-        Some((a, aaaa)) if a.client == aaaa.client && a.transport == Transport::Udp => {
-            let distance = aaaa.id.wrapping_sub(a.id);
-            if (1..=MUSL_ID_DISTANCE).contains(&distance) {
-                Resolver::Musl
-            } else {
-                Resolver::Glibc
-            }
-        }
-        Some(_) => Resolver::Unknown,
-        None => Resolver::Unknown,
+    if any(|sign| matches!(sign, Sign::NewPort(_))) {
+        return if after(Sign::NewPort, 5_000) {
+            if usual == Some(Resolver::Glibc) { Resolver::Glibc } else { Resolver::BindTools }
+        } else if after(Sign::NewPort, 1_000) {
+            Resolver::Jndi
+        } else {
+            Resolver::CAres
+        };
     }
+    if after(Sign::Repeats, 5_000) {
+        // BIND's tools ask three times and for one type; glibc twice unless told otherwise.
+        let three =
+            steps.iter().filter_map(Step::transaction).any(|asked| asked.attempts.len() >= 3);
+        return if three { Resolver::BindTools } else { Resolver::Glibc };
+    }
+    if after(Sign::NewId, 5_000) {
+        return Resolver::Go;
+    }
+    usual.unwrap_or_default()
+}
+
+fn tenths(gap: Duration) -> u16 {
+    u16::try_from((gap.as_millis() + 50) / 100).unwrap_or(u16::MAX)
+}
+
+fn on_time(tenths: u16, ms: u64) -> bool {
+    let gap = Duration::from_millis(u64::from(tenths) * 100);
+    timing::on_time(gap + Duration::from_millis(50), Duration::from_millis(ms))
 }
 
 /// The first question of each family of the first candidate name.
@@ -109,27 +267,29 @@ fn pair_of<'a>(asked: &[&'a Transaction]) -> Option<(&'a Transaction, &'a Transa
     (a.question.name == aaaa.question.name).then_some((a, aaaa))
 }
 
-/// Retries that take a new port and keep the id: c-ares, JNDI, BIND 9.18.
-fn new_port_same_id(steps: &[Step]) -> Option<Resolver> {
-    let retry = steps.iter().enumerate().find_map(|(index, step)| {
-        let again = step.transaction()?;
+/// How it went on to another socket for the same question and server.
+fn retries(steps: &[Step]) -> Vec<Sign> {
+    let mut signs = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        let Some(again) = step.transaction().filter(|_| step.role == Role::Retry) else {
+            continue;
+        };
         let before = steps[..index].iter().rev().find_map(|earlier| {
-            let earlier = earlier.transaction()?;
-            (earlier.question == again.question
-                && earlier.id == again.id
-                && earlier.client != again.client
-                && earlier.server == again.server)
-                .then_some(earlier)
-        })?;
-        (step.role == Role::Retry)
-            .then(|| again.first().ts.since(before.last_sent().map_or(before.first().ts, |s| s.ts)))
-    })?;
-    let is = |seconds| timing::on_time(retry, Duration::from_secs(seconds));
-    Some(if is(5) {
-        Resolver::BindTools
-    } else if is(1) {
-        Resolver::Jndi
-    } else {
-        Resolver::CAres
-    })
+            earlier.transaction().filter(|earlier| {
+                earlier.question == again.question && earlier.client != again.client
+            })
+        });
+        let Some(before) = before else { continue };
+        let gap = again.first().ts.since(before.last_sent_before(again.first().ts));
+        if gap < QUICK {
+            signs.extend((before.id == again.id).then_some(Sign::NewPortAtOnce));
+        } else if gap >= TIMER && before.server == again.server {
+            signs.push(if before.id == again.id {
+                Sign::NewPort(tenths(gap))
+            } else {
+                Sign::NewId(tenths(gap))
+            });
+        }
+    }
+    signs
 }

@@ -20,73 +20,61 @@ const MAX_PAIRS: usize = 4_096;
 /// The transitions between suffixes that the capture shows.
 #[derive(Debug, Default)]
 pub(super) struct SearchLists {
-    transitions: BTreeMap<(Name, Name), Bases>,
-}
-
-#[derive(Debug, Default)]
-struct Bases {
-    /// Digests of the first few different names.
-    seen: SmallVec<[u64; ENOUGH]>,
-    count: u64,
-}
-
-/// How the next candidate continues the search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Candidate {
-    /// Number of leading labels that are the name as the application gave it.
-    pub(super) base: usize,
+    /// Digests of the first few different names that made the step.
+    transitions: BTreeMap<(Name, Name), SmallVec<[u64; ENOUGH]>>,
 }
 
 impl SearchLists {
-    /// Whether `next` can be the candidate after `name`; `base` is the number of leading labels
-    /// known to be the application's own, if earlier candidates showed it.
+    /// The number of leading labels that are the application's own, if `next` can be the candidate
+    /// after `name`; `base` is that number where earlier candidates showed it.
     ///
     /// `name` has just failed and `next` was asked at once by the same client: that is the
     /// caller's to know. It is noted here, so that unusual lists are learned.
-    pub(super) fn next(
-        &mut self,
-        name: &Name,
-        next: &Name,
-        base: Option<usize>,
-    ) -> Option<Candidate> {
-        let common = name.common_prefix(next);
-        if common == 0 {
-            return None;
+    pub(super) fn next(&mut self, name: &Name, next: &Name, base: Option<usize>) -> Option<usize> {
+        let (common, known) = self.step(name, next, base)?;
+        if known {
+            return Some(common);
         }
-        let (mine, theirs) = (name.label_count(), next.label_count());
-        if let Some(base) = base {
-            return (common >= base && theirs >= base && !(mine == theirs && common == mine))
-                .then_some(Candidate { base });
-        }
-        if mine == theirs && common == mine {
-            return None;
-        }
-        // From a suffix to the name as it is, or from the name as it is to a suffix.
-        if common == theirs || common == mine {
-            return Some(Candidate { base: common });
-        }
-        let (from, to) = (name.without_leading(common), next.without_leading(common));
-        // `ns.svc.zone`, `svc.zone`, `zone`: each candidate drops labels from the left.
-        if from.is_under(&to) || self.learned(&from, &to) {
-            return Some(Candidate { base: common });
-        }
-        let pair = (from, to);
+        let pair = (name.without_leading(common), next.without_leading(common));
         if self.transitions.len() < MAX_PAIRS || self.transitions.contains_key(&pair) {
             let known = self.transitions.entry(pair).or_default();
-            known.count += 1;
             let labels: Vec<u8> =
                 next.labels().take(common).flatten().map(u8::to_ascii_lowercase).collect();
             let base = digest(&labels);
-            if known.seen.len() < ENOUGH && !known.seen.contains(&base) {
-                known.seen.push(base);
+            if known.len() < ENOUGH && !known.contains(&base) {
+                known.push(base);
             }
         }
         None
     }
 
+    /// Whether `next` follows `name` in a list that is known already.
+    pub(super) fn follows(&self, name: &Name, next: &Name, base: Option<usize>) -> bool {
+        self.step(name, next, base).is_some_and(|(_, known)| known)
+    }
+
+    /// The labels that two candidates share, and whether they are known to follow each other.
+    fn step(&self, name: &Name, next: &Name, base: Option<usize>) -> Option<(usize, bool)> {
+        let common = name.common_prefix(next);
+        let (mine, theirs) = (name.label_count(), next.label_count());
+        if common == 0 || (mine == theirs && common == mine) {
+            return None;
+        }
+        if let Some(base) = base {
+            return (common >= base && theirs >= base).then_some((base, true));
+        }
+        // From a suffix to the name as it is, or from the name as it is to a suffix.
+        if common == theirs || common == mine {
+            return Some((common, true));
+        }
+        let (from, to) = (name.without_leading(common), next.without_leading(common));
+        // `ns.svc.zone`, `svc.zone`, `zone`: each candidate drops labels from the left.
+        Some((common, from.is_under(&to) || self.learned(&from, &to)))
+    }
+
     fn learned(&self, from: &Name, to: &Name) -> bool {
         let pair = (from.clone(), to.clone());
-        self.transitions.get(&pair).is_some_and(|known| known.seen.len() >= ENOUGH)
+        self.transitions.get(&pair).is_some_and(|known| known.len() >= ENOUGH)
     }
 }
 
@@ -105,7 +93,7 @@ mod tests {
             .windows(2)
             .map(|pair| {
                 let [from, to] = pair else { unreachable!() };
-                let found = lists.next(&name(from), &name(to), base).map(|next| next.base);
+                let found = lists.next(&name(from), &name(to), base);
                 base = base.or(found);
                 found
             })

@@ -137,6 +137,19 @@ pub enum IcmpKind {
     Other,
 }
 
+impl fmt::Display for IcmpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HostUnreachable => "host unreachable",
+            Self::PortUnreachable => "port unreachable",
+            Self::AdminProhibited => "administratively prohibited",
+            Self::PacketTooBig => "packet too big",
+            Self::TimeExceeded => "time exceeded",
+            Self::Other => "another error",
+        })
+    }
+}
+
 /// A piece of an IP datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[derive(Debug, Clone, Copy)]
 pub struct Fragment<'a> {

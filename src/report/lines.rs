@@ -31,12 +31,10 @@ pub(super) fn hurt(incident: &Incident) -> String {
 /// The time window, in one line.
 pub(super) fn window(incident: &Incident) -> String {
     let span = incident.cause.span;
-    let end = if incident.cause.ongoing {
-        format!("{}, still going on when the capture ended", clock(span.end))
-    } else {
-        clock(span.end)
-    };
-    format!("{} to {} UTC ({})", clock(span.start), end, duration(span.length()))
+    let ongoing =
+        if incident.cause.ongoing { ", still going on when the capture ended" } else { "" };
+    let (start, end) = (clock(span.start), clock(span.end));
+    format!("{start} to {end} UTC ({}){ongoing}", duration(span.length()))
 }
 
 /// Whether it is loud enough for the first screen.

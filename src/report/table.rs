@@ -1,5 +1,7 @@
 //! Plain tables, aligned by what a terminal shows and not by bytes.
 
+use std::fmt::Write;
+
 use unicode_width::UnicodeWidthStr;
 
 /// Which side of its column a cell leans to.
@@ -23,10 +25,11 @@ pub(super) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> Vec<Strin
         let mut line = String::from(" ");
         for ((cell, (_, align)), width) in cells.zip(header).zip(&widths) {
             let pad = " ".repeat(width.saturating_sub(cell.width()));
-            match align {
-                Align::Left => line.push_str(&format!(" {cell}{pad} ")),
-                Align::Right => line.push_str(&format!(" {pad}{cell} ")),
-            }
+            // Writing to a string cannot fail.
+            let _ = match align {
+                Align::Left => write!(line, " {cell}{pad} "),
+                Align::Right => write!(line, " {pad}{cell} "),
+            };
         }
         line.truncate(line.trim_end().len());
         line

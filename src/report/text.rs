@@ -107,7 +107,7 @@ impl Page<'_> {
         let Some(top) = self.analysis.incidents.iter().find(|incident| is_loud(incident)) else {
             return self.caveats(out);
         };
-        self.field("culprit", &self.culprits(top), out)?;
+        self.field("culprit", &Self::culprits(top), out)?;
         self.field("when", &window(top), out)?;
         self.field("hurt", &hurt(top), out)?;
         if let Some(proof) = top.cause.evidence.first() {
@@ -142,7 +142,7 @@ impl Page<'_> {
         left_out.chain(damaged)
     }
 
-    fn culprits(&self, incident: &Incident) -> String {
+    fn culprits(incident: &Incident) -> String {
         let culprits = &incident.cause.culprits;
         if culprits.is_empty() {
             return "not told by this capture".to_owned();
@@ -181,7 +181,7 @@ impl Page<'_> {
             self.field("timeline", &bar(capture, cause.span, width), out)?;
         }
         self.field("when", &window(incident), out)?;
-        self.field("culprit", &self.culprits(incident), out)?;
+        self.field("culprit", &Self::culprits(incident), out)?;
         if is_loud(incident) {
             self.field("hurt", &hurt(incident), out)?;
         }

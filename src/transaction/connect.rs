@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::model::Hop;
 use super::timing;
 use crate::base::Timestamp;
 use crate::capture::Seen;
+use crate::flow::{Signal, SignalKind};
 use crate::packet::IcmpKind;
 
 /// One TCP connection to port 53 as its client knows it: copies and NAT legs folded.
@@ -52,7 +53,54 @@ pub enum ConnectOutcome {
     Unknown,
 }
 
+/// How many sightings of SYNs are kept: a SYN has six repeats, seen at up to four places.
+const MAX_HOPS: usize = 28;
+
 impl TcpAttempt {
+    /// The attempt that a SYN begins.
+    pub(super) fn new(signal: &Signal, isn: u32) -> Self {
+        Self {
+            client: signal.tuple.src,
+            server: signal.tuple.dst,
+            isn,
+            syns: smallvec![signal.seen],
+            hops: smallvec![hop(signal)],
+            accepted: None,
+            reset: None,
+            rejected: None,
+            closed: None,
+            watched_until: signal.seen.ts,
+            blind: false,
+        }
+    }
+
+    /// The same SYN again: a copy, a leg, or a retransmission.
+    pub(super) fn syn(&mut self, signal: &Signal) {
+        let near = |last: &Seen| signal.seen.ts.distance(last.ts) <= timing::COPY_WINDOW;
+        if !self.syns.last().is_some_and(near) {
+            self.syns.push(signal.seen);
+        }
+        if self.hops.len() < MAX_HOPS {
+            self.hops.push(hop(signal));
+        }
+    }
+
+    /// What became of it.
+    pub(super) fn take(&mut self, signal: &Signal) {
+        match signal.kind {
+            SignalKind::Accepted => {
+                self.accepted.get_or_insert(signal.seen.ts);
+            }
+            SignalKind::Reset { by_server } => {
+                self.reset.get_or_insert((signal.seen, by_server));
+            }
+            SignalKind::Closed => {
+                self.closed.get_or_insert(signal.seen.ts);
+            }
+            SignalKind::Syn(_) => {}
+        }
+    }
+
     /// The first frame of it.
     pub fn first(&self) -> Seen {
         self.syns.first().copied().unwrap_or(Seen {
@@ -90,5 +138,14 @@ impl TcpAttempt {
         } else {
             ConnectOutcome::Silent
         }
+    }
+}
+
+fn hop(signal: &Signal) -> Hop {
+    Hop {
+        seen: signal.seen,
+        via: signal.via,
+        server: signal.tuple.dst.ip(),
+        client: signal.tuple.src.ip(),
     }
 }

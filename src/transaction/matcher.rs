@@ -28,13 +28,11 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
-use super::model::{
-    Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered, only_other_host,
-};
+use super::delivery::{self, Arrivals};
+use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
-use super::timing::{
-    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, on_retry_grid,
-};
+use super::sighting::{Sighting, takes_attempt};
+use super::timing::{ANONYMOUS_COPY_WINDOW, COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
 use crate::dns::AnswerKind;
 use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
@@ -88,6 +86,7 @@ pub struct Matcher {
     nat: Nat,
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
+    arrivals: Arrivals,
 }
 
 impl Matcher {
@@ -196,38 +195,33 @@ impl Matcher {
     }
 
     /// Judges what only the whole transaction shows.
-    fn settle(&self, transaction: &mut Transaction) {
+    fn settle(&mut self, transaction: &mut Transaction) {
         if let Some(until) = transaction.deadline() {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
+        delivery::judge(transaction, &self.nat, &self.arrivals);
+        self.learn_from_reply(transaction);
+    }
+
+    /// A capture behind the translation shows backends asked and the service answering. What the
+    /// way back teaches holds for the unanswered as well.
+    fn learn_from_reply(&mut self, transaction: &mut Transaction) {
         let asked = transaction.server.ip();
-        let own_interface =
-            transaction.attempts.first().and_then(|a| a.hops.first()).map(|hop| hop.via.interface);
-        let retries: SmallVec<[Timestamp; 2]> =
-            transaction.attempts.iter().skip(1).map(|a| a.sent().ts).collect();
-        for response in &mut transaction.responses {
-            if response.lost.is_some() {
-                continue;
-            }
-            let arrived = response.arrived().ts;
-            if only_other_host(&response.hops) {
-                response.lost = Some(Undelivered::OtherHost);
-            } else if own_interface.is_some_and(|interface| {
-                let home = |hop: &&Hop| hop.via.interface == interface;
-                let mut at_home = response.hops.iter().filter(home).peekable();
-                let seen_at_home = at_home.peek().is_some();
-                let wrong = seen_at_home && at_home.all(|hop| hop.server != asked);
-                // A capture behind the translation shows the backend asked and the service
-                // answering: no defect. The reverse is one, and so is a client that goes on
-                // asking as if nothing had come.
-                let source = response.hops.last().map_or(asked, |hop| hop.server);
-                let asked_again = retries.iter().any(|sent| *sent > arrived);
-                wrong
-                    && (self.nat.translates(asked, source)
-                        || (asked_again && !self.nat.translates(source, asked)))
-            }) {
-                response.lost = Some(Undelivered::WrongSource);
-            }
+        if transaction.attempts.iter().any(|attempt| attempt.backend().is_some()) {
+            return;
+        }
+        let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|h| h.server);
+        if let Some(source) = source.filter(|source| *source != asked)
+            && !self.nat.is_service(asked)
+        {
+            self.nat.learn_from_reply(source, asked);
+        }
+        // Where the translation itself is visible, what was asked is what was asked.
+        if let Some(service) = self.nat.service_of(asked)
+            && self.nat.is_mirrored(service)
+        {
+            transaction.server.set_ip(service);
+            transaction.translated = Some(asked);
         }
     }
 
@@ -364,6 +358,7 @@ impl Matcher {
             attempts: smallvec![attempt],
             responses: SmallVec::new(),
             rejections: SmallVec::new(),
+            translated: None,
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
@@ -374,6 +369,7 @@ impl Matcher {
 
     fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
         let CapturedMessage { seen, via, tuple, message } = message;
+        self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey {
             transport: tuple.transport,
             client: tuple.dst,
@@ -454,6 +450,7 @@ impl Matcher {
             attempts: SmallVec::new(),
             responses: smallvec![response],
             rejections: SmallVec::new(),
+            translated: None,
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
@@ -597,122 +594,32 @@ impl Matcher {
         let key =
             SocketKey { transport: Transport::Tcp, client: signal.tuple.src, id: 0, connect: true };
         let ts = signal.seen.ts;
-        let hop = Hop {
-            seen: signal.seen,
-            via: signal.via,
-            server: signal.tuple.dst.ip(),
-            client: signal.tuple.src.ip(),
-        };
         let candidates = self.candidates(&key);
         if let SignalKind::Syn(isn) = signal.kind {
             for &serial in candidates.iter().rev() {
-                let Some(entry) = self.entry(serial) else {
-                    continue;
-                };
+                let Some(entry) = self.entry(serial) else { continue };
                 let fresh = ts.since(entry.last_activity) <= T_KEEP;
-                let Item::Connect(connect) = &mut entry.item else {
-                    continue;
-                };
+                let Item::Connect(connect) = &mut entry.item else { continue };
                 if connect.isn != isn || !fresh {
                     continue;
                 }
-                let copy =
-                    connect.syns.last().is_some_and(|last| ts.distance(last.ts) <= COPY_WINDOW);
-                if !copy {
-                    connect.syns.push(signal.seen);
-                }
+                connect.syn(signal);
                 let service = connect.server.ip();
-                connect.hops.push(hop);
-                connect.hops.truncate(16);
                 entry.last_activity = entry.last_activity.max(ts);
-                if service != hop.server {
-                    self.nat.learn(service, hop.server);
+                if service != signal.tuple.dst.ip() {
+                    self.nat.learn(service, signal.tuple.dst.ip());
                 }
                 return;
             }
-            let connect = TcpAttempt {
-                client: signal.tuple.src,
-                server: signal.tuple.dst,
-                isn,
-                syns: smallvec![signal.seen],
-                hops: smallvec![hop],
-                accepted: None,
-                reset: None,
-                rejected: None,
-                closed: None,
-                watched_until: ts,
-                blind: false,
-            };
+            let connect = TcpAttempt::new(signal, isn);
             self.open(Item::Connect(Box::new(connect)), key, ts);
             return;
         }
-        let Some(&serial) = candidates.last() else {
-            return;
-        };
-        let Some(entry) = self.entry(serial) else {
-            return;
-        };
+        let Some(&serial) = candidates.last() else { return };
+        let Some(entry) = self.entry(serial) else { return };
         entry.last_activity = entry.last_activity.max(ts);
-        let Item::Connect(connect) = &mut entry.item else {
-            return;
-        };
-        match signal.kind {
-            SignalKind::Accepted => {
-                // The last copy is the one nearest to the client.
-                connect.accepted.get_or_insert(ts);
-            }
-            SignalKind::Reset { by_server } => {
-                connect.reset.get_or_insert((signal.seen, by_server));
-            }
-            SignalKind::Closed => {
-                connect.closed.get_or_insert(ts);
-            }
-            SignalKind::Syn(_) => {}
+        if let Item::Connect(connect) = &mut entry.item {
+            connect.take(signal);
         }
     }
-}
-
-/// One sighting, as far as it tells copies from new datagrams.
-struct Sighting {
-    hop: Hop,
-    digest: u64,
-    ip_id: Option<u16>,
-    transport: Transport,
-}
-
-impl Sighting {
-    /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2).
-    fn continues(&self, hops: &Hops, digest: u64, ip_id: Option<u16>) -> bool {
-        if digest != self.digest || ip_id != self.ip_id {
-            return false;
-        }
-        let Some(first) = hops.first() else {
-            return false;
-        };
-        let apart = self.hop.seen.ts.distance(first.seen.ts);
-        if self.ip_id.is_some() {
-            return apart <= COPY_WINDOW;
-        }
-        let window =
-            if self.transport == Transport::Tcp { COPY_WINDOW } else { ANONYMOUS_COPY_WINDOW };
-        apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
-    }
-}
-
-/// Whether a new datagram with this transaction's key is one more attempt of it (rule 3).
-fn takes_attempt(transaction: &Transaction, ts: Timestamp, last_activity: Timestamp) -> bool {
-    if transaction.attempts.is_empty() {
-        let arrived = transaction.first().ts;
-        return arrived.distance(ts) <= DISORDER;
-    }
-    let first = transaction.first().ts;
-    if ts.since(last_activity) > T_KEEP || ts.since(first) > MAX_LIFE {
-        return false;
-    }
-    let done = transaction.responses.iter().any(|response| {
-        response.lost.is_none()
-            && !matches!(response.kind, AnswerKind::Error(_) | AnswerKind::Unknown)
-    });
-    let gap = transaction.last_sent().map_or(T_KEEP, |last| ts.since(last.ts));
-    !done || on_retry_grid(gap)
 }

@@ -1,9 +1,11 @@
 //! Messages in, [`Transaction`]s out, in the order of their first frames.
 
 mod connect;
+mod delivery;
 mod matcher;
 mod model;
 mod nat;
+mod sighting;
 pub mod timing;
 
 pub use connect::{ConnectOutcome, TcpAttempt};

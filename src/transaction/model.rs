@@ -35,6 +35,9 @@ pub struct Transaction {
     pub responses: SmallVec<[Response; 1]>,
     /// ICMP errors that reject one of the queries, oldest first.
     pub rejections: SmallVec<[Rejected; 0]>,
+    /// The address behind [`Transaction::server`], where only the way back shows the translation:
+    /// a capture behind it sees the backend asked and the service answering.
+    pub translated: Option<IpAddr>,
     /// The client's address as a masquerading node shows it further on.
     pub masquerade: Option<SocketAddr>,
     /// The last instant at which the capture still watched for this transaction.
@@ -162,6 +165,8 @@ pub enum Undelivered {
     OtherHost,
     /// It came to the client from another address than the one that was asked.
     WrongSource,
+    /// Another capture point saw it on its way; the client's own, which saw its query, never did.
+    Vanished,
     /// The client's host answered it with ICMP port unreachable: the socket was closed.
     Refused,
 }
@@ -175,6 +180,11 @@ impl Response {
     /// When it was last seen: nearest to its delivery.
     pub fn delivered(&self) -> Seen {
         self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
+    }
+
+    /// Whether the client's own capture point never saw it, though another one did.
+    pub fn vanished(&self) -> bool {
+        self.lost == Some(Undelivered::Vanished)
     }
 
     /// The address it was first seen coming from: the backend, where translation is visible.
@@ -253,6 +263,12 @@ impl Transaction {
         self.attempts.last().map(Attempt::sent)
     }
 
+    /// When the client had last sent it before `instant`; its first sending if it had not.
+    pub fn last_sent_before(&self, instant: Timestamp) -> Timestamp {
+        let sent = self.attempts.iter().map(|attempt| attempt.sent().ts);
+        sent.filter(|at| *at < instant).max().unwrap_or_else(|| self.first().ts)
+    }
+
     /// The first response that reached the client's socket before the client gave it up, and
     /// the one its resolver went by.
     pub fn answer(&self) -> Option<&Response> {
@@ -306,6 +322,12 @@ impl Transaction {
 
     /// The server behind the service address, wherever one of its datagrams shows it.
     pub fn backend(&self) -> Option<IpAddr> {
+        if self.translated.is_some() {
+            return self.translated;
+        }
+        if self.translated.is_some() {
+            return self.translated;
+        }
         self.attempts.iter().rev().find_map(Attempt::backend).or_else(|| {
             let origin = self.responses.first()?.origin()?;
             (origin != self.server.ip()).then_some(origin)

@@ -11,12 +11,32 @@ const MAX_PAIRS: usize = 4_096;
 pub struct Nat {
     backends: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
     services: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    /// Services that are only known by what comes back: the capture lies behind the translation.
+    mirrored: BTreeSet<IpAddr>,
     pairs: usize,
 }
 
 impl Nat {
     /// Notes that a datagram to `service` went on to `backend`.
     pub fn learn(&mut self, service: IpAddr, backend: IpAddr) {
+        self.mirrored.remove(&service);
+        self.insert(service, backend);
+    }
+
+    /// Notes that `service` answered what `backend` was asked.
+    pub fn learn_from_reply(&mut self, service: IpAddr, backend: IpAddr) {
+        if !self.is_service(service) {
+            self.mirrored.insert(service);
+        }
+        self.insert(service, backend);
+    }
+
+    /// Whether this service is known by its replies alone.
+    pub fn is_mirrored(&self, service: IpAddr) -> bool {
+        self.mirrored.contains(&service)
+    }
+
+    fn insert(&mut self, service: IpAddr, backend: IpAddr) {
         if self.pairs < MAX_PAIRS && self.backends.entry(service).or_default().insert(backend) {
             self.services.entry(backend).or_default().insert(service);
             self.pairs += 1;

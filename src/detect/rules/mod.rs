@@ -1,46 +1,100 @@
 //! One file a rule.
 
+mod affinity_pinned;
+mod autopath_wrong;
+mod backend_restart;
+mod client_egress_blocked;
+mod client_node_broken;
 mod client_overload;
 mod client_storm;
 mod conntrack_full;
 mod conntrack_race_aaaa;
 mod coredns_imbalance;
 mod coredns_overload;
+mod coredns_unsynced;
+mod dead_backend;
 mod dup_query_no_effect;
 mod empty_noerror;
 mod forwarder_duplicates;
 mod glibc_id_collision;
+mod headless_nxdomain;
+mod icmp_host_unreachable;
+mod icmp_port_unreachable;
 mod late_response;
+mod lossy_path;
+mod mtu_fragment;
+mod nameserver_dead_first;
+mod negative_sticky;
 mod nodelocal_bypassed;
+mod path_broken_pair;
+mod replica_divergence;
 mod search_suffix_storm;
+mod service_wide_outage;
 mod single_family_stall;
 mod slow_or_dropped_aaaa;
 mod stale_backend;
+mod stale_flow_pin;
+mod statefulset_pod_nxdomain;
+mod tc_no_tcp;
+mod tc_tcp_fails;
 mod timeout_retries;
 mod ttl0_flood;
+mod udp53_blocked;
 mod unexplained_slow;
+mod upstream_refused;
+mod upstream_servfail;
+mod upstream_tcp_unsupported;
+mod upstream_timeout;
+mod wrong_source_reply;
 
 use super::Descriptor;
 
 /// Every rule, in the order of their ids.
 pub static ALL: &[&Descriptor] = &[
+    &affinity_pinned::DETECTOR,
+    &autopath_wrong::DETECTOR,
+    &backend_restart::DETECTOR,
+    &client_egress_blocked::DETECTOR,
+    &client_node_broken::DETECTOR,
     &client_overload::DETECTOR,
     &client_storm::DETECTOR,
     &conntrack_full::DETECTOR,
     &conntrack_race_aaaa::DETECTOR,
     &coredns_imbalance::DETECTOR,
     &coredns_overload::DETECTOR,
+    &coredns_unsynced::DETECTOR,
+    &dead_backend::DETECTOR,
     &dup_query_no_effect::DETECTOR,
     &empty_noerror::DETECTOR,
     &forwarder_duplicates::DETECTOR,
     &glibc_id_collision::DETECTOR,
+    &headless_nxdomain::DETECTOR,
+    &icmp_host_unreachable::DETECTOR,
+    &icmp_port_unreachable::DETECTOR,
     &late_response::DETECTOR,
+    &lossy_path::DETECTOR,
+    &mtu_fragment::DETECTOR,
+    &nameserver_dead_first::DETECTOR,
+    &negative_sticky::DETECTOR,
     &nodelocal_bypassed::DETECTOR,
+    &path_broken_pair::DETECTOR,
+    &replica_divergence::DETECTOR,
     &search_suffix_storm::DETECTOR,
+    &service_wide_outage::DETECTOR,
     &single_family_stall::DETECTOR,
     &slow_or_dropped_aaaa::DETECTOR,
     &stale_backend::DETECTOR,
+    &stale_flow_pin::DETECTOR,
+    &statefulset_pod_nxdomain::DETECTOR,
+    &tc_no_tcp::DETECTOR,
+    &tc_tcp_fails::DETECTOR,
     &timeout_retries::DETECTOR,
     &ttl0_flood::DETECTOR,
+    &udp53_blocked::DETECTOR,
     &unexplained_slow::DETECTOR,
+    &upstream_refused::DETECTOR,
+    &upstream_servfail::DETECTOR,
+    &upstream_tcp_unsupported::DETECTOR,
+    &upstream_timeout::DETECTOR,
+    &wrong_source_reply::DETECTOR,
 ];

@@ -1,5 +1,6 @@
 //! The JSON report: schema `dnswhy.report/1`.
 
+mod convert;
 mod v1;
 
 use std::io::{self, Write};

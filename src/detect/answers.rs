@@ -1,0 +1,382 @@
+//! Who was told what: every question with each server's answers to it, so that rules can hold
+//! the servers against each other.
+//!
+//! Answers are kept by their worth (no such name, no such record, an error, a set of addresses),
+//! never message by message. Only what clients asked counts, not what a DNS server asked on
+//! their behalf.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::harm::{HarmKind, Harmed};
+use super::zone::ClusterZones;
+use crate::base::{Coverage, Limit, Span, Timestamp};
+use crate::capture::Seen;
+use crate::dns::{AnswerKind, Name, Rcode, RecordType, Records};
+use crate::lookup::{Lookup, LookupOutcome, Resolver};
+use crate::transaction::{Response, Transaction};
+
+/// Questions told apart; when there are more, those asked only once make room.
+const MAX_QUESTIONS: usize = 50_000;
+/// Different answers kept for one question. A name with more has answers that rotate.
+const MAX_ANSWERS: usize = 64;
+/// Lookups kept one by one for an answer that no other server contradicts.
+const FEW: usize = 8;
+/// Lookups kept one by one in all.
+const MAX_LOOKUPS: usize = 200_000;
+/// Example frames kept for each answer.
+const FRAMES: usize = 4;
+
+/// What a question was answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    /// NXDOMAIN.
+    NoName,
+    /// NOERROR without a record that answers the question.
+    NoData,
+    /// Another response code.
+    Error(Rcode),
+    /// The set of addresses with this digest; 0 for records of other types.
+    Data(u64),
+}
+
+/// What every server answered to one question.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// By server and answer: the backend where it is known, else the address asked.
+    pub told: BTreeMap<(IpAddr, Answer), Told>,
+    /// The address that clients asked.
+    pub service: Option<IpAddr>,
+    /// The addresses behind a digest, as far as they are kept.
+    pub sets: BTreeMap<u64, SmallVec<[IpAddr; 2]>>,
+    /// Where the alias in its answers leads, if they have one.
+    pub alias: Option<Name>,
+    /// The latest answer of each server, and until when it may be cached.
+    latest: BTreeMap<IpAddr, (Answer, Timestamp)>,
+    contradicted: bool,
+}
+
+/// How often one server gave one answer to one question.
+#[derive(Debug)]
+pub struct Told {
+    /// How often.
+    pub times: u64,
+    /// The first and the last time that it arrived.
+    pub span: Span,
+    /// Of them, how often it replaced another answer of this server that was still valid by its
+    /// own TTL.
+    pub hasty: u64,
+    /// The first few answers.
+    pub frames: SmallVec<[Seen; FRAMES]>,
+    /// For a negative answer: how long it may be cached (RFC 2308 section 5).
+    pub denial: Duration,
+    /// Lookups that ended with it.
+    pub ended: u64,
+    lookups: Vec<Ended>,
+}
+
+/// A lookup that ended with an answer.
+#[derive(Debug, Clone)]
+struct Ended {
+    client: IpAddr,
+    name: Name,
+    resolver: Resolver,
+    start: Seen,
+    end: Timestamp,
+}
+
+/// What is known of a name from its A and AAAA answers.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Answers with addresses.
+    pub data: Tally,
+    /// NXDOMAIN answers.
+    pub missing: Tally,
+    /// Answers without a record of the type.
+    pub empty: Tally,
+    /// The most addresses that one answer held.
+    pub widest: usize,
+    /// The address that clients asked.
+    pub service: Option<IpAddr>,
+}
+
+/// Answers of one kind.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many.
+    pub times: u64,
+    /// Lookups that ended with one.
+    pub ended: u64,
+    /// From the first to the last.
+    pub span: Option<Span>,
+    /// Who gave them.
+    pub servers: BTreeSet<IpAddr>,
+    /// The first few.
+    pub frames: Vec<Seen>,
+    /// How long they may be cached, where they are negative.
+    pub denial: Duration,
+}
+
+/// All questions of a capture.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// The cluster's zones.
+    pub zones: ClusterZones,
+    questions: BTreeMap<(Name, RecordType), Asked>,
+    lookups: usize,
+}
+
+impl Answers {
+    /// Notes what `lookup` was told.
+    pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        for transaction in lookup.transactions() {
+            let question = &transaction.question;
+            self.zones.learn(&question.name);
+            let Some(response) = transaction.answer() else { continue };
+            let Some(answer) = Answer::of(response) else { continue };
+            let key = (question.name.clone(), question.rtype);
+            if self.questions.len() >= MAX_QUESTIONS && !self.questions.contains_key(&key) {
+                coverage.limited(Limit::Names);
+                self.questions.retain(|_, asked| asked.times() > 1);
+                if self.questions.len() >= MAX_QUESTIONS {
+                    continue;
+                }
+            }
+            let asked = self.questions.entry(key).or_default();
+            if asked.alias.is_none() {
+                asked.alias.clone_from(&response.records.canonical);
+            }
+            asked.service.get_or_insert(transaction.server.ip());
+            if asked.note(transaction, response, answer, lookup, self.lookups < MAX_LOOKUPS) {
+                self.lookups += 1;
+            }
+        }
+    }
+
+    /// Every question, in the order of names.
+    pub fn questions(&self) -> impl Iterator<Item = (&Name, RecordType, &Asked)> {
+        self.questions.iter().map(|((name, rtype), asked)| (name, *rtype, asked))
+    }
+
+    /// What was answered to one question.
+    pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
+        self.questions.get(&(name.clone(), rtype))
+    }
+
+    /// Every name with what is known of it, whatever the type and the server.
+    pub fn names(&self) -> BTreeMap<&Name, Known> {
+        let mut names: BTreeMap<&Name, Known> = BTreeMap::new();
+        for ((name, rtype), asked) in &self.questions {
+            if matches!(*rtype, RecordType::A | RecordType::AAAA) {
+                names.entry(name).or_default().add(asked);
+            }
+        }
+        names
+    }
+
+    /// The autopath plugin answers `host.example.com.<namespace>.svc.<zone>` with an alias to a
+    /// name of another suffix or none. An ExternalName Service has no more than two labels there.
+    pub fn is_autopath(&self, name: &Name, asked: &Asked) -> bool {
+        let searched = self.zones.split(name);
+        searched.is_some_and(|parts| parts.depth() >= 3)
+            && asked.alias.as_ref().is_some_and(|to| !self.zones.is_cluster(to))
+    }
+}
+
+impl Answer {
+    fn of(response: &Response) -> Option<Self> {
+        match response.kind {
+            AnswerKind::Positive => Some(Self::Data(match response.records.address_count {
+                0 => 0,
+                _ => response.records.address_digest,
+            })),
+            AnswerKind::NxDomain => Some(Self::NoName),
+            AnswerKind::NoData => Some(Self::NoData),
+            AnswerKind::Error(rcode) => Some(Self::Error(rcode)),
+            AnswerKind::Truncated | AnswerKind::Unknown => None,
+        }
+    }
+
+    /// Whether a client can use it.
+    pub fn is_data(self) -> bool {
+        matches!(self, Self::Data(_))
+    }
+}
+
+impl Asked {
+    /// How often it was answered.
+    pub fn times(&self) -> u64 {
+        self.told.values().map(|told| told.times).sum()
+    }
+
+    /// The answers of one server.
+    pub fn by(&self, server: IpAddr) -> impl Iterator<Item = (Answer, &Told)> {
+        self.told
+            .iter()
+            .filter(move |((who, _), _)| *who == server)
+            .map(|(key, told)| (key.1, told))
+    }
+
+    /// The servers that answered it.
+    pub fn servers(&self) -> BTreeSet<IpAddr> {
+        self.told.keys().map(|(server, _)| *server).collect()
+    }
+
+    /// Whether two answers are sets of addresses that share none.
+    pub fn disjoint(&self, one: Answer, other: Answer) -> bool {
+        let (Answer::Data(one), Answer::Data(other)) = (one, other) else { return false };
+        let (Some(one), Some(other)) = (self.sets.get(&one), self.sets.get(&other)) else {
+            return false;
+        };
+        // A list that was cut short may share what was left out.
+        let whole = |set: &[IpAddr]| (1..Records::MAX_ADDRESSES).contains(&set.len());
+        whole(one) && whole(other) && !one.iter().any(|address| other.contains(address))
+    }
+
+    /// The addresses of an answer.
+    pub fn addresses(&self, answer: Answer) -> &[IpAddr] {
+        match answer {
+            Answer::Data(digest) => self.sets.get(&digest).map_or(&[], SmallVec::as_slice),
+            _ => &[],
+        }
+    }
+
+    /// Returns whether the lookup was kept.
+    fn note(
+        &mut self,
+        transaction: &Transaction,
+        response: &Response,
+        answer: Answer,
+        lookup: &Lookup,
+        room: bool,
+    ) -> bool {
+        let server = transaction.responder();
+        let seen = response.arrived();
+        if self.told.len() >= MAX_ANSWERS && !self.told.contains_key(&(server, answer)) {
+            return false;
+        }
+        if let Answer::Data(digest) = answer {
+            self.sets.entry(digest).or_insert_with(|| response.records.addresses.clone());
+        }
+        self.contradicted |= self.told.keys().any(|(_, other)| *other != answer);
+        let hasty = self
+            .latest
+            .get(&server)
+            .is_some_and(|(before, valid)| *before != answer && seen.ts < *valid);
+        let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
+        self.latest.insert(server, (answer, seen.ts.after(Duration::from_secs(ttl))));
+        let contradicted = self.contradicted;
+        let told = self.told.entry((server, answer)).or_insert_with(|| Told {
+            times: 0,
+            span: Span::at(seen.ts),
+            hasty: 0,
+            frames: SmallVec::new(),
+            denial: Duration::ZERO,
+            ended: 0,
+            lookups: Vec::new(),
+        });
+        told.times += 1;
+        told.span = told.span.with(seen.ts);
+        told.hasty += u64::from(hasty);
+        if let Some(soa) = &response.records.soa {
+            let seconds = soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl));
+            told.denial = told.denial.max(Duration::from_secs(u64::from(seconds)));
+        }
+        if told.frames.len() < FRAMES {
+            told.frames.push(seen);
+        }
+        let fits = match lookup.outcome {
+            LookupOutcome::Ok => answer.is_data(),
+            LookupOutcome::Negative => matches!(answer, Answer::NoName | Answer::NoData),
+            _ => matches!(answer, Answer::Error(_)),
+        };
+        let Some(end) = lookup.end.filter(|_| fits) else { return false };
+        told.ended += 1;
+        let keep = room && (contradicted || told.lookups.len() < FEW);
+        if keep {
+            told.lookups.push(Ended {
+                client: lookup.client,
+                name: lookup.name.clone(),
+                resolver: lookup.resolver,
+                start: lookup.start,
+                end,
+            });
+        }
+        keep
+    }
+}
+
+impl Known {
+    fn add(&mut self, asked: &Asked) {
+        let ended: [u64; 3] = [&self.data, &self.missing, &self.empty].map(|tally| tally.ended);
+        let mut also = [0; 3];
+        for ((server, answer), told) in &asked.told {
+            let (at, tally) = match answer {
+                Answer::Data(_) => (0, &mut self.data),
+                Answer::NoName => (1, &mut self.missing),
+                Answer::NoData => (2, &mut self.empty),
+                Answer::Error(_) => continue,
+            };
+            tally.add(*server, told);
+            also[at] += told.ended;
+            self.widest = self.widest.max(asked.addresses(*answer).len());
+        }
+        // A lookup asks for both families: it is one lookup all the same.
+        for ((tally, before), now) in
+            [&mut self.data, &mut self.missing, &mut self.empty].into_iter().zip(ended).zip(also)
+        {
+            tally.ended = before.max(now);
+        }
+        self.service = self.service.or(asked.service);
+    }
+}
+
+impl Tally {
+    /// Adds the answers of one server.
+    pub fn add(&mut self, server: IpAddr, told: &Told) {
+        self.times += told.times;
+        self.ended += told.ended;
+        self.span = Some(self.span.map_or(told.span, |span| span.join(told.span)));
+        self.servers.insert(server);
+        self.frames.extend(told.frames.iter().copied());
+        self.frames.sort_unstable();
+        self.frames.truncate(FRAMES);
+        self.denial = self.denial.max(told.denial);
+    }
+
+    /// Adds another tally.
+    pub fn join(&mut self, other: &Self) {
+        self.times += other.times;
+        self.ended += other.ended;
+        self.span = match (self.span, other.span) {
+            (Some(one), Some(two)) => Some(one.join(two)),
+            (one, two) => one.or(two),
+        };
+        self.servers.extend(other.servers.iter().copied());
+        self.frames.extend(other.frames.iter().copied());
+        self.frames.sort_unstable();
+        self.frames.truncate(FRAMES);
+        self.denial = self.denial.max(other.denial);
+    }
+}
+
+impl Told {
+    /// The lookups that ended with this answer, as wronged ones.
+    pub fn wronged(&self) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
+        self.lookups.iter().map(|lookup| {
+            let harmed = Harmed {
+                client: lookup.client,
+                name: lookup.name.clone(),
+                resolver: lookup.resolver,
+                start: lookup.start,
+                end: lookup.end,
+                kind: HarmKind::Wrong,
+                bad: SmallVec::new(),
+            };
+            ((lookup.start, lookup.client), harmed)
+        })
+    }
+}

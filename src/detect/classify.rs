@@ -1,0 +1,106 @@
+//! Which rule an outage belongs to: the smallest explanation first (rulebook 6.3).
+//!
+//! Exactly one kind for each outage, so that the rules about silent servers never quarrel over
+//! one. What one capture point cannot tell is left to the wording of the rule.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::localise::{End, MIN_FLOWS, Outage};
+use crate::packet::IcmpKind;
+use crate::transaction::Nat;
+
+/// A removal sooner than this is a rollout: no grace period for nodes is that short.
+const SHORTEST_REMOVAL: Duration = Duration::from_secs(10);
+/// After this long nobody was going to remove it (rulebook `dead-backend`).
+const LONGEST_REMOVAL: Duration = Duration::from_mins(2);
+/// A process that is started anew answers again within this (rulebook `backend-restart`).
+const LONGEST_RESTART: Duration = Duration::from_secs(30);
+/// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
+const ENOUGH_TO_EXONERATE: u64 = 4;
+/// Failed flows of a blocked port (rulebook 7.6).
+const ENOUGH_BLOCKED: u64 = 10;
+
+/// The rule that an outage belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Answers come from another address than the one asked: `wrong-source-reply`.
+    WrongSource,
+    /// One network cannot reach one server, or its answers do not come back:
+    /// `path-broken-pair`.
+    Pair,
+    /// UDP 53 does not pass, and TCP does: `udp53-blocked`.
+    Blocked,
+    /// One network reaches no server: `client-node-broken`.
+    Node,
+    /// Nobody reaches any server: `service-wide-outage`.
+    Service,
+    /// The server's own host says that nobody listens: `icmp-port-unreachable`.
+    NobodyListens,
+    /// A configured name server that never answers: `nameserver-dead-first`.
+    Nameserver,
+    /// Silent, and taken out of the service: `stale-backend`.
+    Stale,
+    /// Silent for a moment: `backend-restart`.
+    Restart,
+    /// Silent, and still asked: `dead-backend`.
+    Dead,
+}
+
+/// The kind of `outage` among `all`.
+pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
+    let context = &outage.context;
+    if outage.wrong_source >= MIN_FLOWS && outage.wrong_source * 2 > outage.failed {
+        return Kind::WrongSource;
+    }
+    if outage.other_host >= MIN_FLOWS && outage.other_host * 2 > outage.failed {
+        return Kind::Pair;
+    }
+    let exonerated =
+        context.others_ok >= ENOUGH_TO_EXONERATE && context.others_ok > context.others_failed;
+    if outage.clients_are_fine() {
+        return if exonerated { Kind::Pair } else { server_kind(outage, nat) };
+    }
+    // No server answers these clients.
+    let blocked: u64 =
+        all.iter().filter(|other| other.span.overlaps(outage.span)).map(|o| o.failed).sum();
+    if context.tcp_ok > 0 && blocked >= ENOUGH_BLOCKED {
+        return Kind::Blocked;
+    }
+    if context.abroad_ok >= ENOUGH_TO_EXONERATE && context.abroad_ok > context.abroad_failed {
+        return Kind::Node;
+    }
+    let abroad_dead = context.abroad_failed >= MIN_FLOWS;
+    let alone = context.elsewhere_failed + context.neighbours_failed == 0;
+    if abroad_dead || (alone && outage.clients.len() >= 3) {
+        Kind::Service
+    } else if alone {
+        server_kind(outage, nat)
+    } else {
+        Kind::Node
+    }
+}
+
+/// What is wrong with a server that fails alone.
+fn server_kind(outage: &Outage, nat: &Nat) -> Kind {
+    let own_voice = |(said, count): (&(IcmpKind, IpAddr), &u64)| {
+        let (kind, from) = said;
+        let itself = *from == outage.server || *from == outage.service;
+        (*kind == IcmpKind::PortUnreachable && itself).then_some(*count)
+    };
+    if outage.icmp.iter().filter_map(own_voice).sum::<u64>() >= 2 {
+        return Kind::NobodyListens;
+    }
+    let asked_directly = outage.server == outage.service && !nat.is_backend(outage.server);
+    if !outage.ever_answered && asked_directly {
+        return Kind::Nameserver;
+    }
+    match outage.end {
+        End::Removed(_) if (SHORTEST_REMOVAL..=LONGEST_REMOVAL).contains(&outage.length()) => {
+            Kind::Stale
+        }
+        End::Removed(_) if outage.length() < SHORTEST_REMOVAL => Kind::Restart,
+        End::Recovered(_) if outage.length() <= LONGEST_RESTART => Kind::Restart,
+        _ => Kind::Dead,
+    }
+}

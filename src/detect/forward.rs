@@ -1,0 +1,219 @@
+//! What servers ask on their clients' behalf: the legs between a cluster's DNS and its upstream
+//! resolvers (rulebook 4.4).
+//!
+//! A client that was seen answering others is a forwarder, and what it asks another server is a
+//! leg. CoreDNS takes a new id for every leg (rulebook 2.E), so a leg belongs to a client's
+//! question by name and type, and by being sent between that question and its answer.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::outside::{Outside, Trouble};
+use crate::base::{Coverage, Limit, Transport};
+use crate::capture::Seen;
+use crate::dns::{Question, Rcode};
+use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
+
+/// How many legs, and how many connections, are kept one by one.
+const MAX_LEGS: usize = 200_000;
+/// How many forwarders and upstreams are told apart: a cluster has a handful of either.
+const MAX_SERVERS: usize = 4_096;
+/// Frames of different interfaces or capture points may stand in another order by this much.
+const DISORDER: Duration = Duration::from_millis(10);
+
+/// A question that a server asked another server.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    /// The query.
+    pub sent: Seen,
+    /// The answer, if one came.
+    pub replied: Option<Seen>,
+    /// The server that asked.
+    pub forwarder: IpAddr,
+    /// The server that was asked.
+    pub upstream: IpAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// What was asked.
+    pub question: Question,
+    /// What became of it.
+    pub fate: Fate,
+    /// Whether it is a health or loop probe, which no client waits for (rulebook K9).
+    pub probe: bool,
+    /// Digest of the answer's addresses.
+    pub addresses: u64,
+}
+
+/// A TCP connection that a server opened to another server.
+#[derive(Debug, Clone)]
+pub struct Knock {
+    /// The first SYN.
+    pub sent: Seen,
+    /// The reset or the ICMP error that refused it.
+    pub replied: Option<Seen>,
+    /// The server that asked.
+    pub forwarder: IpAddr,
+    /// The server that was asked.
+    pub upstream: IpAddr,
+    /// What became of it.
+    pub outcome: ConnectOutcome,
+}
+
+/// What became of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Data came.
+    Data,
+    /// NXDOMAIN or NODATA came.
+    Negative(Rcode),
+    /// An error came.
+    Error(Rcode),
+    /// A truncated answer came.
+    Truncated,
+    /// Nothing came.
+    Silent,
+    /// ICMP said no.
+    Rejected,
+    /// The capture cannot tell.
+    Unknown,
+}
+
+impl Fate {
+    /// Whether the upstream said anything.
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Data | Self::Negative(_) | Self::Error(_) | Self::Truncated)
+    }
+}
+
+impl Leg {
+    /// How long the answer took.
+    pub fn wait(&self) -> Option<Duration> {
+        Some(self.replied?.ts.since(self.sent.ts))
+    }
+
+    /// Whether it was sent for this question of a client: same name and type, between the
+    /// client's query and its answer.
+    pub fn serves(&self, trouble: &Trouble) -> bool {
+        let span = trouble.span().widened(DISORDER);
+        self.question == trouble.question
+            && self.forwarder == trouble.responder
+            && span.contains(self.sent.ts)
+    }
+}
+
+/// Every leg of a capture, and what clients saw of names that need one.
+#[derive(Debug, Default)]
+pub struct Forward {
+    /// The clients' side.
+    pub outside: Outside,
+    legs: Vec<Leg>,
+    knocks: Vec<Knock>,
+    forwarders: BTreeSet<IpAddr>,
+    upstreams: BTreeSet<IpAddr>,
+}
+
+impl Forward {
+    /// Takes a transaction; `servers` are the addresses that answered somebody so far.
+    pub fn note(
+        &mut self,
+        transaction: &Transaction,
+        servers: &BTreeSet<IpAddr>,
+        coverage: &mut Coverage,
+    ) {
+        let (forwarder, upstream) = (transaction.client.ip(), transaction.responder());
+        if !servers.contains(&forwarder) {
+            self.outside.note(transaction, coverage);
+            return;
+        }
+        if transaction.attempts.is_empty() || !self.knows(forwarder, upstream) {
+            return;
+        }
+        if self.legs.len() >= MAX_LEGS {
+            coverage.limited(Limit::OpenTransactions);
+            return;
+        }
+        let response = transaction.responses.first();
+        let fate = match transaction.outcome() {
+            Outcome::Ok => Fate::Data,
+            Outcome::Negative => Fate::Negative(response.map_or(Rcode::NOERROR, |r| r.rcode)),
+            Outcome::Error(rcode) => Fate::Error(rcode),
+            Outcome::Truncated => Fate::Truncated,
+            Outcome::Timeout | Outcome::Late => Fate::Silent,
+            Outcome::Rejected(_) => Fate::Rejected,
+            Outcome::Unknown => Fate::Unknown,
+        };
+        self.legs.push(Leg {
+            sent: transaction.first(),
+            replied: response.map(|response| response.arrived()),
+            forwarder,
+            upstream,
+            transport: transaction.transport,
+            question: transaction.question.clone(),
+            fate,
+            probe: transaction.is_infrastructure(),
+            addresses: response.map_or(0, |response| response.records.address_digest),
+        });
+    }
+
+    /// Takes a connection attempt.
+    pub fn note_connect(
+        &mut self,
+        connect: &TcpAttempt,
+        servers: &BTreeSet<IpAddr>,
+        coverage: &mut Coverage,
+    ) {
+        let (forwarder, upstream) = (connect.client.ip(), connect.responder());
+        if !servers.contains(&forwarder) || !self.knows(forwarder, upstream) {
+            return;
+        }
+        if self.knocks.len() >= MAX_LEGS {
+            coverage.limited(Limit::Connections);
+            return;
+        }
+        let reset = connect.reset.filter(|(_, by_server)| *by_server).map(|(seen, _)| seen);
+        self.knocks.push(Knock {
+            sent: connect.first(),
+            replied: reset.or(connect.rejected.map(|(seen, _)| seen)),
+            forwarder,
+            upstream,
+            outcome: connect.outcome(),
+        });
+    }
+
+    /// The legs in the order of their queries.
+    pub fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
+    /// The connections in the order of their first SYNs.
+    pub fn knocks(&self) -> &[Knock] {
+        &self.knocks
+    }
+
+    /// Whether the capture shows what this server asks others: only then does the absence of a
+    /// leg mean anything.
+    pub fn shows(&self, forwarder: IpAddr) -> bool {
+        self.forwarders.contains(&forwarder)
+    }
+
+    /// Whether some server asked this address on behalf of others.
+    pub fn is_upstream(&self, address: IpAddr) -> bool {
+        self.upstreams.contains(&address)
+    }
+
+    /// The addresses that servers asked.
+    pub fn upstreams(&self) -> impl Iterator<Item = IpAddr> {
+        self.upstreams.iter().copied()
+    }
+
+    fn knows(&mut self, forwarder: IpAddr, upstream: IpAddr) -> bool {
+        let room = |set: &BTreeSet<IpAddr>, one| set.len() < MAX_SERVERS || set.contains(one);
+        if !room(&self.forwarders, &forwarder) || !room(&self.upstreams, &upstream) {
+            return false;
+        }
+        self.forwarders.insert(forwarder);
+        self.upstreams.insert(upstream);
+        true
+    }
+}

@@ -1,0 +1,119 @@
+//! A DNS server was away for some seconds and came back, or was replaced.
+//!
+//! **Signature.** At least three flows to one server fail within at most 30 s, others answer the same
+//! clients, and then the server answers again; or new flows leave it within ten seconds, as in a
+//! rollout.
+//!
+//! **Needs.** The query after translation, or clients that ask the server directly.
+//!
+//! **Not this.** Silence of 25 to 75 s that ends with a removal is `stale-backend`.
+//!
+//! **Cannot tell.** Why: a deployment, a crash, memory, a bad configuration file.
+//!
+//! Source: rulebook 2.B; coredns/coredns `plugin/health` (lameduck).
+
+use crate::base::words::{clock, count, duration, list};
+use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "backend-restart",
+    title: "a DNS server was away for some seconds",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B", "coredns/coredns plugin/health"],
+    source: include_str!("backend_restart.rs"),
+    new: || Box::new(BackendRestart),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct BackendRestart;
+
+impl Detector for BackendRestart {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        Blackhole::by_server(scene, Kind::Restart).iter().map(finding).collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let server = hole.server();
+    let times = hole.outages.len() as u64;
+    let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
+    actions.push((
+        "see whether it was restarted, and why",
+        "kubectl -n kube-system describe pod -l k8s-app=kube-dns | grep -A6 'Last State'"
+            .to_owned(),
+    ));
+    actions.push((
+        "let it finish its answers before it stops",
+        "kubectl -n kube-system edit configmap coredns # health { lameduck 5s }".to_owned(),
+    ));
+    hole.finding(
+        &DETECTOR,
+        Words {
+            title: format!(
+                "backend {server} was away for {} at {}{}",
+                duration(hole.outages.first().map_or(hole.length(), |outage| outage.length())),
+                clock(hole.span.start),
+                if times > 1 { format!(", {times} times") } else { String::new() }
+            ),
+            confidence: Confidence::Likely,
+            culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
+            place: Where::Server,
+            cause: format!(
+                "{server} answered nothing for a short time, while {} answered the same clients. \
+             That is what a restart or a rollout looks like.",
+                list(hole.mates.difference(&hole.servers), 3)
+            ),
+            actions,
+            ruled_out: vec![(
+                "service-wide-outage",
+                format!(
+                    "{} were answered by others meanwhile",
+                    count(hole.answered_elsewhere(), "flow")
+                ),
+            )],
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// The first of two backends is silent from 20 s to `back`.
+    fn away(back: f64) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..100_u16 {
+            let at = f64::from(round);
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let silent = via == "dns1" && at >= 20.0 && at < back;
+            situation.ask(
+                at,
+                "pod",
+                "kube-dns",
+                via,
+                if silent { Fate::Lost } else { Fate::Answered },
+            );
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn a_backend_is_away_for_some_seconds() {
+        assert!(away(32.0).contains(" backend-restart [backend 10.244.1.10]"), "{}", away(32.0));
+    }
+
+    #[test]
+    fn a_minute_of_silence_is_no_restart() {
+        assert!(!away(80.0).contains("backend-restart"));
+    }
+
+    #[test]
+    fn two_lost_flows_are_no_restart() {
+        assert_eq!(away(24.0).contains("backend-restart"), false);
+    }
+}

@@ -1,0 +1,212 @@
+//! One pod cannot query any DNS server, while its neighbours on the same node can.
+//!
+//! **Signature.** All of at least five flows of one client fail, to every server it asks, and the
+//! same servers answer other clients of its network at the same time. If it heals within 30 s of the
+//! pod's first packet, the network policy was programmed late.
+//!
+//! **Needs.** Neighbours that use the same servers.
+//!
+//! **Not this.** Neighbours that are kept on another backend by affinity exonerate nobody: then the
+//! server is judged (`dead-backend`). A whole network without answers is `client-node-broken`. A
+//! resolv.conf with a dead address is `nameserver-dead-first`.
+//!
+//! **Cannot tell.** Which policy, mesh sidecar or filter it is.
+//!
+//! Source: rulebook 2.B; Kubernetes `NetworkPolicy` (egress).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::words::{clock, count, duration, list};
+use crate::base::{Network, Span, Transport};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
+    Proof, RuledOut, Scene, Where,
+};
+
+/// Failed flows of one client (rulebook 7.6).
+const ENOUGH: u64 = 5;
+/// Answered flows of neighbours to the same servers (rulebook 6.2).
+const ENOUGH_NEIGHBOURS: u64 = 4;
+/// A policy that is programmed late takes effect within this.
+const PROGRAMMED: Duration = Duration::from_secs(30);
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "client-egress-blocked",
+    title: "one pod cannot query at all",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B", "Kubernetes NetworkPolicy"],
+    source: include_str!("client_egress_blocked.rs"),
+    new: || Box::new(ClientEgressBlocked),
+};
+
+/// Judges the flows of the shared tally; keeps nothing of its own.
+struct ClientEgressBlocked;
+
+impl Detector for ClientEgressBlocked {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut clients: BTreeMap<IpAddr, Vec<&Flow>> = BTreeMap::new();
+        for flow in scene.reach.flows() {
+            if flow.cell.transport == Transport::Udp && (flow.failed() || flow.succeeded()) {
+                clients.entry(flow.cell.client).or_default().push(flow);
+            }
+        }
+        clients.into_iter().filter_map(|(client, flows)| judge(client, &flows, scene)).collect()
+    }
+}
+
+fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> {
+    // From the first packet on: either for good, or until the policy is programmed.
+    let failed: Vec<&Flow> = flows.iter().copied().take_while(|flow| flow.failed()).collect();
+    let healed = flows.get(failed.len()).map(|flow| flow.first.ts);
+    let first = failed.first()?.first;
+    let last = failed.iter().map(|flow| flow.last_sent).max()?;
+    let span = Span::between(first.ts, last);
+    if (failed.len() as u64) < ENOUGH || healed.is_some_and(|at| at.since(first.ts) > PROGRAMMED) {
+        return None;
+    }
+    let asked: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.server).collect();
+    let backends: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.responder).collect();
+    let network = Network::of(client);
+    let mut neighbours = BTreeSet::new();
+    let mut answered = 0_u64;
+    for flow in scene.reach.flows() {
+        let neighbour = flow.cell.client != client && network.contains(flow.cell.client);
+        // Where translation is visible, the same backend must have answered; a query that vanishes
+        // before translation could have gone to any.
+        let same = backends.contains(&flow.cell.responder)
+            || (asked.contains(&flow.cell.server) && backends.is_subset(&asked));
+        if neighbour && same && flow.succeeded() && span.contains(flow.first.ts) {
+            neighbours.insert(flow.cell.client);
+            answered += u64::from(flow.weight);
+        }
+    }
+    if answered < ENOUGH_NEIGHBOURS {
+        return None;
+    }
+    let late = healed.is_some();
+    let vanished = backends.is_subset(&asked) && scene.nat.services().next().is_some();
+    Some(Finding {
+        rule: &DETECTOR,
+        title: if late {
+            format!(
+                "pod {client} could not query for its first {}, then it could",
+                duration(span.length())
+            )
+        } else {
+            format!("pod {client} gets no answer from any DNS server, its neighbours do")
+        },
+        confidence: Confidence::Likely,
+        culprits: vec![Culprit::Client(client)],
+        place: if vanished { Where::ClientNode } else { Where::Unknown },
+        span,
+        ongoing: !late && scene.lasts(span),
+        transactions: failed.len() as u64,
+        claim: Claim {
+            span: Some(span),
+            clients: Some(BTreeSet::from([client])),
+            ..Claim::default()
+        },
+        cause: format!(
+            "All of {} from {client} failed, while {} on the same node were answered by the same \
+             servers. A network policy without DNS egress, a service mesh that captures the pod's \
+             packets, or a wrong MTU does that{}.",
+            count(failed.len() as u64, "flow"),
+            list(&neighbours, 3),
+            if late {
+                "; that it healed by itself speaks for a policy that was programmed late"
+            } else {
+                ""
+            }
+        ),
+        facts: vec![
+            Fact { label: "failed flows", value: failed.len().to_string() },
+            Fact { label: "answered flows of neighbours", value: answered.to_string() },
+            Fact { label: "servers", value: list(&asked, 3) },
+            Fact {
+                label: "healed",
+                value: healed.map_or_else(|| "not in this capture".to_owned(), clock),
+            },
+        ],
+        evidence: failed
+            .iter()
+            .take(6)
+            .map(|flow| Proof { seen: flow.first, summary: "query without an answer".to_owned() })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "find the pod".to_owned(),
+                command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
+            },
+            Action {
+                why: "look for a policy that forgets DNS".to_owned(),
+                command: "kubectl -n <namespace> get networkpolicy -o yaml".to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "dead-backend",
+            because: format!("{} of neighbours were answered by it", count(answered, "flow")),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    /// Two pods on a node; `blocked` flows of the first fail, then it is answered.
+    fn pods(blocked: u16, all: u16) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             bad = 10.244.0.2\ngood = 10.244.0.3\n",
+        );
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..all {
+            let (at, port) = (f64::from(round) * 2.0, 40_000 + round);
+            let again = at + 5.0;
+            let answer = at + 0.001;
+            for pod in ["bad", "good"] {
+                let silent = pod == "bad" && round < blocked;
+                let stop = if silent { "until veth " } else { "" };
+                let ask = format!("{pod}:{port} > kube-dns via dns1 {stop}id {port:x} rd A {name}");
+                let _ = writeln!(text, "{at:.3} {ask}");
+                let _ = if silent {
+                    writeln!(text, "{again:.3} {ask}")
+                } else {
+                    writeln!(
+                        text,
+                        "{answer:.3} {pod}:{port} < kube-dns via dns1 id {port:x} {name} 5 A 10.96.0.20"
+                    )
+                };
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn a_pod_is_cut_off_while_its_neighbour_is_served() {
+        let said = findings(&pods(20, 20));
+        assert!(said.contains(" client-egress-blocked [client 10.244.0.2] likely"), "{said}");
+    }
+
+    #[test]
+    fn a_policy_that_is_programmed_late_heals() {
+        let said = findings(&pods(7, 20));
+        assert!(said.contains("client-egress-blocked"), "{said}");
+    }
+
+    #[test]
+    fn four_failures_are_not_enough() {
+        assert!(!findings(&pods(4, 20)).contains("client-egress-blocked"));
+    }
+
+    #[test]
+    fn a_pod_that_is_answered_now_and_then_is_not_blocked() {
+        assert!(!findings(&pods(0, 20)).contains("client-egress-blocked"));
+    }
+}

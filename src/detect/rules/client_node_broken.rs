@@ -1,0 +1,131 @@
+//! One client node reaches no server at all.
+//!
+//! **Signature.** All servers fail for one client network at the same time, UDP and TCP alike, while
+//! other networks are answered.
+//!
+//! **Needs.** Clients of two networks; with one network alone the whole service may be down instead,
+//! and the report says so.
+//!
+//! **Not this.** TCP 53 to the same servers works: `udp53-blocked`. Other networks fail too:
+//! `service-wide-outage`. One server alone fails: the rules about backends.
+//!
+//! **Cannot tell.** Whether the node's overlay, its service translation, its firewall or its network
+//! card is at fault; the last place where the queries were seen narrows it down.
+//!
+//! Source: rulebook 2.B.
+
+use crate::base::words::{clock, count, duration, list};
+use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "client-node-broken",
+    title: "one node reaches no DNS server",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B"],
+    source: include_str!("client_node_broken.rs"),
+    new: || Box::new(ClientNodeBroken),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct ClientNodeBroken;
+
+impl Detector for ClientNodeBroken {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        Blackhole::by_network(scene, Kind::Node).iter().map(finding).collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let (server, network) = (hole.server(), hole.network());
+    let abroad = hole.outages.iter().map(|outage| outage.context.abroad_ok).max().unwrap_or(0);
+    let mut ruled_out = vec![(
+        "udp53-blocked",
+        "no TCP connection to port 53 succeeded meanwhile, so it is not UDP alone".to_owned(),
+    )];
+    let doubt = if abroad > 0 {
+        let because = format!("{} of other networks were answered", count(abroad, "flow"));
+        ruled_out.push(("service-wide-outage", because));
+        ""
+    } else {
+        " The capture shows no clients elsewhere, so either this node or the whole DNS service is \
+         broken: a capture on another node would tell."
+    };
+    hole.finding(
+        &DETECTOR,
+        Words {
+            title: format!(
+                "no DNS server answers {network} from {} on{}",
+                clock(hole.span.start),
+                if abroad > 0 { ", while other nodes are served" } else { "" }
+            ),
+            confidence: if abroad > 0 { Confidence::Likely } else { Confidence::Possible },
+            culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
+            place: Where::Unknown,
+            cause: format!(
+                "Every query of {network} to {server} went unanswered for {}. The node's overlay \
+             network, its service translation (kube-proxy), a firewall on it, or its network card \
+             is the likely cause.{doubt}",
+                duration(hole.length())
+            ),
+            actions: vec![
+                (
+                    "on that node, look at the translation of the DNS service",
+                    format!("iptables-save | grep {}; ipvsadm -Ln", list(&hole.services, 1)),
+                ),
+                ("and at its routes and devices", "ip route; ip -s link; ip neigh".to_owned()),
+                (
+                    "ask a server past the service address",
+                    format!("dig @{} kubernetes.default.svc.cluster.local", list(&hole.servers, 1)),
+                ),
+            ],
+            ruled_out,
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Clients here and elsewhere ask two backends; from 10 s on this node's queries meet `here`,
+    /// the other's `there`.
+    fn nodes(here: Fate, there: Fate) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..40 {
+            let at = f64::from(round);
+            for (index, via) in ["dns1", "dns2"].into_iter().enumerate() {
+                let at = at + 0.2 * f64::from(u8::try_from(index).unwrap());
+                let bad = round >= 10;
+                situation.ask(at, "pod", "kube-dns", via, if bad { here } else { Fate::Answered });
+                situation.ask(at, "far", "kube-dns", via, if bad { there } else { Fate::Answered });
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn one_node_reaches_nobody_while_another_is_served() {
+        let said = nodes(Fate::Lost, Fate::Answered);
+        assert!(
+            said.contains(" client-node-broken [client-subnet 10.244.0.0/24] likely"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn two_nodes_that_reach_nobody_are_an_outage_of_the_service() {
+        let said = nodes(Fate::Lost, Fate::Lost);
+        assert!(!said.contains(" client-node-broken ["), "{said}");
+        assert!(said.contains(" service-wide-outage [service 10.96.0.10]"), "{said}");
+    }
+
+    #[test]
+    fn single_losses_are_no_outage() {
+        assert!(!nodes(Fate::LostOnce, Fate::Answered).contains("client-node-broken"));
+    }
+}

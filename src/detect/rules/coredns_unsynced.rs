@@ -1,0 +1,296 @@
+//! One replica of the cluster DNS serves the cluster zone without the API server's data.
+//!
+//! **Signature.** One replica answers three or more names of the cluster zone with SERVFAIL, or
+//! denies three or more that other replicas have addresses for, and has no address for any
+//! cluster name in that window; names outside the cluster it resolves as usual. It often begins
+//! right after its start, which the loop plugin's HINFO probe marks.
+//!
+//! **Needs.** The replicas' own addresses: the query after translation. Another replica that
+//! answers cluster names.
+//!
+//! **Not this.** SERVFAIL for outside names too comes from the upstream or the whole process
+//! (`upstream-servfail`, `upstream-timeout`). One or two names that differ are
+//! `replica-divergence`.
+//!
+//! **Cannot tell.** Why the replica has no data: the API server may be out of its reach, its
+//! permissions wrong, or kube-proxy on its node not ready.
+//!
+//! Source: rulebook 2.F, K8, K9; coredns/coredns `plugin/kubernetes` ("not synced" is SERVFAIL).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::Timestamp;
+use crate::base::words::{clock, count, list};
+use crate::detect::{
+    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+};
+use crate::dns::{Name, Rcode, RecordType};
+use crate::transaction::Transaction;
+
+/// Names without an answer: one or two may be missing for reasons of their own.
+const ENOUGH: usize = 3;
+/// Lookups that must have failed (rulebook 7.6).
+const LOOKUPS: u64 = 3;
+/// Servers whose start is remembered.
+const MAX_STARTS: usize = 1_024;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "coredns-unsynced",
+    title: "a replica has no data of the API server",
+    class: Class::Failure,
+    layer: Layer::Data,
+    references: &["rulebook 2.F", "coredns plugin/kubernetes"],
+    source: include_str!("coredns_unsynced.rs"),
+    new: || Box::<CorednsUnsynced>::default(),
+};
+
+/// Bounded by [`MAX_STARTS`].
+#[derive(Default)]
+struct CorednsUnsynced {
+    starts: BTreeMap<IpAddr, Timestamp>,
+}
+
+/// What one server said of cluster names.
+#[derive(Default)]
+struct Replica<'a> {
+    failed: Tally,
+    failed_names: BTreeSet<&'a Name>,
+    denied: Tally,
+    denied_names: BTreeSet<&'a Name>,
+    known: Tally,
+    outside_ok: u64,
+    outside_failed: u64,
+}
+
+impl Detector for CorednsUnsynced {
+    fn observe(&mut self, transaction: &Transaction) {
+        let probe = transaction.question.rtype == RecordType::HINFO;
+        if probe && transaction.is_infrastructure() && self.starts.len() < MAX_STARTS {
+            self.starts.entry(transaction.client.ip()).or_insert(transaction.first().ts);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut replicas: BTreeMap<IpAddr, Replica<'_>> = BTreeMap::new();
+        for (name, _, asked) in scene.answers.questions() {
+            let inside = scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2);
+            let cluster = scene.answers.zones.is_cluster(name);
+            for ((server, answer), told) in &asked.told {
+                let replica = replicas.entry(*server).or_default();
+                match answer {
+                    Answer::Data(_) if inside => replica.known.add(*server, told),
+                    Answer::Error(Rcode::SERVFAIL) if cluster => {
+                        replica.failed.add(*server, told);
+                        replica.failed_names.insert(name);
+                    }
+                    Answer::NoName if inside => {
+                        let elsewhere = asked
+                            .told
+                            .keys()
+                            .any(|(other, said)| other != server && said.is_data());
+                        if elsewhere {
+                            replica.denied.add(*server, told);
+                            replica.denied_names.insert(name);
+                        }
+                    }
+                    Answer::Data(_) | Answer::NoData if !cluster => {
+                        replica.outside_ok += told.times
+                    }
+                    Answer::Error(_) if !cluster => replica.outside_failed += told.times,
+                    _ => {}
+                }
+            }
+        }
+        let knowing: BTreeSet<IpAddr> = replicas
+            .iter()
+            .filter(|(_, replica)| replica.known.times > 0)
+            .map(|(server, _)| *server)
+            .collect();
+        replicas
+            .iter()
+            .filter_map(|(server, replica)| {
+                let others: Vec<IpAddr> =
+                    knowing.iter().copied().filter(|other| other != server).collect();
+                finding(*server, replica, &others, self.starts.get(server).copied(), scene)
+            })
+            .collect()
+    }
+}
+
+fn finding(
+    server: IpAddr,
+    replica: &Replica<'_>,
+    others: &[IpAddr],
+    start: Option<Timestamp>,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let servfail = replica.failed_names.len() >= ENOUGH;
+    let (bad, names) = if servfail {
+        (&replica.failed, &replica.failed_names)
+    } else {
+        (&replica.denied, &replica.denied_names)
+    };
+    let span = bad.span.filter(|_| names.len() >= ENOUGH && bad.ended >= LOOKUPS)?;
+    let knows = replica.known.span.is_some_and(|known| known.overlaps(span));
+    let upstream = replica.outside_failed > 0 && replica.outside_failed >= replica.outside_ok;
+    if others.is_empty() || knows || upstream {
+        return None;
+    }
+    let word = if servfail { "SERVFAIL" } else { "NXDOMAIN" };
+    let started = start.filter(|start| *start <= span.end);
+    let mut wrong = BTreeMap::new();
+    if !servfail {
+        for (_, _, asked) in scene.answers.questions() {
+            let denied = asked.told.get(&(server, Answer::NoName));
+            let known = asked.told.keys().any(|(other, said)| *other != server && said.is_data());
+            wrong.extend(denied.filter(|_| known).into_iter().flat_map(|told| told.wronged()));
+        }
+    }
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "replica {server} answered {word} for {} of the cluster zone from {} to {}, as if it \
+             had no data of the API server",
+            count(names.len() as u64, "name"),
+            clock(span.start),
+            clock(span.end)
+        ),
+        confidence: Confidence::Likely,
+        culprits: vec![Culprit::Backend(server)],
+        place: Where::Server,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: bad.times,
+        claim: Claim {
+            span: Some(span.widened(std::time::Duration::from_secs(1))),
+            servers: Some(BTreeSet::from([server])),
+            zones: Some(scene.answers.zones.zones()),
+            symptoms: BTreeSet::from([Symptom::Error(Rcode::SERVFAIL)]),
+            kinds: BTreeSet::from([HarmKind::Failed, HarmKind::Slow]),
+            wrong,
+            ..Claim::default()
+        },
+        cause: format!(
+            "{server} runs and answers, but knew no name of the cluster while {} did. CoreDNS \
+             says so until its first synchronisation with the API server is complete: the API \
+             server is out of its reach, or its permissions are wrong.",
+            list(others, 3)
+        ),
+        facts: vec![
+            Fact { label: "names that it did not know", value: list(names, 4) },
+            Fact {
+                label: "answers",
+                value: format!(
+                    "{word} {}, addresses for cluster names 0",
+                    count(bad.times, "time")
+                ),
+            },
+            Fact {
+                label: "names outside the cluster",
+                value: format!(
+                    "{} answered, {} failed",
+                    replica.outside_ok, replica.outside_failed
+                ),
+            },
+            Fact {
+                label: "start of the process",
+                value: started.map_or_else(
+                    || "no loop probe in this capture".to_owned(),
+                    |at| format!("loop probe (HINFO) at {}", clock(at)),
+                ),
+            },
+        ],
+        evidence: bad
+            .frames
+            .iter()
+            .map(|seen| Proof { seen: *seen, summary: format!("{word} from {server}") })
+            .collect(),
+        actions: vec![
+            Action {
+                why: format!("read what {server} says about the API server"),
+                command: format!(
+                    "kubectl -n kube-system logs $(kubectl -n kube-system get pods -o wide | grep \
+                     -wF {server} | awk '{{print $1}}') | grep -iE 'kubernetes|reflector'"
+                ),
+            },
+            Action {
+                why: "reach the API server from that pod's network".to_owned(),
+                command: "nsenter -t <pid of coredns> -n curl -k \
+                          https://$(kubectl get service kubernetes -o \
+                          jsonpath='{.spec.clusterIP}')/healthz"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "upstream-servfail",
+            because: format!(
+                "cluster names are answered from memory; outside names: {} answered, {} failed",
+                replica.outside_ok, replica.outside_failed
+            ),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// Three names at both replicas, in `rounds`; the first replica says `bad` to all of them.
+    fn scenario(rounds: usize, names: &[&str], bad: &str, outside: &str) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\npod = 10.244.0.2\n",
+        );
+        let mut port = 40_000;
+        let mut say = |at: f64, via: &str, name: &str, answer: &str| {
+            port += 8;
+            text.push_str(&format!(
+                "{at:.3} pod:{port} > kube-dns via {via} rd A {name}\n\
+                 {:.3} pod:{port} < kube-dns via {via} {answer}\n",
+                at + 0.001
+            ));
+        };
+        for round in 0..rounds {
+            let at = round as f64 * 10.0;
+            for (index, name) in names.iter().enumerate() {
+                let name = format!("{name}.default.svc.cluster.local.");
+                let index = index as f64;
+                say(at + index, "dns1", &name, bad);
+                say(at + index + 0.5, "dns2", &name, &format!("aa {name} 5 A 10.96.0.7"));
+            }
+            say(at + 8.0, "dns1", "www.example.com.", outside);
+        }
+        text
+    }
+    const OUT: &str = "www.example.com. 60 A 203.0.113.5";
+
+    #[test]
+    fn a_replica_fails_for_cluster_names_alone() {
+        insta::assert_snapshot!(findings(&scenario(1, &["a", "b", "c"], "SERVFAIL", OUT)), @"low coredns-unsynced [backend 10.244.1.10] likely 10:00:00.001-10:00:02.001 3/3");
+    }
+
+    #[test]
+    fn a_replica_denies_what_the_other_knows() {
+        insta::assert_snapshot!(findings(&scenario(2, &["a", "b", "c"], "NXDOMAIN", OUT)), @"low coredns-unsynced [backend 10.244.1.10] likely 10:00:00.001-10:00:12.001 6/6");
+    }
+
+    #[test]
+    fn two_names_are_too_few() {
+        assert!(!findings(&scenario(3, &["a", "b"], "SERVFAIL", OUT)).contains("unsynced"));
+    }
+
+    #[test]
+    fn a_replica_that_fails_for_outside_names_too_has_another_trouble() {
+        let text = scenario(2, &["a", "b", "c"], "SERVFAIL", "SERVFAIL");
+        assert!(!findings(&text).contains("unsynced"));
+    }
+
+    #[test]
+    fn answers_that_the_capture_missed_prove_nothing() {
+        let text = scenario(2, &["a", "b", "c"], "SERVFAIL lost", OUT);
+        assert!(!findings(&text).contains("unsynced"));
+    }
+}

@@ -1,0 +1,213 @@
+//! A DNS server is silent and stays in the service.
+//!
+//! **Signature.** At least three new flows go to the server and none is answered, until the capture
+//! ends or for more than two minutes, while other servers answer the same clients; a server that
+//! never answered in the whole capture counts from its start. With session affinity some clients
+//! have no other server: then their neighbours' answers exonerate the node.
+//!
+//! **Needs.** The query after translation, or clients that ask the server directly.
+//!
+//! **Not this.** Taken out of the service after some 40 s: `stale-backend`. Reached by other nodes
+//! meanwhile: `path-broken-pair`. ICMP from the pod itself says that nobody listens:
+//! `icmp-port-unreachable`. TCP 53 works while UDP does not: `udp53-blocked`.
+//!
+//! **Cannot tell.** Whether the process hangs, its interface is down, or the packets are filtered on
+//! the way; a capture on the server's node shows whether the queries arrive there.
+//!
+//! Source: rulebook 2.B.
+
+use std::collections::BTreeSet;
+
+use crate::base::words::{clock, count, duration, list};
+use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
+use crate::detect::mixture::{Mixture, mixtures};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Kind, Layer,
+    Proof, RuledOut, Scene, Symptom, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "dead-backend",
+    title: "a silent DNS server stays in the service",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B"],
+    source: include_str!("dead_backend.rs"),
+    new: || Box::new(DeadBackend),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct DeadBackend;
+
+impl Detector for DeadBackend {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let holes = Blackhole::by_server(scene, Kind::Dead);
+        let mut findings: Vec<Finding> = holes.iter().map(finding).collect();
+        findings.extend(mixtures(scene).iter().map(|mixture| hidden(mixture, scene)));
+        findings
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let (server, service) = (hole.server(), hole.service());
+    let direct = hole.services == hole.servers;
+    let of = if direct { String::new() } else { format!(" of service {service}") };
+    let one_vantage = hole.one_vantage();
+    let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
+    actions
+        .push(("on its node, see whether its interface is up", "ip -s link; ip addr".to_owned()));
+    actions.push((
+        "move it to another node",
+        format!(
+            "kubectl -n kube-system delete pod $(kubectl -n kube-system get pod -o wide | awk \
+             '/{server}/{{print $1}}')"
+        ),
+    ));
+    hole.finding(&DETECTOR, Words {
+        title: format!(
+            "backend {server}{of} answers nothing from {} on and still gets queries",
+            clock(hole.span.start)
+        ),
+        confidence: if one_vantage { Confidence::Likely } else { Confidence::Confirmed },
+        culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
+        place: Where::Unknown,
+        cause: format!(
+            "{server} answered nothing for {} and was not taken out of service: its health check \
+             does not notice, or nobody checks. The process hangs, its network interface is down, \
+             or a filter drops what goes there.{}",
+            duration(hole.length()),
+            if one_vantage {
+                " With clients of one node alone in the capture, the path to it may be broken \
+                 instead: record on its node as well."
+            } else {
+                ""
+            }
+        ),
+        actions,
+        ruled_out: vec![
+            (
+                "stale-backend",
+                format!("new flows kept going to it until {}", clock(hole.span.end)),
+            ),
+            (
+                "service-wide-outage",
+                format!(
+                    "{} of the same network were answered meanwhile",
+                    count(hole.answered_elsewhere(), "flow")
+                ),
+            ),
+        ],
+    })
+}
+
+/// The capture does not show which backend it is.
+fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
+    let (service, n) = (mixture.service, mixture.one_in());
+    Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "about one in {n} backends of {service} answers nothing from {} on",
+            clock(mixture.span.start)
+        ),
+        confidence: Confidence::Possible,
+        culprits: vec![Culprit::Service(service)],
+        place: Where::Unknown,
+        span: mixture.span,
+        ongoing: scene.lasts(mixture.span),
+        transactions: mixture.failed,
+        claim: Claim {
+            span: Some(mixture.span),
+            clients: Some(mixture.clients.clone()),
+            servers: Some(BTreeSet::from([service])),
+            symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "{} to {service} got no answer however often they repeated the query, while {} were \
+             answered at the same time: sockets that are pinned to one silent backend look like \
+             that, and random loss does not. The capture shows no translation, so it cannot say \
+             which backend, nor whether the service still has it: record with -i any on the \
+             client's node.",
+            count(mixture.failed, "socket"),
+            count(mixture.answered, "other")
+        ),
+        facts: vec![
+            Fact { label: "sockets in vain", value: mixture.failed.to_string() },
+            Fact { label: "sockets answered meanwhile", value: mixture.answered.to_string() },
+            Fact { label: "clients", value: list(&mixture.clients, 5) },
+            Fact { label: "silent for", value: duration(mixture.span.length()) },
+        ],
+        evidence: mixture
+            .frames
+            .iter()
+            .map(|seen| Proof {
+                seen: *seen,
+                summary: "query from a socket that never got an answer".to_owned(),
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "ask every backend by itself".to_owned(),
+                command: "for p in $(kubectl -n kube-system get pod -l k8s-app=kube-dns -o \
+                          jsonpath='{.items[*].status.podIP}'); do dig @$p \
+                          kubernetes.default.svc.cluster.local +tries=1 +time=2; done"
+                    .to_owned(),
+            },
+            Action {
+                why: "record where the translation can be seen".to_owned(),
+                command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or icmp'"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "lossy-path",
+            because: "repeats from the same port failed with the first query".to_owned(),
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, failover, findings};
+
+    #[test]
+    fn a_backend_falls_silent_and_stays_in_the_service() {
+        let said = findings(&failover(20.0, None, 160.0));
+        assert!(said.contains(" dead-backend [backend 10.244.1.10] likely"), "{said}");
+    }
+
+    #[test]
+    fn a_backend_that_is_taken_out_is_stale() {
+        assert!(!findings(&failover(20.0, Some(60.0), 100.0)).contains(" dead-backend"));
+    }
+
+    #[test]
+    fn a_pod_sees_every_second_socket_fail_for_good() {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..60_u16 {
+            let bad = round >= 20 && round % 2 == 0;
+            let fate = if bad { Fate::Lost } else { Fate::Answered };
+            situation.ask(f64::from(round), "pod", "service", "", fate);
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" dead-backend [service 10.96.0.10] possible"), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
+    }
+
+    #[test]
+    fn repeats_that_get_through_are_loss_and_no_backend() {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..60_u16 {
+            let bad = round >= 20 && round % 2 == 0;
+            let fate = if bad { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round), "pod", "service", "", fate);
+        }
+        assert!(!findings(situation.text()).contains("dead-backend"));
+    }
+
+    #[test]
+    fn two_lost_flows_are_no_outage() {
+        assert!(!findings(&failover(98.5, None, 100.0)).contains("dead-backend"));
+    }
+}

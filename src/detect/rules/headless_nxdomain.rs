@@ -1,0 +1,270 @@
+//! A headless Service's name does not exist, for it has no ready endpoint.
+//!
+//! **Signature.** `<service>.<namespace>.svc.<zone>` is NXDOMAIN at every server that was asked in
+//! a window, and yet it is a Service: before or after that window it has addresses, or names of
+//! StatefulSet pods below it are asked for in a namespace that other names show.
+//!
+//! **Needs.** Three lookups that failed for it, and the contrast above.
+//!
+//! **Not this.** Some servers know it in that window: `replica-divergence`; the denial is only
+//! cached, and ends within its own TTL: `negative-sticky`. A name that never has addresses and no
+//! pods below it is `nxdomain-missing-name`; pods missing below a Service that resolves are
+//! `statefulset-pod-nxdomain`.
+//!
+//! **Cannot tell.** Whether the Service is headless where all of its answers hold a single address
+//! and nobody asks for its pods: then it may as well have been deleted or not made yet (a
+//! ClusterIP Service keeps its name without endpoints). CoreDNS from 1.8.4 on goes by
+//! EndpointSlices and leaves out what is not ready; before 1.7 it could lose Services after the
+//! API server was away.
+//!
+//! Source: rulebook 2.F, K8; coredns/coredns `plugin/kubernetes`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::words::{clock, count, duration, list};
+use crate::detect::{
+    Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::Name;
+
+/// Lookups that must have failed (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// Replicas and their caches follow a change within the usual TTL of 30 s and 5 s more (K8), so
+/// for that long both answers may be seen.
+const SETTLED: Duration = Duration::from_secs(35);
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "headless-nxdomain",
+    title: "a headless Service has no name",
+    class: Class::Failure,
+    layer: Layer::Data,
+    references: &["rulebook 2.F", "coredns plugin/kubernetes"],
+    source: include_str!("headless_nxdomain.rs"),
+    new: || Box::new(HeadlessNxdomain),
+};
+
+/// Judges what the shared tally of answers holds; keeps nothing of its own.
+struct HeadlessNxdomain;
+
+impl Detector for HeadlessNxdomain {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let names = scene.answers.names();
+        let mut pods: BTreeMap<Name, BTreeSet<&Name>> = BTreeMap::new();
+        let mut namespaces: BTreeSet<Name> = BTreeSet::new();
+        for (name, known) in &names {
+            let Some(parts) = scene.answers.zones.split(name) else { continue };
+            match parts.depth() {
+                2 if known.data.times > 0 => namespaces.extend(name.parent()),
+                3 if has_ordinal(&parts) => {
+                    if let Some(service) = name.parent() {
+                        pods.entry(service).or_default().insert(name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        names
+            .iter()
+            .filter(|(name, known)| {
+                known.missing.ended >= ENOUGH
+                    && scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2)
+            })
+            .filter_map(|(name, known)| {
+                let below = pods.get(*name).filter(|_| {
+                    name.parent().is_some_and(|namespace| namespaces.contains(&namespace))
+                });
+                finding(name, known, below, scene)
+            })
+            .collect()
+    }
+}
+
+/// Whether its first label ends in the ordinal of a StatefulSet's pod.
+fn has_ordinal(parts: &ClusterName) -> bool {
+    let label = String::from_utf8_lossy(parts.own.first_label().unwrap_or_default()).into_owned();
+    label.rsplit_once('-').is_some_and(|(stem, ordinal)| {
+        !stem.is_empty() && !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+fn finding(
+    name: &Name,
+    known: &Known,
+    pods: Option<&BTreeSet<&Name>>,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let span = known.missing.span?;
+    let data = known.data.span;
+    if let Some(data) = data {
+        // Both answers for longer than a change takes: the servers disagree, or it comes and goes.
+        let overlap = data.end.min(span.end).since(data.start.max(span.start));
+        let inside = data.overlaps(span) && overlap > SETTLED;
+        let lag = SETTLED.max(known.missing.denial);
+        let sticky = data.start > span.start && data.end > span.end && overlap <= lag;
+        if inside || (sticky && data.overlaps(span)) {
+            return None;
+        }
+    }
+    if data.is_none() && pods.is_none() {
+        return None;
+    }
+    let own = ClusterName::of(name)?.own;
+    let mut labels = own.labels().map(|label| String::from_utf8_lossy(label).into_owned());
+    let (service, namespace) = (labels.next()?, labels.next()?);
+    let headless = pods.is_some() || known.widest > 1;
+    let (after, before) = (
+        data.is_some_and(|data| data.end > span.end),
+        data.is_some_and(|data| data.start < span.start),
+    );
+    let cause = match (before, after) {
+        (false, true) => {
+            "The name appeared later: its Service was made, or its first pod became ready, after \
+             clients began to ask."
+        }
+        (true, false) => {
+            "The name was there before: its last ready pod went away, or the Service was deleted."
+        }
+        (true, true) => "The name was gone for a while: meanwhile no pod of the Service was ready.",
+        (false, false) => {
+            "Clients ask for its pods by name, so it is meant to be a headless Service; it does \
+             not exist or no pod of it was ready at any time."
+        }
+    };
+    let mut evidence: Vec<Proof> = known
+        .missing
+        .frames
+        .iter()
+        .map(|seen| Proof { seen: *seen, summary: format!("{name} is NXDOMAIN") })
+        .collect();
+    evidence.extend(
+        known
+            .data
+            .frames
+            .first()
+            .map(|seen| Proof { seen: *seen, summary: format!("{name} has addresses") }),
+    );
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "Service name {name} did not exist from {} to {}{}: {} failed",
+            clock(span.start),
+            clock(span.end),
+            if data.is_some() { ", and at other times it did" } else { "" },
+            count(known.missing.ended, "lookup")
+        ),
+        confidence: if headless && data.is_some() {
+            Confidence::Likely
+        } else {
+            Confidence::Possible
+        },
+        culprits: vec![Culprit::Name(name.clone())],
+        place: Where::Server,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: known.missing.times,
+        claim: Claim {
+            // The question comes before its answer.
+            span: Some(span.widened(Duration::from_secs(1))),
+            zones: Some(BTreeSet::from([name.clone()])),
+            symptoms: BTreeSet::from([Symptom::NxDomain]),
+            kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "{cause} A headless Service without ready endpoints has no name at all, unlike one \
+             with a cluster IP."
+        ),
+        facts: vec![
+            Fact { label: "lookups that ended with it", value: known.missing.ended.to_string() },
+            Fact {
+                label: "did not exist for",
+                value: format!("{} at least", duration(span.length())),
+            },
+            Fact {
+                label: "addresses at other times",
+                value: match data {
+                    Some(data) => format!(
+                        "{}, up to {} each, from {} to {}",
+                        count(known.data.times, "answer"),
+                        known.widest,
+                        clock(data.start),
+                        clock(data.end)
+                    ),
+                    None => "none".to_owned(),
+                },
+            },
+            Fact {
+                label: "pods asked for below it",
+                value: pods.map_or_else(|| "none".to_owned(), |pods| list(pods, 4)),
+            },
+            Fact { label: "servers that said NXDOMAIN", value: list(&known.missing.servers, 4) },
+        ],
+        evidence,
+        actions: vec![
+            Action {
+                why: "see whether the Service is headless and its pods are ready".to_owned(),
+                command: format!(
+                    "kubectl -n {namespace} get service {service}; kubectl -n {namespace} get \
+                     endpointslices -l kubernetes.io/service-name={service} -o wide"
+                ),
+            },
+            Action {
+                why: "give pods names before they are ready, if they have to find each other"
+                    .to_owned(),
+                command: format!(
+                    "kubectl -n {namespace} patch service {service} -p \
+                     '{{\"spec\":{{\"publishNotReadyAddresses\":true}}}}'"
+                ),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "nxdomain-missing-name",
+            because: match (data, pods) {
+                (Some(_), _) => "the name has addresses at other times".to_owned(),
+                _ => "pods below it are asked for in a namespace that exists".to_owned(),
+            },
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    const NAME: &str = "kafka.mq.svc.cluster.local.";
+
+    /// NXDOMAIN `times`, once a second, then `later` at one minute.
+    fn scenario(times: usize, answer: &str, later: &str) -> String {
+        format!(
+            "pod = 10.0.0.5\ndns = 10.96.0.10\nrepeat {times} every 1\n\
+             0.000 pod:40000 > dns rd A {NAME}\n0.001 pod:40000 < dns {answer}\nend\n\
+             60.000 pod:50000 > dns rd A {NAME}\n60.001 pod:50000 < dns {later}\n"
+        )
+    }
+    const TWO: &str =
+        "aa kafka.mq.svc.cluster.local. 5 A 10.244.1.7 kafka.mq.svc.cluster.local. 5 A 10.244.2.7";
+
+    #[test]
+    fn the_name_appears_when_pods_become_ready() {
+        insta::assert_snapshot!(findings(&scenario(3, "aa NXDOMAIN", TWO)), @"low headless-nxdomain [name kafka.mq.svc.cluster.local] likely 10:00:00.001-10:00:02.001 3/3");
+    }
+
+    #[test]
+    fn two_failed_lookups_are_too_few() {
+        assert!(!findings(&scenario(2, "aa NXDOMAIN", TWO)).contains("headless"));
+    }
+
+    #[test]
+    fn a_name_that_never_exists_is_a_missing_one() {
+        assert!(!findings(&scenario(5, "aa NXDOMAIN", "aa NXDOMAIN")).contains("headless"));
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_pods_are_ready_shows_no_service() {
+        let text = scenario(5, "aa NXDOMAIN", &format!("{TWO} lost"));
+        assert!(!findings(&text).contains("headless"));
+    }
+}

@@ -1,0 +1,177 @@
+//! ICMP says that a DNS server cannot be reached.
+//!
+//! **Signature.** ICMP host or network unreachable (type 3, codes 0 and 1 and their kin; ICMPv6 type
+//! 1, codes 0 and 3) comes back for queries: a router on the way has no route to the server or gets
+//! no answer to ARP for it.
+//!
+//! **Needs.** ICMP in the capture; the filter `port 53` hides it.
+//!
+//! **Not this.** It is evidence for the rules about silent servers, which take precedence: a
+//! backend that vanished makes its last router say this after some seconds.
+//!
+//! **Cannot tell.** Past the first hop, un-NAT rewrites the sender to the service address.
+//!
+//! Source: rulebook 2.B; RFC 792, RFC 4443 section 3.1.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{count, list};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    Scene, Symptom, Where,
+};
+use crate::packet::IcmpKind;
+use crate::transaction::{Outcome, Transaction};
+
+/// ICMP errors that make a finding (rulebook 7.6).
+const ENOUGH: u64 = 2;
+/// Pairs of sender and server that are told apart.
+const MAX_PAIRS: usize = 1_024;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "icmp-host-unreachable",
+    title: "ICMP says that a DNS server cannot be reached",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B", "RFC 792", "RFC 4443 section 3.1"],
+    source: include_str!("icmp_host_unreachable.rs"),
+    new: || Box::new(IcmpHostUnreachable(Rejections::new(IcmpKind::HostUnreachable))),
+};
+
+struct IcmpHostUnreachable(Rejections);
+
+impl Detector for IcmpHostUnreachable {
+    fn observe(&mut self, transaction: &Transaction) {
+        self.0.note(transaction);
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.0.findings(&DETECTOR, scene)
+    }
+}
+
+/// Queries that ICMP errors of one kind rejected, by who said it about which server.
+pub(super) struct Rejections {
+    kind: IcmpKind,
+    pairs: BTreeMap<(IpAddr, IpAddr), Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    rejected: u64,
+    span: Option<Span>,
+    clients: BTreeSet<IpAddr>,
+    frames: Vec<Seen>,
+}
+
+impl Rejections {
+    pub(super) fn new(kind: IcmpKind) -> Self {
+        Self { kind, pairs: BTreeMap::new() }
+    }
+
+    pub(super) fn note(&mut self, transaction: &Transaction) {
+        if !matches!(transaction.outcome(), Outcome::Rejected(_)) {
+            return;
+        }
+        let Some(said) = transaction.rejections.iter().find(|said| said.kind == self.kind) else {
+            return;
+        };
+        let pair = (said.from, transaction.responder());
+        if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&pair) {
+            return;
+        }
+        let tally = self.pairs.entry(pair).or_default();
+        tally.rejected += 1;
+        tally.span =
+            Some(tally.span.map_or(Span::at(said.seen.ts), |span| span.with(said.seen.ts)));
+        tally.clients.insert(transaction.client.ip());
+        if tally.frames.len() < 6 {
+            tally.frames.push(said.seen);
+        }
+    }
+
+    /// What is left when the outages that localisation found have taken their share: the ICMP
+    /// errors about those are facts of theirs.
+    pub(super) fn findings(self, rule: &'static Descriptor, scene: &Scene<'_>) -> Vec<Finding> {
+        let kind = self.kind;
+        let explained = |server: IpAddr, span: Span| {
+            scene.outages.iter().any(|outage| {
+                (outage.server == server || outage.service == server) && outage.span.overlaps(span)
+            })
+        };
+        self.pairs
+            .into_iter()
+            .filter(|(_, tally)| tally.rejected >= ENOUGH)
+            .filter_map(|((from, server), tally)| {
+                let span = tally.span.filter(|span| !explained(server, *span))?;
+                Some(finding(rule, kind, (from, server), tally, span, scene))
+            })
+            .collect()
+    }
+}
+
+fn finding(
+    rule: &'static Descriptor,
+    kind: IcmpKind,
+    (from, server): (IpAddr, IpAddr),
+    tally: Tally,
+    span: Span,
+    scene: &Scene<'_>,
+) -> Finding {
+    let own = from == server;
+    Finding {
+        rule,
+        title: format!("queries to {server} are rejected with ICMP {kind} by {from}"),
+        confidence: Confidence::Confirmed,
+        culprits: vec![Culprit::Backend(server), Culprit::Node(from)],
+        place: if own { Where::Server } else { Where::PathToServer },
+        span,
+        ongoing: scene.lasts(span),
+        transactions: tally.rejected,
+        claim: Claim {
+            span: Some(span.widened(std::time::Duration::from_secs(10))),
+            clients: Some(tally.clients.clone()),
+            servers: Some(BTreeSet::from([server])),
+            symptoms: BTreeSet::from([Symptom::Rejected(kind)]),
+            ..Claim::default()
+        },
+        cause: if own {
+            format!("{server} itself says that the DNS port is not open.")
+        } else {
+            format!(
+                "{from} says so of queries to {server}: a router without a way there, or a \
+                 firewall that rejects them."
+            )
+        },
+        facts: vec![
+            Fact { label: "queries rejected", value: tally.rejected.to_string() },
+            Fact { label: "by", value: from.to_string() },
+            Fact { label: "clients", value: list(&tally.clients, 4) },
+        ],
+        evidence: tally
+            .frames
+            .iter()
+            .map(|seen| Proof { seen: *seen, summary: format!("ICMP {kind} from {from}") })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "see whether the service has endpoints".to_owned(),
+                command: "kubectl -n kube-system get endpointslices -l \
+                          kubernetes.io/service-name=kube-dns -o wide"
+                    .to_owned(),
+            },
+            Action {
+                why: format!("see how {from} would send there"),
+                command: format!("ip route get {server}; iptables-save | grep -i reject"),
+            },
+        ],
+        ruled_out: vec![crate::detect::RuledOut {
+            rule: "lossy-path",
+            because: format!("{} came back for the queries", count(tally.rejected, "ICMP error")),
+        }],
+    }
+}

@@ -1,0 +1,237 @@
+//! Datagrams are lost at random between clients and servers.
+//!
+//! **Signature.** Of the query datagrams of a client network more go unanswered than ordinary loss
+//! explains (one in a hundred; binomial test, p < 0.001), at least five over at least twenty flows,
+//! repeats from the same port get through as often as independent loss lets them, and no server, port, name, type or size accounts for
+//! them: every rule that knows such a structure claims its lookups first.
+//!
+//! **Needs.** Repeated queries: loss in the capture alone makes nobody ask again.
+//!
+//! **Not this.** A server that is silent for a while is an outage, and its flows are left out here.
+//! The second of two parallel queries lost each time is `conntrack-race-aaaa`; delay that grows
+//! with the load before answers are lost is `coredns-overload`; large answers lost is
+//! `mtu-fragment`.
+//!
+//! **Cannot tell.** Which direction loses them, and where: a second capture point on the DNS pods'
+//! node would.
+//!
+//! Source: rulebook 2.B; section 6.2 for the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+use crate::base::words::{count, list, percent};
+use crate::base::{Network, Span, Transport};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
+    Proof, Reached, Scene, Symptom, Where,
+};
+
+/// Ordinary loss: sporadic loss of UDP is normal (rulebook `p0`: 0.2 % to 5 %).
+const ORDINARY: f64 = 0.01;
+/// The loss must be less likely than this by ordinary loss.
+const CHANCE: f64 = 0.001;
+/// Lost datagrams (rulebook 7.6).
+const ENOUGH_LOST: u64 = 5;
+/// Share of the repeats that independent loss would let through which must get through: half of
+/// it, since queries that are hurt by something else besides are among them.
+const RECOVERY: f64 = 0.5;
+/// Flows.
+const ENOUGH_FLOWS: u64 = 20;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "lossy-path",
+    title: "datagrams are lost at random",
+    class: Class::Failure,
+    layer: Layer::Residual,
+    references: &["rulebook 2.B, 6.2"],
+    source: include_str!("lossy_path.rs"),
+    new: || Box::new(LossyPath),
+};
+
+/// Judges the flows of the shared tally; keeps nothing of its own.
+struct LossyPath;
+
+#[derive(Default)]
+struct Row {
+    flows: u64,
+    sent: u64,
+    lost: u64,
+    dead_flows: u64,
+    repeated: u64,
+    recovered: u64,
+    servers: BTreeMap<IpAddr, (u64, u64)>,
+    clients: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    frames: Vec<Seen>,
+}
+
+impl Row {
+    fn add(&mut self, flow: &Flow) {
+        let weight = u64::from(flow.weight);
+        let lost = u64::from(flow.unanswered);
+        self.flows += weight;
+        self.sent += u64::from(flow.attempts) * weight;
+        self.lost += lost;
+        self.dead_flows += u64::from(flow.failed());
+        self.repeated += u64::from(flow.repeated.0);
+        self.recovered += u64::from(flow.repeated.1);
+        let server = self.servers.entry(flow.cell.responder).or_default();
+        server.0 += u64::from(flow.attempts) * weight;
+        server.1 += lost;
+        if lost > 0 {
+            self.clients.insert(flow.cell.client);
+            let own = Span::between(flow.first.ts, flow.last_sent);
+            self.span = Some(self.span.map_or(own, |span| span.join(own)));
+            if self.frames.len() < 6 {
+                self.frames.push(flow.first);
+            }
+        }
+    }
+
+    /// Whether repeats from the same port get through as independent loss lets them. A port that
+    /// is pinned to a silent backend loses all of them (rulebook 6.5).
+    fn repeats_recover(&self) -> bool {
+        let independent = 1.0 - self.lost as f64 / self.sent.max(1) as f64;
+        self.repeated < ENOUGH_LOST
+            || self.recovered as f64 >= RECOVERY * independent * self.repeated as f64
+    }
+
+    /// Whether the loss is beyond what is ordinary, and yet flows get through.
+    fn is_lossy(&self) -> bool {
+        self.flows >= ENOUGH_FLOWS
+            && self.lost >= ENOUGH_LOST
+            && self.dead_flows * 2 < self.flows
+            && self.repeats_recover()
+            && Binomial::new(ORDINARY, self.sent)
+                .is_ok_and(|ordinary| ordinary.sf(self.lost - 1) < CHANCE)
+    }
+}
+
+impl Detector for LossyPath {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut rows: BTreeMap<Network, Row> = BTreeMap::new();
+        for flow in scene.reach.flows() {
+            let judged = !matches!(flow.reached, Reached::Unknown | Reached::Rejected);
+            let in_outage = scene.outages.iter().any(|outage| {
+                outage.server == flow.cell.responder && outage.span.contains(flow.first.ts)
+            });
+            let reached_client = flow.lost.is_none();
+            if flow.cell.transport == Transport::Udp && judged && !in_outage && reached_client {
+                rows.entry(Network::of(flow.cell.client)).or_default().add(flow);
+            }
+        }
+        rows.into_iter()
+            .filter(|(_, row)| row.is_lossy())
+            .filter_map(|(network, row)| finding(network, row, scene))
+            .collect()
+    }
+}
+
+fn finding(network: Network, row: Row, scene: &Scene<'_>) -> Option<Finding> {
+    let span = row.span?;
+    let servers: Vec<String> = row
+        .servers
+        .iter()
+        .filter(|(_, (sent, _))| *sent > 0)
+        .map(|(server, (sent, lost))| format!("{server} {lost} of {sent}"))
+        .collect();
+    let names = list(row.servers.keys(), 3);
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{} of the query datagrams of {network} to {names} get no answer, at random",
+            percent(row.lost, row.sent)
+        ),
+        confidence: Confidence::Likely,
+        culprits: vec![
+            Culprit::Path(network.to_string(), names.clone()),
+            Culprit::ClientSubnet(network),
+        ],
+        place: Where::Unknown,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: row.lost,
+        claim: Claim {
+            clients: Some(row.clients.clone()),
+            symptoms: BTreeSet::from([Symptom::Unanswered]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "{} of {} query datagrams went unanswered, whichever server, name or type they asked \
+             for, and repeats get through: datagrams or their answers are lost on the way. \
+             Congestion, a faulty link, or drops on a host's network card do that.",
+            row.lost, row.sent
+        ),
+        facts: vec![
+            Fact {
+                label: "lost",
+                value: format!("{} of {} ({})", row.lost, row.sent, percent(row.lost, row.sent)),
+            },
+            Fact { label: "by server", value: list(servers, 4) },
+            Fact { label: "clients", value: list(&row.clients, 5) },
+            Fact { label: "flows that failed altogether", value: row.dead_flows.to_string() },
+        ],
+        evidence: row
+            .frames
+            .iter()
+            .map(|seen| Proof { seen: *seen, summary: "query that had to be repeated".to_owned() })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "count drops on the node".to_owned(),
+                command:
+                    "nstat -az | grep -iE 'udp.*err|drop'; ip -s link; ethtool -S eth0 | grep \
+                          -i drop"
+                        .to_owned(),
+            },
+            Action {
+                why: "measure the path".to_owned(),
+                command: format!("mtr -u -P 53 -rwc 100 {}", list(row.servers.keys(), 1)),
+            },
+        ],
+        ruled_out: vec![crate::detect::RuledOut {
+            rule: "cap-loss",
+            because: format!(
+                "the clients repeated the queries, {} of them",
+                count(row.lost, "datagram")
+            ),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// One query in `every` is lost and answered when it is repeated.
+    fn loss(every: u16, queries: u16) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..queries {
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let lost = (u32::from(round) * 7_919) % u32::from(every) == 0;
+            let fate = if lost { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round) * 0.7, "pod", "kube-dns", via, fate);
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn one_in_ten_is_lost() {
+        assert!(loss(10, 400).contains(" lossy-path ["), "{}", loss(10, 400));
+    }
+
+    #[test]
+    fn one_in_two_hundred_is_ordinary() {
+        assert!(!loss(200, 2_000).contains("lossy-path"));
+    }
+
+    #[test]
+    fn four_losses_are_not_enough() {
+        assert!(!loss(10, 40).contains("lossy-path"));
+    }
+}

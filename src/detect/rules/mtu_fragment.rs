@@ -1,0 +1,383 @@
+//! Large answers over UDP are lost on the way to the clients, small ones pass.
+//!
+//! **Signature.** Names that clients ask for with an EDNS size over 512 bytes are never answered
+//! in a client network, at least five questions, each name three times or more, while the same
+//! servers answer other names of the same clients at once, at least twenty of them in no more
+//! than 512 bytes, and no answer as large as the lost ones might be ever arrives. That the lost
+//! answers are large shows where they were answered whole or truncated to others, over TCP, or in
+//! a capture of the server's node, where they leave; a name of the cluster, which the DNS answers
+//! from memory, has no other reason to be silent.
+//!
+//! **Needs.** Clients that ask with EDNS. A capture on the servers' nodes makes it sure and gives
+//! the sizes.
+//!
+//! **Not this.** Further fragments are missing from every capture with the filter `port 53`
+//! (rulebook K1): the first fragment counts as arrived. Names that fail for clients without EDNS
+//! as well are not lost for their size.
+//!
+//! **Cannot tell.** Which hop drops: a tunnel whose header does not fit the MTU, a firewall that
+//! drops fragments, or a lost ICMP "too big".
+//!
+//! Source: rulebook 2.G, K1; RFC 6891 section 6.2.5; RFC 8900 (fragmentation is fragile).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::words::{clock, count, list};
+use crate::base::{Network, Span, Transport};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::{Name, RecordType};
+use crate::transaction::{Outcome, Response, Transaction};
+
+/// Lost large answers, and small ones that passed (rulebook 7.6).
+const ENOUGH_LOST: u64 = 5;
+/// See [`ENOUGH_LOST`].
+const ENOUGH_SMALL: u64 = 20;
+/// Times that a name must have been lost: twice in a row is what loss does now and then.
+const EACH: u64 = 3;
+/// What every path carries: the limit without EDNS (RFC 1035 section 4.2.1).
+const SMALL: usize = 512;
+/// All the names together must be rarer by chance than this, given how often others are lost.
+const CHANCE: f64 = 0.001;
+/// Questions tallied one by one in each network.
+const MAX_QUESTIONS: usize = 8_192;
+/// Client networks tallied.
+const MAX_NETWORKS: usize = 4_096;
+/// Example frames kept for each question.
+const FRAMES: usize = 3;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "mtu-fragment",
+    title: "large answers are lost on the way",
+    class: Class::Failure,
+    layer: Layer::Protocol,
+    references: &["rulebook 2.G", "RFC 6891 section 6.2.5", "RFC 8900"],
+    source: include_str!("mtu_fragment.rs"),
+    new: || Box::<MtuFragment>::default(),
+};
+
+type Key = (Name, RecordType);
+
+/// Bounded by [`MAX_NETWORKS`] times [`MAX_QUESTIONS`].
+#[derive(Default)]
+struct MtuFragment {
+    networks: BTreeMap<Network, Side>,
+    /// Sizes of answers to anybody, by question: what a lost one would have been.
+    sizes: BTreeMap<Key, usize>,
+}
+
+/// What arrived in one client network.
+#[derive(Default)]
+struct Side {
+    /// Answers of no more than [`SMALL`] bytes, by server.
+    small: BTreeMap<IpAddr, u64>,
+    /// The largest answer that arrived over UDP.
+    largest: usize,
+    questions: BTreeMap<Key, Tally>,
+    answered: u64,
+    lost: u64,
+}
+
+/// One question that was asked with room for a large answer.
+#[derive(Default)]
+struct Tally {
+    lost: u64,
+    answered: u64,
+    /// Lost and answered where there was no room, or over TCP.
+    small_lost: u64,
+    small_answered: u64,
+    tcp_lost: u64,
+    /// The smallest room that was offered for a lost answer.
+    room: usize,
+    /// The smallest lost answer that was seen leaving the server.
+    left_server: Option<usize>,
+    clients: BTreeSet<IpAddr>,
+    servers: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    evidence: Vec<Proof>,
+}
+
+impl Detector for MtuFragment {
+    fn observe(&mut self, transaction: &Transaction) {
+        if transaction.attempts.is_empty() || transaction.is_infrastructure() {
+            return;
+        }
+        let network = Network::of(transaction.client.ip());
+        let key = (transaction.question.name.clone(), transaction.question.rtype);
+        if let Some(response) = transaction.responses.first() {
+            if self.sizes.len() < MAX_QUESTIONS || self.sizes.contains_key(&key) {
+                let size = self.sizes.entry(key.clone()).or_default();
+                // A truncated answer says that the whole one is larger than that.
+                *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
+            }
+        }
+        if self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network) {
+            self.networks.entry(network).or_default().note(transaction, key);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let Self { networks, sizes } = *self;
+        networks
+            .into_iter()
+            .filter_map(|(network, side)| side.judge(network, &sizes, scene))
+            .collect()
+    }
+}
+
+/// The answer that the client's own place of capture saw, if any: at the server's node they all
+/// seem to be on their way.
+fn arrived(transaction: &Transaction) -> Option<&Response> {
+    let home = transaction.attempts.first()?.hops.first()?.via.point;
+    transaction
+        .responses
+        .iter()
+        .find(|response| response.hops.iter().any(|hop| hop.via.point == home))
+}
+
+impl Side {
+    fn note(&mut self, transaction: &Transaction, key: Key) {
+        let udp = transaction.transport == Transport::Udp;
+        let room = transaction.traits.udp_size.map_or(SMALL, usize::from).max(SMALL);
+        let arrived = arrived(transaction);
+        let left = transaction.responses.first().filter(|_| arrived.is_none());
+        let lost = arrived.is_none()
+            && (left.is_some() || matches!(transaction.outcome(), Outcome::Timeout));
+        if let Some(response) = arrived {
+            self.answered += u64::from(udp);
+            if udp {
+                self.largest = self.largest.max(response.wire_len);
+                if response.wire_len <= SMALL {
+                    *self.small.entry(transaction.responder()).or_default() += 1;
+                }
+            }
+        } else if !lost {
+            return;
+        }
+        self.lost += u64::from(lost && udp);
+        if self.questions.len() >= MAX_QUESTIONS && !self.questions.contains_key(&key) {
+            return;
+        }
+        let tally = self.questions.entry(key).or_default();
+        match (udp && room > SMALL, lost) {
+            (true, false) => tally.answered += 1,
+            (false, false) => tally.small_answered += 1,
+            (false, true) if udp => tally.small_lost += 1,
+            (false, true) => tally.tcp_lost += 1,
+            (true, true) => {
+                tally.lost += 1;
+                tally.room = if tally.room == 0 { room } else { tally.room.min(room) };
+                if let Some(left) = left {
+                    let known = tally.left_server.unwrap_or(usize::MAX);
+                    tally.left_server = Some(known.min(left.wire_len));
+                }
+                tally.example(transaction, left);
+            }
+        }
+    }
+
+    fn judge(
+        self,
+        network: Network,
+        sizes: &BTreeMap<Key, usize>,
+        scene: &Scene<'_>,
+    ) -> Option<Finding> {
+        let servers = |tally: &Tally| tally.servers.iter().all(|s| self.small.contains_key(s));
+        let lost: BTreeMap<&Key, &Tally> = self
+            .questions
+            .iter()
+            .filter(|(_, tally)| tally.lost >= EACH && tally.answered == 0)
+            .filter(|(_, tally)| tally.small_lost == 0 && servers(tally))
+            // An answer as large as this one might be did arrive: size is not what matters.
+            .filter(|(_, tally)| tally.left_server.unwrap_or(tally.room) > self.largest)
+            .collect();
+        let total: u64 = lost.values().map(|tally| tally.lost).sum();
+        let small: u64 = self.small.values().sum();
+        let others_lost = self.lost - total;
+        let share = (others_lost as f64 + 0.5) / ((others_lost + self.answered) as f64 + 1.0);
+        let chance: f64 = lost
+            .values()
+            .map(|tally| share.powi(i32::try_from(tally.lost).unwrap_or(i32::MAX)))
+            .sum::<f64>()
+            * self.questions.len() as f64;
+        let seen_leaving = lost.values().any(|tally| tally.left_server.is_some());
+        let known = lost.iter().any(|((name, rtype), tally)| {
+            tally.tcp_lost > 0
+                || tally.small_answered > 0
+                || sizes.get(&(name.clone(), *rtype)).is_some_and(|size| *size > self.largest)
+        });
+        let cluster = lost.keys().any(|(name, _)| {
+            scene.forward.outside.cluster_zones().iter().any(|zone| name.is_under(zone))
+        });
+        (total >= ENOUGH_LOST
+            && small >= ENOUGH_SMALL
+            && chance < CHANCE
+            && (seen_leaving || known || cluster))
+            .then(|| {
+                finding(
+                    &Lost { network, side: &self, lost, total, small, seen_leaving, known },
+                    scene,
+                )
+            })
+            .flatten()
+    }
+}
+
+impl Tally {
+    fn example(&mut self, transaction: &Transaction, left: Option<&Response>) {
+        self.clients.insert(transaction.client.ip());
+        self.servers.insert(transaction.responder());
+        let last = transaction.last_sent().unwrap_or(transaction.first());
+        let own = Span::between(transaction.first().ts, last.ts);
+        self.span = Some(self.span.map_or(own, |span| span.join(own)));
+        if self.evidence.len() < FRAMES {
+            let room = transaction.traits.udp_size.unwrap_or_default();
+            self.evidence.push(Proof {
+                seen: transaction.first(),
+                summary: format!(
+                    "{} asks {} for {} with room for {room} bytes; no answer arrives",
+                    transaction.client,
+                    transaction.responder(),
+                    transaction.question.name
+                ),
+            });
+            self.evidence.extend(left.map(|response| Proof {
+                seen: response.delivered(),
+                summary: format!(
+                    "the answer of {} bytes is seen last here, on its way",
+                    response.wire_len
+                ),
+            }));
+        }
+    }
+}
+
+/// What the finding is made of.
+struct Lost<'s> {
+    network: Network,
+    side: &'s Side,
+    lost: BTreeMap<&'s Key, &'s Tally>,
+    total: u64,
+    small: u64,
+    seen_leaving: bool,
+    known: bool,
+}
+
+fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
+    let Lost { network, side, lost, total, small, seen_leaving, known } = all;
+    let span = lost.values().filter_map(|tally| tally.span).reduce(Span::join)?;
+    let mut keys: Vec<(&Key, u64)> = lost.iter().map(|(key, tally)| (*key, tally.lost)).collect();
+    keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
+    let names: Vec<&Name> = keys.iter().map(|((name, _), _)| name).collect();
+    let set: BTreeSet<Name> = names.iter().map(|name| (*name).clone()).collect();
+    let servers: BTreeSet<IpAddr> =
+        lost.values().flat_map(|tally| tally.servers.iter().copied()).collect();
+    let clients: BTreeSet<IpAddr> =
+        lost.values().flat_map(|tally| tally.clients.iter().copied()).collect();
+    let smallest = lost.values().filter_map(|tally| tally.left_server).min();
+    let server = servers.first().map_or_else(String::new, ToString::to_string);
+    let example = names.first().map_or_else(String::new, ToString::to_string);
+    let mut facts = vec![
+        Fact { label: "questions with EDNS that were never answered", value: total.to_string() },
+        Fact {
+            label: "answers of 512 bytes or less that arrived",
+            value: format!("{small} from the same servers"),
+        },
+        Fact {
+            label: "largest answer that arrived over UDP",
+            value: format!("{} bytes", side.largest),
+        },
+    ];
+    facts.extend(smallest.map(|size| Fact {
+        label: "smallest lost answer seen leaving",
+        value: format!("{size} bytes"),
+    }));
+    facts.push(Fact {
+        label: "names",
+        value: list(keys.iter().map(|((name, rtype), n)| format!("{name} {rtype} ({n})")), 5),
+    });
+    facts.push(Fact { label: "clients", value: list(&clients, 5) });
+    facts.push(Fact { label: "servers", value: list(&servers, 4) });
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "answers over {} bytes do not reach {network} since {}: {} for {} were lost, small \
+             ones pass",
+            side.largest,
+            clock(span.start),
+            count(*total, "question"),
+            list(&set, 2)
+        ),
+        confidence: match (seen_leaving, known) {
+            (true, _) => Confidence::Confirmed,
+            (false, true) => Confidence::Likely,
+            (false, false) => Confidence::Possible,
+        },
+        culprits: std::iter::once(Culprit::ClientSubnet(*network))
+            .chain(set.iter().take(4).cloned().map(Culprit::Name))
+            .collect(),
+        place: if *seen_leaving { Where::PathToClient } else { Where::Unknown },
+        span,
+        ongoing: scene.lasts(span),
+        transactions: *total,
+        claim: Claim {
+            span: Some(span),
+            network: Some(*network),
+            zones: Some(set.clone()),
+            symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Truncated]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "Names with large answers are never answered in {network}, whichever of {} is asked, \
+             while small answers of the same servers arrive. {} That fits a path whose MTU is \
+             smaller than the sender believes (VXLAN takes 50 bytes off), or a firewall that drops \
+             fragments; which hop it is does not show here. Fragments behind the first are not in a \
+             capture filtered for port 53, so their absence proves nothing.",
+            list(&servers, 3),
+            if *seen_leaving {
+                "The capture at the servers shows the lost answers leaving."
+            } else {
+                "The answers' sizes are not in this capture; one at the servers would show them."
+            }
+        ),
+        facts,
+        evidence: lost.values().flat_map(|tally| tally.evidence.iter().cloned()).take(8).collect(),
+        actions: vec![
+            Action {
+                why: "see at which size answers stop arriving".to_owned(),
+                command: format!(
+                    "for s in 512 900 1232 4096; do dig @{server} {example} +bufsize=$s +tries=1 \
+                     +ignore | grep -E 'SIZE|timed'; done"
+                ),
+            },
+            Action {
+                why: "measure the path's MTU from the DNS pod's node".to_owned(),
+                command: format!(
+                    "ping -M do -s 1422 -c 3 {}; ip link | grep -E 'mtu|flannel|eth0'",
+                    clients.first()?
+                ),
+            },
+            Action {
+                why: "keep answers small meanwhile".to_owned(),
+                command: "kubectl -n kube-system edit configmap coredns   # bufsize 1232, or less \
+                          than what arrives"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: vec![
+            RuledOut {
+                rule: "dead-backend",
+                because: format!("the same servers sent {small} small answers that arrived"),
+            },
+            RuledOut {
+                rule: "lossy-path",
+                because: "the loss goes by name: these names never arrive, others hardly fail"
+                    .to_owned(),
+            },
+        ],
+    })
+}

@@ -1,0 +1,122 @@
+//! A configured name server never answers, and every lookup waits for it before the next is asked.
+//!
+//! **Signature.** An address that is asked directly answers none of at least three flows in the whole
+//! capture, and the same clients are answered by another address, seconds later or at once. Stubs keep
+//! no memory: they ask the dead one first every time.
+//!
+//! **Needs.** Clients that ask two addresses.
+//!
+//! **Not this.** A backend behind a service is `dead-backend`. musl asks all servers at once and loses
+//! no time by a dead one.
+//!
+//! **Cannot tell.** Whether the address ever was a name server.
+//!
+//! The price by resolver: glibc and Go wait their timeout (5 s by default, 1 s with `timeout:1`) for
+//! each name they try; dig up to BIND 9.16 waits 1 s, from 9.18 on 15 s; c-ares 2 to 3 s.
+//!
+//! Source: rulebook 2.D and section 3; resolv.conf(5).
+
+use crate::base::words::{clock, count, duration, list};
+use crate::detect::blackhole::{Blackhole, Words, give_up_sooner};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "nameserver-dead-first",
+    title: "a configured name server never answers",
+    class: Class::Failure,
+    layer: Layer::Resolver,
+    references: &["rulebook 2.D", "resolv.conf(5)"],
+    source: include_str!("nameserver_dead_first.rs"),
+    new: || Box::new(NameserverDeadFirst),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct NameserverDeadFirst;
+
+impl Detector for NameserverDeadFirst {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        Blackhole::by_server(scene, Kind::Nameserver).iter().map(finding).collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let server = hole.server();
+    hole.finding(&DETECTOR, Words {
+        title: format!("name server {server} never answers, and clients ask it first every time"),
+        confidence: if hole.clients.len() > 1 { Confidence::Confirmed } else { Confidence::Likely },
+        culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
+        place: Where::Unknown,
+        cause: format!(
+            "{server} answered none of {} in {}, while other servers answered the same clients. \
+             It stands in their resolv.conf; a stub resolver waits for it in every lookup before \
+             it asks the next server, and remembers nothing.",
+            count(hole.failed, "flow"),
+            duration(hole.length())
+        ),
+        actions: vec![
+            (
+                "see which name servers the pods have",
+                "kubectl exec <pod> -- cat /etc/resolv.conf".to_owned(),
+            ),
+            ("see whether it serves at all", format!("dig @{server} . NS +tries=1 +time=2")),
+            (
+                "take it out of resolv.conf, or let the next one be asked sooner",
+                give_up_sooner().1,
+            ),
+        ],
+        ruled_out: vec![(
+            "service-wide-outage",
+            format!(
+                "{} of the same clients were answered by others, {} at first",
+                count(hole.answered_elsewhere(), "flow"),
+                list(&hole.clients, 2)
+            ),
+        ), ("backend-restart", format!("it had not answered before {} either", clock(hole.span.start)))],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// glibc with two name servers: the first is silent if `dead`, and then the second is asked
+    /// after five seconds.
+    fn two_servers(dead: bool) -> String {
+        let hosts = "ns1 = 192.0.2.1\nns2 = 192.0.2.2\na = 10.0.0.5\nb = 10.0.0.6";
+        let mut situation = Situation::new(hosts);
+        for round in 0..20_u16 {
+            let at = f64::from(round) * 7.0;
+            for client in ["a", "b"] {
+                if !dead {
+                    situation.ask(at, client, "ns1", "", Fate::Answered);
+                    continue;
+                }
+                let (port, id) = (40_000 + round, 0x2000 + round);
+                let name = "www.example.com.";
+                situation.line(at, &format!("{client}:{port} > ns1 id {id:x} rd A {name}"));
+                let next = port + 1_000;
+                situation.line(at + 5.0, &format!("{client}:{next} > ns2 id {id:x} rd A {name}"));
+                situation.line(
+                    at + 5.002,
+                    &format!("{client}:{next} < ns2 id {id:x} {name} 60 A 203.0.113.7"),
+                );
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn every_lookup_waits_for_the_dead_one_first() {
+        let said = two_servers(true);
+        assert!(said.contains(" nameserver-dead-first [backend 192.0.2.1] confirmed"), "{said}");
+        assert!(!said.contains("dead-backend"), "{said}");
+    }
+
+    #[test]
+    fn a_first_server_that_answers_is_quiet() {
+        assert_eq!(two_servers(false), "quiet\n");
+    }
+}

@@ -1,0 +1,165 @@
+//! One client node cannot reach one server, or its answers do not come back.
+//!
+//! **Signature.** The server answers other client networks and other servers answer this one, but
+//! between the two nothing passes, for as long as the capture lasts. Or: the server's answers reach
+//! this node and end there, addressed to somebody else's link address (packet type OTHERHOST on the
+//! overlay device, and never again): a stale ARP or FDB entry still names the MAC address that this
+//! node's VXLAN device had before a reboot.
+//!
+//! **Needs.** Two client networks and two servers in the capture; or, for the second form, a capture
+//! on the client's node with `-i any`.
+//!
+//! **Not this.** A server that answers nobody: `stale-backend`, `dead-backend`. A network that reaches
+//! no server: `client-node-broken`. Packet type OTHERHOST on a veth is normal.
+//!
+//! **Cannot tell.** Without the OTHERHOST form: which hop loses the packets, and in which direction.
+//!
+//! Source: rulebook 2.B, K4; flannel-io/flannel issues 1036 and 1795.
+
+use crate::base::words::{count, list};
+use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "path-broken-pair",
+    title: "one node cannot reach one server",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B, K4", "flannel-io/flannel #1036, #1795"],
+    source: include_str!("path_broken_pair.rs"),
+    new: || Box::new(PathBrokenPair),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct PathBrokenPair;
+
+impl Detector for PathBrokenPair {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        Blackhole::by_network(scene, Kind::Pair).iter().map(finding).collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let (server, network) = (hole.server(), hole.network());
+    let stale_address = hole.sum(|outage| outage.other_host);
+    let stale = stale_address > 0;
+    let mut culprits: Vec<Culprit> = Vec::new();
+    for outage in &hole.outages {
+        let (near, far) = (outage.network.to_string(), outage.server.to_string());
+        culprits.push(if stale { Culprit::Path(far, near) } else { Culprit::Path(near, far) });
+    }
+    culprits.extend(hole.networks.iter().copied().map(Culprit::ClientSubnet));
+    let cause = if stale {
+        format!(
+            "{} from {server} came back to the node of {network} and ended there: they were \
+             addressed to another link address than its own (packet type OTHERHOST), so the \
+             kernel dropped them. The nodes of {server} still use the old link address of this \
+             node's overlay device, as after a reboot or a restart of its network agent.",
+            count(stale_address, "answer")
+        )
+    } else {
+        format!(
+            "Nothing passes between {network} and {server}, while {server} answers other networks \
+             and other servers answer {network}. A missing route, a stale ARP or FDB entry in the \
+             overlay, or a filter between the two hosts does that."
+        )
+    };
+    hole.finding(
+        &DETECTOR,
+        Words {
+            title: if stale {
+                format!("answers of {server} reach the node of {network} and are dropped there")
+            } else {
+                format!("nothing passes between {network} and {server}")
+            },
+            confidence: if stale { Confidence::Confirmed } else { Confidence::Likely },
+            culprits,
+            place: if stale { Where::PathToClient } else { Where::Unknown },
+            cause,
+            actions: vec![
+            (
+                "on the node of the server, see which link address it uses for the client's node",
+                "ip neigh show dev flannel.1; bridge fdb show dev flannel.1".to_owned(),
+            ),
+            (
+                "compare with the client's node",
+                "ip -d link show flannel.1; kubectl get node <node> -o yaml | grep -i vtepmac"
+                    .to_owned(),
+            ),
+            (
+                "make it announce itself anew",
+                "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=<client node>"
+                    .to_owned(),
+            ),
+        ],
+            ruled_out: vec![
+                if stale {
+                    ("dead-backend", format!("{server} answered: its answers are in the capture"))
+                } else {
+                    (
+                        "dead-backend",
+                        format!(
+                            "{} from other networks were answered by it",
+                            count(hole.sum(|o| o.context.others_ok), "flow")
+                        ),
+                    )
+                },
+                (
+                    "client-node-broken",
+                    format!(
+                        "{} of the same network were answered by {}",
+                        count(hole.answered_elsewhere(), "flow"),
+                        list(hole.mates.difference(&hole.servers), 3)
+                    ),
+                ),
+            ],
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Clients here and elsewhere ask three backends; `fate` is what this node's queries to the
+    /// first meet, `other` what the other node's meet.
+    fn pair(fate: Fate, other: Fate) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..40 {
+            let at = f64::from(round);
+            for (index, via) in ["dns1", "dns2", "dns3"].into_iter().enumerate() {
+                let bad = index == 0 && round >= 10;
+                let at = at + 0.2 * f64::from(u8::try_from(index).unwrap());
+                situation.ask(at, "pod", "kube-dns", via, if bad { fate } else { Fate::Answered });
+                situation.ask(at, "far", "kube-dns", via, if bad { other } else { Fate::Answered });
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn one_node_cannot_reach_a_server_that_answers_another_node() {
+        let said = pair(Fate::Lost, Fate::Answered);
+        assert!(said.contains(" path-broken-pair [path 10.244.0.0/24 -> 10.244.1.10"), "{said}");
+    }
+
+    #[test]
+    fn answers_for_another_link_address_need_no_second_node() {
+        let said = pair(Fate::OtherHost, Fate::OtherHost);
+        assert!(said.contains(" path-broken-pair [path 10.244.1.10 -> 10.244.0.0/24"), "{said}");
+        assert!(said.contains("confirmed"), "{said}");
+    }
+
+    #[test]
+    fn a_server_that_is_silent_for_both_is_not_a_path() {
+        assert!(!pair(Fate::Lost, Fate::Lost).contains("path-broken-pair"));
+    }
+
+    #[test]
+    fn a_healthy_pair_is_quiet() {
+        assert_eq!(pair(Fate::Answered, Fate::Answered), "quiet\n");
+    }
+}

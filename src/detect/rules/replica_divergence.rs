@@ -1,0 +1,400 @@
+//! Replicas of the cluster's DNS give different answers to the same question.
+//!
+//! **Signature.** At the same time one replica says that a name of the cluster zone does not
+//! exist, has no record, or has addresses of which none is among those of the other replicas;
+//! each answer came at least twice.
+//!
+//! **Needs.** The replicas' own addresses: the query after translation. With the service address
+//! alone, answers that swing back and forth faster than their own TTL allows are reported, as
+//! possible. At least three lookups must have ended with the odd answer.
+//!
+//! **Not this.** Another order of the same addresses. A change on its way, which every replica
+//! makes once within a TTL (`negative-sticky`, where a cached denial lasts). Names outside the
+//! cluster, whose addresses rotate or depend on the place. Search-suffixed names that the autopath
+//! plugin answers (`autopath-wrong`). A replica that knows no name at all (`coredns-unsynced`).
+//!
+//! **Cannot tell.** Which replica is right, where one says yes and the other no: the one that
+//! denies a name is charged, for that is the answer that clients fail with. Two replicas with
+//! different addresses are both named.
+//!
+//! Source: rulebook 2.F; coredns/coredns `plugin/kubernetes`, `plugin/cache` (TTLs, K8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::Span;
+use crate::base::words::{clock, count, list};
+use crate::detect::{
+    Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    Layer, Proof, RuledOut, Scene, Told, Where,
+};
+use crate::dns::{Name, RecordType};
+
+/// Lookups that must have ended with the odd answer (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// How often each of the two answers must have come (rulebook 2.F).
+const REPEATED: u64 = 2;
+/// A change reaches every replica within the usual TTL of 30 s and 5 s more (K8).
+const SETTLED: Duration = Duration::from_secs(35);
+/// A replica that also gives the right answer must not be the odd one by chance.
+const CHANCE: f64 = 0.01;
+/// Swings on one address that no cache may make, each way.
+const SWINGS: u64 = 3;
+/// Names without an answer from a replica that knows none: those are another rule's.
+const KNOWS_NOTHING: usize = 3;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "replica-divergence",
+    title: "replicas of the cluster DNS answer differently",
+    class: Class::Failure,
+    layer: Layer::Data,
+    references: &["rulebook 2.F", "coredns plugin/kubernetes"],
+    source: include_str!("replica_divergence.rs"),
+    new: || Box::new(ReplicaDivergence),
+};
+
+/// Judges what the shared tally of answers holds; keeps nothing of its own.
+struct ReplicaDivergence;
+
+/// An answer that only one server gave.
+struct Odd<'a> {
+    name: &'a Name,
+    rtype: RecordType,
+    asked: &'a Asked,
+    answer: Answer,
+    told: &'a Told,
+    /// What the others said meanwhile, and who they are.
+    usual: Answer,
+    others: BTreeSet<IpAddr>,
+    usual_frame: Option<crate::capture::Seen>,
+    /// Who gave it, and whom else it could be, if the answers alone do not say who is right.
+    either: bool,
+}
+
+impl Detector for ReplicaDivergence {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut servers: BTreeMap<IpAddr, Vec<Odd<'_>>> = BTreeMap::new();
+        let mut knowing: BTreeSet<IpAddr> = BTreeSet::new();
+        for (name, rtype, asked) in scene.answers.questions() {
+            if !scene.answers.zones.is_cluster(name) || scene.answers.is_autopath(name, asked) {
+                continue;
+            }
+            if !matches!(rtype, RecordType::A | RecordType::AAAA) {
+                continue;
+            }
+            for ((server, answer), told) in &asked.told {
+                if answer.is_data() {
+                    knowing.insert(*server);
+                }
+                if let Some(odd) = odd(name, rtype, asked, (*server, *answer), told) {
+                    servers.entry(*server).or_default().push(odd);
+                }
+            }
+        }
+        servers
+            .into_iter()
+            .filter(|(server, odd)| {
+                let names: BTreeSet<&Name> = odd.iter().map(|odd| odd.name).collect();
+                knowing.contains(server) || names.len() < KNOWS_NOTHING
+            })
+            .filter_map(|(server, odd)| finding(server, &odd, scene))
+            .collect()
+    }
+}
+
+/// Whether `server` is the odd one out with `answer`.
+fn odd<'a>(
+    name: &'a Name,
+    rtype: RecordType,
+    asked: &'a Asked,
+    (server, answer): (IpAddr, Answer),
+    told: &'a Told,
+) -> Option<Odd<'a>> {
+    if told.times < REPEATED || matches!(answer, Answer::Error(_)) {
+        return None;
+    }
+    let mut others: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut usual: Option<(Answer, &Told)> = None;
+    let mut either = false;
+    for ((other, said), instead) in &asked.told {
+        let contradicts = match (answer, *said) {
+            (Answer::NoName | Answer::NoData, Answer::Data(_)) => true,
+            (Answer::Data(_), Answer::Data(_)) => asked.disjoint(answer, *said),
+            _ => false,
+        };
+        if !contradicts || instead.times < REPEATED {
+            continue;
+        }
+        if *other == server {
+            continue;
+        }
+        let together = told.span.overlaps(instead.span);
+        let agreed =
+            asked.told.get(&(*other, answer)).is_some_and(|same| same.span.overlaps(told.span));
+        if !together || agreed || is_change(asked, (server, answer), (*other, *said)) {
+            continue;
+        }
+        // Two sets of addresses, each of one server alone: either may be the right one.
+        either |= answer.is_data() && !asked.by(server).any(|(own, _)| own == *said);
+        others.insert(*other);
+        if usual.is_none_or(|(_, known)| instead.times > known.times) {
+            usual = Some((*said, instead));
+        }
+    }
+    let (usual, instead) = match usual {
+        Some(found) => found,
+        None => swing(asked, server, answer, told)?,
+    };
+    let also_right = asked.by(server).find(|(own, _)| *own == usual);
+    if let Some((_, right)) = also_right.filter(|_| !others.is_empty()) {
+        let mine = told.times + right.times;
+        let theirs: u64 =
+            others.iter().flat_map(|other| asked.by(*other)).map(|(_, t)| t.times).sum();
+        let share = mine as f64 / (mine + theirs).max(1) as f64;
+        if share.powf(told.times as f64) >= CHANCE {
+            return None;
+        }
+    }
+    // With as many on the other side, the rarer answer is the odd one.
+    if either && others.len() == 1 && told.times > instead.times {
+        return None;
+    }
+    Some(Odd {
+        name,
+        rtype,
+        asked,
+        answer,
+        told,
+        usual,
+        others,
+        usual_frame: instead.frames.first().copied(),
+        either,
+    })
+}
+
+/// Whether the two answers are one change, seen before on one server and after on the other.
+fn is_change(asked: &Asked, one: (IpAddr, Answer), other: (IpAddr, Answer)) -> bool {
+    let (Some(mine), Some(theirs)) = (asked.told.get(&one), asked.told.get(&other)) else {
+        return false;
+    };
+    let overlap = mine.span.end.min(theirs.span.end).since(mine.span.start.max(theirs.span.start));
+    let before_or_after = |at: (IpAddr, Answer), stays: Span| {
+        asked.told.get(&at).is_some_and(|told| !told.span.overlaps(stays))
+    };
+    let switched = before_or_after((one.0, other.1), mine.span)
+        || before_or_after((other.0, one.1), theirs.span);
+    let settled = SETTLED.max(mine.denial.saturating_add(Duration::from_secs(5)));
+    switched && overlap <= settled
+}
+
+/// One address, behind which the answer swings faster than caches may.
+fn swing<'a>(
+    asked: &'a Asked,
+    server: IpAddr,
+    answer: Answer,
+    told: &Told,
+) -> Option<(Answer, &'a Told)> {
+    let alone = asked.servers().len() == 1;
+    let negative = matches!(answer, Answer::NoName);
+    asked
+        .by(server)
+        .find(|(other, back)| other.is_data() && back.hasty + told.hasty >= 2 * SWINGS)
+        .filter(|(_, back)| alone && negative && told.hasty >= SWINGS && back.times >= SWINGS)
+}
+
+fn words(asked: &Asked, answer: Answer) -> String {
+    match answer {
+        Answer::NoName => "NXDOMAIN".to_owned(),
+        Answer::NoData => "no record".to_owned(),
+        Answer::Error(rcode) => rcode.to_string(),
+        Answer::Data(_) => list(asked.addresses(answer), 3),
+    }
+}
+
+fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
+    let wrong: BTreeMap<_, _> = odd.iter().flat_map(|odd| odd.told.wronged()).collect();
+    let ended = odd.iter().map(|odd| odd.told.ended).max()?;
+    if ended < ENOUGH && (wrong.len() as u64) < ENOUGH {
+        return None;
+    }
+    let span = odd.iter().map(|odd| odd.told.span).reduce(Span::join)?;
+    let others: BTreeSet<IpAddr> = odd.iter().flat_map(|odd| odd.others.iter().copied()).collect();
+    let names: BTreeSet<&Name> = odd.iter().map(|odd| odd.name).collect();
+    let first = odd.iter().max_by_key(|odd| odd.told.times)?;
+    let blind = others.is_empty();
+    let either = odd.iter().all(|odd| odd.either);
+    let times: u64 = odd.iter().map(|odd| odd.told.times).sum();
+    let mut culprits =
+        vec![if blind { Culprit::Service(server) } else { Culprit::Backend(server) }];
+    if either {
+        culprits.extend(others.iter().take(2).map(|other| Culprit::Backend(*other)));
+    }
+    culprits.extend(names.iter().take(3).map(|name| Culprit::Name((*name).clone())));
+    let said = words(first.asked, first.answer);
+    let usual = words(first.asked, first.usual);
+    let mut evidence: Vec<Proof> = Vec::new();
+    for odd in odd.iter().take(4) {
+        for seen in odd.told.frames.iter().take(2) {
+            let said = words(odd.asked, odd.answer);
+            let summary = format!("{server} answers {} {} with {said}", odd.name, odd.rtype);
+            evidence.push(Proof { seen: *seen, summary });
+        }
+        let summary = format!("the usual answer for {}: {}", odd.name, words(odd.asked, odd.usual));
+        evidence.extend(odd.usual_frame.map(|seen| Proof { seen, summary }));
+    }
+    Some(Finding {
+        rule: &DETECTOR,
+        title: if blind {
+            format!(
+                "service {server} answered {} with {said} and with {usual} by turns, from {} to {}",
+                first.name,
+                clock(span.start),
+                clock(span.end)
+            )
+        } else {
+            format!(
+                "replica {server} answered {} with {said} from {} to {}, while {} said {usual}",
+                first.name,
+                clock(span.start),
+                clock(span.end),
+                list(&others, 3)
+            )
+        },
+        confidence: if blind || either { Confidence::Possible } else { Confidence::Likely },
+        culprits,
+        place: Where::Server,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: times,
+        claim: Claim { wrong, ..Claim::default() },
+        cause: format!(
+            "The same question had different answers at the same time, so the replicas do not \
+             hold the same data. A replica that lost its watch of the API server, another \
+             Corefile or another version are the usual reasons; the capture does not show which. \
+             {}",
+            if either { "Which of the answers is right, it does not show either." } else { "" }
+        ),
+        facts: vec![
+            Fact { label: "names with different answers", value: list(&names, 4) },
+            Fact {
+                label: "odd answers",
+                value: format!("{said}, {} in all from {server}", count(times, "answer")),
+            },
+            Fact { label: "usual answer", value: format!("{usual}, from {}", list(&others, 4)) },
+            Fact { label: "lookups that ended with it", value: ended.to_string() },
+        ],
+        evidence,
+        actions: vec![
+            Action {
+                why: "ask every replica".to_owned(),
+                command: format!(
+                    "for p in {server} {}; do echo $p; dig @$p {} {} +short; done",
+                    others.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                    first.name,
+                    first.rtype
+                ),
+            },
+            Action {
+                why: format!("find the pod {server}, look at its log, and restart it"),
+                command: format!(
+                    "kubectl -n kube-system get pods -o wide | grep -wF {server}; kubectl -n \
+                     kube-system logs <pod> | grep -iE 'reflector|watch|error'; kubectl -n \
+                     kube-system delete pod <pod>"
+                ),
+            },
+        ],
+        ruled_out: vec![
+            RuledOut {
+                rule: "nxdomain-missing-name",
+                because: format!("the name exists: {usual} was answered in the same window"),
+            },
+            RuledOut {
+                rule: "negative-sticky",
+                because: "the answers did not change once, on every server, within their TTL"
+                    .to_owned(),
+            },
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    const HEAD: &str = "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+                        dns2 = 10.244.2.10\npod = 10.244.0.2\n";
+    const NAME: &str = "redis.shop.svc.cluster.local.";
+
+    /// Both replicas are asked in turn, `times` each, every two seconds.
+    fn turns(times: usize, one: &str, other: &str) -> String {
+        format!(
+            "{HEAD}repeat {times} every 2\n\
+             0.000 pod:40000 > kube-dns via dns1 rd A {NAME}\n\
+             0.001 pod:40000 < kube-dns via dns1 aa {one}\n\
+             1.000 pod:40008 > kube-dns via dns2 rd A {NAME}\n\
+             1.001 pod:40008 < kube-dns via dns2 aa {other}\nend\n"
+        )
+    }
+
+    #[test]
+    fn one_replica_denies_what_the_other_knows() {
+        let data = format!("{NAME} 5 A 10.96.0.20");
+        insta::assert_snapshot!(findings(&turns(3, "NXDOMAIN", &data)), @"low replica-divergence [backend 10.244.1.10, name redis.shop.svc.cluster.local] likely 10:00:00.001-10:00:04.001 3/3");
+    }
+
+    #[test]
+    fn two_failed_lookups_are_too_few() {
+        let data = format!("{NAME} 5 A 10.96.0.20");
+        insta::assert_snapshot!(findings(&turns(2, "NXDOMAIN", &data)), @"quiet");
+    }
+
+    #[test]
+    fn the_same_addresses_in_another_order_are_no_divergence() {
+        let (one, other) = (
+            format!("{NAME} 5 A 10.244.3.1 {NAME} 5 A 10.244.3.2"),
+            format!("{NAME} 5 A 10.244.3.2 {NAME} 5 A 10.244.3.1"),
+        );
+        insta::assert_snapshot!(findings(&turns(9, &one, &other)), @"quiet");
+    }
+
+    #[test]
+    fn a_change_that_both_make_within_a_ttl_is_none() {
+        // The second replica learns of the Service some seconds later than the first.
+        let mut text = HEAD.to_owned();
+        for second in 0..40 {
+            for (replica, from) in [("dns1", 10), ("dns2", 16)] {
+                let port = 40_000 + second * 8 + from;
+                let answer = if second >= from { "10.96.0.20" } else { "" };
+                let answer = if answer.is_empty() {
+                    "NXDOMAIN auth cluster.local. 30 SOA ns.dns.cluster.local. h.cluster.local. 1 \
+                     7200 1800 86400 5"
+                        .to_owned()
+                } else {
+                    format!("{NAME} 30 A {answer}")
+                };
+                text.push_str(&format!(
+                    "{second}.{from} pod:{port} > kube-dns via {replica} rd A {NAME}\n\
+                     {second}.{}5 pod:{port} < kube-dns via {replica} aa {answer}\n",
+                    from
+                ));
+            }
+        }
+        assert!(!findings(&text).contains("replica-divergence"), "{}", findings(&text));
+    }
+
+    #[test]
+    fn an_external_name_may_have_different_addresses_everywhere() {
+        let text =
+            turns(9, "cdn.example.net. 60 A 203.0.113.1", "cdn.example.net. 60 A 203.0.113.9")
+                .replace(NAME, "cdn.example.net.");
+        insta::assert_snapshot!(findings(&text), @"quiet");
+    }
+
+    #[test]
+    fn answers_after_the_end_of_the_capture_do_not_count() {
+        let data = format!("{NAME} 5 A 10.96.0.20");
+        insta::assert_snapshot!(findings(&turns(3, "NXDOMAIN lost", &data)), @"quiet");
+    }
+}

@@ -1,0 +1,123 @@
+//! Nobody gets an answer from any DNS server.
+//!
+//! **Signature.** For at least two seconds all servers fail for the clients of all networks; or the
+//! only address that is asked answers nobody, and at least three clients ask it.
+//!
+//! **Needs.** Three clients; two networks where more than one server is known.
+//!
+//! **Not this.** One network alone fails (`client-node-broken`), one server alone fails, UDP alone
+//! fails (`udp53-blocked`), or only queries were captured (`cap-one-sided`).
+//!
+//! **Cannot tell.** Whether all replicas are down, the service has no endpoints, or a filter drops
+//! everything.
+//!
+//! Source: rulebook 2.B.
+
+use crate::base::words::{clock, duration, list};
+use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "service-wide-outage",
+    title: "nobody gets DNS answers",
+    class: Class::Failure,
+    layer: Layer::Service,
+    references: &["rulebook 2.B"],
+    source: include_str!("service_wide_outage.rs"),
+    new: || Box::new(ServiceWideOutage),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct ServiceWideOutage;
+
+impl Detector for ServiceWideOutage {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let hole = Blackhole::whole(scene, Kind::Service);
+        hole.filter(|hole| hole.failed >= 10).map(|hole| finding(&hole)).into_iter().collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let service = hole.service();
+    hole.finding(
+        &DETECTOR,
+        Words {
+            title: format!(
+                "no DNS server answered anybody from {} on ({})",
+                clock(hole.span.start),
+                duration(hole.length())
+            ),
+            confidence: if hole.networks.len() > 1 {
+                Confidence::Confirmed
+            } else {
+                Confidence::Likely
+            },
+            culprits: hole.services.iter().copied().map(Culprit::Service).collect(),
+            place: Where::Unknown,
+            cause: format!(
+                "All queries to {service} went unanswered for {}, whoever asked. All replicas are \
+             down, the service has no endpoints, or a filter drops everything.",
+                duration(hole.length())
+            ),
+            actions: vec![
+                (
+                    "see whether any replica runs and is ready",
+                    "kubectl -n kube-system get pod,endpointslice -l k8s-app=kube-dns -o wide"
+                        .to_owned(),
+                ),
+                (
+                    "read what they last said",
+                    "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50".to_owned(),
+                ),
+                (
+                    "ask the service from a node",
+                    format!(
+                        "dig @{} kubernetes.default.svc.cluster.local",
+                        list(&hole.services, 1)
+                    ),
+                ),
+            ],
+            ruled_out: vec![(
+                "client-node-broken",
+                format!("clients of {} failed alike", list(&hole.networks, 3)),
+            )],
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    fn asked_by(clients: &[&str], fate: Fate) -> String {
+        let hosts = "dns = 192.0.2.53\na = 10.0.0.5\nb = 10.0.1.5\nc = 10.0.2.5";
+        let mut situation = Situation::new(hosts);
+        for round in 0..30 {
+            let at = f64::from(round);
+            for client in clients {
+                let bad = round >= 10;
+                situation.ask(at, client, "dns", "", if bad { fate } else { Fate::Answered });
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn the_only_server_answers_nobody() {
+        let said = asked_by(&["a", "b", "c"], Fate::Lost);
+        assert!(said.contains(" service-wide-outage [service 192.0.2.53]"), "{said}");
+    }
+
+    #[test]
+    fn one_client_alone_does_not_speak_for_everybody() {
+        assert!(!asked_by(&["a"], Fate::Lost).contains("service-wide-outage"));
+    }
+
+    #[test]
+    fn repeats_that_are_answered_are_no_outage() {
+        assert!(!asked_by(&["a", "b", "c"], Fate::LostOnce).contains("service-wide-outage"));
+    }
+}

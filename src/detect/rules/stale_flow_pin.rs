@@ -1,0 +1,293 @@
+//! Long-lived sockets keep talking to a backend that is no longer in the service.
+//!
+//! **Signature.** Some clients' unchanged source ports still go to a server and get no answer, at
+//! least five times, while no new source port goes there: enough new sockets are translated to
+//! other servers, and answered, that chance is out. The conntrack entry of a socket that keeps
+//! sending never expires, so it stays translated to the removed backend.
+//!
+//! **Needs.** The query after translation, and clients with new sockets beside the old ones.
+//!
+//! **Not this.** New sockets that go to the silent server as well are `stale-backend` or
+//! `dead-backend`. With IPVS the queries of old ports vanish instead (`ipvs-stale-udp`).
+//!
+//! **Cannot tell.** Whether kube-proxy failed to delete the conntrack entries or was too slow.
+//!
+//! Source: rulebook 2.B, K6; kubernetes/kubernetes issue 125467.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::words::{clock, count, list};
+use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::transaction::{Outcome, Transaction};
+
+/// Failed transactions: the one flow is the fault, so transactions count (rulebook 7.6).
+const ENOUGH: u64 = 5;
+/// New sockets must avoid the server with less than this chance.
+const CHANCE: f64 = 0.001;
+/// Sockets watched at once; idle ones make room.
+const MAX_SOCKETS: usize = 50_000;
+/// An unanswered entry is forgotten after 30 s, one of a stream after 120 s (K6).
+const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "stale-flow-pin",
+    title: "old sockets stay pinned to a removed backend",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B, K6", "kubernetes/kubernetes #125467"],
+    source: include_str!("stale_flow_pin.rs"),
+    new: || Box::<StaleFlowPin>::default(),
+};
+
+/// Bounded by [`MAX_SOCKETS`].
+#[derive(Default)]
+struct StaleFlowPin {
+    sockets: Map<(SocketAddr, IpAddr), Socket>,
+}
+
+/// What one socket got from one server.
+struct Socket {
+    service: IpAddr,
+    first: Timestamp,
+    last: Timestamp,
+    answered: u64,
+    failed: Vec<(Seen, Timestamp)>,
+}
+
+/// Failed transactions kept of one socket.
+const MAX_FAILED: usize = 256;
+
+impl Detector for StaleFlowPin {
+    fn observe(&mut self, transaction: &Transaction) {
+        let (Some(backend), Some(last)) = (transaction.backend(), transaction.last_sent()) else {
+            return;
+        };
+        if transaction.transport != Transport::Udp {
+            return;
+        }
+        let first = transaction.first();
+        if self.sockets.len() >= MAX_SOCKETS {
+            self.sockets.retain(|_, socket| {
+                !socket.failed.is_empty() || first.ts.since(socket.last) <= PINNED
+            });
+            if self.sockets.len() >= MAX_SOCKETS {
+                return;
+            }
+        }
+        let socket = self.sockets.entry((transaction.client, backend)).or_insert_with(|| Socket {
+            service: transaction.server.ip(),
+            first: first.ts,
+            last: first.ts,
+            answered: 0,
+            failed: Vec::new(),
+        });
+        socket.last = last.ts;
+        match transaction.outcome() {
+            Outcome::Timeout | Outcome::Rejected(_) if socket.failed.len() < MAX_FAILED => {
+                socket.failed.push((first, last.ts));
+            }
+            outcome if outcome.is_answered() => {
+                socket.answered += 1;
+                // What failed before an answer was no removal.
+                socket.failed.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut servers: BTreeMap<IpAddr, Vec<(SocketAddr, Socket)>> = BTreeMap::new();
+        let mut sockets: Vec<_> = self.sockets.into_iter().collect();
+        sockets.sort_by_key(|(key, _)| *key);
+        for ((client, backend), socket) in sockets {
+            // One transaction on a socket is a new flow; the rest of it is the pin.
+            if socket.answered + socket.failed.len() as u64 > 1 && !socket.failed.is_empty() {
+                servers.entry(backend).or_default().push((client, socket));
+            }
+        }
+        servers.into_iter().filter_map(|(server, pins)| judge(server, &pins, scene)).collect()
+    }
+}
+
+fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Option<Finding> {
+    let failed: u64 = pins.iter().map(|(_, socket)| socket.failed.len() as u64).sum();
+    let frames: BTreeSet<Seen> =
+        pins.iter().flat_map(|(_, socket)| socket.failed.iter().map(|(seen, _)| *seen)).collect();
+    let last = pins.iter().flat_map(|(_, s)| s.failed.iter().map(|(_, last)| *last)).max()?;
+    let span = Span::between(frames.first()?.ts, last);
+    if failed < ENOUGH {
+        return None;
+    }
+    let service = pins.first()?.1.service;
+    let networks: BTreeSet<Network> = pins.iter().map(|(c, _)| Network::of(c.ip())).collect();
+    let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
+    for flow in scene.reach.flows() {
+        let ours = networks.contains(&Network::of(flow.cell.client));
+        if !flow.fresh || !ours || flow.cell.server != service || !span.contains(flow.first.ts) {
+            continue;
+        }
+        if flow.cell.responder == server {
+            return None;
+        }
+        if flow.succeeded() {
+            mates.insert(flow.cell.responder);
+            elsewhere += u64::from(flow.weight);
+        }
+    }
+    let choices = mates.len() as f64 + 1.0;
+    if mates.is_empty() || (1.0 - 1.0 / choices).powf(elsewhere as f64) >= CHANCE {
+        return None;
+    }
+    let clients: BTreeSet<IpAddr> = pins.iter().map(|(client, _)| client.ip()).collect();
+    let since = pins.iter().map(|(_, socket)| socket.first).min()?;
+    let example = pins.first()?.0;
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{} of {} stay pinned to backend {server}, which new sockets no longer reach",
+            count(pins.len() as u64, "long-lived socket"),
+            list(&clients, 3)
+        ),
+        confidence: Confidence::Likely,
+        culprits: vec![Culprit::Backend(server)],
+        place: Where::ClientNode,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: failed,
+        claim: Claim {
+            span: Some(span),
+            clients: Some(clients.clone()),
+            servers: Some(BTreeSet::from([server])),
+            symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "From {} on, {server} answers nothing and {service} is translated to {} for new \
+             sockets; but sockets that were open before keep their conntrack entry, and as long as \
+             they go on sending it does not expire. kube-proxy should delete such entries when it \
+             removes a backend; here it did not, or could not.",
+            clock(span.start),
+            list(&mates, 3)
+        ),
+        facts: vec![
+            Fact { label: "pinned sockets", value: list(pins.iter().map(|(client, _)| client), 5) },
+            Fact { label: "their queries in vain", value: failed.to_string() },
+            Fact {
+                label: "new sockets meanwhile",
+                value: format!("{elsewhere}, all to {}, none to {server}", list(&mates, 3)),
+            },
+            Fact { label: "pinned since", value: clock(since) },
+        ],
+        evidence: frames
+            .iter()
+            .take(6)
+            .map(|seen| Proof {
+                seen: *seen,
+                summary: format!("query from an old socket, still translated to {server}"),
+            })
+            .collect(),
+        actions: vec![
+            Action {
+                why: "see the entries on the client's node".to_owned(),
+                command: format!("conntrack -L -p udp --dport 53 --src {}", example.ip()),
+            },
+            Action {
+                why: "delete them; the sockets recover at once".to_owned(),
+                command: format!("conntrack -D -p udp --orig-dst {service} --dport 53"),
+            },
+            Action {
+                why: "see whether kube-proxy is up to date and complains".to_owned(),
+                command: "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50 | grep -i \
+                          conntrack"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "stale-backend",
+            because: format!("no new socket was translated to {server} meanwhile"),
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::testkit::findings;
+
+    /// A client with one old socket on `dns1`, which dies at 20 s, and a neighbour with new
+    /// sockets; `stale` says whether those, too, still get the dead server.
+    fn pinned(stale: bool, end: f64) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\nold = 10.244.0.9\npod = 10.244.0.2\n",
+        );
+        let name = "redis.default.svc.cluster.local.";
+        let (mut at, mut id) = (0.0, 0x100);
+        while at < end {
+            id += 1;
+            let _ = writeln!(text, "{at:.3} old:5353 > kube-dns via dns1 id {id:x} rd A {name}");
+            if at < 20.0 {
+                let answer = at + 0.001;
+                let _ = writeln!(
+                    text,
+                    "{answer:.3} old:5353 < kube-dns via dns1 id {id:x} {name} 5 A 10.96.0.20"
+                );
+                at += 3.0;
+            } else {
+                let again = at + 5.0;
+                let _ =
+                    writeln!(text, "{again:.3} old:5353 > kube-dns via dns1 id {id:x} rd A {name}");
+                at += 10.0;
+            }
+        }
+        let mut port = 40_000;
+        let mut at = 0.5;
+        while at < end {
+            port += 1;
+            let dead = stale && port % 2 == 0 && at > 20.0;
+            let via = if dead || (at < 20.0 && port % 2 == 0) { "dns1" } else { "dns2" };
+            let _ =
+                writeln!(text, "{at:.3} pod:{port} > kube-dns via {via} id {port:x} rd A {name}");
+            if dead {
+                let again = at + 5.0;
+                let _ = writeln!(
+                    text,
+                    "{again:.3} pod:{port} > kube-dns via {via} id {port:x} rd A {name}"
+                );
+            } else {
+                let answer = at + 0.001;
+                let _ = writeln!(
+                    text,
+                    "{answer:.3} pod:{port} < kube-dns via {via} id {port:x} {name} 5 A 10.96.0.20"
+                );
+            }
+            at += 1.0;
+        }
+        text
+    }
+
+    #[test]
+    fn an_old_socket_is_pinned_while_new_ones_work() {
+        let said = findings(&pinned(false, 90.0));
+        assert!(said.contains(" stale-flow-pin [backend 10.244.1.10] likely"), "{said}");
+    }
+
+    #[test]
+    fn new_sockets_that_fail_too_make_it_a_dead_backend() {
+        let said = findings(&pinned(true, 90.0));
+        assert!(!said.contains("stale-flow-pin") && said.contains("dead-backend"), "{said}");
+    }
+
+    #[test]
+    fn four_failures_are_not_enough() {
+        assert!(!findings(&pinned(false, 55.0)).contains("stale-flow-pin"));
+    }
+}

@@ -1,0 +1,280 @@
+//! The pods of a StatefulSet have no names below the Service that clients look under.
+//!
+//! **Signature.** `<pod>-<ordinal>.<service>.<namespace>.svc.<zone>` is answered NXDOMAIN by every
+//! server that was asked, while `<service>.<namespace>.svc.<zone>` itself, or another ordinal
+//! below it, has addresses in the same window.
+//!
+//! **Needs.** Three lookups that failed for it, and one answer that shows the Service: without
+//! that contrast the Service may be missing as a whole.
+//!
+//! **Not this.** A pod that one replica knows and another does not is `replica-divergence`. A name
+//! that the search list made up (`mongo-0.mongo` tried under the wrong suffix, and found under
+//! another) ends no lookup. Where the Service is unknown too, it is `nxdomain-missing-name` or
+//! `headless-nxdomain`.
+//!
+//! **Cannot tell.** Why the records are missing. If no ordinal resolves, the StatefulSet's
+//! `serviceName` most likely names another Service; if some do, the others' pods are most likely
+//! not ready or do not exist.
+//!
+//! Source: rulebook 2.F; Kubernetes StatefulSet "Stable Network ID"; RFC 8020.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::words::{clock, count, list};
+use crate::detect::{
+    Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+};
+use crate::dns::Name;
+
+/// Lookups that must have failed (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// The contrast may lie this far outside the window: answers are cached for as long (K8).
+const NEAR: Duration = Duration::from_secs(30);
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "statefulset-pod-nxdomain",
+    title: "a StatefulSet's pods have no names below their Service",
+    class: Class::Failure,
+    layer: Layer::Data,
+    references: &["rulebook 2.F", "Kubernetes StatefulSet, Stable Network ID"],
+    source: include_str!("statefulset_pod_nxdomain.rs"),
+    new: || Box::new(StatefulsetPodNxdomain),
+};
+
+/// Judges what the shared tally of answers holds; keeps nothing of its own.
+struct StatefulsetPodNxdomain;
+
+/// What is known below one Service.
+#[derive(Default)]
+struct Below<'a> {
+    /// Pods without a name.
+    missing: BTreeMap<&'a Name, &'a Known>,
+    /// Pods that resolve.
+    found: BTreeMap<&'a Name, &'a Known>,
+}
+
+impl Detector for StatefulsetPodNxdomain {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let names = scene.answers.names();
+        let mut services: BTreeMap<Name, Below<'_>> = BTreeMap::new();
+        for (name, known) in &names {
+            let parts = scene.answers.zones.split(name);
+            if !parts.is_some_and(|parts| parts.depth() == 3 && has_ordinal(&parts)) {
+                continue;
+            }
+            let Some(service) = name.parent() else { continue };
+            let below = services.entry(service).or_default();
+            if known.missing.ended > 0 && !is_disputed(known) {
+                below.missing.insert(name, known);
+            } else if known.data.times > 0 {
+                below.found.insert(name, known);
+            }
+        }
+        services
+            .iter()
+            .filter_map(|(service, below)| finding(service, names.get(service), below, scene))
+            .collect()
+    }
+}
+
+/// Whether its first label ends in the ordinal of a StatefulSet's pod.
+fn has_ordinal(parts: &ClusterName) -> bool {
+    let label = parts.own.first_label().unwrap_or_default();
+    let digits = label.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && label.len() > digits + 1 && label.get(label.len() - digits - 1) == Some(&b'-')
+}
+
+/// Whether some servers know the pod and others do not.
+fn is_disputed(known: &Known) -> bool {
+    known.data.times > 0 && known.data.servers.is_disjoint(&known.missing.servers)
+}
+
+fn finding(
+    service: &Name,
+    itself: Option<&Known>,
+    below: &Below<'_>,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let mut missing = Tally::default();
+    for known in below.missing.values() {
+        missing.join(&known.missing);
+    }
+    let span = missing.span.filter(|_| missing.ended >= ENOUGH)?;
+    let near = span.widened(NEAR);
+    let shown = |known: &&Known| known.data.span.is_some_and(|data| data.overlaps(near));
+    let service_data = itself.filter(shown);
+    let found: Vec<&Name> =
+        below.found.iter().filter(|(_, known)| shown(known)).map(|(name, _)| *name).collect();
+    if service_data.is_none() && found.is_empty() {
+        return None;
+    }
+    let pods: Vec<&Name> = below.missing.keys().copied().collect();
+    let own = ClusterName::of(service)?.own;
+    let mut labels = own.labels().map(|label| String::from_utf8_lossy(label).into_owned());
+    let (name, namespace) = (labels.next()?, labels.next()?);
+    let whole = found.is_empty();
+    let cause = if whole {
+        format!(
+            "{service} has addresses, but no pod name below it exists. Pod names are made below \
+             the Service that the StatefulSet's serviceName gives: most likely it gives another \
+             one (it cannot be changed, the StatefulSet has to be made again)."
+        )
+    } else {
+        format!(
+            "{} resolve, {} do not: most likely those pods are not ready or do not exist. A pod \
+             that is not ready has no name unless its Service publishes it.",
+            list(&found, 3),
+            list(&pods, 3)
+        )
+    };
+    let mut evidence: Vec<Proof> = missing
+        .frames
+        .iter()
+        .map(|seen| Proof { seen: *seen, summary: format!("NXDOMAIN for a pod below {service}") })
+        .collect();
+    let contrast =
+        service_data.or_else(|| below.found.values().find(|known| shown(known)).copied());
+    evidence.extend(contrast.and_then(|known| known.data.frames.first()).map(|seen| Proof {
+        seen: *seen,
+        summary: format!("{} has addresses", if whole { service } else { found[0] }),
+    }));
+    Some(Finding {
+        rule: &DETECTOR,
+        title: if whole {
+            format!(
+                "no pod has a name below {service}: {} from {} to {} failed, though the Service \
+                 itself resolves",
+                count(missing.ended, "lookup"),
+                clock(span.start),
+                clock(span.end)
+            )
+        } else {
+            format!(
+                "{} got NXDOMAIN from {} to {} while other pods of {service} resolve",
+                list(&pods, 3),
+                clock(span.start),
+                clock(span.end)
+            )
+        },
+        confidence: Confidence::Likely,
+        culprits: if whole {
+            vec![Culprit::Name(service.clone())]
+        } else {
+            pods.iter()
+                .take(3)
+                .map(|pod| Culprit::Name((*pod).clone()))
+                .chain([Culprit::Name(service.clone())])
+                .collect()
+        },
+        place: Where::Server,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: missing.times,
+        claim: Claim {
+            span: Some(span.widened(NEAR)),
+            zones: Some(pods.iter().map(|pod| (*pod).clone()).collect()),
+            symptoms: BTreeSet::from([Symptom::NxDomain]),
+            kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
+            ..Claim::default()
+        },
+        cause,
+        facts: vec![
+            Fact { label: "pod names that do not exist", value: list(&pods, 6) },
+            Fact { label: "lookups that ended with it", value: missing.ended.to_string() },
+            Fact {
+                label: "what resolves meanwhile",
+                value: match (service_data, whole) {
+                    (Some(known), true) => {
+                        format!("{service} ({})", count(known.data.times, "answer"))
+                    }
+                    _ => list(&found, 4),
+                },
+            },
+            Fact { label: "servers that said NXDOMAIN", value: list(&missing.servers, 4) },
+        ],
+        evidence,
+        actions: vec![
+            Action {
+                why: format!("compare every StatefulSet's serviceName with {name}"),
+                command: format!(
+                    "kubectl -n {namespace} get statefulset -o custom-columns=NAME:.metadata.name,\
+                     SERVICE:.spec.serviceName,READY:.status.readyReplicas; kubectl -n \
+                     {namespace} get service {name} -o wide"
+                ),
+            },
+            Action {
+                why: "see which pod names the Service publishes".to_owned(),
+                command: format!(
+                    "kubectl -n {namespace} get endpointslices -l \
+                     kubernetes.io/service-name={name} -o yaml | grep -E 'hostname|ready'"
+                ),
+            },
+        ],
+        ruled_out: vec![
+            RuledOut {
+                rule: "nxdomain-missing-name",
+                because: format!(
+                    "the Service exists: {} in the same window",
+                    count(contrast.map_or(0, |known| known.data.times), "answer with addresses")
+                ),
+            },
+            RuledOut {
+                rule: "replica-divergence",
+                because: "no server knows the names that another denies".to_owned(),
+            },
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::findings;
+
+    /// A client asks for the Service, then `times` for a pod below it, which `pod` answers.
+    fn scenario(times: usize, service: &str, answer: &str) -> String {
+        format!(
+            "pod = 10.0.0.5\ndns = 10.96.0.10\n\
+             0.000 pod:39000 > dns rd A etcd.db.svc.cluster.local.\n\
+             0.001 pod:39000 < dns {service}\n\
+             repeat {times} every 1 from 1\n\
+             0.000 pod:40000 > dns rd A etcd-{{n}}.etcd.db.svc.cluster.local.\n\
+             0.001 pod:40000 < dns {answer}\nend\n"
+        )
+    }
+    const SERVICE: &str = "aa etcd.db.svc.cluster.local. 5 A 10.244.1.7";
+
+    #[test]
+    fn no_ordinal_has_a_name_though_the_service_resolves() {
+        insta::assert_snapshot!(findings(&scenario(3, SERVICE, "aa NXDOMAIN")), @"low statefulset-pod-nxdomain [name etcd.db.svc.cluster.local] likely 10:00:01.001-10:00:03.001 3/3");
+    }
+
+    #[test]
+    fn two_failed_lookups_are_too_few() {
+        assert!(!findings(&scenario(2, SERVICE, "aa NXDOMAIN")).contains("statefulset"));
+    }
+
+    #[test]
+    fn without_the_service_it_is_a_missing_name() {
+        let all_missing = scenario(6, "aa NXDOMAIN", "aa NXDOMAIN");
+        assert!(!findings(&all_missing).contains("statefulset"));
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_stands_alone() {
+        let text = format!(
+            "{}20.000 pod:50000 > dns rd A etcd-9.etcd.db.svc.cluster.local.\n\
+             20.001 pod:50000 < dns aa etcd-9.etcd.db.svc.cluster.local. 5 A 10.244.1.9\n",
+            scenario(3, "aa NXDOMAIN", "aa NXDOMAIN")
+        );
+        insta::assert_snapshot!(findings(&text), @"low statefulset-pod-nxdomain [name etcd-0.etcd.db.svc.cluster.local, name etcd-1.etcd.db.svc.cluster.local, name etcd-2.etcd.db.svc.cluster.local, name etcd.db.svc.cluster.local] likely 10:00:01.001-10:00:03.001 3/3");
+    }
+
+    #[test]
+    fn answers_that_the_capture_missed_are_no_nxdomain() {
+        let text = scenario(3, SERVICE, "aa NXDOMAIN lost");
+        assert!(!findings(&text).contains("statefulset"));
+    }
+}

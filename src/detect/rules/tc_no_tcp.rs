@@ -1,0 +1,194 @@
+//! Truncated answers, and the client never asks over TCP.
+//!
+//! **Signature.** In at least three lookups of a name the only answer over UDP carries TC, and
+//! its client opens no TCP connection to the server, asks no larger answer with EDNS, and gets no
+//! whole answer otherwise. musl before 1.2.4 takes what the truncated answer holds; others fail.
+//! Headless Services with more than about 28 endpoints outgrow the 512 bytes of a query without
+//! EDNS.
+//!
+//! **Needs.** The client's UDP and TCP on port 53: with a filter of `udp port 53` the TCP that
+//! follows is not in the capture, and the rule says `possible` only.
+//!
+//! **Not this.** TCP that is tried and fails is `tc-tcp-fails`. A client that asks again with a
+//! larger EDNS size and gets the whole answer is fine.
+//!
+//! **Cannot tell.** Whether the application got by with the part that came. The TCP connection
+//! may use an address or a port that was not captured.
+//!
+//! Source: rulebook 2.G; RFC 7766 section 5; musl `src/network/res_msend.c` (TCP since 1.2.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::words::{clock, count, list};
+use crate::base::{Span, Transport};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::Name;
+use crate::lookup::{Lookup, Sent};
+use crate::transaction::{Outcome, TcpAttempt, Transaction};
+
+/// Lookups that must have ended so (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// Names tallied one by one.
+const MAX_NAMES: usize = 4_096;
+/// Example frames kept for each name.
+const FRAMES: usize = 4;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "tc-no-tcp",
+    title: "truncated answers that nobody asks for over TCP",
+    class: Class::Failure,
+    layer: Layer::Protocol,
+    references: &["rulebook 2.G", "RFC 7766 section 5"],
+    source: include_str!("tc_no_tcp.rs"),
+    new: || Box::<TcNoTcp>::default(),
+};
+
+/// Bounded by [`MAX_NAMES`].
+#[derive(Default)]
+struct TcNoTcp {
+    names: BTreeMap<Name, Tally>,
+    tcp_seen: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    lookups: u64,
+    clients: BTreeSet<IpAddr>,
+    servers: BTreeSet<IpAddr>,
+    sizes: BTreeSet<u16>,
+    held: u16,
+    span: Option<Span>,
+    evidence: Vec<Proof>,
+}
+
+impl Detector for TcNoTcp {
+    fn observe(&mut self, transaction: &Transaction) {
+        self.tcp_seen |= transaction.transport == Transport::Tcp;
+    }
+
+    fn observe_connect(&mut self, _connect: &TcpAttempt) {
+        self.tcp_seen = true;
+    }
+
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
+        let Some(truncated) = truncated else { return };
+        let went_on = lookup.steps.iter().any(|step| match &step.sent {
+            Sent::Connect(_) => true,
+            Sent::Question(other) => {
+                other.transport == Transport::Tcp
+                    || other.question == truncated.question && other.outcome() == Outcome::Ok
+            }
+        });
+        let name = &truncated.question.name;
+        let room = self.names.len() < MAX_NAMES || self.names.contains_key(name);
+        if !went_on && room {
+            self.names.entry(name.clone()).or_default().note(lookup, truncated);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let tcp_seen = self.tcp_seen;
+        self.names
+            .into_iter()
+            .filter(|(_, tally)| tally.lookups >= ENOUGH)
+            .filter_map(|(name, tally)| tally.finding(name, tcp_seen, scene))
+            .collect()
+    }
+}
+
+impl Tally {
+    fn note(&mut self, lookup: &Lookup, truncated: &Transaction) {
+        let Some(answer) = truncated.answer() else { return };
+        self.lookups += 1;
+        self.clients.insert(lookup.client);
+        self.servers.insert(truncated.responder());
+        self.sizes.insert(truncated.traits.udp_size.unwrap_or(512));
+        self.held = self.held.max(answer.header.answers);
+        let own = Span::between(truncated.first().ts, answer.delivered().ts);
+        self.span = Some(self.span.map_or(own, |span| span.join(own)));
+        if self.evidence.len() < FRAMES {
+            let summary = format!(
+                "truncated after {} of the answer's records; no TCP follows from {}",
+                answer.header.answers, lookup.client
+            );
+            self.evidence.push(Proof { seen: answer.delivered(), summary });
+        }
+    }
+
+    fn finding(self, name: Name, tcp_seen: bool, scene: &Scene<'_>) -> Option<Finding> {
+        let span = self.span?;
+        let server = self.servers.first()?;
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "answers for {name} are truncated, and {} never ask over TCP: {} got a part at \
+                 most",
+                list(&self.clients, 2),
+                count(self.lookups, "lookup")
+            ),
+            confidence: if tcp_seen { Confidence::Likely } else { Confidence::Possible },
+            culprits: vec![Culprit::Name(name.clone())],
+            place: Where::Unknown,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: self.lookups,
+            claim: Claim {
+                span: Some(span),
+                zones: Some(BTreeSet::from([name.clone()])),
+                clients: Some(self.clients.clone()),
+                symptoms: BTreeSet::from([Symptom::Truncated]),
+                ..Claim::default()
+            },
+            cause: format!(
+                "The whole answer does not fit what the clients accept over UDP ({} bytes). RFC \
+                 7766 has them ask again over TCP; these did not. An application that takes what \
+                 came sees {} addresses and no more; others report a failure.{}",
+                list(&self.sizes, 3),
+                self.held,
+                if tcp_seen {
+                    ""
+                } else {
+                    " The capture holds no TCP at all: a filter without TCP would look the same."
+                }
+            ),
+            facts: vec![
+                Fact {
+                    label: "lookups with a truncated answer only",
+                    value: self.lookups.to_string(),
+                },
+                Fact { label: "records that came", value: format!("{} at most", self.held) },
+                Fact { label: "clients", value: list(&self.clients, 5) },
+                Fact {
+                    label: "first / last",
+                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                },
+            ],
+            evidence: self.evidence,
+            actions: vec![
+                Action {
+                    why: "see how large the whole answer is".to_owned(),
+                    command: format!("dig @{server} {name} +tcp | tail -5"),
+                },
+                Action {
+                    why: "let glibc ask with EDNS or over TCP; musl learned TCP in 1.2.4"
+                        .to_owned(),
+                    command:
+                        "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
+                              {\"dnsConfig\":{\"options\":[{\"name\":\"edns0\"}]}}}}}'"
+                            .to_owned(),
+                },
+            ],
+            ruled_out: vec![RuledOut {
+                rule: "tc-tcp-fails",
+                because: "no TCP connection of these clients to the server is in the capture"
+                    .to_owned(),
+            }],
+        })
+    }
+}

@@ -1,0 +1,248 @@
+//! Truncated answers send clients to TCP, and TCP does not work.
+//!
+//! **Signature.** In at least three lookups an answer over UDP carries TC, the client opens a TCP
+//! connection to the same server, and the connection is reset, rejected by ICMP, or never
+//! answered; connections that are accepted are a small share. The lookups fail, at once after a
+//! reset, after minutes of SYN retries in silence.
+//!
+//! **Needs.** The client's UDP and TCP on port 53: a filter of `udp port 53` hides it.
+//!
+//! **Not this.** A truncated answer followed by TCP that works is how it should be (RFC 7766).
+//! Clients that never try TCP are `tc-no-tcp`. A DNS that answers over TCP with SERVFAIL cannot
+//! reach its own upstream over TCP (`upstream-tcp-unsupported`).
+//!
+//! **Cannot tell.** Whether TCP 53 is blocked on the way or the Service has no TCP port. A reset
+//! that comes at once says the latter, or a firewall that rejects; silence says one that drops.
+//!
+//! Source: rulebook 2.G; RFC 7766 section 5; RFC 1035 section 4.2.1.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::base::Span;
+use crate::base::words::{clock, count, list};
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::dns::Name;
+use crate::lookup::{Lookup, Sent};
+use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
+
+/// Lookups that must have failed so (rulebook 7.6).
+const ENOUGH: u64 = 3;
+/// A service of several backends of which one blocks TCP still accepts the rest; below half of
+/// them failing, single connections are at fault and not the service.
+const SHARE: f64 = 0.5;
+/// Names and servers tallied one by one.
+const MAX_NAMES: usize = 4_096;
+/// Example lookups kept.
+const EXAMPLES: usize = 4;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "tc-tcp-fails",
+    title: "truncated answers, and TCP does not work",
+    class: Class::Failure,
+    layer: Layer::Protocol,
+    references: &["rulebook 2.G", "RFC 7766 section 5"],
+    source: include_str!("tc_tcp_fails.rs"),
+    new: || Box::<TcTcpFails>::default(),
+};
+
+/// Bounded by the services that clients ask.
+#[derive(Default)]
+struct TcTcpFails {
+    services: BTreeMap<IpAddr, Service>,
+}
+
+/// What became of the TCP connections to one asked address after truncated answers.
+#[derive(Default)]
+struct Service {
+    lookups: u64,
+    silent: u64,
+    refused: u64,
+    accepted: u64,
+    names: BTreeMap<Name, u64>,
+    clients: BTreeSet<IpAddr>,
+    backends: BTreeSet<IpAddr>,
+    span: Option<Span>,
+    evidence: Vec<Proof>,
+}
+
+impl Detector for TcTcpFails {
+    fn observe_lookup(&mut self, lookup: &Lookup) {
+        let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
+        let Some(truncated) = truncated else { return };
+        let service = truncated.server.ip();
+        if self.services.len() >= MAX_NAMES && !self.services.contains_key(&service) {
+            return;
+        }
+        let connects: Vec<&TcpAttempt> = lookup
+            .steps
+            .iter()
+            .filter_map(|step| match &step.sent {
+                Sent::Connect(connect) => Some(connect.as_ref()),
+                Sent::Question(_) => None,
+            })
+            .collect();
+        if !connects.is_empty() {
+            self.services.entry(service).or_default().note(lookup, truncated, &connects);
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.services
+            .into_iter()
+            .filter(|(_, service)| service.lookups >= ENOUGH)
+            .filter(|(_, service)| {
+                let failed = (service.silent + service.refused) as f64;
+                failed >= SHARE * (failed + service.accepted as f64)
+            })
+            .filter_map(|(address, service)| service.finding(address, scene))
+            .collect()
+    }
+}
+
+impl Service {
+    fn note(&mut self, lookup: &Lookup, truncated: &Transaction, connects: &[&TcpAttempt]) {
+        let mut failed = false;
+        for connect in connects {
+            match connect.outcome() {
+                ConnectOutcome::Accepted => self.accepted += 1,
+                ConnectOutcome::Silent => self.silent += 1,
+                ConnectOutcome::Refused | ConnectOutcome::Rejected(_) => self.refused += 1,
+                ConnectOutcome::Unknown => continue,
+            }
+            if connect.outcome() == ConnectOutcome::Accepted {
+                continue;
+            }
+            failed = true;
+            self.backends.insert(connect.responder());
+            let last = connect.syns.last().copied().unwrap_or_else(|| connect.first());
+            let own = Span::between(truncated.first().ts, last.ts);
+            self.span = Some(self.span.map_or(own, |span| span.join(own)));
+            if self.evidence.len() < EXAMPLES * 3 {
+                self.evidence.extend(proofs(truncated, connect));
+            }
+        }
+        if failed {
+            self.lookups += 1;
+            self.clients.insert(lookup.client);
+            let name = &truncated.question.name;
+            if self.names.len() < MAX_NAMES || self.names.contains_key(name) {
+                *self.names.entry(name.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    fn finding(self, service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
+        let span = self.span?;
+        let mut names: Vec<(&Name, &u64)> = self.names.iter().collect();
+        names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let names: Vec<&Name> = names.into_iter().map(|(name, _)| name).collect();
+        let first = names.first().map_or_else(String::new, ToString::to_string);
+        let how = if self.refused > self.silent { "refused" } else { "unanswered" };
+        let failed = self.silent + self.refused;
+        let culprits = names
+            .iter()
+            .take(3)
+            .map(|name| Culprit::Name((*name).clone()))
+            .chain([Culprit::Service(service)])
+            .collect();
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "answers for {} are truncated, and TCP to {service} is {how} since {}: {} failed",
+                list(&names, 2),
+                clock(span.start),
+                count(self.lookups, "lookup")
+            ),
+            confidence: Confidence::Confirmed,
+            culprits,
+            place: Where::Unknown,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: failed,
+            claim: Claim {
+                span: Some(span),
+                zones: Some(names.iter().map(|name| (*name).clone()).collect()),
+                symptoms: BTreeSet::from([Symptom::Truncated]),
+                ..Claim::default()
+            },
+            cause: format!(
+                "The answers are larger than the clients take over UDP (512 bytes without EDNS), \
+                 so they carry TC and the clients ask again over TCP, where {failed} of {} were \
+                 {how}. Either TCP port 53 is blocked on the way to {}, or the Service has no TCP \
+                 port: {}.",
+                count(failed + self.accepted, "connection"),
+                list(&self.backends, 3),
+                if self.refused > self.silent {
+                    "a refusal at once speaks for the missing port or a firewall that rejects"
+                } else {
+                    "silence speaks for a firewall or policy that drops"
+                }
+            ),
+            facts: vec![
+                Fact {
+                    label: "TCP connections after a truncated answer",
+                    value: format!(
+                        "{} unanswered, {} refused, {} accepted",
+                        self.silent, self.refused, self.accepted
+                    ),
+                },
+                Fact { label: "names", value: list(&names, 5) },
+                Fact { label: "clients", value: list(&self.clients, 5) },
+                Fact { label: "connections went to", value: list(&self.backends, 4) },
+                Fact {
+                    label: "first / last",
+                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                },
+            ],
+            evidence: self.evidence,
+            actions: vec![
+                Action {
+                    why: "ask over TCP".to_owned(),
+                    command: format!("dig @{service} {first} +tcp +tries=1"),
+                },
+                Action {
+                    why: "see whether the Service has its TCP port, and whether a policy lets TCP \
+                          53 pass"
+                        .to_owned(),
+                    command: "kubectl -n kube-system get service kube-dns -o yaml | grep -A12 \
+                              ports; kubectl get networkpolicy -A"
+                        .to_owned(),
+                },
+                Action {
+                    why: "make the answer fit meanwhile".to_owned(),
+                    command: format!("dig @{service} {first} +bufsize=1232 +ignore"),
+                },
+            ],
+            ruled_out: vec![
+                RuledOut {
+                    rule: "tc-no-tcp",
+                    because: format!("the clients did try TCP, {failed} times in vain"),
+                },
+                RuledOut {
+                    rule: "dead-backend",
+                    because: "the same servers answered over UDP, truncated".to_owned(),
+                },
+            ],
+        })
+    }
+}
+
+fn proofs(truncated: &Transaction, connect: &TcpAttempt) -> Vec<Proof> {
+    let answer = truncated.answer().map(|answer| Proof {
+        seen: answer.delivered(),
+        summary: format!("the answer for {} is truncated", truncated.question.name),
+    });
+    let end = connect.reset.or(connect.rejected.map(|(seen, _)| (seen, true)));
+    let end = end.map(|(seen, _)| Proof { seen, summary: "the connection is refused".to_owned() });
+    let tries = count(connect.syns.len() as u64, "SYN");
+    let mut summary = format!("{} opens a TCP connection to {}", connect.client, connect.server);
+    if end.is_none() {
+        summary.push_str(&format!(": {tries}, no answer"));
+    }
+    answer.into_iter().chain([Proof { seen: connect.first(), summary }]).chain(end).collect()
+}

@@ -1,0 +1,123 @@
+//! UDP port 53 is filtered between a network and the DNS servers; other traffic passes.
+//!
+//! **Signature.** From one instant on no server answers the clients of a network over UDP, at least
+//! ten flows fail, and meanwhile TCP connections to port 53 of the same servers succeed, or ICMP says
+//! that the packets are administratively prohibited.
+//!
+//! **Needs.** At least one client that uses TCP 53 meanwhile, or ICMP in the capture.
+//!
+//! **Not this.** A dead node or a broken overlay loses TCP as well (`client-node-broken`). One silent
+//! server among healthy ones is a matter of that server.
+//!
+//! **Cannot tell.** Which of the filters on the way drops the packets.
+//!
+//! Source: rulebook 2.B; RFC 792 (type 3, codes 9, 10 and 13).
+
+use crate::base::words::{clock, count, duration, list};
+use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "udp53-blocked",
+    title: "UDP port 53 is filtered",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B", "RFC 792", "RFC 1812 section 5.2.7.1"],
+    source: include_str!("udp53_blocked.rs"),
+    new: || Box::new(Udp53Blocked),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct Udp53Blocked;
+
+impl Detector for Udp53Blocked {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        Blackhole::by_network(scene, Kind::Blocked).iter().map(finding).collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let (server, network) = (hole.server(), hole.network());
+    let tcp = hole.outages.iter().map(|outage| outage.context.tcp_ok).max().unwrap_or(0);
+    let rejected = hole.sum(crate::detect::Outage::rejected);
+    let how = if rejected > 0 { "rejected" } else { "dropped" };
+    hole.finding(&DETECTOR, Words {
+        title: format!(
+            "UDP port 53 between {network} and {server} is blocked from {} on; TCP passes",
+            clock(hole.span.start)
+        ),
+        confidence: Confidence::Confirmed,
+        culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
+        place: Where::PathToServer,
+        cause: format!(
+            "Every UDP query of {network} to {server} was {how} for {}, while {} to port 53 over \
+             TCP succeeded: hosts, routes and DNS servers are alive, and UDP 53 alone does not \
+             pass. A security group, a network policy or a switch's access list does that.",
+            duration(hole.length()),
+            count(tcp, "connection")
+        ),
+        actions: vec![
+            (
+                "compare UDP and TCP",
+                format!(
+                    "dig @{0} kubernetes.default.svc.cluster.local +notcp +tries=1; dig @{0} \
+                     kubernetes.default.svc.cluster.local +tcp",
+                    list(&hole.servers, 1)
+                ),
+            ),
+            (
+                "look for a policy that forgets UDP 53",
+                "kubectl get networkpolicy -A -o yaml | grep -n -B5 -A5 'port: 53'".to_owned(),
+            ),
+            (
+                "allow UDP 53, TCP 53 and ICMP again",
+                format!("iptables-save | grep -E 'dport (53|domain)' # and the security group of {network}"),
+            ),
+        ],
+        ruled_out: vec![
+            ("client-node-broken", format!("{} over TCP succeeded", count(tcp, "connection"))),
+            ("dead-backend", format!("{} fell silent at once", count(hole.servers.len() as u64, "server"))),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// Both backends are silent over UDP from 10 s on; a client with TCP is served if `tcp`.
+    fn udp_fails(tcp: bool) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..40_u16 {
+            let at = f64::from(round);
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let fate = if round >= 10 { Fate::Lost } else { Fate::Answered };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+            if tcp && round % 5 == 0 {
+                let near = format!("near:{}", 30_000 + round);
+                situation.line(at + 0.01, &format!("{near} > kube-dns via {via} tcp syn"));
+                situation.line(at + 0.02, &format!("{near} < kube-dns via {via} tcp syn-ack"));
+                situation.line(at + 0.03, &format!("{near} > kube-dns via {via} tcp A a.example."));
+                situation.line(
+                    at + 0.04,
+                    &format!("{near} < kube-dns via {via} tcp a.example. 5 A 192.0.2.1"),
+                );
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn udp_is_dropped_while_tcp_passes() {
+        let said = udp_fails(true);
+        assert!(said.contains(" udp53-blocked [client-subnet 10.244.0.0/24] confirmed"), "{said}");
+    }
+
+    #[test]
+    fn without_tcp_nothing_says_that_udp_alone_is_blocked() {
+        assert!(!udp_fails(false).contains("udp53-blocked"));
+    }
+}

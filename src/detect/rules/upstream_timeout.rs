@@ -1,0 +1,127 @@
+//! The resolver behind the cluster's DNS does not answer.
+//!
+//! **Signature.** Queries that DNS pods send on for their clients stay unanswered, at least half
+//! of them, for five questions or two names. CoreDNS waits 2 s for each try and gives up after
+//! 4 to 6 s, so clients are told SERVFAIL on a plateau of 3.9 to 6.2 s, or give up before; repeats
+//! within the next 5 s get the same SERVFAIL from its cache at once. Names of the cluster, which
+//! need no upstream, are answered meanwhile.
+//!
+//! **Needs.** The client's queries and answers. To name the upstream, a capture that shows what
+//! the DNS pods ask: on their nodes, with `-i any`.
+//!
+//! **Not this.** SERVFAIL at once was said by the upstream itself (`upstream-servfail`). Cluster
+//! names that fail as well make it the DNS pods' own trouble or the path to them. Where only AAAA
+//! fails and A is answered, somebody drops AAAA (`slow-or-dropped-aaaa`).
+//!
+//! **Cannot tell.** Whether the upstream is down, the way to it is cut, or a firewall drops the
+//! queries. One DNS pod that gets nothing from any upstream while the others do has lost its own
+//! way out.
+//!
+//! Source: rulebook 2.E, K8, K9; CoreDNS `plugin/forward`.
+
+use crate::base::words::{clock, count, list};
+use crate::detect::upstream::{
+    Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
+};
+use crate::detect::{
+    Action, Class, Confidence, Descriptor, Detector, Finding, Layer, RuledOut, Scene,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "upstream-timeout",
+    title: "the resolver behind the cluster's DNS does not answer",
+    class: Class::Failure,
+    layer: Layer::Upstream,
+    references: &["rulebook 2.E", "CoreDNS plugin/forward"],
+    source: include_str!("upstream_timeout.rs"),
+    new: || Box::new(UpstreamTimeout),
+};
+
+/// Judges what `upstream.rs` read; keeps nothing of its own.
+struct UpstreamTimeout;
+
+impl Detector for UpstreamTimeout {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        failing(scene, Kind::Silent).iter().map(finding).collect()
+    }
+}
+
+fn finding(failing: &Failing<'_>) -> Finding {
+    let who = failing.who();
+    let since = clock(failing.span.start);
+    let told = failing.troubles.iter().filter(|trouble| trouble.replied.is_some()).count() as u64;
+    let title = if failing.is_seen() {
+        format!(
+            "{who} has not answered {} since {since}: external names fail, cluster names do not \
+             need it",
+            list(failing.forwarders(), 3)
+        )
+    } else {
+        format!(
+            "external names fail since {since}: {} gave up waiting for the resolver behind them \
+             {}",
+            list(failing.forwarders(), 3),
+            count(told, "time")
+        )
+    };
+    let cause = if failing.is_seen() {
+        format!(
+            "{who} answered {} of {} that needed an answer. That is measured; whether it is down, \
+             the way to it is cut or a firewall drops the queries is not visible here. If other \
+             DNS pods reach it, look at the way out of {}.",
+            failing.answered,
+            count(failing.answered + (failing.legs.len() + failing.knocks.len()) as u64, "query"),
+            list(failing.forwarders(), 3)
+        )
+    } else {
+        "The DNS pods answer cluster names at once and external ones with SERVFAIL after the time \
+         that CoreDNS waits for a silent upstream (tries of 2 s, 4 to 6 s in all), or not at all. \
+         So the upstream is likely silent; this capture does not show who it is. Resolvers that \
+         wait 5 s (musl, Go) give up at about the moment when SERVFAIL comes."
+            .to_owned()
+    };
+    let mut actions = vec![ask_it(failing, "+tries=1 +time=2"), read_the_corefile()];
+    actions.extend(record_the_legs(failing));
+    actions.push(Action {
+        why: "survive it next time: a second upstream, and stale answers from the cache".to_owned(),
+        command: "kubectl -n kube-system edit configmap coredns   # forward . U1 U2 { policy \
+                  sequential; max_fails 2 }  cache { serve_stale }"
+            .to_owned(),
+    });
+    let meanwhile = failing.meanwhile;
+    let words = Words {
+        title,
+        confidence: confidence(failing),
+        cause,
+        actions,
+        ruled_out: vec![
+            RuledOut {
+                rule: "upstream-servfail",
+                because: "the clients' SERVFAIL came after CoreDNS's waiting time, not at once"
+                    .to_owned(),
+            },
+            RuledOut {
+                rule: "coredns-overload",
+                because: format!(
+                    "{} of cluster names were answered in time meanwhile, {} not",
+                    count(meanwhile.cluster_ok, "question"),
+                    meanwhile.cluster_bad
+                ),
+            },
+        ],
+    };
+    failing.finding(&DETECTOR, words)
+}
+
+/// Confirmed where the legs show the silence and clients its effect; without cluster names to
+/// compare with, a busy server is as good an explanation.
+fn confidence(failing: &Failing<'_>) -> Confidence {
+    if failing.is_seen() && !failing.troubles.is_empty() {
+        Confidence::Confirmed
+    } else if failing.is_seen() || failing.meanwhile.cluster_ok > 0 {
+        Confidence::Likely
+    } else {
+        Confidence::Possible
+    }
+}

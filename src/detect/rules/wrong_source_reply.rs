@@ -1,0 +1,116 @@
+//! Answers come back from another address than the one that was asked, and are thrown away.
+//!
+//! **Signature.** A response with the right port, id and question reaches the client's own interface
+//! with the backend's address as its source instead of the service's, at least three times; the
+//! client's socket refuses it, and the client asks again.
+//!
+//! **Needs.** The client's own interface: a capture on its node with `-i any`, or inside the pod.
+//!
+//! **Not this.** Before un-NAT, behind the service translation, an answer from the backend's address is
+//! as it should be. musl asks several servers at once and takes an answer from any of them.
+//!
+//! **Cannot tell.** Why the translation back is missing: bridge-nf-call-iptables off, an untracked
+//! packet, an asymmetric way back, a hairpin without masquerade.
+//!
+//! Source: rulebook 2.B; Linux `Documentation/networking/bridge.rst` (br_netfilter).
+
+use crate::base::words::{count, duration, list};
+use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::{
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+};
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "wrong-source-reply",
+    title: "answers come from the wrong address",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &["rulebook 2.B", "Linux br_netfilter"],
+    source: include_str!("wrong_source_reply.rs"),
+    new: || Box::new(WrongSourceReply),
+};
+
+/// Judges the outages that localisation found; keeps nothing of its own.
+struct WrongSourceReply;
+
+impl Detector for WrongSourceReply {
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        Blackhole::by_server(scene, Kind::WrongSource).iter().map(finding).collect()
+    }
+}
+
+fn finding(hole: &Blackhole<'_>) -> Finding {
+    let (server, service) = (hole.server(), hole.service());
+    let wrong = hole.sum(|outage| outage.wrong_source);
+    hole.finding(&DETECTOR, Words {
+        title: format!(
+            "answers of {server} reach {} from its own address instead of {service}, and are \
+             thrown away",
+            hole.network()
+        ),
+        confidence: Confidence::Confirmed,
+        culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
+        place: Where::PathToClient,
+        cause: format!(
+            "The clients asked {service}; {} came back from {server} itself, so the clients' \
+             sockets refused them and the lookups waited in vain. The translation of the service \
+             address is not undone on the way back: answers that are bridged on the same node \
+             pass by conntrack when bridge-nf-call-iptables is 0.",
+            count(wrong, "flow")
+        ),
+        actions: vec![
+            (
+                "on the node, let bridged packets pass conntrack",
+                "sysctl net.bridge.bridge-nf-call-iptables; modprobe br_netfilter && sysctl -w \
+                 net.bridge.bridge-nf-call-iptables=1"
+                    .to_owned(),
+            ),
+            ("see what conntrack knows of the flows", format!("conntrack -L -d {}", list(&hole.services, 1))),
+        ],
+        ruled_out: vec![
+            ("dead-backend", format!("{server} answered every one of them in time")),
+            (
+                "musl-parallel-conflict",
+                format!("nobody asked {server} itself: it is only known as a backend of {service}"),
+            ),
+            ("late-response", format!("the answers came within {} of capture time, and at once each", duration(hole.length()))),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Situation, findings};
+
+    /// Inside a pod: the service is asked; answers come from `source`.
+    fn pod_view(source: &str) -> String {
+        let hosts = "service = 10.96.0.10\nbackend = 10.244.0.10\npod = 10.244.0.2";
+        let mut situation = Situation::new(hosts);
+        for round in 0..12_u16 {
+            let (at, port, id) = (f64::from(round) * 7.0, 41_000 + round, 0x3000 + round);
+            let name = "redis.default.svc.cluster.local.";
+            let again = if source == "service" { 1 } else { 2 };
+            for attempt in 0..again {
+                let at = at + 5.0 * f64::from(attempt);
+                situation.line(at, &format!("pod:{port} > service id {id:x} rd A {name}"));
+                situation.line(
+                    at + 0.001,
+                    &format!("pod:{port} < {source} id {id:x} ? A {name} {name} 5 A 10.96.0.20"),
+                );
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn answers_from_the_backend_are_thrown_away() {
+        let said = pod_view("backend");
+        assert!(said.contains("wrong-source-reply ["), "{said}");
+    }
+
+    #[test]
+    fn answers_from_the_asked_address_are_fine() {
+        assert_eq!(pod_view("service"), "quiet\n");
+    }
+}

@@ -1,0 +1,160 @@
+//! What is remembered of each client from one lookup to the next (rulebook section 3, classifier).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::fingerprint::{Fingerprint, Signs};
+use super::manner::{self, Habits, Manner};
+use super::model::Lookup;
+use super::resolver::Resolver;
+use super::wait::TIMER;
+use crate::base::{Coverage, Limit, Map, digest};
+use crate::transaction::{Transaction, timing};
+
+/// Clients that are remembered; lookups of further ones are judged each by itself.
+const MAX_CLIENTS: usize = 65_536;
+/// Ports of a client that are watched for carrying several names.
+const PORTS: usize = 4;
+/// Different names from one port that no resolver with a port per lookup would send.
+const NAMES: usize = 4;
+/// Pairs of ids after which they say what a client is.
+const PAIRS: u32 = 8;
+
+/// What is remembered of every client.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    known: Map<IpAddr, Client>,
+    /// Addresses that answered somebody.
+    servers: Map<IpAddr, ()>,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    near: u32,
+    far: u32,
+    patience: Option<Duration>,
+    ports: SmallVec<[(u16, SmallVec<[u64; NAMES]>); PORTS]>,
+    one_port: Option<u16>,
+    probes: bool,
+    resolvers: BTreeMap<Resolver, Signs>,
+}
+
+impl Clients {
+    /// Notes what one transaction shows, before it is grouped.
+    pub(super) fn note(&mut self, transaction: &Transaction, coverage: &mut Coverage) {
+        if transaction.answer().is_some() && self.servers.len() < MAX_CLIENTS {
+            self.servers.insert(transaction.responder(), ());
+            self.servers.insert(transaction.server.ip(), ());
+        }
+        let address = transaction.client.ip();
+        if self.known.len() >= MAX_CLIENTS && !self.known.contains_key(&address) {
+            coverage.limited(Limit::Clients);
+            return;
+        }
+        self.known.entry(address).or_default().port(transaction);
+    }
+
+    /// CoreDNS probes an upstream that fails with `. NS` (rulebook K9).
+    pub(super) fn infrastructure(&mut self, transaction: &Transaction) {
+        let known = self.known.get_mut(&transaction.client.ip());
+        if let Some(known) = known.filter(|_| transaction.question.name.is_root()) {
+            known.probes = true;
+        }
+    }
+
+    /// What is known of the client behind a socket.
+    pub(super) fn habits(&self, client: SocketAddr) -> Habits {
+        let forwarder = self.servers.contains_key(&client.ip());
+        let Some(known) = self.known.get(&client.ip()) else {
+            return Habits { forwarder, ..Habits::default() };
+        };
+        let (near, far) = (known.near, known.far);
+        Habits {
+            forwarder,
+            one_port: known.one_port == Some(client.port()),
+            musl: match near + far {
+                ..PAIRS => None,
+                pairs if near * 10 >= pairs * 9 => Some(true),
+                pairs if near * 20 <= pairs => Some(false),
+                _ => None,
+            },
+            patience: known.patience.filter(|_| !forwarder),
+        }
+    }
+
+    /// What the client mostly is, if that is probable.
+    pub(super) fn usual(&self, client: IpAddr) -> Option<Resolver> {
+        let known = self.known.get(&client)?;
+        if known.probes {
+            return Some(Resolver::CoreDns);
+        }
+        Signs::usual(&known.resolvers)
+    }
+
+    /// Learns from a lookup that is over.
+    pub(super) fn learn(&mut self, lookup: &Lookup, manner: Manner) {
+        let Some(known) = self.known.get_mut(&lookup.client) else {
+            return;
+        };
+        let asked: SmallVec<[&Transaction; 8]> = lookup.transactions().map(AsRef::as_ref).collect();
+        for pair in asked.windows(2) {
+            let [a, aaaa] = pair else { continue };
+            match manner::is_near(a, aaaa) {
+                Some(true) => known.near = known.near.saturating_add(1),
+                Some(false) => known.far = known.far.saturating_add(1),
+                None => {}
+            }
+        }
+        known.patience = asked.iter().find_map(|asked| whole_seconds(asked)).or(known.patience);
+        let signs = super::resolver::signs(&lookup.steps, manner);
+        known.resolvers.entry(lookup.resolver).or_default().add(&signs);
+    }
+
+    /// What every client is, and by which signs.
+    pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
+        let mut all: Vec<Fingerprint> = self
+            .known
+            .iter()
+            .flat_map(|(address, client)| Fingerprint::of(*address, &client.resolvers))
+            .collect();
+        all.sort_by_key(|fingerprint| (fingerprint.client, fingerprint.resolver));
+        all
+    }
+}
+
+impl Client {
+    /// Watches for a port that several names come from.
+    fn port(&mut self, transaction: &Transaction) {
+        let port = transaction.client.port();
+        let wire: SmallVec<[u8; 64]> =
+            transaction.question.name.wire().iter().map(u8::to_ascii_lowercase).collect();
+        let name = digest(&wire);
+        if let Some((_, names)) = self.ports.iter_mut().find(|(known, _)| *known == port) {
+            if !names.contains(&name) && names.len() < NAMES {
+                names.push(name);
+                if names.len() == NAMES {
+                    self.one_port = Some(port);
+                }
+            }
+            return;
+        }
+        if self.ports.len() == PORTS {
+            self.ports.remove(0);
+        }
+        self.ports.push((port, SmallVec::from_slice(&[name])));
+    }
+}
+
+/// The `timeout:` that a repeated datagram shows: stub resolvers count in whole seconds.
+fn whole_seconds(asked: &Transaction) -> Option<Duration> {
+    asked.attempts.windows(2).find_map(|pair| {
+        let [a, b] = pair else { return None };
+        let gap = b.sent().ts.since(a.sent().ts);
+        let rounded = Duration::from_secs((gap + timing::EARLY).as_secs());
+        (gap >= TIMER && timing::on_time(gap, rounded) && gap < rounded + timing::LATE)
+            .then_some(rounded)
+    })
+}

@@ -1,0 +1,190 @@
+//! What came of a lookup that is over: its outcome, its end, its name.
+
+use smallvec::SmallVec;
+
+use super::model::{Lookup, LookupOutcome, Step};
+use super::open::Open;
+use super::resolver::{self, Resolver};
+use super::round::{Failure, Round, Standing};
+use crate::base::Timestamp;
+use crate::capture::{FileId, FrameRef, Seen};
+use crate::dns::{AnswerKind, Name, Rcode, RecordType};
+use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
+
+/// The verdict on a lookup.
+struct Verdict {
+    outcome: LookupOutcome,
+    end: Option<Timestamp>,
+    /// The last code that the resolver was refused with.
+    rcode: Option<Rcode>,
+    /// An answer is missing in the capture, so that the end is a guess.
+    approximate: bool,
+}
+
+impl Open {
+    /// Nothing more can belong to it.
+    pub(super) fn close(mut self, usual: Option<Resolver>) -> Lookup {
+        weigh_silence(&mut self.steps);
+        let manner = self.manner();
+        let resolver = resolver::recognise(&self.steps, manner, usual);
+        let verdict = judge(&self.steps, &self.current(), manner.is_musl());
+        let asked = self
+            .steps
+            .iter()
+            .find_map(|step| step.transaction().map(|asked| asked.question.name.clone()))
+            .unwrap_or_else(Name::root);
+        let name = self
+            .base
+            .and_then(|base| Name::from_labels(asked.labels().take(base)))
+            .unwrap_or(asked);
+        let mut types: SmallVec<[RecordType; 2]> = SmallVec::new();
+        let mut suffixed: SmallVec<[usize; 6]> = SmallVec::new();
+        for step in &self.steps {
+            let Some(transaction) = step.transaction() else { continue };
+            if !types.contains(&transaction.question.rtype) {
+                types.push(transaction.question.rtype);
+            }
+            if transaction.question.name != name && !suffixed.contains(&step.round) {
+                suffixed.push(step.round);
+            }
+        }
+        types.sort_unstable();
+        Lookup {
+            client: self.client,
+            name,
+            types,
+            start: self.steps.first().map_or_else(no_frame, Step::first),
+            end: verdict.end,
+            outcome: verdict.outcome,
+            rcode: verdict.rcode,
+            resolver,
+            suffixes_tried: suffixed.len(),
+            approximate: self.approximate || verdict.approximate,
+            steps: self.steps,
+        }
+    }
+}
+
+/// Marks silence that no retry confirms.
+fn weigh_silence(steps: &mut [Step]) {
+    let tries = |step: &Step, asked: &Transaction| -> usize {
+        steps
+            .iter()
+            .filter(|other| other.round == step.round)
+            .filter_map(Step::transaction)
+            .filter(|other| other.question == asked.question)
+            .map(|other| other.attempts.len())
+            .sum()
+    };
+    let unproven: SmallVec<[bool; 8]> = steps
+        .iter()
+        .map(|step| {
+            step.transaction().is_some_and(|asked| {
+                asked.outcome() == Outcome::Timeout
+                    && asked.responses.iter().all(Response::vanished)
+                    && tries(step, asked) == 1
+                    && !is_last_resort(steps, step)
+            })
+        })
+        .collect();
+    for (step, unproven) in steps.iter_mut().zip(unproven) {
+        step.unproven = unproven;
+    }
+}
+
+/// glibc sends AAAA from a socket of its own once a server has failed to answer a pair, and waits
+/// for it only once (`single-request-reopen`, which it sets by itself: rulebook vector V4).
+fn is_last_resort(steps: &[Step], step: &Step) -> bool {
+    let Some(asked) = step.transaction() else { return false };
+    let before = steps.iter().filter(|other| other.round == step.round).filter_map(|other| {
+        other.transaction().filter(|other| other.question.rtype == RecordType::A)
+    });
+    asked.question.rtype == RecordType::AAAA
+        && asked.traits.udp_size.is_none()
+        && before.clone().count() == 1
+        && before.into_iter().all(|a| {
+            let answered = a.answer().map(|answer| answer.delivered().ts);
+            a.client != asked.client && answered.is_some_and(|at| at <= asked.first().ts)
+        })
+}
+
+/// How it ended and when, by the last candidate asked.
+fn judge(steps: &[Step], round: &Round<'_>, musl: bool) -> Verdict {
+    let unknown =
+        Verdict { outcome: LookupOutcome::Unknown, end: None, rcode: None, approximate: false };
+    let mut standings = round.standings(Timestamp::MAX);
+    let unsure = |standing: &Standing| matches!(standing, Standing::Silent { sure: false, .. });
+    if standings.iter().any(|(_, standing)| unsure(standing)) {
+        return unknown;
+    }
+    // A family that nobody asked for again was answered, and the capture missed it.
+    let asked = standings.len();
+    let missed = |rtype: RecordType| {
+        steps.iter().any(|step| {
+            let mine = |asked: &Transaction| asked.question.rtype == rtype;
+            step.unproven && step.transaction().is_some_and(|t| mine(t) && is_in(round, t))
+        })
+    };
+    standings.retain(|(rtype, _)| !missed(*rtype));
+    if standings.is_empty() {
+        return unknown;
+    }
+    let approximate = standings.len() < asked;
+    let families = standings.iter().map(|(_, standing)| standing.ends());
+    let connects = round.connects().map(super::wait::connect_ends);
+    let end = families.chain(connects).max();
+    let rcode = standings.iter().rev().find_map(|(_, standing)| match standing {
+        Standing::Failed { why: Failure::Error(rcode), .. } => Some(*rcode),
+        _ => None,
+    });
+    let outcome = outcome(&standings, round, musl);
+    let open = outcome == LookupOutcome::Unknown
+        && round.connects().any(|connect| connect.outcome() == ConnectOutcome::Unknown);
+    Verdict { outcome, end: end.filter(|_| !open), rcode, approximate }
+}
+
+fn is_in(round: &Round<'_>, transaction: &Transaction) -> bool {
+    round.transactions().any(|known| std::ptr::eq(known, transaction))
+}
+
+fn outcome(standings: &[(RecordType, Standing)], round: &Round<'_>, musl: bool) -> LookupOutcome {
+    let any = |test: fn(&Standing) -> bool| standings.iter().any(|(_, standing)| test(standing));
+    let is_answer = |wanted: AnswerKind| {
+        standings
+            .iter()
+            .any(|(_, s)| matches!(s, Standing::Answered { kind, .. } if *kind == wanted))
+    };
+    let silent = any(|standing| matches!(standing, Standing::Silent { .. }));
+    let failed = any(|standing| matches!(standing, Standing::Failed { .. }));
+    let failure = if silent { LookupOutcome::Timeout } else { LookupOutcome::Error };
+    // musl fails as a whole when one family is lost (rulebook 2.D), unless NXDOMAIN came first.
+    let first = standings.first().map(|(_, standing)| *standing);
+    let missing = matches!(first, Some(Standing::Answered { kind: AnswerKind::NxDomain, .. }));
+    if musl && (silent || failed) && !missing {
+        return failure;
+    }
+    if is_answer(AnswerKind::Positive) {
+        return LookupOutcome::Ok;
+    }
+    if is_answer(AnswerKind::Unknown) {
+        return LookupOutcome::Unknown;
+    }
+    if is_answer(AnswerKind::Truncated) {
+        return match round.connects().last().map(TcpAttempt::outcome) {
+            Some(ConnectOutcome::Silent) => LookupOutcome::Timeout,
+            Some(ConnectOutcome::Refused | ConnectOutcome::Rejected(_)) => LookupOutcome::Error,
+            Some(ConnectOutcome::Unknown) => LookupOutcome::Unknown,
+            // Without TCP the client made do with what the truncated answer held.
+            Some(ConnectOutcome::Accepted) | None => LookupOutcome::Ok,
+        };
+    }
+    if is_answer(AnswerKind::NxDomain) || is_answer(AnswerKind::NoData) {
+        // The family that answered decides: "no such name".
+        return if failed && !silent { LookupOutcome::Error } else { LookupOutcome::Negative };
+    }
+    failure
+}
+
+fn no_frame() -> Seen {
+    Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
+}

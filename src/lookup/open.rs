@@ -1,0 +1,352 @@
+//! A lookup that may still go on, and which transactions fit it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::manner::{Habits, Manner, TOGETHER};
+use super::model::{Role, Sent, Step};
+use super::round::{AT_ONCE, Round, Standing};
+use super::search::SearchLists;
+use super::wait;
+use crate::base::{Timestamp, Transport};
+use crate::dns::{AnswerKind, RecordType};
+use crate::transaction::timing::{self, DEFAULT_TIMEOUT, EARLY, LATE};
+use crate::transaction::{TcpAttempt, Transaction};
+
+/// A and AAAA from one socket leave within this (rulebook `pair_win`).
+const PAIR_SAME_PORT: Duration = Duration::from_millis(20);
+/// A and AAAA from two sockets leave within this (rulebook `pair_win`).
+const PAIR_OTHER_PORT: Duration = Duration::from_millis(50);
+/// A truncated answer is followed by a TCP connection this soon; SYN retransmissions are the
+/// connection's own.
+const FALLBACK: Duration = Duration::from_secs(2);
+/// No single wait is longer than this: c-ares' last try.
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
+/// Six candidates, three servers, two tries, two families, and as much again: what belongs to
+/// one lookup. A client that repeats one datagram for ever must not grow one for ever.
+const MAX_STEPS: usize = 144;
+
+/// A lookup that may still go on.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) client: IpAddr,
+    pub(super) habits: Habits,
+    pub(super) steps: Vec<Step>,
+    pub(super) round: usize,
+    /// Leading labels of the name that are the application's own, once a suffix showed them.
+    pub(super) base: Option<usize>,
+    /// Until when a further step may follow.
+    pub(super) horizon: Timestamp,
+    pub(super) approximate: bool,
+}
+
+/// How well a step fits an open lookup: the kind of tie first, then the distance from the
+/// expected time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fit {
+    looseness: u8,
+    off: Duration,
+}
+
+/// Where a transaction belongs in a lookup.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) fit: Fit,
+    pub(super) role: Role,
+    /// Number of the name's own leading labels, where it begins the next candidate.
+    pub(super) next_round: Option<usize>,
+}
+
+impl Place {
+    fn here(role: Role, looseness: u8, off: Duration) -> Self {
+        Self { fit: Fit { looseness, off }, role, next_round: None }
+    }
+}
+
+impl Open {
+    /// A lookup that begins with this.
+    pub(super) fn new(first: &Arc<Transaction>, habits: Habits) -> Self {
+        let mut open = Self {
+            client: first.client.ip(),
+            habits,
+            steps: Vec::with_capacity(2),
+            round: 0,
+            base: None,
+            horizon: first.first().ts,
+            approximate: false,
+        };
+        open.add(Role::First, Sent::Question(Arc::clone(first)));
+        open
+    }
+
+    /// How its resolver behaves, as far as it shows.
+    pub(super) fn manner(&self) -> Manner {
+        Manner::of(&self.steps, self.habits)
+    }
+
+    /// The candidate that is being asked for.
+    pub(super) fn current(&self) -> Round<'_> {
+        Round::new(&self.steps, self.round, self.manner())
+    }
+
+    /// Whether it is asking this very name.
+    pub(super) fn asks(&self, transaction: &Transaction) -> bool {
+        self.steps
+            .iter()
+            .rev()
+            .find_map(Step::transaction)
+            .is_some_and(|known| known.question.name == transaction.question.name)
+    }
+
+    /// Where `transaction` belongs in this lookup, if anywhere.
+    pub(super) fn place(
+        &self,
+        transaction: &Transaction,
+        lists: &mut SearchLists,
+    ) -> Option<Place> {
+        let sent = transaction.first().ts;
+        if self.steps.len() >= MAX_STEPS || self.horizon < sent {
+            return None;
+        }
+        let manner = self.manner();
+        let round = Round::new(&self.steps, self.round, manner);
+        if !self.asks(transaction) {
+            return self.next_candidate(&round, transaction, lists);
+        }
+        if round.transactions().any(|known| is_parallel(known, transaction)) {
+            return Some(Place::here(Role::Parallel, 0, Duration::ZERO));
+        }
+        match round.standing(transaction.question.rtype, sent) {
+            None => sibling(&round, manner, transaction),
+            Some(standing) => again(&round, manner, transaction, standing),
+        }
+    }
+
+    fn next_candidate(
+        &self,
+        round: &Round<'_>,
+        transaction: &Transaction,
+        lists: &mut SearchLists,
+    ) -> Option<Place> {
+        let sent = transaction.first().ts;
+        let last = round.transactions().next()?;
+        let standings = round.standings(sent);
+        let happy = |standing: &Standing| {
+            matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
+        };
+        if self.habits.forwarder
+            || last.traits != transaction.traits
+            || standings.iter().any(|(_, standing)| happy(standing))
+            || (round.is_musl() && stops_musl(&standings))
+            || self.asked_before(transaction)
+        {
+            return None;
+        }
+        let ends = round.ends(sent);
+        let off = sent.distance(ends);
+        let waited = ends.since(self.started());
+        let in_time = sent.after(EARLY) >= ends && off <= AT_ONCE.max(waited * 3 / 100);
+        // The capture missed an answer, and the client went on as if it had one. The search list
+        // must be beyond doubt then.
+        let missed = !in_time && standings.iter().all(|(_, standing)| moved_on(standing, sent));
+        if !in_time && !missed {
+            return None;
+        }
+        let (from, to) = (&last.question.name, &transaction.question.name);
+        if missed && !lists.follows(from, to, self.base) {
+            return None;
+        }
+        let candidate = lists.next(from, to, self.base)?;
+        let fit =
+            Fit { looseness: if missed { 6 } else { 4 }, off: if missed { LATE } else { off } };
+        Some(Place { fit, role: Role::First, next_round: Some(candidate) })
+    }
+
+    /// No resolver asks for one candidate twice.
+    fn asked_before(&self, transaction: &Transaction) -> bool {
+        let mut asked = self.steps.iter().filter_map(Step::transaction);
+        asked.any(|known| known.question.name == transaction.question.name)
+    }
+
+    /// When the last answer was truncated that a connection to `server` at `sent` could follow,
+    /// or the last connection given up that it could replace.
+    pub(super) fn truncated_before(&self, sent: Timestamp, server: IpAddr) -> Option<Timestamp> {
+        let round = self.current();
+        let truncated = round
+            .transactions()
+            .filter(|known| known.server.ip() == server && known.transport == Transport::Udp)
+            .flat_map(|known| &known.responses)
+            .filter(|answer| answer.kind == AnswerKind::Truncated && answer.lost.is_none())
+            .map(|answer| answer.delivered().ts);
+        let given_up = round.connects().map(wait::connect_ends);
+        truncated.chain(given_up).filter(|at| *at <= sent.after(LATE)).max()
+    }
+
+    /// Whether a connection may belong to it.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.current()
+            .transactions()
+            .any(|known| known.responses.iter().any(|answer| answer.kind == AnswerKind::Truncated))
+    }
+
+    /// How far off a connection is from being its fallback to TCP.
+    pub(super) fn fallback(&self, connect: &TcpAttempt) -> Option<Duration> {
+        let sent = connect.first().ts;
+        let off = sent.distance(self.truncated_before(sent, connect.server.ip())?);
+        (off <= FALLBACK && self.steps.len() < MAX_STEPS).then_some(off)
+    }
+
+    pub(super) fn started(&self) -> Timestamp {
+        self.steps.first().map_or(Timestamp::MIN, |step| step.first().ts)
+    }
+
+    /// Appends a step, and works out until when another may follow.
+    pub(super) fn add(&mut self, role: Role, sent: Sent) {
+        self.steps.push(Step { round: self.round, role, sent, unproven: false });
+        let round = self.current();
+        let waits =
+            round.standings(Timestamp::MAX).into_iter().map(|(rtype, standing)| match standing {
+                Standing::Answered { at, .. } => at,
+                Standing::Failed { at, until, .. } => at.max(until.after(LATE)),
+                Standing::Silent { since, until, .. } => {
+                    let growing = growing_wait(&round, rtype);
+                    since.after(growing.max(until.since(since)) + LATE)
+                }
+            });
+        let connects = round.connects().map(wait::connect_ends);
+        let last = waits.chain(connects).max().unwrap_or(self.horizon);
+        let slack = AT_ONCE.max(last.since(self.started()) * 3 / 100);
+        drop(round);
+        self.horizon = last.after(slack + EARLY);
+    }
+}
+
+/// The same question, from the same socket and with the same id, to another server at once.
+fn is_parallel(known: &Transaction, transaction: &Transaction) -> bool {
+    known.client == transaction.client
+        && known.id == transaction.id
+        && known.question == transaction.question
+        && known.server != transaction.server
+        && known.transport == Transport::Udp
+        && known.first().ts.distance(transaction.first().ts) <= TOGETHER
+}
+
+/// The other family of the candidate.
+fn sibling(round: &Round<'_>, manner: Manner, transaction: &Transaction) -> Option<Place> {
+    let first = round.transactions().next()?;
+    let family = |rtype| matches!(rtype, RecordType::A | RecordType::AAAA);
+    if manner.forwarder
+        || !family(transaction.question.rtype)
+        || !family(first.question.rtype)
+        || first.traits != transaction.traits
+    {
+        return None;
+    }
+    let sent = transaction.first().ts;
+    let same_port = first.client == transaction.client;
+    let window = if same_port { PAIR_SAME_PORT } else { PAIR_OTHER_PORT };
+    let off = sent.since(first.first().ts);
+    if off <= window {
+        return Some(Place::here(Role::Sibling, u8::from(!same_port), off));
+    }
+    // One after the other: `single-request`, BIND's nslookup, glibc after a lost answer.
+    let Standing::Answered { at, .. } = round.standing(first.question.rtype, sent)? else {
+        return None;
+    };
+    let off = sent.distance(at);
+    (sent.after(EARLY) >= at && off <= window).then(|| Place::here(Role::Sibling, 2, off))
+}
+
+/// The same question once more.
+fn again(
+    round: &Round<'_>,
+    manner: Manner,
+    transaction: &Transaction,
+    standing: Standing,
+) -> Option<Place> {
+    let sent = transaction.first().ts;
+    let rtype = transaction.question.rtype;
+    let known = round.transactions().rfind(|known| known.question.rtype == rtype)?;
+    if transaction.transport == Transport::Tcp && known.transport == Transport::Udp {
+        let Standing::Answered { at, kind: AnswerKind::Truncated } = standing else {
+            return None;
+        };
+        // The connection itself may have taken its time.
+        let slow = round.connects().any(|connect| connect.client == transaction.client);
+        let off = sent.distance(at);
+        return (off <= FALLBACK || slow).then(|| Place::here(Role::Fallback, 1, off));
+    }
+    // The same id on another socket is no accident.
+    let same_id = |known: &Transaction| {
+        known.question.rtype == rtype
+            && known.id == transaction.id
+            && known.transport == transaction.transport
+    };
+    if round.transactions().any(same_id) {
+        let due = match standing {
+            Standing::Answered { .. } => {
+                // The other family is not answered: glibc asks for both again.
+                let others = round.standings(sent);
+                let open = others.iter().find(|(other, s)| *other != rtype && !s.is_answered());
+                open?.1.ends()
+            }
+            other => other.ends(),
+        };
+        return Some(Place::here(Role::Retry, 0, sent.distance(due)));
+    }
+    if !manner.new_ids || manner.is_surely_musl() {
+        return None;
+    }
+    let timers = [manner.patience, DEFAULT_TIMEOUT];
+    let by_timer = |since: Timestamp, until: Timestamp| {
+        let gap = sent.since(since);
+        let due = [until.since(since), timers[0], timers[1]];
+        let due = due.into_iter().find(|due| timing::on_time(gap, *due))?;
+        Some(Place::here(Role::Retry, 3, gap.abs_diff(due)))
+    };
+    let last = round.sendings(rtype, sent).last()?.at;
+    match standing {
+        Standing::Answered { .. } => None,
+        Standing::Failed { at, .. } if sent.distance(at) <= AT_ONCE => {
+            Some(Place::here(Role::Retry, 2, sent.distance(at)))
+        }
+        Standing::Failed { until, .. } => by_timer(last, until),
+        Standing::Silent { since, until, .. } => by_timer(since, until),
+    }
+}
+
+/// musl looks at its answers in the order of asking: NXDOMAIN sends it to the next candidate, and
+/// a lost answer or an error before that ends the search (`name_from_dns`; rulebook section 3).
+fn stops_musl(standings: &[(RecordType, Standing)]) -> bool {
+    for (_, standing) in standings {
+        match standing {
+            // The capture may have missed the answer to a question that was sent but once.
+            Standing::Answered { kind: AnswerKind::NxDomain, .. }
+            | Standing::Silent { tries: 1, .. } => return false,
+            Standing::Answered { .. } => {}
+            Standing::Failed { .. } | Standing::Silent { .. } => return true,
+        }
+    }
+    true
+}
+
+/// Whether the client may have had an answer that the capture missed.
+fn moved_on(standing: &Standing, sent: Timestamp) -> bool {
+    match *standing {
+        Standing::Answered { at, .. } | Standing::Failed { at, .. } => sent.distance(at) <= AT_ONCE,
+        Standing::Silent { since, tries, .. } => tries == 1 && sent.since(since) <= AT_ONCE,
+    }
+}
+
+/// The longest that the next try may take where waits double from one new socket to the next.
+fn growing_wait(round: &Round<'_>, rtype: RecordType) -> Duration {
+    let sendings = round.sendings(rtype, Timestamp::MAX);
+    let [.., before, last] = sendings.as_slice() else {
+        return Duration::ZERO;
+    };
+    if before.transaction.client == last.transaction.client {
+        return Duration::ZERO;
+    }
+    (last.at.since(before.at) * 11 / 5).min(LONGEST_WAIT)
+}

@@ -1,0 +1,279 @@
+//! What a resolver knows of one candidate name at an instant: which family is answered, which
+//! failed, which is still waited for and until when.
+//!
+//! Everything but musl goes by its last try: what an earlier socket hears after that no longer
+//! counts, and an answered question that is asked again is open again (rulebook vectors V4 and V5).
+//! musl keeps one socket per candidate, takes the first usable answer of any server, and lets
+//! nothing else end its five seconds (vectors V13 to V19).
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::manner::Manner;
+use super::model::{Sent, Step};
+use super::wait;
+use crate::base::{Timestamp, Transport};
+use crate::dns::{AnswerKind, Rcode, RecordType};
+use crate::packet::IcmpKind;
+use crate::transaction::timing::{EARLY, LATE};
+use crate::transaction::{Response, TcpAttempt, Transaction};
+
+/// A resolver goes on to its next question this soon after an answer.
+pub(super) const AT_ONCE: Duration = Duration::from_millis(150);
+/// An answer that came this shortly before the question was repeated was read after that.
+const CROSSING: Duration = Duration::from_millis(2);
+
+/// The steps of one candidate name, seen with the eyes of the resolver that took them.
+pub(super) struct Round<'a> {
+    steps: SmallVec<[&'a Step; 4]>,
+    manner: Manner,
+}
+
+/// How one family stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Standing {
+    /// It has an answer that the resolver goes by.
+    Answered {
+        /// When it was delivered.
+        at: Timestamp,
+        /// What it was worth.
+        kind: AnswerKind,
+    },
+    /// It was refused in a way that the resolver noticed.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// How.
+        why: Failure,
+        /// When its timer runs out, for resolvers that did not notice after all.
+        until: Timestamp,
+    },
+    /// It is waited for.
+    Silent {
+        /// When the question was last sent.
+        since: Timestamp,
+        /// When the resolver gives this try up.
+        until: Timestamp,
+        /// Whether the capture watched all that time.
+        sure: bool,
+        /// How often the question was sent.
+        tries: usize,
+    },
+}
+
+/// Why a family failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// A response code other than NOERROR and NXDOMAIN.
+    Error(Rcode),
+    /// An ICMP error.
+    Rejected(IcmpKind),
+}
+
+impl Standing {
+    /// When the resolver is done with it.
+    pub(super) fn ends(&self) -> Timestamp {
+        match *self {
+            Self::Answered { at, .. } | Self::Failed { at, .. } => at,
+            Self::Silent { until, .. } => until,
+        }
+    }
+
+    /// Whether it has an answer that nobody asks again for.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(self, Self::Answered { .. })
+    }
+}
+
+/// One sending of a question.
+#[derive(Clone, Copy)]
+pub(super) struct Sending<'a> {
+    pub(super) at: Timestamp,
+    pub(super) transaction: &'a Transaction,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(steps: &'a [Step], round: usize, manner: Manner) -> Self {
+        Self { steps: steps.iter().filter(|step| step.round == round).collect(), manner }
+    }
+
+    /// Whether musl's rules apply.
+    pub(super) fn is_musl(&self) -> bool {
+        self.manner.is_musl()
+    }
+
+    /// Its transactions, in the order of asking.
+    pub(super) fn transactions(&self) -> impl DoubleEndedIterator<Item = &'a Transaction> {
+        self.steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref))
+    }
+
+    /// The connections that it led to.
+    pub(super) fn connects(&self) -> impl DoubleEndedIterator<Item = &'a TcpAttempt> {
+        self.steps.iter().filter_map(|step| match &step.sent {
+            Sent::Connect(connect) => Some(connect.as_ref()),
+            Sent::Question(_) => None,
+        })
+    }
+
+    /// The families that were asked for, in the order of asking.
+    pub(super) fn families(&self) -> SmallVec<[RecordType; 2]> {
+        let mut families = SmallVec::new();
+        for transaction in self.transactions() {
+            if !families.contains(&transaction.question.rtype) {
+                families.push(transaction.question.rtype);
+            }
+        }
+        families
+    }
+
+    /// How every family stands at `now`.
+    pub(super) fn standings(&self, now: Timestamp) -> SmallVec<[(RecordType, Standing); 2]> {
+        let stand = |rtype| Some((rtype, self.standing(rtype, now)?));
+        self.families().into_iter().filter_map(stand).collect()
+    }
+
+    /// How one family stands at `now`; `None` if it was not asked for by then.
+    pub(super) fn standing(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
+        if self.manner.is_musl() { self.musl(rtype, now) } else { self.last_try(rtype, now) }
+    }
+
+    /// When the resolver is done with this candidate, as far as it can know at `now`.
+    pub(super) fn ends(&self, now: Timestamp) -> Timestamp {
+        let families = self.standings(now).into_iter().map(|(_, standing)| standing.ends());
+        let connects = self.connects().map(wait::connect_ends);
+        families.chain(connects).max().unwrap_or(Timestamp::MIN)
+    }
+
+    /// Every sending of one family's question before `now`, oldest first.
+    pub(super) fn sendings(&self, rtype: RecordType, now: Timestamp) -> SmallVec<[Sending<'a>; 8]> {
+        let mut sendings: SmallVec<[Sending<'a>; 8]> = self
+            .transactions()
+            .filter(|transaction| transaction.question.rtype == rtype)
+            .flat_map(|transaction| {
+                let sent = transaction.attempts.iter().map(|attempt| attempt.sent().ts);
+                sent.map(move |at| Sending { at, transaction })
+            })
+            .filter(|sending| sending.at < now)
+            .collect();
+        sendings.sort_by_key(|sending| sending.at);
+        sendings
+    }
+
+    fn last_try(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
+        let sendings = self.sendings(rtype, now);
+        let last = *sendings.last()?;
+        let length = wait::of(&sendings, self.manner);
+        let until = last.at.after(length);
+        let known = |ts: Timestamp| ts <= now.after(EARLY);
+        let in_time = |response: &&Response| {
+            response.lost.is_none()
+                && response.delivered().ts.after(CROSSING) >= last.at
+                && response.arrived().ts <= until.after(LATE)
+                && known(response.arrived().ts)
+        };
+        let answer = last.transaction.responses.iter().find(in_time);
+        let error = self.error_on_socket(last, rtype).filter(|(at, _)| known(*at));
+        let rejection = self.rejection(&sendings, last).filter(|(at, _)| known(*at));
+        let failures = [
+            error.map(|(at, rcode)| (at, Failure::Error(rcode))),
+            rejection.map(|(at, kind)| (at, Failure::Rejected(kind))),
+        ];
+        let failure = failures.into_iter().flatten().min_by_key(|(at, _)| *at);
+        match (answer, failure) {
+            (Some(answer), failure) if failure.is_none_or(|(at, _)| answer.arrived().ts <= at) => {
+                let at = answer.delivered().ts;
+                Some(match answer.kind {
+                    AnswerKind::Error(rcode) => {
+                        Standing::Failed { at, why: Failure::Error(rcode), until }
+                    }
+                    kind => Standing::Answered { at, kind },
+                })
+            }
+            (_, Some((at, why))) => Some(Standing::Failed { at, why, until }),
+            _ => {
+                let watched = last.transaction.watched_until;
+                let sure = !last.transaction.blind && watched.since(last.at) >= length;
+                Some(Standing::Silent { since: last.at, until, sure, tries: sendings.len() })
+            }
+        }
+    }
+
+    /// glibc asks both families through one socket and leaves it as soon as either is refused.
+    fn error_on_socket(&self, last: Sending<'_>, rtype: RecordType) -> Option<(Timestamp, Rcode)> {
+        self.transactions()
+            .filter(|other| {
+                other.client == last.transaction.client
+                    && other.server == last.transaction.server
+                    && other.question.rtype != rtype
+                    && other.transport == Transport::Udp
+            })
+            .flat_map(|other| &other.responses)
+            .filter(|response| response.lost.is_none())
+            .filter_map(|response| match response.kind {
+                AnswerKind::Error(rcode) => Some((response.delivered().ts, rcode)),
+                _ => None,
+            })
+            .find(|(at, _)| *at >= last.at)
+    }
+
+    /// The ICMP error that ended the last try, if its resolver hears such errors at all. The
+    /// kernel reports an error about any datagram of a connected socket to all who wait on it.
+    fn rejection(
+        &self,
+        sendings: &[Sending<'_>],
+        last: Sending<'_>,
+    ) -> Option<(Timestamp, IcmpKind)> {
+        let first_after = |sending: Sending<'_>| {
+            self.transactions()
+                .filter(|other| {
+                    other.client == sending.transaction.client
+                        && other.server == sending.transaction.server
+                })
+                .flat_map(|other| &other.rejections)
+                .filter(|rejected| rejected.seen.ts.after(CROSSING) >= sending.at)
+                .map(|rejected| (rejected.seen.ts, rejected.kind))
+                .min_by_key(|(at, _)| *at)
+        };
+        let found = first_after(last)?;
+        let noticed = sendings.windows(2).rev().find_map(|pair| {
+            let [before, next] = pair else { return None };
+            let (at, _) = first_after(*before).filter(|(at, _)| *at <= next.at)?;
+            Some(next.at.since(at) <= AT_ONCE)
+        });
+        noticed.unwrap_or_else(|| self.manner.hears(found.1)).then_some(found)
+    }
+
+    fn musl(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
+        let sendings = self.sendings(rtype, now);
+        let since = sendings.last()?.at;
+        let start = self.transactions().map(|asked| asked.first().ts).min()?;
+        let until = start.after(wait::musl(self.transactions(), self.manner));
+        let mine = || self.transactions().filter(|asked| asked.question.rtype == rtype);
+        let responses = || {
+            mine().flat_map(|asked| &asked.responses).filter(|response| {
+                response.lost.is_none() && response.arrived().ts <= until.after(LATE)
+            })
+        };
+        let usable = responses()
+            .filter(|response| !matches!(response.kind, AnswerKind::Error(_)))
+            .filter(|response| response.arrived().ts <= now.after(EARLY))
+            .min_by_key(|response| response.arrived());
+        if let Some(answer) = usable {
+            return Some(Standing::Answered { at: answer.delivered().ts, kind: answer.kind });
+        }
+        let error = responses().find_map(|response| match response.kind {
+            AnswerKind::Error(rcode) => Some(Failure::Error(rcode)),
+            _ => None,
+        });
+        let rejected = || {
+            let first = mine().find_map(|asked| asked.rejections.first())?;
+            Some(Failure::Rejected(first.kind))
+        };
+        if let Some(why) = error.or_else(rejected) {
+            return Some(Standing::Failed { at: until, why, until });
+        }
+        let sure = mine().all(|asked| !asked.blind && asked.watched_until >= until);
+        Some(Standing::Silent { since, until, sure, tries: sendings.len() })
+    }
+}

@@ -1,0 +1,86 @@
+//! Whether a response that the capture shows reached the client's socket (rulebook K4, 2.B).
+
+use std::net::IpAddr;
+
+use super::model::{Hop, Response, Transaction, Undelivered, only_other_host};
+use super::nat::Nat;
+use crate::base::{Map, Set, Timestamp};
+use crate::capture::PointId;
+
+/// Marks the responses of a finished transaction that did not reach the client.
+pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrivals) {
+    let asked = transaction.server.ip();
+    let Some(home) = transaction.attempts.first().and_then(|a| a.hops.first()) else { return };
+    let home = *home;
+    // On the client's own interface an answer has to come from the address that was asked. A
+    // capture behind the translation shows the backend asked and the service answering: no defect.
+    let stranger = |response: &Response| {
+        let place = |hop: &Hop| (hop.via.point, hop.via.interface);
+        let at_home = |hop: &&Hop| place(hop) == place(&home);
+        let mut hops = response.hops.iter().filter(at_home).peekable();
+        let wrong = hops.peek().is_some() && hops.all(|hop| hop.server != asked);
+        let source = response.hops.last().map_or(asked, |hop| hop.server);
+        (wrong && !nat.translates(source, asked)).then_some(source)
+    };
+    let last_sent = transaction.last_sent().map_or(Timestamp::MIN, |seen| seen.ts);
+    // Where no translation is known, a client that goes on asking as if nothing had come is the
+    // proof that its socket refused the answer.
+    let refused: Vec<_> = transaction
+        .responses
+        .iter()
+        .filter(|response| response.arrived().ts < last_sent)
+        .filter_map(stranger)
+        .collect();
+    let verdicts: Vec<Option<Undelivered>> = transaction
+        .responses
+        .iter()
+        .map(|response| {
+            if response.lost.is_some() {
+                response.lost
+            } else if only_other_host(&response.hops) {
+                Some(Undelivered::OtherHost)
+            } else if arrivals.vanished(response, &home) {
+                Some(Undelivered::Vanished)
+            } else {
+                stranger(response)
+                    .filter(|source| nat.translates(asked, *source) || refused.contains(source))
+                    .map(|_| Undelivered::WrongSource)
+            }
+        })
+        .collect();
+    for (response, lost) in transaction.responses.iter_mut().zip(verdicts) {
+        response.lost = lost;
+    }
+}
+
+/// How many servers are remembered for each capture point.
+const MAX_SOURCES: usize = 4_096;
+
+/// Whose responses each capture point saw, and when it saw the last one of anybody.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals(Map<PointId, (Timestamp, Set<IpAddr>)>);
+
+impl Arrivals {
+    /// Notes a response.
+    pub(super) fn note(&mut self, point: PointId, ts: Timestamp, source: IpAddr) {
+        let (latest, sources) = self.0.entry(point).or_insert_with(|| (ts, Set::default()));
+        *latest = ts.max(*latest);
+        if sources.len() < MAX_SOURCES {
+            sources.insert(source);
+        }
+    }
+
+    /// Whether a response was seen on its way at other capture points, and never at the one where
+    /// its query was seen first: the client's own. That point must have gone on recording, and
+    /// responses of that server, so that neither its filter nor its end explains the absence.
+    fn vanished(&self, response: &Response, home: &Hop) -> bool {
+        if response.hops.iter().any(|hop| hop.via.point == home.via.point) {
+            return false;
+        }
+        self.0.get(&home.via.point).is_some_and(|(latest, sources)| {
+            *latest > response.delivered().ts
+                && (sources.contains(&home.server)
+                    || response.hops.iter().any(|hop| sources.contains(&hop.server)))
+        })
+    }
+}

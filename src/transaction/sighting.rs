@@ -1,0 +1,61 @@
+//! What tells a copy of a datagram from a new datagram (rulebook 4.2, 4.6, K5).
+
+use super::model::{Hop, Hops, Transaction};
+use super::timing::{
+    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, on_retry_grid,
+};
+use crate::base::{Timestamp, Transport};
+use crate::dns::AnswerKind;
+
+/// One sighting, as far as it tells copies from new datagrams.
+pub(super) struct Sighting {
+    /// Where.
+    pub(super) hop: Hop,
+    /// Of the message.
+    pub(super) digest: u64,
+    /// Of the IP packet; `None` over TCP.
+    pub(super) ip_id: Option<u16>,
+    /// UDP or TCP.
+    pub(super) transport: Transport,
+}
+
+impl Sighting {
+    /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2).
+    pub(super) fn continues(&self, hops: &Hops, digest: u64, ip_id: Option<u16>) -> bool {
+        if digest != self.digest || ip_id != self.ip_id {
+            return false;
+        }
+        let Some(first) = hops.first() else {
+            return false;
+        };
+        let apart = self.hop.seen.ts.distance(first.seen.ts);
+        if self.ip_id.is_some() {
+            return apart <= COPY_WINDOW;
+        }
+        let window =
+            if self.transport == Transport::Tcp { COPY_WINDOW } else { ANONYMOUS_COPY_WINDOW };
+        apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
+    }
+}
+
+/// Whether a new datagram with this transaction's key is one more attempt of it (rule 3).
+pub(super) fn takes_attempt(
+    transaction: &Transaction,
+    ts: Timestamp,
+    last_activity: Timestamp,
+) -> bool {
+    if transaction.attempts.is_empty() {
+        let arrived = transaction.first().ts;
+        return arrived.distance(ts) <= DISORDER;
+    }
+    let first = transaction.first().ts;
+    if ts.since(last_activity) > T_KEEP || ts.since(first) > MAX_LIFE {
+        return false;
+    }
+    let done = transaction.responses.iter().any(|response| {
+        response.lost.is_none()
+            && !matches!(response.kind, AnswerKind::Error(_) | AnswerKind::Unknown)
+    });
+    let gap = transaction.last_sent().map_or(T_KEEP, |last| ts.since(last.ts));
+    !done || on_retry_grid(gap)
+}

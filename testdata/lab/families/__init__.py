@@ -1,0 +1,1 @@
+"""Fault families: each takes a Plan and its options and fills in workload, events, captures, label."""

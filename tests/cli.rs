@@ -1,0 +1,187 @@
+//! The command line as scripts know it: exit statuses, messages, streams.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn dnswhy(args: &[&str]) -> Output {
+    command().args(args).output().unwrap()
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dnswhy"));
+    command.env_remove("NO_COLOR").env_remove("COLUMNS");
+    command
+}
+
+fn capture(name: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/pcap").join(name);
+    path.to_string_lossy().into_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_main_job_is_done_on_a_ring() {
+    let out = dnswhy(&["analyze", &capture("node-death-vxlan/client_dns.pcap00.gz")]);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(out.stderr.is_empty(), "{}", text(&out.stderr));
+    let first_screen: String = text(&out.stdout).lines().take(25).collect::<Vec<_>>().join("\n");
+    for word in
+        ["stale-backend", "10.244.1.10", "lookups failed", "client_dns.pcap00.gz:", "kubectl"]
+    {
+        assert!(first_screen.contains(word), "{word} is missing in\n{first_screen}");
+    }
+}
+
+#[test]
+fn a_directory_a_glob_and_a_pipe_say_the_same() {
+    let file = capture("search-storm/client_dns.pcap00.gz");
+    let verdict = |out: &Output| text(&out.stdout).lines().take(2).collect::<Vec<_>>().join("\n");
+    let named = dnswhy(&["analyze", &file]);
+    let globbed = dnswhy(&["analyze", &capture("search-storm/*pcap00*")]);
+    assert_eq!(verdict(&named), verdict(&globbed));
+    let piped =
+        command().args(["analyze", "-"]).stdin(fs::File::open(&file).unwrap()).output().unwrap();
+    assert_eq!(verdict(&named), verdict(&piped));
+}
+
+#[test]
+fn a_missing_file_among_good_ones_is_a_warning() {
+    let good = capture("healthy-mixed-sll2");
+    let out = dnswhy(&["analyze", &good, "/nowhere/at/all.pcap"]);
+    assert_eq!(out.status.code(), Some(0));
+    let said = text(&out.stderr);
+    assert!(said.contains("all.pcap: no such file or directory"), "{said}");
+    assert!(text(&out.stdout).contains("all.pcap"), "the report says it too");
+}
+
+#[test]
+fn nothing_readable_is_an_error() {
+    let out = dnswhy(&["analyze", "/nowhere/at/all.pcap"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(out.stdout.is_empty());
+    assert!(text(&out.stderr).contains("no capture could be read"), "{}", text(&out.stderr));
+    assert_eq!(dnswhy(&["analyze"]).status.code(), Some(2));
+    assert_eq!(dnswhy(&["frobnicate"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_file_that_is_no_capture_is_named() {
+    let out = dnswhy(&["analyze", &capture("search-storm"), &capture("search-storm/label.json")]);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(text(&out.stderr).contains("label.json"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_file_cut_in_the_middle_of_a_record_is_read_up_to_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs::read(capture("healthy-one-sided/client_dns.pcap00.gz")).unwrap();
+    let mut plain = Vec::new();
+    std::io::copy(&mut flate2::read::MultiGzDecoder::new(whole.as_slice()), &mut plain).unwrap();
+    let cut = folder.path().join("cut.pcap");
+    fs::write(&cut, &plain[..plain.len() - 7]).unwrap();
+    fs::write(folder.path().join("empty.pcap"), b"").unwrap();
+    let out = dnswhy(&["analyze", "-f", "json", &folder.path().to_string_lossy()]);
+    assert_eq!(out.status.code(), Some(0));
+    let said = text(&out.stderr);
+    assert!(said.contains("cut.pcap: cut short in the middle of the record"), "{said}");
+    assert!(said.contains("empty.pcap"), "{said}");
+    let report: dnswhy::report::json::Report = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(report.capture.frames > 100);
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_success() {
+    let mut child = command()
+        .args(["transactions", &capture("search-storm")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(out.stderr.is_empty(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn an_incident_as_bad_as_asked_for_matches() {
+    let bad = capture("node-death-vxlan");
+    assert_eq!(dnswhy(&["analyze", "--fail-on", "low", &bad]).status.code(), Some(1));
+    assert_eq!(dnswhy(&["analyze", "--fail-on", "critical", &bad]).status.code(), Some(0));
+    let good = capture("healthy-mixed-sll2");
+    assert_eq!(dnswhy(&["analyze", "--fail-on", "low", &good]).status.code(), Some(0));
+}
+
+#[test]
+fn a_report_goes_to_a_file_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.md");
+    let out = dnswhy(&[
+        "analyze",
+        "-f",
+        "markdown",
+        "-o",
+        &path.to_string_lossy(),
+        &capture("stale-vtep-mac/client_dns.pcap00.gz"),
+    ]);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(out.stdout.is_empty());
+    assert!(fs::read_to_string(path).unwrap().contains("path-broken-pair"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn lookups_and_transactions_are_lines_of_json() {
+    for command in ["lookups", "transactions"] {
+        let out = dnswhy(&[command, &capture("healthy-mixed-sll2")]);
+        let lines = text(&out.stdout);
+        assert!(lines.lines().count() > 200);
+        for line in lines.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(row["client"].is_string() && row["outcome"].is_string());
+        }
+    }
+}
+
+#[test]
+fn rules_explain_themselves() {
+    let all = text(&dnswhy(&["rules"]).stdout);
+    for rule in dnswhy::detect::ALL {
+        assert!(all.contains(rule.id));
+        let one = text(&dnswhy(&["rules", rule.id]).stdout);
+        for part in ["**Signature.**", "**Needs.**", "**Not this.**", "**Cannot tell.**", "Source:"]
+        {
+            assert!(one.contains(part), "{} lacks {part}", rule.id);
+        }
+    }
+    let unknown = dnswhy(&["rules", "no-such-rule"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("no-such-rule"));
+}
+
+#[test]
+fn output_is_plain_unless_colour_is_asked_for() {
+    let file = capture("search-storm");
+    assert!(!dnswhy(&["analyze", &file]).stdout.contains(&0x1b));
+    assert!(dnswhy(&["analyze", "--color", "always", &file]).stdout.contains(&0x1b));
+}
+
+#[test]
+fn standard_input_that_is_no_capture_is_an_error() {
+    let mut child = command()
+        .args(["analyze", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"this is no capture, however long it may be").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(!out.stderr.is_empty());
+}

@@ -1,0 +1,98 @@
+//! Golden reports: what dnswhy says of the captures in `testdata/`, in every format.
+//!
+//! Each folder of `testdata/pcap` and `testdata/scenarios` holds the expected `report.txt`,
+//! `report.md` and `report.json` beside its capture or scenario. To take over a change, run with
+//! `UPDATE_GOLDEN=1` and review the difference like code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dnswhy::analysis::{Options, Sinks, run};
+use dnswhy::capture::Inventory;
+use dnswhy::report::{Format, Style, write};
+use dnswhy::testkit::{PcapOptions, Scenario};
+
+const FORMATS: [(Format, &str); 3] =
+    [(Format::Text, "report.txt"), (Format::Markdown, "report.md"), (Format::Json, "report.json")];
+
+#[test]
+fn lab_captures_are_reported_as_before() {
+    for folder in folders("testdata/pcap") {
+        hold(&folder, &captures(&folder));
+    }
+}
+
+#[test]
+fn scenarios_are_reported_as_before() {
+    for folder in folders("testdata/scenarios") {
+        let text = fs::read_to_string(folder.join("scenario.txt")).unwrap();
+        let made = tempfile::tempdir().unwrap();
+        let files = Scenario::parse(&text).write_pcap(&PcapOptions::default());
+        let paths: Vec<PathBuf> = (0..files.len())
+            .map(|index| made.path().join(format!("scenario.pcap{index}")))
+            .collect();
+        for (path, bytes) in paths.iter().zip(files) {
+            fs::write(path, bytes).unwrap();
+        }
+        hold(&folder, &paths);
+    }
+}
+
+#[test]
+fn a_report_does_not_depend_on_the_order_of_arguments() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/pcap/healthy-ring-wrapped");
+    let mut files = captures(&folder);
+    let one = report(&files, Format::Json);
+    files.reverse();
+    assert_eq!(one, report(&files, Format::Json));
+}
+
+fn folders(of: &str) -> Vec<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join(of);
+    let mut folders: Vec<PathBuf> = fs::read_dir(top)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty());
+    folders
+}
+
+fn captures(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains(".pcap"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn report(files: &[PathBuf], format: Format) -> String {
+    let inventory = Inventory::take(files, &[]).unwrap();
+    let analysis = run(&inventory, &Options::default(), Sinks::default(), &mut |_| {});
+    assert!(analysis.coverage.adds_up());
+    let mut out = Vec::new();
+    write(&analysis, format, Style::default(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn hold(folder: &Path, files: &[PathBuf]) {
+    for (format, name) in FORMATS {
+        let said = report(files, format);
+        let golden = folder.join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &said).unwrap();
+            continue;
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        let first = said.lines().zip(expected.lines()).position(|(a, b)| a != b);
+        assert!(
+            said == expected,
+            "{} is no longer what is reported, from line {} on; UPDATE_GOLDEN=1 takes it over",
+            golden.display(),
+            first.map_or_else(|| said.lines().count().min(expected.lines().count()), |at| at) + 1
+        );
+    }
+}
