@@ -29,16 +29,29 @@ use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
-use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
+use super::model::{Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
-use super::sighting::{Sighting, takes_attempt};
+use super::sighting::{MAX_ATTEMPTS, Sighting, takes_attempt};
 use super::timing::{ANONYMOUS_COPY_WINDOW, COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
 use crate::dns::AnswerKind;
 use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 
-/// How many transactions are open at once: half an hour of a busy node's silence, 1 GB at most.
-const MAX_OPEN: usize = 1 << 20;
+/// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
+/// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
+const MAX_OPEN: usize = 1 << 17;
+/// What their further attempts, responses and sightings may take, in bytes: as many as they are,
+/// ten sightings each.
+const MAX_HELD: usize = 96 << 20;
+/// Open transactions of one socket and id that a message is held against, the latest ones: a flood
+/// of questions with one id costs no more than this each.
+const MAX_ALIKE: usize = 64;
+/// Responses to one transaction, and errors about it, that are kept: as many as attempts.
+const MAX_REPEATS: usize = MAX_ATTEMPTS;
+/// Datagrams of a transaction that a sighting may be a copy of: those sent within a moment.
+const LATEST: usize = 16;
+/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
+const MAX_HOPS: usize = 32;
 /// How many masqueraded datagrams are remembered at once before the old ones are dropped.
 const RECENT: usize = 8_192;
 /// A backward jump of the clock by more than this is a step, not disorder between interfaces.
@@ -67,6 +80,8 @@ struct Entry {
     item: Item,
     last_activity: Timestamp,
     keys: SmallVec<[SocketKey; 1]>,
+    /// Bytes beyond its own size.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -81,6 +96,8 @@ pub struct Matcher {
     entries: VecDeque<Entry>,
     /// Serial number of the first of `entries`.
     base: u64,
+    /// Sum of what the entries hold beyond their size, in bytes.
+    held: usize,
     sockets: Map<SocketKey, SmallVec<[u64; 2]>>,
     recent: Map<(u64, u16), (Timestamp, u64)>,
     nat: Nat,
@@ -155,7 +172,7 @@ impl Matcher {
             }
             self.close_first(next);
         }
-        if self.entries.len() >= MAX_OPEN {
+        while self.entries.len() >= MAX_OPEN || self.held > MAX_HELD {
             coverage.limited(Limit::OpenTransactions);
             self.close_first(next);
         }
@@ -170,6 +187,7 @@ impl Matcher {
         };
         let serial = self.base;
         self.base += 1;
+        self.held = self.held.saturating_sub(entry.held);
         for key in &entry.keys {
             if let Some(list) = self.sockets.get_mut(key) {
                 list.retain(|listed| *listed != serial);
@@ -240,9 +258,26 @@ impl Matcher {
 
     fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
         let serial = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key] });
-        self.sockets.entry(key).or_default().push(serial);
+        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key], held: 0 });
+        self.list(key, serial);
         serial
+    }
+
+    /// Lists an entry under a key, instead of the oldest one where there are too many.
+    fn list(&mut self, key: SocketKey, serial: u64) {
+        let listed = self.sockets.entry(key).or_default();
+        if listed.len() >= MAX_ALIKE {
+            listed.remove(0);
+        }
+        listed.push(serial);
+    }
+
+    /// Notes that an entry holds so many more bytes.
+    fn grow(&mut self, serial: u64, bytes: usize) {
+        if let Some(entry) = self.entry(serial) {
+            entry.held += bytes;
+            self.held += bytes;
+        }
     }
 
     fn query(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
@@ -280,14 +315,16 @@ impl Matcher {
                 {
                     continue;
                 }
-                let Some(attempt) = transaction.attempts.iter_mut().find(|attempt| {
+                let latest = transaction.attempts.len().saturating_sub(LATEST);
+                let Some(attempt) = transaction.attempts.iter_mut().skip(latest).find(|attempt| {
                     sighting.continues(&attempt.hops, attempt.digest, attempt.ip_id)
                 }) else {
                     continue;
                 };
                 let first = attempt.hops.first().map_or(hop.server, |first| first.server);
-                attempt.hops.push(hop);
+                let bytes = sight(&mut attempt.hops, hop);
                 entry.last_activity = entry.last_activity.max(seen.ts);
+                self.grow(serial, bytes);
                 if first == hop.server {
                     coverage.copies += 1;
                 } else {
@@ -324,6 +361,7 @@ impl Matcher {
             }
             transaction.attempts.push(attempt);
             entry.last_activity = entry.last_activity.max(seen.ts);
+            self.grow(serial, size_of::<Attempt>());
             return;
         }
 
@@ -339,10 +377,11 @@ impl Matcher {
                         .rev()
                         .find(|attempt| attempt.ip_id == sighting.ip_id)
                     {
-                        attempt.hops.push(hop);
+                        sight(&mut attempt.hops, hop);
                     }
                 }
-                self.sockets.entry(key).or_default().push(serial);
+                self.list(key, serial);
+                self.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
                 coverage.nat_copies += 1;
                 return;
             }
@@ -392,16 +431,19 @@ impl Matcher {
             let Item::Transaction(transaction) = &mut entry.item else {
                 continue;
             };
+            let latest = transaction.responses.len().saturating_sub(LATEST);
             let Some(response) = transaction
                 .responses
                 .iter_mut()
+                .skip(latest)
                 .find(|known| sighting.continues(&known.hops, known.digest, known.ip_id))
             else {
                 continue;
             };
             let first = response.hops.first().map_or(hop.server, |first| first.server);
-            response.hops.push(hop);
+            let bytes = sight(&mut response.hops, hop);
             entry.last_activity = entry.last_activity.max(seen.ts);
+            self.grow(serial, bytes);
             if first == hop.server {
                 coverage.copies += 1;
             } else {
@@ -433,9 +475,14 @@ impl Matcher {
                     if let Some(asked) = &asked {
                         response.case_kept = asked.name.same_case(&transaction.question.name);
                     }
+                    if transaction.responses.len() >= MAX_REPEATS {
+                        coverage.limited(Limit::OpenTransactions);
+                        return;
+                    }
                     transaction.responses.push(response);
                 }
             }
+            self.grow(serial, size_of::<Response>());
             return;
         }
         // Nobody asked, as far as the capture shows.
@@ -578,7 +625,7 @@ impl Matcher {
                     known.from = rejection.from;
                     known.server = server;
                 }
-            } else {
+            } else if transaction.rejections.len() < MAX_REPEATS {
                 transaction.rejections.push(Rejected {
                     seen: rejection.seen,
                     kind: rejection.kind,
@@ -623,4 +670,17 @@ impl Matcher {
             connect.take(signal);
         }
     }
+}
+
+/// Adds a place where a datagram was seen; returns by how many bytes that grew.
+fn sight(hops: &mut Hops, hop: Hop) -> usize {
+    if hops.len() >= MAX_HOPS {
+        if let Some(last) = hops.last_mut() {
+            *last = hop;
+        }
+        return 0;
+    }
+    let inline = hops.inline_size();
+    hops.push(hop);
+    if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }
