@@ -31,8 +31,11 @@ use crate::base::{Coverage, Limit, Map, Timestamp, Transport, digest};
 use crate::dns::Name;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
-/// How many lookups are open at once.
-const MAX_OPEN: usize = 1 << 18;
+/// How many lookups are open at once: each waits for its resolver's next try, sixteen seconds at
+/// most, and holds what it has asked.
+const MAX_OPEN: usize = 1 << 16;
+/// Open lookups of one client for one label that a question is held against, the latest ones.
+const MAX_ALIKE: usize = 64;
 /// How many connections wait for the question that they were opened for.
 const MAX_CONNECTS: usize = 4_096;
 
@@ -153,7 +156,11 @@ impl Grouper {
             let mut open = Open::new(transaction, self.clients.habits(transaction.client));
             open.approximate = same_name;
             let serial = self.base + self.open.len() as u64;
-            self.names.entry(key).or_default().push(serial);
+            let listed = self.names.entry(key).or_default();
+            if listed.len() >= MAX_ALIKE {
+                listed.remove(0);
+            }
+            listed.push(serial);
             self.open.push_back(open);
             serial
         };
@@ -163,6 +170,9 @@ impl Grouper {
         if open.is_truncated() {
             let listed = self.truncated.entry(client).or_default();
             if !listed.contains(&serial) {
+                if listed.len() >= MAX_ALIKE {
+                    listed.remove(0);
+                }
                 listed.push(serial);
             }
         }

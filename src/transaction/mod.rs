@@ -6,6 +6,7 @@ mod matcher;
 mod model;
 mod nat;
 mod sighting;
+mod table;
 pub mod timing;
 
 pub use connect::{ConnectOutcome, TcpAttempt};

@@ -15,7 +15,7 @@ use crate::transaction::timing::T_WAIT;
 use crate::transaction::{Outcome, Transaction};
 
 /// Scopes told apart; the rest is in the whole.
-const MAX_SCOPES: usize = 100_000;
+const MAX_SCOPES: usize = 65_536;
 /// Queries or responses below which one direction alone says nothing (rulebook `cap-one-sided`).
 const ENOUGH: u64 = 50;
 /// Responses below which a share of orphans says nothing.
