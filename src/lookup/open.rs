@@ -135,10 +135,13 @@ impl Open {
         let happy = |standing: &Standing| {
             matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
         };
+        // musl ends at an empty answer. A client that goes on with the very name whose search the
+        // earlier candidates showed is no musl, whatever its ids look like.
+        let musl_is_done = self.base.is_none() && round.is_musl() && stops_musl(&standings);
         if self.habits.forwarder
             || last.traits != transaction.traits
             || standings.iter().any(|(_, standing)| happy(standing))
-            || (round.is_musl() && stops_musl(&standings))
+            || musl_is_done
             || self.asked_before(transaction)
         {
             return None;
