@@ -13,8 +13,7 @@ use dnswhy::packet::{Body, Packet, TcpSegment, Via};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let (mut coverage, mut flows, ports) =
-        (Coverage::default(), FlowTable::new(), Ports::new([]));
+    let (mut coverage, mut flows, ports) = (Coverage::default(), FlowTable::new(), Ports::new([]));
     let client: IpAddr = [10, 0, 0, 1].into();
     let server: IpAddr = [10, 96, 0, 10].into();
     let (mut rest, mut number, mut nanos) = (data, 0, 0_i64);

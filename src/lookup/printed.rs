@@ -27,7 +27,6 @@ impl Lookup {
             (Resolver::Musl, _) => "Try again",
             (Resolver::Go, Kind::NxDomain | Kind::NoData) => "no such host",
             (Resolver::Go, Kind::Error(_)) => "server misbehaving",
-            (Resolver::Go, Kind::Refused) => "connection refused",
             (Resolver::Go, Kind::Timeout) => "i/o timeout",
             (Resolver::CAres, Kind::Timeout) => "ETIMEOUT",
             (Resolver::CAres, Kind::NxDomain) => "ENOTFOUND",
@@ -41,7 +40,7 @@ impl Lookup {
             (Resolver::BindTools, Kind::NxDomain) => "NXDOMAIN",
             (Resolver::BindTools, Kind::Error(Rcode::SERVFAIL)) => "SERVFAIL",
             (Resolver::BindTools, Kind::Error(Rcode::REFUSED)) => "REFUSED",
-            (Resolver::BindTools, Kind::Refused) => "connection refused",
+            (Resolver::Go | Resolver::BindTools, Kind::Refused) => "connection refused",
             _ => return None,
         })
     }
