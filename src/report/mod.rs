@@ -1,6 +1,6 @@
 //! An analysis in, a report out: text, Markdown, JSON.
 //!
-//! Every writer renders the same [`Analysis`]; none decides anything. Captured bytes are escaped
+//! Every writer renders the same [`Analysis`](crate::analysis::Analysis); none decides anything. Captured bytes are escaped
 //! for the page that they go to.
 
 mod escape;
