@@ -19,7 +19,6 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -191,18 +190,14 @@ impl Grouper {
     fn connect(&mut self, connect: &Arc<TcpAttempt>) {
         let client = connect.client.ip();
         let serials = self.truncated.get(&client).cloned().unwrap_or_default();
-        let mut best: Option<(u64, Duration)> = None;
-        for serial in serials {
-            let Some(open) = index(self.base, serial).and_then(|at| self.open.get(at)) else {
-                continue;
+        let nearest = |same_server: bool| {
+            let off = |serial: &u64| {
+                let open = self.open.get(index(self.base, *serial)?)?;
+                Some((*serial, open.fallback(connect, same_server)?))
             };
-            let Some(off) = open.fallback(connect) else {
-                continue;
-            };
-            if best.is_none_or(|(_, known)| off < known) {
-                best = Some((serial, off));
-            }
-        }
+            serials.iter().filter_map(off).min_by_key(|(_, off)| *off)
+        };
+        let best = nearest(true).or_else(|| nearest(false));
         let found = best.and_then(|(serial, _)| self.open.get_mut(index(self.base, serial)?));
         if let Some(open) = found {
             open.add(Role::Fallback, Sent::Connect(Arc::clone(connect)));

@@ -7,6 +7,7 @@ mod judge;
 mod manner;
 mod model;
 mod open;
+mod printed;
 mod resolver;
 mod round;
 mod search;
@@ -16,3 +17,6 @@ pub use fingerprint::{Fingerprint, Likelihood};
 pub use grouper::Grouper;
 pub use model::{Lookup, LookupOutcome, Role, Sent, Step};
 pub use resolver::{Resolver, Sign};
+
+#[cfg(test)]
+mod tests;

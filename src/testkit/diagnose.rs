@@ -55,15 +55,16 @@ pub fn health(text: &str) -> String {
 }
 
 /// The lookups of a scenario, one a line: start, client, name, types, outcome, duration,
-/// attempts, resolver.
+/// attempts, resolver, and what the application will have printed.
 pub fn lookups(text: &str) -> String {
     let made = Scenario::parse(text).frames();
     let mut lines = String::new();
     let mut keep = |lookup: &Lookup| {
         let types: Vec<String> = lookup.types.iter().map(ToString::to_string).collect();
+        let printed = lookup.printed().map(|text| format!(" {text:?}")).unwrap_or_default();
         let _ = writeln!(
             lines,
-            "{} {} {} {} {} {} {} attempts {}",
+            "{} {} {} {} {} {} {} attempts {}{printed}",
             clock(lookup.start.ts),
             lookup.client,
             lookup.name,

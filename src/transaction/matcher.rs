@@ -366,25 +366,25 @@ impl Matcher {
         }
 
         // The same datagram, a moment ago, under another client address.
-        if let Some(serial) = self.masqueraded(&sighting) {
-            if let Some(entry) = self.entry(serial) {
-                entry.keys.push(key);
-                if let Item::Transaction(transaction) = &mut entry.item {
-                    transaction.masquerade.get_or_insert(tuple.src);
-                    if let Some(attempt) = transaction
-                        .attempts
-                        .iter_mut()
-                        .rev()
-                        .find(|attempt| attempt.ip_id == sighting.ip_id)
-                    {
-                        sight(&mut attempt.hops, hop);
-                    }
+        if let Some(serial) = self.masqueraded(&sighting)
+            && let Some(entry) = self.entry(serial)
+        {
+            entry.keys.push(key);
+            if let Item::Transaction(transaction) = &mut entry.item {
+                transaction.masquerade.get_or_insert(tuple.src);
+                if let Some(attempt) = transaction
+                    .attempts
+                    .iter_mut()
+                    .rev()
+                    .find(|attempt| attempt.ip_id == sighting.ip_id)
+                {
+                    sight(&mut attempt.hops, hop);
                 }
-                self.list(key, serial);
-                self.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
-                coverage.nat_copies += 1;
-                return;
             }
+            self.list(key, serial);
+            self.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
+            coverage.nat_copies += 1;
+            return;
         }
 
         let transaction = Transaction {

@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
@@ -309,7 +308,7 @@ fn sorted<K: Copy + Ord>(sides: &Map<K, Side>) -> Vec<(K, Side)> {
 }
 
 fn second(ts: Timestamp) -> i64 {
-    ts.nanos().div_euclid(Duration::from_secs(1).as_nanos() as i64)
+    ts.nanos().div_euclid(1_000_000_000)
 }
 
 /// Whether orphans are spread over scopes in proportion to their responses, as loss in the capture

@@ -24,6 +24,7 @@ mod glibc_id_collision;
 mod headless_nxdomain;
 mod icmp_host_unreachable;
 mod icmp_port_unreachable;
+mod ipvs_stale_udp;
 mod late_response;
 mod lossy_path;
 mod malformed;
@@ -90,6 +91,7 @@ pub static ALL: &[&Descriptor] = &[
     &headless_nxdomain::DETECTOR,
     &icmp_host_unreachable::DETECTOR,
     &icmp_port_unreachable::DETECTOR,
+    &ipvs_stale_udp::DETECTOR,
     &late_response::DETECTOR,
     &lossy_path::DETECTOR,
     &malformed::DETECTOR,

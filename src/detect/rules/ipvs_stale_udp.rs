@@ -1,0 +1,267 @@
+//! IPVS drops queries from source ports that had talked to a backend which is gone.
+//!
+//! **Signature.** After a backend disappeared, queries whose client socket had talked to it within
+//! the last 300 s vanish on the client's node: they are seen before translation and never after it,
+//! and no ICMP comes back. Other ports of the same clients are answered (Fisher's exact test,
+//! p < 0.001, at least five failures). It ends by itself 300 s after the removal, when IPVS forgets
+//! the entries.
+//!
+//! **Needs.** Both sides of the translation, and a minute of history before the removal.
+//!
+//! **Not this.** Queries that visibly go on to the dead backend are `stale-backend` or, from old
+//! sockets, `stale-flow-pin`. A pair of A and AAAA of which the second vanishes is
+//! `conntrack-race-aaaa`. New ports that vanish too are `conntrack-full`.
+//!
+//! **Cannot tell.** That the node uses IPVS at all: the pattern of copies speaks for or against it.
+//!
+//! Source: rulebook 2.B, K3, K6; Linux `Documentation/networking/ipvs-sysctl.rst`
+//! (`expire_nodest_conn`); kubernetes/kubernetes issues 71514 and 81775.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use statrs::distribution::{DiscreteCDF, Hypergeometric};
+
+use crate::base::words::{clock, count, list};
+use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::capture::Seen;
+use crate::detect::{
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
+};
+use crate::transaction::{Outcome, Transaction};
+
+/// How long IPVS keeps a UDP entry by default (`ipvsadm --set`).
+const REMEMBERED: Duration = Duration::from_mins(5);
+/// Failures of reused ports (rulebook 7.6).
+const ENOUGH: u64 = 5;
+/// Chance of the association between a port's history and its failure.
+const CHANCE: f64 = 0.001;
+/// Sockets whose last backend is remembered.
+const MAX_SOCKETS: usize = 200_000;
+/// Failures that are kept one by one.
+const MAX_FAILURES: usize = 10_000;
+
+/// The rule.
+pub(super) static DETECTOR: Descriptor = Descriptor {
+    id: "ipvs-stale-udp",
+    title: "IPVS drops reused source ports after a backend is gone",
+    class: Class::Failure,
+    layer: Layer::Path,
+    references: &[
+        "rulebook 2.B, K6",
+        "Linux ipvs-sysctl (expire_nodest_conn)",
+        "kubernetes/kubernetes #71514, #81775",
+    ],
+    source: include_str!("ipvs_stale_udp.rs"),
+    new: || Box::<IpvsStaleUdp>::default(),
+};
+
+/// Bounded by [`MAX_SOCKETS`] and [`MAX_FAILURES`].
+#[derive(Default)]
+struct IpvsStaleUdp {
+    history: Map<SocketAddr, (IpAddr, Timestamp)>,
+    /// Untranslated queries in vain, with the backend that their port had talked to, if any.
+    failures: Vec<(Seen, SocketAddr, Option<IpAddr>)>,
+    /// Answered flows of ports with and without a history, by that backend.
+    answered: BTreeMap<Option<IpAddr>, Vec<Timestamp>>,
+    service: Option<IpAddr>,
+}
+
+/// Answered flows remembered for each backend; beyond it their number is only larger, which makes
+/// the test no weaker.
+const MAX_ANSWERED: usize = 100_000;
+
+impl IpvsStaleUdp {
+    fn recall(&self, client: SocketAddr, now: Timestamp) -> Option<IpAddr> {
+        let (backend, last) = self.history.get(&client)?;
+        (now.since(*last) <= REMEMBERED).then_some(*backend)
+    }
+}
+
+impl Detector for IpvsStaleUdp {
+    fn observe(&mut self, transaction: &Transaction) {
+        if transaction.transport != Transport::Udp || transaction.attempts.is_empty() {
+            return;
+        }
+        let (first, client) = (transaction.first(), transaction.client);
+        let before = self.recall(client, first.ts);
+        match transaction.backend() {
+            Some(backend) => {
+                if self.history.len() >= MAX_SOCKETS {
+                    self.history.retain(|_, (_, last)| first.ts.since(*last) <= REMEMBERED);
+                }
+                if self.history.len() < MAX_SOCKETS {
+                    self.history.insert(client, (backend, first.ts));
+                }
+                if transaction.outcome().is_answered() {
+                    let answered = self.answered.entry(before).or_default();
+                    if answered.len() < MAX_ANSWERED {
+                        answered.push(first.ts);
+                    }
+                }
+            }
+            None if transaction.outcome() == Outcome::Timeout => {
+                self.service.get_or_insert(transaction.server.ip());
+                if self.failures.len() < MAX_FAILURES {
+                    self.failures.push((first, client, before));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let backends: BTreeSet<IpAddr> =
+            self.failures.iter().filter_map(|(_, _, before)| *before).collect();
+        backends.into_iter().filter_map(|backend| self.judge(backend, scene)).collect()
+    }
+}
+
+impl IpvsStaleUdp {
+    fn judge(&self, backend: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
+        let service = self.service.filter(|service| scene.nat.is_service(*service))?;
+        let mine: Vec<&(Seen, SocketAddr, Option<IpAddr>)> =
+            self.failures.iter().filter(|(_, _, before)| *before == Some(backend)).collect();
+        let (first, last) = (mine.first()?.0, mine.last()?.0);
+        let span = Span::between(first.ts, last.ts);
+        // The backend must be gone: nothing is translated to it any more.
+        let alive = scene.reach.flows().iter().any(|flow| {
+            flow.cell.responder == backend && flow.first.ts > span.start && flow.succeeded()
+        });
+        let within = |ts: &Timestamp| span.contains(*ts);
+        let ok = |history: Option<IpAddr>| {
+            self.answered.get(&history).map_or(0, |all| all.iter().filter(|ts| within(ts)).count())
+                as u64
+        };
+        let reused_failed = mine.len() as u64;
+        let reused_ok = ok(Some(backend));
+        let others_failed = self
+            .failures
+            .iter()
+            .filter(|(seen, _, before)| *before != Some(backend) && within(&seen.ts))
+            .count() as u64;
+        let others_ok: u64 =
+            self.answered.keys().filter(|history| **history != Some(backend)).map(|h| ok(*h)).sum();
+        let all = reused_failed + reused_ok + others_failed + others_ok;
+        let failed = reused_failed + others_failed;
+        let chance = Hypergeometric::new(all, failed, reused_failed + reused_ok)
+            .map_or(1.0, |none| none.sf(reused_failed - 1));
+        if alive || reused_failed < ENOUGH || chance >= CHANCE {
+            return None;
+        }
+        let clients: BTreeSet<IpAddr> = mine.iter().map(|(_, client, _)| client.ip()).collect();
+        let network = Network::of(mine.first()?.1.ip());
+        Some(Finding {
+            rule: &DETECTOR,
+            title: format!(
+                "queries from ports that had talked to {backend} vanish on the node of {network} \
+                 since that backend is gone"
+            ),
+            confidence: Confidence::Likely,
+            culprits: vec![Culprit::ClientSubnet(network), Culprit::Backend(backend)],
+            place: Where::ClientNode,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: reused_failed,
+            claim: Claim {
+                span: Some(span),
+                clients: Some(clients.clone()),
+                servers: Some(BTreeSet::from([service])),
+                symptoms: BTreeSet::from([Symptom::Unanswered]),
+                ..Claim::default()
+            },
+            cause: format!(
+                "{} from source ports that were used with {backend} before were seen on their way \
+                 to {service} and never left the node, while other ports worked. IPVS keeps UDP \
+                 entries for 300 s and, with expire_nodest_conn=0, silently drops what belongs to a \
+                 removed backend. It ends by itself about {} after the removal.",
+                count(reused_failed, "query"),
+                crate::base::words::duration(REMEMBERED)
+            ),
+            facts: vec![
+                Fact {
+                    label: "ports used with it before: failed / answered",
+                    value: format!("{reused_failed} / {reused_ok}"),
+                },
+                Fact {
+                    label: "other ports: failed / answered",
+                    value: format!("{others_failed} / {others_ok}"),
+                },
+                Fact { label: "chance of that", value: format!("{chance:.1e}") },
+                Fact { label: "clients", value: list(&clients, 4) },
+                Fact {
+                    label: "first / last",
+                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                },
+            ],
+            evidence: mine
+                .iter()
+                .take(6)
+                .map(|(seen, client, _)| Proof {
+                    seen: *seen,
+                    summary: format!("query from {client}, a port that had talked to {backend}"),
+                })
+                .collect(),
+            actions: vec![
+                Action {
+                    why: "see the old entries on the client's node".to_owned(),
+                    command: "ipvsadm -Ln; ipvsadm -Lnc | grep ':53 '".to_owned(),
+                },
+                Action {
+                    why: "let IPVS forget UDP entries sooner".to_owned(),
+                    command: "ipvsadm --set 0 0 10; sysctl net.ipv4.vs.expire_nodest_conn"
+                        .to_owned(),
+                },
+            ],
+            ruled_out: vec![RuledOut {
+                rule: "stale-backend",
+                because: format!("nothing was translated to {backend} any more"),
+            }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Fate, Situation, findings};
+
+    /// A client cycles through twenty ports; the backend of the even ones is gone from round 3 on,
+    /// and with `dropped` their queries never leave the node.
+    fn cycle(dropped: bool, rounds: u16) -> String {
+        let mut situation = Situation::cluster();
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..rounds {
+            for port in 0..20_u16 {
+                let at = f64::from(round) * 30.0 + f64::from(port);
+                let id = 0x1000 + round * 32 + port;
+                let gone = round >= 3;
+                let via = if port % 2 == 0 && !gone { "dns1" } else { "dns2" };
+                let pod = format!("pod:{}", 30_000 + port);
+                if gone && port % 2 == 0 && dropped {
+                    let ask = format!("{pod} > kube-dns via dns1 until veth id {id:x} rd A {name}");
+                    situation.line(at, &ask);
+                    situation.line(at + 5.0, &ask);
+                    continue;
+                }
+                situation.line(at, &format!("{pod} > kube-dns via {via} id {id:x} rd A {name}"));
+                let answer = format!("{pod} < kube-dns via {via} id {id:x} {name} 5 A 10.96.0.20");
+                situation.line(at + 0.001, &answer);
+            }
+        }
+        situation.ask(1.0, "near", "kube-dns", "dns3", Fate::Answered);
+        findings(situation.text())
+    }
+
+    #[test]
+    fn reused_ports_vanish_after_their_backend_is_gone() {
+        let said = cycle(true, 6);
+        assert!(said.contains(" ipvs-stale-udp [client-subnet 10.244.0.0/24"), "{said}");
+    }
+
+    #[test]
+    fn reused_ports_that_work_are_quiet() {
+        assert!(!cycle(false, 6).contains("ipvs-stale-udp"));
+    }
+}
