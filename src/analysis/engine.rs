@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::demote::{Doubts, weigh};
 use super::health::{Directions, Loss, Sided, Watch};
+use super::peers::Peers;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
@@ -46,6 +47,7 @@ struct Tail<'a> {
     answers: Answers,
     servers: BTreeSet<IpAddr>,
     directions: Directions,
+    peers: Peers,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
 }
@@ -65,9 +67,6 @@ pub(super) struct Results {
     pub(super) links: BTreeMap<LinkType, u64>,
     pub(super) span: Option<Span>,
 }
-
-/// How many servers are kept apart: beyond that nothing is a cluster's DNS any more.
-const MAX_SERVERS: usize = 65_536;
 
 impl<'a> Engine<'a> {
     pub(super) fn new(ports: Ports, sinks: Sinks<'a>) -> Self {
@@ -89,6 +88,7 @@ impl<'a> Engine<'a> {
                 answers: Answers::default(),
                 servers: BTreeSet::new(),
                 directions: Directions::default(),
+                peers: Peers::default(),
                 detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
                 sinks,
             },
@@ -254,22 +254,27 @@ impl Tail<'_> {
                 watch.closed(transaction);
                 self.directions.closed(transaction, start, watch);
                 self.traffic.transaction(transaction, watch, coverage);
-                self.forward.note(transaction, &self.servers, coverage);
-                if transaction.answer().is_some() && self.servers.len() < MAX_SERVERS {
-                    self.servers.insert(transaction.responder());
-                }
-                for detector in &mut self.detectors {
-                    detector.observe(transaction);
+                let (client, server) = (transaction.client.ip(), transaction.responder());
+                if self.peers.admit(client, server, coverage) {
+                    self.forward.note(transaction, &self.servers, coverage);
+                    if transaction.answer().is_some() {
+                        self.servers.insert(server);
+                    }
+                    for detector in &mut self.detectors {
+                        detector.observe(transaction);
+                    }
                 }
                 if let Some(sink) = &mut self.sinks.transactions {
                     sink(transaction);
                 }
             }
             Closed::Connect(connect) => {
-                self.reach.note_connect(connect, coverage);
-                self.forward.note_connect(connect, &self.servers, coverage);
-                for detector in &mut self.detectors {
-                    detector.observe_connect(connect);
+                if self.peers.admit(connect.client.ip(), connect.responder(), coverage) {
+                    self.reach.note_connect(connect, coverage);
+                    self.forward.note_connect(connect, &self.servers, coverage);
+                    for detector in &mut self.detectors {
+                        detector.observe_connect(connect);
+                    }
                 }
             }
         }
@@ -293,14 +298,18 @@ impl Tail<'_> {
         self.directions.lookup(lookup);
         // What a DNS server asks on its clients' behalf is nobody's own lookup.
         let forwarded = self.servers.contains(&lookup.client);
-        self.reach.note(lookup, coverage);
         if !forwarded {
             self.traffic.lookup(lookup, watch, coverage);
-            self.ledger.note(lookup, coverage);
-            self.answers.note(lookup, coverage);
         }
-        for detector in &mut self.detectors {
-            detector.observe_lookup(lookup);
+        if self.peers.has_client(lookup.client) {
+            self.reach.note(lookup, coverage);
+            if !forwarded {
+                self.ledger.note(lookup, coverage);
+                self.answers.note(lookup, coverage);
+            }
+            for detector in &mut self.detectors {
+                detector.observe_lookup(lookup);
+            }
         }
         if let Some(sink) = &mut self.sinks.lookups {
             sink(lookup);

@@ -9,6 +9,7 @@ mod engine;
 mod health;
 mod merge;
 mod outcome;
+mod peers;
 mod run;
 mod traffic;
 mod verdict;

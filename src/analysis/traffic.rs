@@ -13,7 +13,7 @@ use crate::lookup::{Lookup, LookupOutcome, Resolver};
 use crate::transaction::{Nat, Outcome, Transaction};
 
 /// Clients and servers tallied one by one; the rest is in the totals.
-const MAX_PEERS: usize = 65_536;
+const MAX_PEERS: usize = 1 << 15;
 /// A lookup that took this long was slow: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
 const SLOW: Duration = Duration::from_secs(1);

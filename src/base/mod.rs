@@ -6,6 +6,7 @@ mod coverage;
 mod hash;
 mod histogram;
 mod net;
+mod purge;
 mod time;
 pub mod words;
 
@@ -13,4 +14,5 @@ pub use coverage::{Coverage, Limit, MessageCounts};
 pub use hash::{Map, Set, digest};
 pub use histogram::Histogram;
 pub use net::{FiveTuple, Network, Transport};
+pub use purge::Purge;
 pub use time::{Span, Timestamp};

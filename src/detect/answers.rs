@@ -21,6 +21,8 @@ use crate::transaction::{Response, Transaction};
 
 /// Questions told apart; when there are more, those asked only once make room.
 const MAX_QUESTIONS: usize = 50_000;
+/// Newcomers turned away before the table is searched again for those asked only once.
+const PURGE_AFTER: u64 = 8_192;
 /// Different answers kept for one question. A name with more has answers that rotate.
 const MAX_ANSWERS: usize = 64;
 /// Lookups kept one by one for an answer that no other server contradicts.
@@ -47,7 +49,7 @@ pub enum Answer {
 #[derive(Debug, Default)]
 pub struct Asked {
     /// By server and answer: the backend where it is known, else the address asked.
-    pub told: BTreeMap<(IpAddr, Answer), Told>,
+    pub told: BTreeMap<(IpAddr, Answer), Box<Told>>,
     /// The address that clients asked.
     pub service: Option<IpAddr>,
     /// The addresses behind a digest, as far as they are kept.
@@ -55,7 +57,7 @@ pub struct Asked {
     /// Where the alias in its answers leads, if they have one.
     pub alias: Option<Name>,
     /// The latest answer of each server, and until when it may be cached.
-    latest: BTreeMap<IpAddr, (Answer, Timestamp)>,
+    latest: SmallVec<[(IpAddr, Answer, Timestamp); 1]>,
     contradicted: bool,
 }
 
@@ -127,6 +129,8 @@ pub struct Answers {
     pub zones: ClusterZones,
     questions: BTreeMap<(Name, RecordType), Asked>,
     lookups: usize,
+    /// Questions that came when the table was full.
+    overflow: u64,
 }
 
 impl Answers {
@@ -140,7 +144,11 @@ impl Answers {
             let key = (question.name.clone(), question.rtype);
             if self.questions.len() >= MAX_QUESTIONS && !self.questions.contains_key(&key) {
                 coverage.limited(Limit::Names);
-                self.questions.retain(|_, asked| asked.times() > 1);
+                // Not for every newcomer: it costs the whole table.
+                if self.overflow % PURGE_AFTER == 0 {
+                    self.questions.retain(|_, asked| asked.times() > 1);
+                }
+                self.overflow += 1;
                 if self.questions.len() >= MAX_QUESTIONS {
                     continue;
                 }
@@ -217,7 +225,7 @@ impl Asked {
         self.told
             .iter()
             .filter(move |((who, _), _)| *who == server)
-            .map(|(key, told)| (key.1, told))
+            .map(|(key, told)| (key.1, &**told))
     }
 
     /// The servers that answered it.
@@ -262,21 +270,29 @@ impl Asked {
             self.sets.entry(digest).or_insert_with(|| response.records.addresses.clone());
         }
         self.contradicted |= self.told.keys().any(|(_, other)| *other != answer);
-        let hasty = self
-            .latest
-            .get(&server)
-            .is_some_and(|(before, valid)| *before != answer && seen.ts < *valid);
         let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
-        self.latest.insert(server, (answer, seen.ts.after(Duration::from_secs(ttl))));
+        let valid = seen.ts.after(Duration::from_secs(ttl));
+        let hasty = if let Some((_, before, until)) =
+            self.latest.iter_mut().find(|(who, ..)| *who == server)
+        {
+            let hasty = *before != answer && seen.ts < *until;
+            (*before, *until) = (answer, valid);
+            hasty
+        } else {
+            self.latest.push((server, answer, valid));
+            false
+        };
         let contradicted = self.contradicted;
-        let told = self.told.entry((server, answer)).or_insert_with(|| Told {
-            times: 0,
-            span: Span::at(seen.ts),
-            hasty: 0,
-            frames: SmallVec::new(),
-            denial: Duration::ZERO,
-            ended: 0,
-            lookups: Vec::new(),
+        let told = self.told.entry((server, answer)).or_insert_with(|| {
+            Box::new(Told {
+                times: 0,
+                span: Span::at(seen.ts),
+                hasty: 0,
+                frames: SmallVec::new(),
+                denial: Duration::ZERO,
+                ended: 0,
+                lookups: Vec::new(),
+            })
         });
         told.times += 1;
         told.span = told.span.with(seen.ts);

@@ -15,7 +15,7 @@ use crate::base::{Coverage, Limit, Map, digest};
 use crate::transaction::{Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
-const MAX_CLIENTS: usize = 65_536;
+const MAX_CLIENTS: usize = 1 << 15;
 /// Ports of a client that are watched for carrying several names.
 const PORTS: usize = 4;
 /// Different names from one port that no resolver with a port per lookup would send.

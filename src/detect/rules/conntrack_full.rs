@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list};
-use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places};
 use crate::detect::{
@@ -64,6 +64,7 @@ struct ConntrackFull {
     usual: Vanish,
     /// When an answer last came to a socket.
     answered: Map<SocketAddr, Timestamp>,
+    purge: Purge,
     vanished: BTreeMap<Network, Vec<Vanished>>,
     flows: usize,
     /// What became of queries from known sockets: passed and lost, by the second.
@@ -100,7 +101,7 @@ impl Detector for ConntrackFull {
                 self.known(Network::of(asked.client.ip()), sent.ts, lost);
             }
             if let Some(answer) = asked.responses.last() {
-                if self.answered.len() >= MAX_SOCKETS {
+                if self.answered.len() >= MAX_SOCKETS && self.purge.is_due(sent.ts, APART) {
                     self.answered.retain(|_, at| sent.ts.since(*at) <= APART);
                 }
                 if self.answered.len() < MAX_SOCKETS {

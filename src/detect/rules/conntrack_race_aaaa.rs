@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list, percent};
-use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, places, retry_answered};
 use crate::detect::{
@@ -74,6 +74,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct ConntrackRace {
     sockets: Map<SocketAddr, Timestamp>,
+    purge: Purge,
     networks: BTreeMap<Network, Tally>,
 }
 
@@ -143,7 +144,7 @@ impl ConntrackRace {
     /// Whether conntrack had no entry for this socket yet.
     fn is_new(&mut self, socket: SocketAddr, first: &Transaction) -> bool {
         let now = first.first().ts;
-        if self.sockets.len() >= MAX_SOCKETS {
+        if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(now, ENTRY) {
             self.sockets.retain(|_, last| now.since(*last) < ENTRY);
         }
         if self.sockets.len() >= MAX_SOCKETS {

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{list, percent};
-use crate::base::{Map, Span, Timestamp};
+use crate::base::{Map, Purge, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -53,6 +53,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct ForwarderDuplicates {
     recent: Map<(IpAddr, RecordType, Name), (Timestamp, IpAddr)>,
+    purge: Purge,
     forwarders: BTreeMap<IpAddr, Tally>,
 }
 
@@ -78,7 +79,7 @@ impl Detector for ForwarderDuplicates {
         let seen = transaction.first();
         let tally = self.forwarders.entry(client).or_default();
         tally.queries += 1;
-        if self.recent.len() >= MAX_RECENT {
+        if self.recent.len() >= MAX_RECENT && self.purge.is_due(seen.ts, TOGETHER) {
             self.recent.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER);
         }
         if self.recent.len() >= MAX_RECENT {

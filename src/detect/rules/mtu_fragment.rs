@@ -46,6 +46,8 @@ const CHANCE: f64 = 0.001;
 const MAX_QUESTIONS: usize = 8_192;
 /// Client networks tallied.
 const MAX_NETWORKS: usize = 4_096;
+/// Questions kept of all networks together.
+const MAX_KEPT: usize = 32_768;
 /// Example frames kept for each question.
 const FRAMES: usize = 3;
 
@@ -62,12 +64,14 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 
 type Key = (Name, RecordType);
 
-/// Bounded by [`MAX_NETWORKS`] times [`MAX_QUESTIONS`].
+/// Bounded by [`MAX_NETWORKS`] and [`MAX_KEPT`].
 #[derive(Default)]
 struct MtuFragment {
     networks: BTreeMap<Network, Side>,
     /// Sizes of answers to anybody, by question: what a lost one would have been.
     sizes: BTreeMap<Key, usize>,
+    /// Questions of all networks together.
+    kept: usize,
 }
 
 /// What arrived in one client network.
@@ -115,12 +119,15 @@ impl Detector for MtuFragment {
             *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
         }
         if self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network) {
-            self.networks.entry(network).or_default().note(transaction, key);
+            let side = self.networks.entry(network).or_default();
+            let before = side.questions.len();
+            side.note(transaction, key, self.kept < MAX_KEPT);
+            self.kept += side.questions.len() - before;
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let Self { networks, sizes } = *self;
+        let Self { networks, sizes, .. } = *self;
         networks
             .into_iter()
             .filter_map(|(network, side)| side.judge(network, &sizes, scene))
@@ -139,7 +146,7 @@ fn arrived(transaction: &Transaction) -> Option<&Response> {
 }
 
 impl Side {
-    fn note(&mut self, transaction: &Transaction, key: Key) {
+    fn note(&mut self, transaction: &Transaction, key: Key, space: bool) {
         let udp = transaction.transport == Transport::Udp;
         let room = transaction.traits.udp_size.map_or(SMALL, usize::from).max(SMALL);
         let arrived = arrived(transaction);
@@ -158,7 +165,8 @@ impl Side {
             return;
         }
         self.lost += u64::from(lost && udp);
-        if self.questions.len() >= MAX_QUESTIONS && !self.questions.contains_key(&key) {
+        let full = !space || self.questions.len() >= MAX_QUESTIONS;
+        if full && !self.questions.contains_key(&key) {
             return;
         }
         let tally = self.questions.entry(key).or_default();

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::words::{clock, count, list};
-use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -50,6 +50,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct StaleFlowPin {
     sockets: Map<(SocketAddr, IpAddr), Socket>,
+    purge: Purge,
 }
 
 /// What one socket got from one server.
@@ -73,13 +74,13 @@ impl Detector for StaleFlowPin {
             return;
         }
         let first = transaction.first();
-        if self.sockets.len() >= MAX_SOCKETS {
+        if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(first.ts, PINNED) {
             self.sockets.retain(|_, socket| {
                 !socket.failed.is_empty() || first.ts.since(socket.last) <= PINNED
             });
-            if self.sockets.len() >= MAX_SOCKETS {
-                return;
-            }
+        }
+        if self.sockets.len() >= MAX_SOCKETS {
+            return;
         }
         let socket = self.sockets.entry((transaction.client, backend)).or_insert_with(|| Socket {
             service: transaction.server.ip(),
