@@ -112,7 +112,7 @@ impl Open {
         let manner = self.manner();
         let round = Round::new(&self.steps, self.round, manner);
         if !self.asks(transaction) {
-            return self.next_candidate(&round, transaction, lists);
+            return self.next_candidate(&round, manner, transaction, lists);
         }
         if round.transactions().any(|known| is_parallel(known, transaction)) {
             return Some(Place::here(Role::Parallel, 0, Duration::ZERO));
@@ -126,6 +126,7 @@ impl Open {
     fn next_candidate(
         &self,
         round: &Round<'_>,
+        manner: Manner,
         transaction: &Transaction,
         lists: &mut SearchLists,
     ) -> Option<Place> {
@@ -138,7 +139,7 @@ impl Open {
         if self.habits.forwarder
             || last.traits != transaction.traits
             || standings.iter().any(|(_, standing)| happy(standing))
-            || (round.is_musl() && stops_musl(&standings))
+            || (manner.is_surely_musl() && stops_musl(&standings))
             || self.asked_before(transaction)
         {
             return None;
@@ -177,7 +178,7 @@ impl Open {
             .transactions()
             .filter(|known| known.server.ip() == server && known.transport == Transport::Udp)
             .flat_map(|known| &known.responses)
-            .filter(|answer| answer.kind == AnswerKind::Truncated && answer.lost.is_none())
+            .filter(|answer| answer.kind == AnswerKind::Truncated && answer.reached())
             .map(|answer| answer.delivered().ts);
         let given_up = round.connects().map(wait::connect_ends);
         truncated.chain(given_up).filter(|at| *at <= sent.after(LATE)).max()

@@ -31,6 +31,7 @@ use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
 use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
+use super::pattern::{Paths, Vanish};
 use super::sighting::{Sighting, takes_attempt};
 use super::timing::{ANONYMOUS_COPY_WINDOW, COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
@@ -87,6 +88,9 @@ pub struct Matcher {
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
     arrivals: Arrivals,
+    paths: Paths,
+    /// Answered transactions whose copies may not all have been seen yet.
+    fresh: VecDeque<(Timestamp, u64)>,
 }
 
 impl Matcher {
@@ -133,6 +137,7 @@ impl Matcher {
 
     /// Closes everything: the capture is over.
     pub fn finish(&mut self, next: &mut impl FnMut(Closed)) {
+        self.learn_paths(Timestamp::MAX);
         while !self.entries.is_empty() {
             self.close_first(next);
         }
@@ -149,6 +154,7 @@ impl Matcher {
             None => ts,
         };
         self.now = Some(now);
+        self.learn_paths(now);
         while let Some(first) = self.entries.front() {
             if now.since(first.last_activity) <= T_KEEP {
                 break;
@@ -199,8 +205,42 @@ impl Matcher {
         if let Some(until) = transaction.deadline() {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
-        delivery::judge(transaction, &self.nat, &self.arrivals);
+        delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
+        if transaction.answer().is_none() {
+            self.trace(transaction);
+        }
         self.learn_from_reply(transaction);
+    }
+
+    /// Notes how far unanswered queries came.
+    fn trace(&self, transaction: &mut Transaction) {
+        let traced: SmallVec<[Option<Vanish>; 2]> = transaction
+            .attempts
+            .iter()
+            .map(|attempt| {
+                let home = attempt.hops.first()?.via.point;
+                self.paths.vanish(transaction, &attempt.hops, home, true)
+            })
+            .collect();
+        for (attempt, vanish) in transaction.attempts.iter_mut().zip(traced) {
+            attempt.vanish = vanish;
+        }
+    }
+
+    /// Learns the healthy paths, once all copies of an answer have been seen.
+    fn learn_paths(&mut self, until: Timestamp) {
+        while let Some((at, serial)) = self.fresh.front().copied() {
+            if until.since(at) <= COPY_WINDOW * 2 {
+                break;
+            }
+            self.fresh.pop_front();
+            let index = serial.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+            if let Some(Entry { item: Item::Transaction(transaction), .. }) =
+                index.and_then(|index| self.entries.get(index))
+            {
+                self.paths.learn(transaction);
+            }
+        }
     }
 
     /// A capture behind the translation shows backends asked and the service answering. What the
@@ -298,8 +338,12 @@ impl Matcher {
             }
         }
 
-        let attempt =
-            Attempt { hops: smallvec![hop], digest: sighting.digest, ip_id: sighting.ip_id };
+        let attempt = Attempt {
+            hops: smallvec![hop],
+            digest: sighting.digest,
+            ip_id: sighting.ip_id,
+            vanish: None,
+        };
         // A further attempt of a transaction that is known already.
         for &serial in candidates.iter().rev() {
             let translated = self.related(serial, hop.server);
@@ -425,6 +469,7 @@ impl Matcher {
             wire_len: message.wire_len,
             case_kept: true,
             lost: None,
+            stopped: false,
         };
         if let Some(serial) = self.asked_by(&candidates, asked.as_ref(), kind, &hop) {
             if let Some(entry) = self.entry(serial) {
@@ -434,6 +479,9 @@ impl Matcher {
                         response.case_kept = asked.name.same_case(&transaction.question.name);
                     }
                     transaction.responses.push(response);
+                    if transaction.responses.len() == 1 {
+                        self.fresh.push_back((seen.ts, serial));
+                    }
                 }
             }
             return;

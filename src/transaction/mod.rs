@@ -5,6 +5,7 @@ mod delivery;
 mod matcher;
 mod model;
 mod nat;
+mod pattern;
 mod sighting;
 pub mod timing;
 
@@ -14,3 +15,4 @@ pub use model::{
     Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
 };
 pub use nat::Nat;
+pub use pattern::{Paths, Stage, Vanish, Waypoint};
