@@ -3,6 +3,8 @@
 //! The captures are other people's and not in this repository: `DNSWHY_SHARED` names the folder
 //! that holds them (`corpus/` with its `truth.json`, made with tshark).
 
+#![expect(clippy::print_stderr, reason = "a test says aloud that it was skipped")]
+
 use std::path::{Path, PathBuf};
 
 use dnswhy::base::Timestamp;
@@ -65,7 +67,7 @@ fn timestamp(text: &Value) -> Option<Timestamp> {
 #[test]
 fn every_file_of_the_corpus_has_the_frames_that_wireshark_shows() {
     let Some(shared) = std::env::var_os("DNSWHY_SHARED") else {
-        println!("skipped: DNSWHY_SHARED is not set");
+        eprintln!("skipped: DNSWHY_SHARED is not set");
         return;
     };
     let corpus = PathBuf::from(shared).join("corpus");
@@ -109,6 +111,6 @@ fn every_file_of_the_corpus_has_the_frames_that_wireshark_shows() {
             }
         }
     }
-    println!("{files} files, {frames} frames");
+    eprintln!("{files} files, {frames} frames");
     assert!(off.is_empty(), "{} differences:\n{}", off.len(), off.join("\n"));
 }

@@ -92,7 +92,7 @@ fn hold(folder: &Path, files: &[PathBuf]) {
             said == expected,
             "{} is no longer what is reported, from line {} on; UPDATE_GOLDEN=1 takes it over",
             golden.display(),
-            first.map_or_else(|| said.lines().count().min(expected.lines().count()), |at| at) + 1
+            first.unwrap_or_else(|| said.lines().count().min(expected.lines().count())) + 1
         );
     }
 }

@@ -183,21 +183,23 @@ impl<'a> Engine<'a> {
         for partial in std::mem::take(&mut self.defrag).finish() {
             self.partial(&partial);
         }
-        let mut events = Vec::new();
-        self.flows.finish(&mut self.coverage, &mut |event| events.push(event));
-        let mut closed = Vec::new();
-        for event in events {
-            self.watch.event(&event);
-            self.matcher.take(event, &mut self.coverage, &mut |item| closed.push(item));
-        }
-        for hole in self.watch.finish() {
-            self.matcher.missed(hole);
-        }
-        self.matcher.finish(&mut |item| closed.push(item));
         let start = self.span.map_or(Timestamp::MIN, |span| span.start);
-        for item in closed {
-            self.tail.take(&item, start, &mut self.watch, &mut self.coverage);
+        let Self { flows, coverage, matcher, tail, watch, .. } = &mut self;
+        let mut events = Vec::new();
+        flows.finish(coverage, &mut |event| events.push(event));
+        for event in events {
+            watch.event(&event);
+            let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
+            matcher.take(event, coverage, &mut |item| closed.push(item));
+            for item in closed {
+                tail.take(&item, start, watch, coverage);
+            }
         }
+        for hole in watch.finish() {
+            matcher.missed(hole);
+        }
+        // One by one: all that is open at once would take as much memory again.
+        matcher.finish(&mut |item| tail.take(&item, start, watch, coverage));
         let Self { mut coverage, matcher, watch, span, mut tail, links, .. } = self;
         tail.finish_lookups(&watch, &mut coverage);
         let nat = matcher.nat().clone();

@@ -78,7 +78,7 @@ fn conclude(results: Results, inputs: Inputs) -> Analysis {
             harmed.kind != HarmKind::Failed && watch.crosses(harmed.start.ts, harmed.end);
         !clock_made && !sided.excuses(harmed)
     });
-    traffic.excuse(&sided);
+    traffic.excuse(&sided, loss);
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
     let verdict = Verdict::of(&incidents, &residual, &traffic);
     let health = judge(&Facts {

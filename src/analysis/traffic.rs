@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::health::{Sided, Watch};
+use super::health::{Loss, Sided, Watch};
 use crate::base::{Coverage, Histogram, Limit, Map, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Population;
@@ -13,7 +13,7 @@ use crate::lookup::{Lookup, LookupOutcome, Resolver};
 use crate::transaction::{Nat, Outcome, Transaction};
 
 /// Clients and servers tallied one by one; the rest is in the totals.
-const MAX_PEERS: usize = 100_000;
+const MAX_PEERS: usize = 65_536;
 /// A lookup that took this long was slow: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
 const SLOW: Duration = Duration::from_secs(1);
@@ -221,9 +221,11 @@ impl Traffic {
         }
     }
 
-    /// Counts as unknown what one direction that was not captured made look like timeouts.
-    pub(super) fn excuse(&mut self, sided: &Sided) {
-        let excused = sided.timeouts.min(self.unanswered);
+    /// Counts as unknown what a direction that was not captured, or frames that the capture lost,
+    /// made look like timeouts.
+    pub(super) fn excuse(&mut self, sided: &Sided, loss: Option<Loss>) {
+        let lost = loss.map_or(0, |loss| loss.unretried);
+        let excused = (sided.timeouts + lost).min(self.unanswered);
         self.unanswered -= excused;
         self.unknown += excused;
         for (address, server) in &mut self.servers {

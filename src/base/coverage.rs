@@ -127,6 +127,8 @@ pub enum Limit {
     OpenTransactions,
     /// Lookups open at the same time.
     OpenLookups,
+    /// Flows watched for more at the same time.
+    Flows,
     /// Names tallied one by one.
     Names,
     /// Clients tallied one by one.
@@ -146,9 +148,10 @@ impl Limit {
             Self::StreamBytes => "TCP streams that waited too long for a missing segment",
             Self::OpenTransactions => "transactions closed early",
             Self::OpenLookups => "lookups closed early",
-            Self::Names => "names counted only among the others",
-            Self::Clients => "clients counted only among the others",
-            Self::Servers => "servers counted only among the others",
+            Self::Flows => "flows closed early",
+            Self::Names => "counts of further names left to the totals",
+            Self::Clients => "counts of further clients left to the totals",
+            Self::Servers => "counts of further servers left to the totals",
             Self::HarmedLookups => "harmed lookups counted only in the totals",
         }
     }

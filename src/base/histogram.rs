@@ -9,10 +9,12 @@ const LINEAR: u64 = 1 << (PRECISION + 1);
 
 /// A histogram of durations in whole microseconds, exact to 3 %.
 ///
-/// Quantiles are the upper end of their bin, and never above the largest value seen.
+/// Quantiles are the upper end of their bin, and never above the largest value seen. Only bins that
+/// hold something take memory: there is one of these for every client and server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
-    bins: Vec<u64>,
+    /// Bins and how much each holds, in order.
+    bins: Vec<(u32, u32)>,
     count: u64,
     max: u64,
 }
@@ -22,10 +24,10 @@ impl Histogram {
     pub fn add(&mut self, value: Duration) {
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         let bin = bin(micros);
-        if bin >= self.bins.len() {
-            self.bins.resize(bin + 1, 0);
+        match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(place) => self.bins[place].1 = self.bins[place].1.saturating_add(1),
+            Err(place) => self.bins.insert(place, (bin, 1)),
         }
-        self.bins[bin] += 1;
         self.count += 1;
         self.max = self.max.max(micros);
     }
@@ -47,8 +49,8 @@ impl Histogram {
         }
         let rank = (self.count * per_mille).div_ceil(1_000).max(1);
         let mut seen = 0;
-        for (bin, count) in self.bins.iter().enumerate() {
-            seen += count;
+        for &(bin, count) in &self.bins {
+            seen += u64::from(count);
             if seen >= rank {
                 return Some(Duration::from_micros(upper(bin).min(self.max)));
             }
@@ -58,25 +60,25 @@ impl Histogram {
 
     /// The bins that hold something: lower and upper bound, and how many values.
     pub fn bins(&self) -> impl Iterator<Item = (Duration, Duration, u64)> {
-        self.bins.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bin, count)| {
+        self.bins.iter().map(|&(bin, count)| {
             let lower = if bin == 0 { 0 } else { upper(bin - 1) + 1 };
-            (Duration::from_micros(lower), Duration::from_micros(upper(bin)), *count)
+            (Duration::from_micros(lower), Duration::from_micros(upper(bin)), u64::from(count))
         })
     }
 }
 
-fn bin(micros: u64) -> usize {
+fn bin(micros: u64) -> u32 {
     if micros < LINEAR {
-        return usize::try_from(micros).unwrap_or(0);
+        return u32::try_from(micros).unwrap_or(0);
     }
     let shift = micros.ilog2() - PRECISION;
     let within = (micros >> shift) - (1 << PRECISION);
     let index = u64::from(shift) * (1 << PRECISION) + (1 << PRECISION) + within;
-    usize::try_from(index).unwrap_or(0)
+    u32::try_from(index).unwrap_or(0)
 }
 
-fn upper(bin: usize) -> u64 {
-    let bin = bin as u64;
+fn upper(bin: u32) -> u64 {
+    let bin = u64::from(bin);
     if bin < LINEAR {
         return bin;
     }

@@ -16,8 +16,11 @@ use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transacti
 const NOTICEABLE: Duration = Duration::from_millis(100);
 /// A step that took longer than this is one that its lookup waited for.
 const SLOW_STEP: Duration = Duration::from_millis(100);
-/// How many harmed lookups are kept for attribution.
-const MAX_HARMED: usize = 200_000;
+/// How many lookups that failed or waited are kept for attribution.
+const MAX_HARMED: usize = 150_000;
+/// How many that were told at once that there is nothing. They are harm only if that is wrong, and
+/// ordinary noise must not leave those that failed without a place.
+const MAX_NEGATIVE: usize = 50_000;
 /// How many bad steps of one lookup are kept.
 const MAX_STEPS: usize = 12;
 
@@ -108,6 +111,8 @@ impl Harmed {
 #[derive(Debug, Default)]
 pub struct Ledger {
     harmed: Vec<Harmed>,
+    /// How many of them were only told that there is no such name or record.
+    negative: usize,
 }
 
 impl Ledger {
@@ -122,10 +127,17 @@ impl Ledger {
             LookupOutcome::Negative => HarmKind::Negative,
             _ => return,
         };
-        if self.harmed.len() >= MAX_HARMED {
+        let negative = kind == HarmKind::Negative;
+        let full = if negative {
+            self.negative >= MAX_NEGATIVE
+        } else {
+            self.harmed.len() - self.negative >= MAX_HARMED
+        };
+        if full {
             coverage.limited(Limit::HarmedLookups);
             return;
         }
+        self.negative += usize::from(negative);
         let mut bad = SmallVec::new();
         for step in &lookup.steps {
             if bad.len() < MAX_STEPS {
@@ -146,6 +158,8 @@ impl Ledger {
     /// Keeps only those that `keep` holds for.
     pub fn retain(&mut self, keep: impl FnMut(&Harmed) -> bool) {
         self.harmed.retain(keep);
+        let negative = |harmed: &&Harmed| harmed.kind == HarmKind::Negative;
+        self.negative = self.harmed.iter().filter(negative).count();
     }
 
     /// All of them.

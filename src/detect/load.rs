@@ -63,12 +63,14 @@ struct Bin {
     sent: u64,
     done: u64,
     lost: u64,
+    /// The longest delay, and when that query was sent.
+    longest: Option<(Duration, Timestamp)>,
     classes: [u16; CLASSES],
 }
 
 impl Default for Bin {
     fn default() -> Self {
-        Self { sent: 0, done: 0, lost: 0, classes: [0; CLASSES] }
+        Self { sent: 0, done: 0, lost: 0, longest: None, classes: [0; CLASSES] }
     }
 }
 
@@ -92,6 +94,7 @@ impl Load {
         match delay {
             Some(delay) => {
                 asked.sent += 1;
+                asked.longest = asked.longest.max(Some((delay, sent)));
                 let class = &mut asked.classes[class(delay)];
                 *class = class.saturating_add(1);
                 self.bin(server, sent.after(delay)).done += 1;
@@ -114,6 +117,7 @@ impl Load {
             wider.sent += bin.sent;
             wider.done += bin.done;
             wider.lost += bin.lost;
+            wider.longest = wider.longest.max(bin.longest);
             for (sum, part) in wider.classes.iter_mut().zip(bin.classes) {
                 *sum = sum.saturating_add(part);
             }
@@ -140,6 +144,7 @@ impl Load {
                     sent: bin.sent + bin.lost,
                     lost: bin.lost,
                     in_flight: open,
+                    longest_from: bin.longest.map_or(start, |(_, sent)| sent),
                     p95,
                     classes: bin.classes,
                 });
@@ -164,6 +169,8 @@ pub(super) struct Point {
     pub(super) sent: u64,
     pub(super) lost: u64,
     pub(super) in_flight: u64,
+    /// When the query that waited longest was sent.
+    longest_from: Timestamp,
     pub(super) p95: Duration,
     classes: [u16; CLASSES],
 }
@@ -210,8 +217,9 @@ impl Course {
         };
         let from = (0..over.len()).find(lasting)?;
         let to = (0..over.len()).rev().find(|at| over[*at])?;
-        let span = self.points[from].span.join(self.points[to].span);
-        let inside = |point: &&Point| span.contains(point.span.start) && point.p95 > knee;
+        // A bin may have begun well before the trouble did.
+        let span = Span::between(self.points[from].longest_from, self.points[to].span.end);
+        let inside = |point: &&Point| span.overlaps(point.span) && point.p95 > knee;
         let outside = |point: &&Point| !inside(point);
         let pairs: Vec<(f64, f64)> =
             self.points.iter().map(|p| (p.in_flight as f64, p.p95.as_secs_f64())).collect();

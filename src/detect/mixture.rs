@@ -37,12 +37,17 @@ pub(super) struct Mixture {
 impl Mixture {
     /// One backend in about how many is silent.
     pub(super) fn one_in(&self) -> u64 {
-        ((self.failed + self.answered) as f64 / self.failed.max(1) as f64).round().max(2.0) as u64
+        let failed = self.failed.max(1);
+        ((self.failed + self.answered + failed / 2) / failed).max(2)
     }
 }
 
 /// The services of `scene` that look like that.
 pub(super) fn mixtures(scene: &Scene<'_>) -> Vec<Mixture> {
+    // A silent backend does not choose among names.
+    if scene.forward.outside.fails_by_name() {
+        return Vec::new();
+    }
     let mut services: BTreeMap<IpAddr, Vec<&Flow>> = BTreeMap::new();
     for flow in scene.reach.flows() {
         let address = flow.cell.server;

@@ -20,6 +20,10 @@ const MAX_TROUBLES: usize = 100_000;
 const MAX_SECONDS: usize = 200_000;
 /// How many zones may hold a label `svc`. A capture sees one cluster or two.
 const MAX_ZONES: usize = 256;
+/// How many questions are tallied one by one.
+const MAX_QUESTIONS: usize = 65_536;
+/// A question that was silent this often, and never answered, is no accident of loss.
+const STUCK: u64 = 3;
 /// An answer that took this long made somebody wait: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
 const SLOW: Duration = Duration::from_secs(1);
@@ -99,6 +103,7 @@ pub struct Outside {
     troubles: Vec<Trouble>,
     seconds: BTreeMap<i64, Second>,
     zones: BTreeMap<Name, Zone>,
+    questions: BTreeMap<Question, (u64, u64)>,
 }
 
 /// What stood behind a label `svc`.
@@ -121,6 +126,7 @@ impl Outside {
         self.learn(transaction);
         let cluster = self.is_cluster(name);
         let verdict = verdict(transaction);
+        self.tally(&transaction.question, verdict);
         let mut second = Second::default();
         match (cluster, verdict) {
             (_, Some(Verdict::Unknown)) => return,
@@ -181,6 +187,32 @@ impl Outside {
             sum.add(*tally.1);
         }
         sum
+    }
+
+    /// Whether it is by their names that questions stay unanswered, and not by where they go:
+    /// nearly all silent ones are for names that never got an answer, asked again and again,
+    /// while others were answered.
+    pub fn fails_by_name(&self) -> bool {
+        let (mut silent, mut stuck, mut answered) = (0, 0, 0);
+        for (no, yes) in self.questions.values() {
+            silent += no;
+            answered += yes;
+            stuck += if *no >= STUCK && *yes == 0 { *no } else { 0 };
+        }
+        stuck > 0 && stuck * 10 >= silent * 9 && answered > stuck
+    }
+
+    fn tally(&mut self, question: &Question, verdict: Option<Verdict>) {
+        let (no, yes) = match verdict {
+            Some(Verdict::Bad(TroubleKind::Silent)) => (1, 0),
+            Some(Verdict::Unknown) => return,
+            _ => (0, 1),
+        };
+        if self.questions.len() < MAX_QUESTIONS || self.questions.contains_key(question) {
+            let known = self.questions.entry(question.clone()).or_default();
+            known.0 += no;
+            known.1 += yes;
+        }
     }
 
     fn is_cluster(&self, name: &Name) -> bool {

@@ -22,6 +22,8 @@ use crate::transaction::{
 const MAX_FLOWS: usize = 400_000;
 /// How long conntrack pins a socket that gets answers (rulebook K6: 120 s for UDP streams).
 const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
+/// How many flows may still go on at once: those of 30 s with 4 000 new ones a second.
+const MAX_PENDING: usize = 1 << 17;
 /// How many pairs of client and server are told apart.
 const MAX_CELLS: usize = 200_000;
 
@@ -242,6 +244,10 @@ impl Reach {
             .front()
             .is_some_and(|first| flow.first.ts.since(first.first.ts) > timing::T_KEEP)
         {
+            self.settle_first(coverage);
+        }
+        if self.pending.len() >= MAX_PENDING {
+            coverage.limited(Limit::Flows);
             self.settle_first(coverage);
         }
         let key = (client, flow.cell.responder, flow.cell.transport);

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use crate::base::{Network, Timestamp};
 use crate::lookup::Step;
-use crate::transaction::{Attempt, Hops, Outcome, Transaction};
+use crate::packet::Direction;
+use crate::transaction::{Attempt, Hop, Hops, Outcome, Response, Transaction};
 
 /// With fewer answered examples nothing is usual (rulebook K4).
 const ENOUGH: u64 = 5;
@@ -26,17 +27,17 @@ impl Vanish {
     /// Learns from a query whose first attempt was answered.
     pub(super) fn learn(&mut self, transaction: &Transaction) {
         if let Some(first) = transaction.attempts.first() {
-            self.learn_from(transaction.client.ip(), &first.hops);
+            self.note(transaction.client.ip(), places(&first.hops));
         }
     }
 
-    /// Learns from the places of one datagram from or to `client` that arrived.
-    pub(super) fn learn_from(&mut self, client: IpAddr, hops: &Hops) {
+    /// Notes that one datagram from or to `client` that arrived was seen at so many places.
+    pub(super) fn note(&mut self, client: IpAddr, places: usize) {
         let network = Network::of(client);
         if self.seen.len() >= MAX_NETWORKS && !self.seen.contains_key(&network) {
             return;
         }
-        self.seen.entry(network).or_default()[places(hops)] += 1;
+        self.seen.entry(network).or_default()[places.min(MOST)] += 1;
     }
 
     /// At how many places an answered query of `network` is usually seen.
@@ -52,6 +53,16 @@ impl Vanish {
 pub(super) fn places(hops: &Hops) -> usize {
     let Some(first) = hops.first() else { return 0 };
     hops.iter().filter(|hop| hop.via.point == first.via.point).count().min(MOST)
+}
+
+/// At how many places of the capture point that saw the query first the response was seen, those
+/// left out where it was addressed to another host: from there it goes nowhere.
+pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usize {
+    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first());
+    let Some(home) = asked.map(|hop| hop.via.point) else { return 0 };
+    let arrived =
+        |hop: &&Hop| hop.via.point == home && hop.via.direction != Some(Direction::OtherHost);
+    response.hops.iter().filter(arrived).count()
 }
 
 /// Whether the first attempt of a step was lost; `None` where the capture cannot tell.

@@ -19,7 +19,6 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -32,8 +31,11 @@ use crate::base::{Coverage, Limit, Map, Timestamp, Transport, digest};
 use crate::dns::Name;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
-/// How many lookups are open at once.
-const MAX_OPEN: usize = 1 << 18;
+/// How many lookups are open at once: each waits for its resolver's next try, sixteen seconds at
+/// most, and holds what it has asked.
+const MAX_OPEN: usize = 1 << 16;
+/// Open lookups of one client for one label that a question is held against, the latest ones.
+const MAX_ALIKE: usize = 64;
 /// How many connections wait for the question that they were opened for.
 const MAX_CONNECTS: usize = 4_096;
 
@@ -154,7 +156,11 @@ impl Grouper {
             let mut open = Open::new(transaction, self.clients.habits(transaction.client));
             open.approximate = same_name;
             let serial = self.base + self.open.len() as u64;
-            self.names.entry(key).or_default().push(serial);
+            let listed = self.names.entry(key).or_default();
+            if listed.len() >= MAX_ALIKE {
+                listed.remove(0);
+            }
+            listed.push(serial);
             self.open.push_back(open);
             serial
         };
@@ -164,6 +170,9 @@ impl Grouper {
         if open.is_truncated() {
             let listed = self.truncated.entry(client).or_default();
             if !listed.contains(&serial) {
+                if listed.len() >= MAX_ALIKE {
+                    listed.remove(0);
+                }
                 listed.push(serial);
             }
         }
@@ -181,18 +190,14 @@ impl Grouper {
     fn connect(&mut self, connect: &Arc<TcpAttempt>) {
         let client = connect.client.ip();
         let serials = self.truncated.get(&client).cloned().unwrap_or_default();
-        let mut best: Option<(u64, Duration)> = None;
-        for serial in serials {
-            let Some(open) = index(self.base, serial).and_then(|at| self.open.get(at)) else {
-                continue;
+        let nearest = |same_server: bool| {
+            let off = |serial: &u64| {
+                let open = self.open.get(index(self.base, *serial)?)?;
+                Some((*serial, open.fallback(connect, same_server)?))
             };
-            let Some(off) = open.fallback(connect) else {
-                continue;
-            };
-            if best.is_none_or(|(_, known)| off < known) {
-                best = Some((serial, off));
-            }
-        }
+            serials.iter().filter_map(off).min_by_key(|(_, off)| *off)
+        };
+        let best = nearest(true).or_else(|| nearest(false));
         let found = best.and_then(|(serial, _)| self.open.get_mut(index(self.base, serial)?));
         if let Some(open) = found {
             open.add(Role::Fallback, Sent::Connect(Arc::clone(connect)));

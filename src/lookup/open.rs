@@ -139,6 +139,7 @@ impl Open {
         if self.habits.forwarder
             || last.traits != transaction.traits
             || standings.iter().any(|(_, standing)| happy(standing))
+            // Near ids alone do not make a musl: one that goes on is none.
             || (manner.is_surely_musl() && stops_musl(&standings))
             || self.asked_before(transaction)
         {
@@ -170,13 +171,14 @@ impl Open {
         asked.any(|known| known.question.name == transaction.question.name)
     }
 
-    /// When the last answer was truncated that a connection to `server` at `sent` could follow,
-    /// or the last connection given up that it could replace.
-    pub(super) fn truncated_before(&self, sent: Timestamp, server: IpAddr) -> Option<Timestamp> {
+    /// When the last answer was truncated that a connection at `sent` could follow, to `server`
+    /// if given, or the last connection given up that it could replace.
+    fn truncated_before(&self, sent: Timestamp, server: Option<IpAddr>) -> Option<Timestamp> {
         let round = self.current();
         let truncated = round
             .transactions()
-            .filter(|known| known.server.ip() == server && known.transport == Transport::Udp)
+            .filter(|known| known.transport == Transport::Udp)
+            .filter(|known| server.is_none_or(|server| known.server.ip() == server))
             .flat_map(|known| &known.responses)
             .filter(|answer| answer.kind == AnswerKind::Truncated && answer.reached())
             .map(|answer| answer.delivered().ts);
@@ -191,10 +193,13 @@ impl Open {
             .any(|known| known.responses.iter().any(|answer| answer.kind == AnswerKind::Truncated))
     }
 
-    /// How far off a connection is from being its fallback to TCP.
-    pub(super) fn fallback(&self, connect: &TcpAttempt) -> Option<Duration> {
+    /// How far off a connection is from being its fallback to TCP; `same_server` asks for one to
+    /// the address that truncated. Behind a translation, datagrams and connections of one service
+    /// go to different addresses.
+    pub(super) fn fallback(&self, connect: &TcpAttempt, same_server: bool) -> Option<Duration> {
         let sent = connect.first().ts;
-        let off = sent.distance(self.truncated_before(sent, connect.server.ip())?);
+        let server = same_server.then_some(connect.server.ip());
+        let off = sent.distance(self.truncated_before(sent, server)?);
         (off <= FALLBACK && self.steps.len() < MAX_STEPS).then_some(off)
     }
 

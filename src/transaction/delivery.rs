@@ -60,6 +60,28 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     }
 }
 
+/// A capture behind the translation shows backends asked and the service answering. What the way
+/// back teaches holds for the unanswered as well.
+pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) {
+    let asked = transaction.server.ip();
+    if transaction.attempts.iter().any(|attempt| attempt.backend().is_some()) {
+        return;
+    }
+    let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|hop| hop.server);
+    if let Some(source) = source.filter(|source| *source != asked)
+        && !nat.is_service(asked)
+    {
+        nat.learn_from_reply(source, asked);
+    }
+    // Where the translation itself is visible, what was asked is what was asked.
+    if let Some(service) = nat.service_of(asked)
+        && nat.is_mirrored(service)
+    {
+        transaction.server.set_ip(service);
+        transaction.translated = Some(asked);
+    }
+}
+
 /// How many servers are remembered for each capture point.
 const MAX_SOURCES: usize = 4_096;
 

@@ -22,24 +22,28 @@
 //! for at most [`timing::MAX_LIFE`] and [`timing::T_KEEP`].
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
-use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
+use super::model::{Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
-use super::pattern::{Paths, Vanish};
-use super::sighting::{Sighting, takes_attempt};
+use super::pattern::Paths;
+use super::sighting::{MAX_ATTEMPTS, Sighting, takes_attempt};
+use super::table::{Item, SocketKey, Table};
 use super::timing::{ANONYMOUS_COPY_WINDOW, COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
 use crate::dns::AnswerKind;
 use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 
-/// How many transactions are open at once: half an hour of a busy node's silence, 1 GB at most.
-const MAX_OPEN: usize = 1 << 20;
+/// Responses to one transaction, and errors about it, that are kept: as many as attempts.
+const MAX_REPEATS: usize = MAX_ATTEMPTS;
+/// Datagrams of a transaction that a sighting may be a copy of: those sent within a moment.
+const LATEST: usize = 16;
+/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
+const MAX_HOPS: usize = 32;
 /// How many masqueraded datagrams are remembered at once before the old ones are dropped.
 const RECENT: usize = 8_192;
 /// A backward jump of the clock by more than this is a step, not disorder between interfaces.
@@ -54,35 +58,10 @@ pub enum Closed {
     Connect(Arc<TcpAttempt>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct SocketKey {
-    transport: Transport,
-    client: SocketAddr,
-    /// Transaction id; 0 for TCP connections, which are kept under their socket alone.
-    id: u16,
-    connect: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    item: Item,
-    last_activity: Timestamp,
-    keys: SmallVec<[SocketKey; 1]>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Transaction(Box<Transaction>),
-    Connect(Box<TcpAttempt>),
-}
-
 /// Pairs queries with responses; see the module's docs for its rules.
 #[derive(Debug, Default)]
 pub struct Matcher {
-    entries: VecDeque<Entry>,
-    /// Serial number of the first of `entries`.
-    base: u64,
-    sockets: Map<SocketKey, SmallVec<[u64; 2]>>,
+    table: Table,
     recent: Map<(u64, u16), (Timestamp, u64)>,
     nat: Nat,
     blind: VecDeque<Span>,
@@ -138,7 +117,7 @@ impl Matcher {
     /// Closes everything: the capture is over.
     pub fn finish(&mut self, next: &mut impl FnMut(Closed)) {
         self.learn_paths(Timestamp::MAX);
-        while !self.entries.is_empty() {
+        while self.table.first().is_some() {
             self.close_first(next);
         }
     }
@@ -155,13 +134,13 @@ impl Matcher {
         };
         self.now = Some(now);
         self.learn_paths(now);
-        while let Some(first) = self.entries.front() {
+        while let Some(first) = self.table.first() {
             if now.since(first.last_activity) <= T_KEEP {
                 break;
             }
             self.close_first(next);
         }
-        if self.entries.len() >= MAX_OPEN {
+        while self.table.is_full() {
             coverage.limited(Limit::OpenTransactions);
             self.close_first(next);
         }
@@ -171,19 +150,7 @@ impl Matcher {
     }
 
     fn close_first(&mut self, next: &mut impl FnMut(Closed)) {
-        let Some(entry) = self.entries.pop_front() else {
-            return;
-        };
-        let serial = self.base;
-        self.base += 1;
-        for key in &entry.keys {
-            if let Some(list) = self.sockets.get_mut(key) {
-                list.retain(|listed| *listed != serial);
-                if list.is_empty() {
-                    self.sockets.remove(key);
-                }
-            }
-        }
+        let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
             Item::Transaction(mut transaction) => {
@@ -206,25 +173,8 @@ impl Matcher {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
         delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
-        if transaction.answer().is_none() {
-            self.trace(transaction);
-        }
-        self.learn_from_reply(transaction);
-    }
-
-    /// Notes how far unanswered queries came.
-    fn trace(&self, transaction: &mut Transaction) {
-        let traced: SmallVec<[Option<Vanish>; 2]> = transaction
-            .attempts
-            .iter()
-            .map(|attempt| {
-                let home = attempt.hops.first()?.via.point;
-                self.paths.vanish(transaction, &attempt.hops, home, true)
-            })
-            .collect();
-        for (attempt, vanish) in transaction.attempts.iter_mut().zip(traced) {
-            attempt.vanish = vanish;
-        }
+        self.paths.trace(transaction);
+        delivery::learn(transaction, &mut self.nat);
     }
 
     /// Learns the healthy paths, once all copies of an answer have been seen.
@@ -234,55 +184,16 @@ impl Matcher {
                 break;
             }
             self.fresh.pop_front();
-            let index = serial.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
-            if let Some(Entry { item: Item::Transaction(transaction), .. }) =
-                index.and_then(|index| self.entries.get(index))
+            if let Some(entry) = self.table.entry(serial)
+                && let Item::Transaction(transaction) = &entry.item
             {
                 self.paths.learn(transaction);
             }
         }
     }
 
-    /// A capture behind the translation shows backends asked and the service answering. What the
-    /// way back teaches holds for the unanswered as well.
-    fn learn_from_reply(&mut self, transaction: &mut Transaction) {
-        let asked = transaction.server.ip();
-        if transaction.attempts.iter().any(|attempt| attempt.backend().is_some()) {
-            return;
-        }
-        let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|h| h.server);
-        if let Some(source) = source.filter(|source| *source != asked)
-            && !self.nat.is_service(asked)
-        {
-            self.nat.learn_from_reply(source, asked);
-        }
-        // Where the translation itself is visible, what was asked is what was asked.
-        if let Some(service) = self.nat.service_of(asked)
-            && self.nat.is_mirrored(service)
-        {
-            transaction.server.set_ip(service);
-            transaction.translated = Some(asked);
-        }
-    }
-
     fn was_blind(&self, span: Span) -> bool {
         self.blind.iter().any(|gap| gap.overlaps(span))
-    }
-
-    fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
-        let index = usize::try_from(serial.checked_sub(self.base)?).ok()?;
-        self.entries.get_mut(index)
-    }
-
-    fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
-        self.sockets.get(key).cloned().unwrap_or_default()
-    }
-
-    fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
-        let serial = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key] });
-        self.sockets.entry(key).or_default().push(serial);
-        serial
     }
 
     fn query(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
@@ -303,13 +214,13 @@ impl Matcher {
             ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
             transport: tuple.transport,
         };
-        let candidates = self.candidates(&key);
+        let candidates = self.table.candidates(&key);
 
         // A further hop of an attempt that is known already; an attempt that was sent to this very
         // address comes before one that a translation would have to explain.
         for exact in [true, false] {
             for &serial in &candidates {
-                let Some(entry) = self.entry(serial) else {
+                let Some(entry) = self.table.entry(serial) else {
                     continue;
                 };
                 let Item::Transaction(transaction) = &mut entry.item else {
@@ -320,14 +231,16 @@ impl Matcher {
                 {
                     continue;
                 }
-                let Some(attempt) = transaction.attempts.iter_mut().find(|attempt| {
+                let latest = transaction.attempts.len().saturating_sub(LATEST);
+                let Some(attempt) = transaction.attempts.iter_mut().skip(latest).find(|attempt| {
                     sighting.continues(&attempt.hops, attempt.digest, attempt.ip_id)
                 }) else {
                     continue;
                 };
                 let first = attempt.hops.first().map_or(hop.server, |first| first.server);
-                attempt.hops.push(hop);
+                let bytes = sight(&mut attempt.hops, hop);
                 entry.last_activity = entry.last_activity.max(seen.ts);
+                self.table.grow(serial, bytes);
                 if first == hop.server {
                     coverage.copies += 1;
                 } else {
@@ -347,7 +260,7 @@ impl Matcher {
         // A further attempt of a transaction that is known already.
         for &serial in candidates.iter().rev() {
             let translated = self.related(serial, hop.server);
-            let Some(entry) = self.entry(serial) else {
+            let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
             let last_activity = entry.last_activity;
@@ -368,28 +281,30 @@ impl Matcher {
             }
             transaction.attempts.push(attempt);
             entry.last_activity = entry.last_activity.max(seen.ts);
+            self.table.grow(serial, size_of::<Attempt>());
             return;
         }
 
         // The same datagram, a moment ago, under another client address.
-        if let Some(serial) = self.masqueraded(&sighting) {
-            if let Some(entry) = self.entry(serial) {
-                entry.keys.push(key);
-                if let Item::Transaction(transaction) = &mut entry.item {
-                    transaction.masquerade.get_or_insert(tuple.src);
-                    if let Some(attempt) = transaction
-                        .attempts
-                        .iter_mut()
-                        .rev()
-                        .find(|attempt| attempt.ip_id == sighting.ip_id)
-                    {
-                        attempt.hops.push(hop);
-                    }
+        if let Some(serial) = self.masqueraded(&sighting)
+            && let Some(entry) = self.table.entry(serial)
+        {
+            entry.keys.push(key);
+            if let Item::Transaction(transaction) = &mut entry.item {
+                transaction.masquerade.get_or_insert(tuple.src);
+                if let Some(attempt) = transaction
+                    .attempts
+                    .iter_mut()
+                    .rev()
+                    .find(|attempt| attempt.ip_id == sighting.ip_id)
+                {
+                    sight(&mut attempt.hops, hop);
                 }
-                self.sockets.entry(key).or_default().push(serial);
-                coverage.nat_copies += 1;
-                return;
             }
+            self.table.list(key, serial);
+            self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
+            coverage.nat_copies += 1;
+            return;
         }
 
         let transaction = Transaction {
@@ -407,7 +322,7 @@ impl Matcher {
             watched_until: seen.ts,
             blind: false,
         };
-        let serial = self.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
+        let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
         self.remember(&sighting, serial);
     }
 
@@ -427,25 +342,28 @@ impl Matcher {
             ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
             transport: tuple.transport,
         };
-        let candidates = self.candidates(&key);
+        let candidates = self.table.candidates(&key);
 
         for &serial in &candidates {
-            let Some(entry) = self.entry(serial) else {
+            let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
             let Item::Transaction(transaction) = &mut entry.item else {
                 continue;
             };
+            let latest = transaction.responses.len().saturating_sub(LATEST);
             let Some(response) = transaction
                 .responses
                 .iter_mut()
+                .skip(latest)
                 .find(|known| sighting.continues(&known.hops, known.digest, known.ip_id))
             else {
                 continue;
             };
             let first = response.hops.first().map_or(hop.server, |first| first.server);
-            response.hops.push(hop);
+            let bytes = sight(&mut response.hops, hop);
             entry.last_activity = entry.last_activity.max(seen.ts);
+            self.table.grow(serial, bytes);
             if first == hop.server {
                 coverage.copies += 1;
             } else {
@@ -472,18 +390,23 @@ impl Matcher {
             stopped: false,
         };
         if let Some(serial) = self.asked_by(&candidates, asked.as_ref(), kind, &hop) {
-            if let Some(entry) = self.entry(serial) {
+            if let Some(entry) = self.table.entry(serial) {
                 entry.last_activity = entry.last_activity.max(seen.ts);
                 if let Item::Transaction(transaction) = &mut entry.item {
                     if let Some(asked) = &asked {
                         response.case_kept = asked.name.same_case(&transaction.question.name);
                     }
+                    if transaction.responses.len() >= MAX_REPEATS {
+                        coverage.limited(Limit::OpenTransactions);
+                        return;
+                    }
                     transaction.responses.push(response);
-                    if transaction.responses.len() == 1 {
+                    if transaction.responses.len() == 1 && self.fresh.len() < RECENT {
                         self.fresh.push_back((seen.ts, serial));
                     }
                 }
             }
+            self.table.grow(serial, size_of::<Response>());
             return;
         }
         // Nobody asked, as far as the capture shows.
@@ -503,7 +426,7 @@ impl Matcher {
             watched_until: seen.ts,
             blind: false,
         };
-        self.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
+        self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
     }
 
     /// The transaction that a response belongs to (rules 5 and 4.9).
@@ -517,7 +440,7 @@ impl Matcher {
         let mut best: Option<(u8, u64)> = None;
         for &serial in candidates {
             let related = self.related(serial, hop.server);
-            let Some(entry) = self.entry(serial) else {
+            let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
             if hop.seen.ts.since(entry.last_activity) > T_KEEP {
@@ -559,7 +482,7 @@ impl Matcher {
     /// Whether `server` is known to stand on the other side of a translation from the
     /// transaction's server.
     fn related(&mut self, serial: u64, server: std::net::IpAddr) -> bool {
-        let Some(entry) = self.entry(serial) else {
+        let Some(entry) = self.table.entry(serial) else {
             return false;
         };
         let Item::Transaction(transaction) = &entry.item else {
@@ -594,9 +517,9 @@ impl Matcher {
         let client = if is_response { quoted.dst } else { quoted.src };
         let server = if is_response { quoted.src.ip() } else { quoted.dst.ip() };
         let key = SocketKey { transport: quoted.transport, client, id, connect: false };
-        let candidates = self.candidates(&key);
+        let candidates = self.table.candidates(&key);
         for &serial in candidates.iter().rev() {
-            let Some(entry) = self.entry(serial) else {
+            let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
             if rejection.seen.ts.since(entry.last_activity) > T_KEEP {
@@ -626,7 +549,7 @@ impl Matcher {
                     known.from = rejection.from;
                     known.server = server;
                 }
-            } else {
+            } else if transaction.rejections.len() < MAX_REPEATS {
                 transaction.rejections.push(Rejected {
                     seen: rejection.seen,
                     kind: rejection.kind,
@@ -643,10 +566,10 @@ impl Matcher {
         let key =
             SocketKey { transport: Transport::Tcp, client: signal.tuple.src, id: 0, connect: true };
         let ts = signal.seen.ts;
-        let candidates = self.candidates(&key);
+        let candidates = self.table.candidates(&key);
         if let SignalKind::Syn(isn) = signal.kind {
             for &serial in candidates.iter().rev() {
-                let Some(entry) = self.entry(serial) else { continue };
+                let Some(entry) = self.table.entry(serial) else { continue };
                 let fresh = ts.since(entry.last_activity) <= T_KEEP;
                 let Item::Connect(connect) = &mut entry.item else { continue };
                 if connect.isn != isn || !fresh {
@@ -661,14 +584,27 @@ impl Matcher {
                 return;
             }
             let connect = TcpAttempt::new(signal, isn);
-            self.open(Item::Connect(Box::new(connect)), key, ts);
+            self.table.open(Item::Connect(Box::new(connect)), key, ts);
             return;
         }
         let Some(&serial) = candidates.last() else { return };
-        let Some(entry) = self.entry(serial) else { return };
+        let Some(entry) = self.table.entry(serial) else { return };
         entry.last_activity = entry.last_activity.max(ts);
         if let Item::Connect(connect) = &mut entry.item {
             connect.take(signal);
         }
     }
+}
+
+/// Adds a place where a datagram was seen; returns by how many bytes that grew.
+fn sight(hops: &mut Hops, hop: Hop) -> usize {
+    if hops.len() >= MAX_HOPS {
+        if let Some(last) = hops.last_mut() {
+            *last = hop;
+        }
+        return 0;
+    }
+    let inline = hops.inline_size();
+    hops.push(hop);
+    if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }

@@ -7,6 +7,7 @@ mod model;
 mod nat;
 mod pattern;
 mod sighting;
+mod table;
 pub mod timing;
 
 pub use connect::{ConnectOutcome, TcpAttempt};

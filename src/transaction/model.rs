@@ -49,6 +49,7 @@ pub struct Transaction {
 
 /// What a query says beside its question: part of its resolver's fingerprint (rulebook 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the header, each by itself")]
 pub struct QueryTraits {
     /// The EDNS payload size in bytes, if the query carries OPT.
     pub udp_size: Option<u16>,

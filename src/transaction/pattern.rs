@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::model::{Hop, Hops, Transaction};
+use super::model::{Attempt, Hop, Hops, Transaction};
 use crate::base::{Map, Network, Transport};
 use crate::capture::PointId;
 use crate::packet::Direction;
@@ -150,6 +150,22 @@ impl Paths {
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<Path> {
         keys(transaction, point, forth).into_iter().find_map(|key| self.whole(key))
+    }
+
+    /// Notes on the attempts of an unanswered transaction how far they came.
+    pub(super) fn trace(&self, transaction: &mut Transaction) {
+        if transaction.answer().is_some() {
+            return;
+        }
+        let trace = |attempt: &Attempt| {
+            let home = attempt.hops.first()?.via.point;
+            self.vanish(transaction, &attempt.hops, home, true)
+        };
+        let traced: SmallVec<[Option<Vanish>; 2]> =
+            transaction.attempts.iter().map(trace).collect();
+        for (attempt, vanish) in transaction.attempts.iter_mut().zip(traced) {
+            attempt.vanish = vanish;
+        }
     }
 
     /// Where a datagram of this transaction was seen last at `point`, if it took the healthy path

@@ -7,6 +7,9 @@ use super::timing::{
 use crate::base::{Timestamp, Transport};
 use crate::dns::AnswerKind;
 
+/// Attempts of one transaction: one a second over its longest life, and a few more.
+pub(super) const MAX_ATTEMPTS: usize = 128;
+
 /// One sighting, as far as it tells copies from new datagrams.
 pub(super) struct Sighting {
     /// Where.
@@ -49,7 +52,8 @@ pub(super) fn takes_attempt(
         return arrived.distance(ts) <= DISORDER;
     }
     let first = transaction.first().ts;
-    if ts.since(last_activity) > T_KEEP || ts.since(first) > MAX_LIFE {
+    let full = transaction.attempts.len() >= MAX_ATTEMPTS;
+    if full || ts.since(last_activity) > T_KEEP || ts.since(first) > MAX_LIFE {
         return false;
     }
     let done = transaction.responses.iter().any(|response| {

@@ -12,7 +12,7 @@ pub const T_WAIT: Duration = Duration::from_secs(10);
 pub const T_KEEP: Duration = Duration::from_secs(30);
 /// A client that repeats one key for ever must not keep one transaction open for ever. Two
 /// minutes hold every retry schedule of rulebook section 3.
-pub const MAX_LIFE: Duration = Duration::from_secs(120);
+pub const MAX_LIFE: Duration = Duration::from_mins(2);
 /// Copies of one datagram lie within this: 0.1 ms measured on one host, slack for loaded ones.
 pub const COPY_WINDOW: Duration = Duration::from_millis(50);
 /// The same where no IP identification ties copies together.

@@ -2,8 +2,8 @@
 //! and what the edges of the capture cost.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::Hash;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
@@ -15,7 +15,7 @@ use crate::transaction::timing::T_WAIT;
 use crate::transaction::{Outcome, Transaction};
 
 /// Scopes told apart; the rest is in the whole.
-const MAX_SCOPES: usize = 100_000;
+const MAX_SCOPES: usize = 65_536;
 /// Queries or responses below which one direction alone says nothing (rulebook `cap-one-sided`).
 const ENOUGH: u64 = 50;
 /// Responses below which a share of orphans says nothing.
@@ -138,7 +138,7 @@ pub(in crate::analysis) struct Loss {
     /// All responses.
     pub(super) responses: u64,
     /// Queries that nobody answered and nobody asked again.
-    pub(super) unretried: u64,
+    pub(in crate::analysis) unretried: u64,
 }
 
 impl Loss {
@@ -152,7 +152,10 @@ impl Loss {
 #[derive(Debug, Default)]
 pub(in crate::analysis) struct Directions {
     all: Side,
+    /// By the address that was asked.
     servers: Map<IpAddr, Side>,
+    /// By the address that answered, behind any translation that is visible.
+    responders: Map<IpAddr, Side>,
     networks: Map<Network, Side>,
     /// Responses without query in the first seconds or behind a hole, where they are to be expected.
     pub(super) early: u64,
@@ -218,26 +221,21 @@ impl Directions {
             return sided;
         }
         let (mut by_server, mut by_network) = (0, 0);
-        let mut servers: Vec<_> = self.servers.iter().collect();
-        servers.sort_unstable_by_key(|(server, _)| **server);
-        for (server, side) in servers {
-            match side.missing() {
-                Some(Missing::Responses) => {
-                    sided.servers.insert(*server);
-                    by_server += side.timeouts;
-                }
-                Some(Missing::Queries) => {
-                    sided.only_responses.insert(*server);
-                }
-                None => {}
+        for (server, side) in sorted(&self.servers) {
+            if side.missing() == Some(Missing::Responses) {
+                sided.servers.insert(server);
+                by_server += side.timeouts;
             }
         }
-        let mut networks: Vec<_> = self.networks.iter().collect();
-        networks.sort_unstable_by_key(|(network, _)| **network);
-        for (network, side) in networks {
+        for (network, side) in sorted(&self.networks) {
             if side.missing() == Some(Missing::Responses) {
-                sided.networks.insert(*network);
+                sided.networks.insert(network);
                 by_network += side.timeouts;
+            }
+        }
+        for (responder, side) in sorted(&self.responders) {
+            if side.missing() == Some(Missing::Queries) {
+                sided.only_responses.insert(responder);
             }
         }
         // The two may be the same transactions.
@@ -252,29 +250,22 @@ impl Directions {
         if sided.whole.is_some() {
             return None;
         }
-        let two_sided = |server: &IpAddr| {
-            !sided.only_responses.contains(server) && !sided.servers.contains(server)
-        };
-        let servers: Vec<Side> = {
-            let mut servers: Vec<_> =
-                self.servers.iter().filter(|(server, _)| two_sided(server)).collect();
-            servers.sort_unstable_by_key(|(server, _)| **server);
-            servers.into_iter().map(|(_, side)| *side).collect()
-        };
+        let responders: Vec<Side> = sorted(&self.responders)
+            .into_iter()
+            .filter(|(address, _)| !sided.only_responses.contains(address))
+            .map(|(_, side)| side)
+            .collect();
+        let networks: Vec<Side> =
+            sorted(&self.networks).into_iter().map(|(_, side)| side).collect();
         let loss = Loss {
-            orphans: servers.iter().map(|side| side.orphans).sum(),
-            responses: servers.iter().map(|side| side.responses).sum(),
-            unretried: servers.iter().map(|side| side.unproven).sum(),
-        };
-        let networks: Vec<Side> = {
-            let mut networks: Vec<_> = self.networks.iter().collect();
-            networks.sort_unstable_by_key(|(network, _)| **network);
-            networks.into_iter().map(|(_, side)| *side).collect()
+            orphans: responders.iter().map(|side| side.orphans).sum(),
+            responses: responders.iter().map(|side| side.responses).sum(),
+            unretried: self.all.unproven.saturating_sub(sided.timeouts),
         };
         let lost = loss.responses >= ENOUGH_RESPONSES
             && loss.orphans >= ENOUGH_ORPHANS
             && loss.orphans * 1_000 > loss.responses * LOSS;
-        (lost && is_spread(&servers) && is_spread(&networks)).then_some(loss)
+        (lost && is_spread(&responders) && is_spread(&networks)).then_some(loss)
     }
 
     /// Transactions that cannot be judged because they began less than a wait before `end`.
@@ -298,19 +289,26 @@ impl Directions {
 
     fn each(&mut self, transaction: &Transaction, mut add: impl FnMut(&mut Side)) {
         add(&mut self.all);
-        let server = transaction.server.ip();
-        if self.servers.len() < MAX_SCOPES || self.servers.contains_key(&server) {
-            add(self.servers.entry(server).or_default());
-        }
-        let network = Network::of(transaction.client.ip());
-        if self.networks.len() < MAX_SCOPES || self.networks.contains_key(&network) {
-            add(self.networks.entry(network).or_default());
-        }
+        add_to(&mut self.servers, transaction.server.ip(), &mut add);
+        add_to(&mut self.responders, transaction.responder(), &mut add);
+        add_to(&mut self.networks, Network::of(transaction.client.ip()), &mut add);
     }
 }
 
+fn add_to<K: Hash + Eq>(sides: &mut Map<K, Side>, key: K, add: &mut impl FnMut(&mut Side)) {
+    if sides.len() < MAX_SCOPES || sides.contains_key(&key) {
+        add(sides.entry(key).or_default());
+    }
+}
+
+fn sorted<K: Copy + Ord>(sides: &Map<K, Side>) -> Vec<(K, Side)> {
+    let mut sides: Vec<(K, Side)> = sides.iter().map(|(key, side)| (*key, *side)).collect();
+    sides.sort_unstable_by_key(|(key, _)| *key);
+    sides
+}
+
 fn second(ts: Timestamp) -> i64 {
-    ts.nanos().div_euclid(Duration::from_secs(1).as_nanos() as i64)
+    ts.nanos().div_euclid(1_000_000_000)
 }
 
 /// Whether orphans are spread over scopes in proportion to their responses, as loss in the capture

@@ -28,6 +28,8 @@ const EXCHANGE: Duration = Duration::from_millis(50);
 const DISORDER: Duration = Duration::from_millis(1);
 /// The seconds that a rate is measured over (rulebook `cap-gap`).
 const SECONDS: usize = 60;
+/// The same, as a difference of seconds.
+const SECONDS_I64: i64 = 60;
 /// Questions remembered, to know a retry behind a pause.
 const ASKED: usize = 128;
 
@@ -193,7 +195,7 @@ impl Rate {
     fn count(&mut self, ts: Timestamp) {
         let second = ts.nanos().div_euclid(1_000_000_000);
         if second > self.second {
-            let passed = second.saturating_sub(self.second).min(SECONDS as i64);
+            let passed = second.saturating_sub(self.second).min(SECONDS_I64);
             for back in 0..passed {
                 let count = self.at(second - back);
                 let gone = std::mem::take(count);
@@ -207,7 +209,7 @@ impl Rate {
     }
 
     fn at(&mut self, second: i64) -> &mut u32 {
-        let place = usize::try_from(second.rem_euclid(SECONDS as i64)).unwrap_or(0);
+        let place = usize::try_from(second.rem_euclid(SECONDS_I64)).unwrap_or(0);
         &mut self.counts[place]
     }
 

@@ -114,6 +114,6 @@ mod tests {
 
     #[test]
     fn two_lost_flows_are_no_restart() {
-        assert_eq!(away(24.0).contains("backend-restart"), false);
+        assert!(!away(24.0).contains("backend-restart"));
     }
 }

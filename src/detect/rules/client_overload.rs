@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::base::words::{clock, count, list};
 use crate::base::{Network, Span, Timestamp};
 use crate::capture::Seen;
-use crate::detect::vanish::{Vanish, first_attempt_lost, places};
+use crate::detect::vanish::{Vanish, first_attempt_lost, places_home};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where,
@@ -92,7 +92,8 @@ impl Detector for ClientOverload {
                 Some(_) => {}
                 None => {
                     if let Some(answer) = transaction.answer() {
-                        self.usual.learn_from(transaction.client.ip(), &answer.hops);
+                        let client = transaction.client.ip();
+                        self.usual.note(client, places_home(transaction, answer));
                     }
                 }
             }
@@ -140,7 +141,9 @@ fn excused(transaction: &Transaction, asked: &[&Transaction]) -> bool {
 
 impl ClientOverload {
     fn note(&mut self, transaction: &Transaction, answer: &Response, again: Timestamp) {
-        if self.kept >= MAX_LOST {
+        let places = places_home(transaction, answer);
+        // An answer that never came to the node, or to another host's address, is not the node's.
+        if self.kept >= MAX_LOST || places == 0 {
             return;
         }
         self.kept += 1;
@@ -151,7 +154,7 @@ impl ClientOverload {
             again,
             client,
             server: transaction.responder(),
-            places: places(&answer.hops),
+            places,
             spread: answer.delivered().ts.since(answer.arrived().ts),
         });
     }

@@ -386,7 +386,8 @@ mod tests {
     #[test]
     fn new_flows_of_two_pods_end_on_the_veth_for_a_while() {
         insta::assert_snapshot!(findings(&burst(11, "until veth", 40)), @"
-        medium conntrack-full [client-subnet 10.244.0.0/24] likely 10:00:10.000-10:00:25.500 0/20
+        low conntrack-full [client-subnet 10.244.0.0/24] likely 10:00:10.000-10:00:25.500 0/10
+          explains lossy-path
           explains timeout-retries
         ");
     }

@@ -33,6 +33,8 @@ use crate::transaction::Transaction;
 
 /// Rank correlation of queries in flight and latency (rulebook 7.6).
 const RHO: f64 = 0.6;
+/// The stretch is known to a bin.
+const BIN: Duration = Duration::from_secs(1);
 /// Examples kept of the slowest answers of each size.
 const FRAMES: usize = 6;
 /// Answers below this are no examples.
@@ -113,7 +115,7 @@ impl CorednsOverload {
             ongoing: scene.lasts(span),
             transactions: lost,
             claim: Claim {
-                span: Some(span),
+                span: Some(span.widened(BIN)),
                 servers: Some(servers.clone()),
                 symptoms: BTreeSet::from([
                     Symptom::Unanswered,
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn latency_climbs_with_the_queue_and_sinks_again() {
         insta::assert_snapshot!(findings(&course(50, NAME, queue)), @"
-        medium coredns-overload [backend 10.244.1.10] likely 10:00:12.000-10:00:38.000 0/97
+        medium coredns-overload [backend 10.244.1.10] likely 10:00:12.750-10:00:38.000 0/101
           explains unexplained-slow
         ");
     }

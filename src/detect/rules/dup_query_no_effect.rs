@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use crate::base::Span;
 use crate::base::words::{count, list};
 use crate::capture::Seen;
+use crate::detect::vanish::places_home;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
     Layer, Proof, Scene, Where,
@@ -129,6 +130,7 @@ fn is_plain(transaction: &Transaction) -> bool {
     let Some(answer) = transaction.responses.first() else { return false };
     let again = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
     answer.lost.is_none()
+        && places_home(transaction, answer) > 0
         && answer.case_kept
         && transaction.outcome().is_answered()
         && again.is_none_or(|again| {

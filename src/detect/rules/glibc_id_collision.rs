@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn equal_ids_are_asked_again_though_answered() {
-        insta::assert_snapshot!(findings(&pair(["1a2b", "1a2b"], true, true)), @"info glibc-id-collision [client 10.244.0.2] confirmed 10:00:00.000-10:00:05.001 0/1");
+        insta::assert_snapshot!(findings(&pair(["1a2b", "1a2b"], true, true)), @"low glibc-id-collision [client 10.244.0.2] confirmed 10:00:00.000-10:00:05.001 0/1");
     }
 
     #[test]

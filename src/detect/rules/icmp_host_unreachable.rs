@@ -108,7 +108,7 @@ impl Rejections {
             .filter(|(_, tally)| tally.rejected >= ENOUGH)
             .filter_map(|((from, server), tally)| {
                 let span = tally.span.filter(|span| !explained(server, *span))?;
-                Some(finding(rule, kind, (from, server), tally, span, scene))
+                Some(finding(rule, kind, (from, server), &tally, span, scene))
             })
             .collect()
     }
@@ -118,7 +118,7 @@ fn finding(
     rule: &'static Descriptor,
     kind: IcmpKind,
     (from, server): (IpAddr, IpAddr),
-    tally: Tally,
+    tally: &Tally,
     span: Span,
     scene: &Scene<'_>,
 ) -> Finding {

@@ -127,12 +127,12 @@ impl Detector for LossyPath {
         }
         rows.into_iter()
             .filter(|(_, row)| row.is_lossy())
-            .filter_map(|(network, row)| finding(network, row, scene))
+            .filter_map(|(network, row)| finding(network, &row, scene))
             .collect()
     }
 }
 
-fn finding(network: Network, row: Row, scene: &Scene<'_>) -> Option<Finding> {
+fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
     let span = row.span?;
     let servers: Vec<String> = row
         .servers

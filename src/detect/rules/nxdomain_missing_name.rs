@@ -68,7 +68,7 @@ struct Missing {
     transactions: u64,
     span: Span,
     frames: Vec<Seen>,
-    clients: BTreeSet<IpAddr>,
+    clients: BTreeMap<IpAddr, u64>,
     servers: BTreeSet<IpAddr>,
     /// The candidates of the latest lookup.
     candidates: Vec<Name>,
@@ -105,14 +105,14 @@ impl Detector for NxdomainMissingName {
             transactions: 0,
             span: Span::at(start.ts),
             frames: Vec::new(),
-            clients: BTreeSet::new(),
+            clients: BTreeMap::new(),
             servers: BTreeSet::new(),
             candidates: Vec::new(),
         });
         missing.lookups += 1;
         missing.transactions += transactions;
         missing.span = missing.span.with(lookup.end.unwrap_or(start.ts));
-        missing.clients.insert(lookup.client);
+        *missing.clients.entry(lookup.client).or_default() += 1;
         missing.servers.extend(servers);
         missing.candidates = candidates;
         if missing.frames.len() < 4 {
@@ -131,11 +131,13 @@ impl Detector for NxdomainMissingName {
         let mut names: Vec<(Name, Missing)> = self
             .names
             .into_iter()
-            .filter(|(_, missing)| missing.lookups >= ENOUGH)
-            .filter(|(_, missing)| {
+            .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
+            .filter(|(name, missing)| {
                 // A name below one that resolves is a pod without a name of its own.
                 let above = |name: &Name| name.parent().is_some_and(|above| exists(&known, &above));
                 !missing.candidates.iter().any(|name| exists(&known, name) || above(name))
+                    && is_complete(name, &missing.candidates, scene)
+                    && !is_part_of_search(name, &known)
             })
             .collect();
         names.sort_by_key(|(_, missing)| std::cmp::Reverse(missing.lookups));
@@ -157,6 +159,34 @@ impl Detector for NxdomainMissingName {
 
 fn exists(known: &BTreeMap<&Name, Known>, name: &Name) -> bool {
     known.get(name).is_some_and(|known| known.data.times > 0)
+}
+
+impl Missing {
+    /// What is left without the lookups that DNS servers made for others, if it is enough.
+    fn without(mut self, servers: &BTreeSet<IpAddr>) -> Option<Self> {
+        self.clients.retain(|client, _| !servers.contains(client));
+        self.lookups = self.clients.values().sum();
+        (self.lookups >= ENOUGH).then_some(self)
+    }
+}
+
+/// Whether a short name was searched from the first suffix on, the client's own namespace. After
+/// a timeout glibc asks for it as it is, and that denial says nothing.
+fn is_complete(name: &Name, candidates: &[Name], scene: &Scene<'_>) -> bool {
+    let own = name.label_count();
+    let first = |candidate: &Name| {
+        candidate.common_prefix(name) == own
+            && ClusterName::of(candidate).is_some_and(|parts| parts.depth() == own + 1)
+    };
+    let inside = scene.answers.zones.is_cluster(name);
+    inside || !is_clusters(name, scene) || candidates.iter().any(first)
+}
+
+/// Whether it is an outside name that resolves, with a search suffix behind it.
+fn is_part_of_search(name: &Name, known: &BTreeMap<&Name, Known>) -> bool {
+    (2..name.label_count()).any(|labels| {
+        Name::from_labels(name.labels().take(labels)).is_some_and(|bare| exists(known, &bare))
+    })
 }
 
 /// Whether all that the capture shows is a candidate that a search list made: more than a
@@ -271,7 +301,7 @@ fn finding(
             format!("dig {name} +trace")
         },
     }];
-    if let Some(client) = missing.clients.first() {
+    if let Some(client) = missing.clients.keys().next() {
         actions.push(Action {
             why: "find the application that asks".to_owned(),
             command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
@@ -294,7 +324,7 @@ fn finding(
         transactions: missing.transactions,
         claim: Claim {
             zones: Some(if counts { BTreeSet::from([name.clone()]) } else { BTreeSet::new() }),
-            clients: Some(missing.clients.clone()),
+            clients: Some(missing.clients.keys().copied().collect()),
             symptoms: BTreeSet::from([Symptom::NxDomain]),
             kinds: BTreeSet::from([HarmKind::Negative]),
             ..Claim::default()
@@ -308,7 +338,7 @@ fn finding(
         facts: vec![
             Fact { label: "nearest name that resolves", value: suggestion },
             Fact { label: "candidates, all denied", value: list(&missing.candidates, 6) },
-            Fact { label: "clients", value: list(&missing.clients, 5) },
+            Fact { label: "clients", value: list(missing.clients.keys(), 5) },
             Fact { label: "servers that denied it", value: list(&missing.servers, 4) },
         ],
         evidence: missing
@@ -397,6 +427,16 @@ mod tests {
                     0.000 pod:40000 > dns rd A cart.shop.default.svc.cluster.local.\n\
                     0.001 pod:40000 < dns aa NXDOMAIN\nend\n";
         assert_eq!(findings(text), "quiet\n");
+    }
+
+    #[test]
+    fn a_name_asked_as_it_is_after_a_timeout_was_not_searched() {
+        let text = "pod = 10.0.0.5\ndns = 10.96.0.10\nrepeat 5 every 30\n\
+                    0.000 pod:40000 > dns rd id 1 A cart.shop.svc.cluster.local.\n\
+                    5.001 pod:40000 > dns rd id 1 A cart.shop.svc.cluster.local.\n\
+                    10.003 pod:40001 > dns rd id 2 A cart.\n\
+                    10.004 pod:40001 < dns id 2 NXDOMAIN\nend\n";
+        assert!(!findings(text).contains("nxdomain-missing-name"), "{}", findings(text));
     }
 
     #[test]

@@ -92,15 +92,17 @@ impl Detector for TcTcpFails {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        self.services
-            .into_iter()
-            .filter(|(_, service)| service.lookups >= ENOUGH)
-            .filter(|(_, service)| {
-                let failed = (service.silent + service.refused) as f64;
-                failed >= SHARE * (failed + service.accepted as f64)
-            })
-            .filter_map(|(address, service)| service.finding(address, scene))
-            .collect()
+        // Behind a translation one service shows under its backends' addresses.
+        let mut all = Service::default();
+        let mut addresses = BTreeSet::new();
+        for (address, service) in self.services.into_iter().filter(|(_, one)| one.fails()) {
+            addresses.insert(scene.service_of(address).unwrap_or(address));
+            all.join(service);
+        }
+        if all.lookups < ENOUGH {
+            return Vec::new();
+        }
+        all.finding(&addresses, scene).into_iter().collect()
     }
 }
 
@@ -136,8 +138,30 @@ impl Service {
         }
     }
 
-    fn finding(self, service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
+    fn fails(&self) -> bool {
+        let failed = (self.silent + self.refused) as f64;
+        failed > 0.0 && failed >= SHARE * (failed + self.accepted as f64)
+    }
+
+    fn join(&mut self, other: Self) {
+        self.lookups += other.lookups;
+        self.silent += other.silent;
+        self.refused += other.refused;
+        self.accepted += other.accepted;
+        for (name, n) in other.names {
+            *self.names.entry(name).or_default() += n;
+        }
+        self.clients.extend(other.clients);
+        self.backends.extend(other.backends);
+        self.span = self.span.into_iter().chain(other.span).reduce(Span::join);
+        self.evidence.extend(other.evidence);
+        self.evidence.sort_by_key(|proof| proof.seen);
+        self.evidence.truncate(EXAMPLES * 3);
+    }
+
+    fn finding(self, services: &BTreeSet<IpAddr>, scene: &Scene<'_>) -> Option<Finding> {
         let span = self.span?;
+        let (service, servers) = (*services.first()?, list(services, 3));
         let mut names: Vec<(&Name, &u64)> = self.names.iter().collect();
         names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let names: Vec<&Name> = names.into_iter().map(|(name, _)| name).collect();
@@ -148,12 +172,12 @@ impl Service {
             .iter()
             .take(3)
             .map(|name| Culprit::Name((*name).clone()))
-            .chain([Culprit::Service(service)])
+            .chain(services.iter().map(|service| Culprit::Service(*service)))
             .collect();
         Some(Finding {
             rule: &DETECTOR,
             title: format!(
-                "answers for {} are truncated, and TCP to {service} is {how} since {}: {} failed",
+                "answers for {} are truncated, and TCP to {servers} is {how} since {}: {} failed",
                 list(&names, 2),
                 clock(span.start),
                 count(self.lookups, "lookup")

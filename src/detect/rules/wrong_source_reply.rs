@@ -12,7 +12,7 @@
 //! **Cannot tell.** Why the translation back is missing: bridge-nf-call-iptables off, an untracked
 //! packet, an asymmetric way back, a hairpin without masquerade.
 //!
-//! Source: rulebook 2.B; Linux `Documentation/networking/bridge.rst` (br_netfilter).
+//! Source: rulebook 2.B; Linux `Documentation/networking/bridge.rst` (`br_netfilter`).
 
 use crate::base::words::{count, duration, list};
 use crate::detect::blackhole::{Blackhole, Words};

@@ -1,0 +1,117 @@
+//! What is open: transactions and connections in the order of their first frames, and by socket.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::connect::TcpAttempt;
+use super::model::Transaction;
+use crate::base::{Map, Timestamp, Transport};
+
+/// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
+/// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
+const MAX_OPEN: usize = 1 << 17;
+/// What their further attempts, responses and sightings may take, in bytes: as many as they are,
+/// ten sightings each.
+const MAX_HELD: usize = 96 << 20;
+/// Open transactions of one socket and id that a message is held against, the latest ones: a flood
+/// of questions with one id costs no more than this each.
+const MAX_ALIKE: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SocketKey {
+    pub(super) transport: Transport,
+    pub(super) client: SocketAddr,
+    /// Transaction id; 0 for TCP connections, which are kept under their socket alone.
+    pub(super) id: u16,
+    pub(super) connect: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) item: Item,
+    pub(super) last_activity: Timestamp,
+    pub(super) keys: SmallVec<[SocketKey; 1]>,
+    /// Bytes beyond its own size.
+    held: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Transaction(Box<Transaction>),
+    Connect(Box<TcpAttempt>),
+}
+
+/// Open entries, bounded in number and in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: VecDeque<Entry>,
+    /// Serial number of the first of `entries`.
+    base: u64,
+    /// Sum of what the entries hold beyond their size, in bytes.
+    held: usize,
+    sockets: Map<SocketKey, SmallVec<[u64; 2]>>,
+}
+
+impl Table {
+    /// The entry that began first.
+    pub(super) fn first(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    /// Whether something has to be closed before its time.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_OPEN || self.held > MAX_HELD
+    }
+
+    /// Takes out the entry that began first.
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        let serial = self.base;
+        self.base += 1;
+        self.held = self.held.saturating_sub(entry.held);
+        for key in &entry.keys {
+            if let Some(list) = self.sockets.get_mut(key) {
+                list.retain(|listed| *listed != serial);
+                if list.is_empty() {
+                    self.sockets.remove(key);
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    pub(super) fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
+        let index = usize::try_from(serial.checked_sub(self.base)?).ok()?;
+        self.entries.get_mut(index)
+    }
+
+    pub(super) fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
+        self.sockets.get(key).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
+        let serial = self.base + self.entries.len() as u64;
+        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key], held: 0 });
+        self.list(key, serial);
+        serial
+    }
+
+    /// Lists an entry under a key, instead of the oldest one where there are too many.
+    pub(super) fn list(&mut self, key: SocketKey, serial: u64) {
+        let listed = self.sockets.entry(key).or_default();
+        if listed.len() >= MAX_ALIKE {
+            listed.remove(0);
+        }
+        listed.push(serial);
+    }
+
+    /// Notes that an entry holds so many more bytes.
+    pub(super) fn grow(&mut self, serial: u64, bytes: usize) {
+        if let Some(entry) = self.entry(serial) {
+            entry.held += bytes;
+            self.held += bytes;
+        }
+    }
+}
