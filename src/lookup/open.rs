@@ -112,7 +112,7 @@ impl Open {
         let manner = self.manner();
         let round = Round::new(&self.steps, self.round, manner);
         if !self.asks(transaction) {
-            return self.next_candidate(&round, transaction, lists);
+            return self.next_candidate(&round, manner, transaction, lists);
         }
         if round.transactions().any(|known| is_parallel(known, transaction)) {
             return Some(Place::here(Role::Parallel, 0, Duration::ZERO));
@@ -126,6 +126,7 @@ impl Open {
     fn next_candidate(
         &self,
         round: &Round<'_>,
+        manner: Manner,
         transaction: &Transaction,
         lists: &mut SearchLists,
     ) -> Option<Place> {
@@ -135,13 +136,11 @@ impl Open {
         let happy = |standing: &Standing| {
             matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
         };
-        // musl ends at an empty answer. A client that goes on with the very name whose search the
-        // earlier candidates showed is no musl, whatever its ids look like.
-        let musl_is_done = self.base.is_none() && round.is_musl() && stops_musl(&standings);
         if self.habits.forwarder
             || last.traits != transaction.traits
             || standings.iter().any(|(_, standing)| happy(standing))
-            || musl_is_done
+            // Near ids alone do not make a musl: one that goes on is none.
+            || (manner.is_surely_musl() && stops_musl(&standings))
             || self.asked_before(transaction)
         {
             return None;
@@ -181,7 +180,7 @@ impl Open {
             .filter(|known| known.transport == Transport::Udp)
             .filter(|known| server.is_none_or(|server| known.server.ip() == server))
             .flat_map(|known| &known.responses)
-            .filter(|answer| answer.kind == AnswerKind::Truncated && answer.lost.is_none())
+            .filter(|answer| answer.kind == AnswerKind::Truncated && answer.reached())
             .map(|answer| answer.delivered().ts);
         let given_up = round.connects().map(wait::connect_ends);
         truncated.chain(given_up).filter(|at| *at <= sent.after(LATE)).max()

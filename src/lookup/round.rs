@@ -98,11 +98,6 @@ impl<'a> Round<'a> {
         Self { steps: steps.iter().filter(|step| step.round == round).collect(), manner }
     }
 
-    /// Whether musl's rules apply.
-    pub(super) fn is_musl(&self) -> bool {
-        self.manner.is_musl()
-    }
-
     /// Its transactions, in the order of asking.
     pub(super) fn transactions(&self) -> impl DoubleEndedIterator<Item = &'a Transaction> {
         self.steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref))
@@ -167,7 +162,7 @@ impl<'a> Round<'a> {
         let until = last.at.after(length);
         let known = |ts: Timestamp| ts <= now.after(EARLY);
         let in_time = |response: &&Response| {
-            response.lost.is_none()
+            response.reached()
                 && response.delivered().ts.after(CROSSING) >= last.at
                 && response.arrived().ts <= until.after(LATE)
                 && known(response.arrived().ts)
@@ -209,7 +204,7 @@ impl<'a> Round<'a> {
                     && other.transport == Transport::Udp
             })
             .flat_map(|other| &other.responses)
-            .filter(|response| response.lost.is_none())
+            .filter(|response| response.reached())
             .filter_map(|response| match response.kind {
                 AnswerKind::Error(rcode) => Some((response.delivered().ts, rcode)),
                 _ => None,
@@ -251,9 +246,9 @@ impl<'a> Round<'a> {
         let until = start.after(wait::musl(self.transactions(), self.manner));
         let mine = || self.transactions().filter(|asked| asked.question.rtype == rtype);
         let responses = || {
-            mine().flat_map(|asked| &asked.responses).filter(|response| {
-                response.lost.is_none() && response.arrived().ts <= until.after(LATE)
-            })
+            mine()
+                .flat_map(|asked| &asked.responses)
+                .filter(|response| response.reached() && response.arrived().ts <= until.after(LATE))
         };
         let usable = responses()
             .filter(|response| !matches!(response.kind, AnswerKind::Error(_)))

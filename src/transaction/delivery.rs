@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use super::model::{Hop, Response, Transaction, Undelivered, only_other_host};
 use super::nat::Nat;
+use super::pattern::Paths;
 use crate::base::{Map, Set, Timestamp};
 use crate::capture::PointId;
 
 /// Marks the responses of a finished transaction that did not reach the client.
-pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrivals) {
+pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrivals, paths: &Paths) {
     let asked = transaction.server.ip();
     let Some(home) = transaction.attempts.first().and_then(|a| a.hops.first()) else { return };
     let home = *home;
@@ -48,8 +49,14 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
             }
         })
         .collect();
-    for (response, lost) in transaction.responses.iter_mut().zip(verdicts) {
+    let stopped: Vec<bool> = transaction
+        .responses
+        .iter()
+        .map(|response| paths.stopped(transaction, &response.hops, home.via.point))
+        .collect();
+    for ((response, lost), stopped) in transaction.responses.iter_mut().zip(verdicts).zip(stopped) {
         response.lost = lost;
+        response.stopped = stopped;
     }
 }
 

@@ -30,6 +30,7 @@ use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
 use super::model::{Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
+use super::pattern::Paths;
 use super::sighting::{MAX_ATTEMPTS, Sighting, takes_attempt};
 use super::table::{Item, SocketKey, Table};
 use super::timing::{ANONYMOUS_COPY_WINDOW, COPY_WINDOW, MAX_LIFE, T_KEEP};
@@ -66,6 +67,9 @@ pub struct Matcher {
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
     arrivals: Arrivals,
+    paths: Paths,
+    /// Answered transactions whose copies may not all have been seen yet.
+    fresh: VecDeque<(Timestamp, u64)>,
 }
 
 impl Matcher {
@@ -112,6 +116,7 @@ impl Matcher {
 
     /// Closes everything: the capture is over.
     pub fn finish(&mut self, next: &mut impl FnMut(Closed)) {
+        self.learn_paths(Timestamp::MAX);
         while self.table.first().is_some() {
             self.close_first(next);
         }
@@ -128,6 +133,7 @@ impl Matcher {
             None => ts,
         };
         self.now = Some(now);
+        self.learn_paths(now);
         while let Some(first) = self.table.first() {
             if now.since(first.last_activity) <= T_KEEP {
                 break;
@@ -166,8 +172,24 @@ impl Matcher {
         if let Some(until) = transaction.deadline() {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
-        delivery::judge(transaction, &self.nat, &self.arrivals);
+        delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
+        self.paths.trace(transaction);
         delivery::learn(transaction, &mut self.nat);
+    }
+
+    /// Learns the healthy paths, once all copies of an answer have been seen.
+    fn learn_paths(&mut self, until: Timestamp) {
+        while let Some((at, serial)) = self.fresh.front().copied() {
+            if until.since(at) <= COPY_WINDOW * 2 {
+                break;
+            }
+            self.fresh.pop_front();
+            if let Some(entry) = self.table.entry(serial)
+                && let Item::Transaction(transaction) = &entry.item
+            {
+                self.paths.learn(transaction);
+            }
+        }
     }
 
     fn was_blind(&self, span: Span) -> bool {
@@ -229,8 +251,12 @@ impl Matcher {
             }
         }
 
-        let attempt =
-            Attempt { hops: smallvec![hop], digest: sighting.digest, ip_id: sighting.ip_id };
+        let attempt = Attempt {
+            hops: smallvec![hop],
+            digest: sighting.digest,
+            ip_id: sighting.ip_id,
+            vanish: None,
+        };
         // A further attempt of a transaction that is known already.
         for &serial in candidates.iter().rev() {
             let translated = self.related(serial, hop.server);
@@ -361,6 +387,7 @@ impl Matcher {
             wire_len: message.wire_len,
             case_kept: true,
             lost: None,
+            stopped: false,
         };
         if let Some(serial) = self.asked_by(&candidates, asked.as_ref(), kind, &hop) {
             if let Some(entry) = self.table.entry(serial) {
@@ -374,6 +401,9 @@ impl Matcher {
                         return;
                     }
                     transaction.responses.push(response);
+                    if transaction.responses.len() == 1 && self.fresh.len() < RECENT {
+                        self.fresh.push_back((seen.ts, serial));
+                    }
                 }
             }
             self.table.grow(serial, size_of::<Response>());

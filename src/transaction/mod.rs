@@ -5,6 +5,7 @@ mod delivery;
 mod matcher;
 mod model;
 mod nat;
+mod pattern;
 mod sighting;
 mod table;
 pub mod timing;
@@ -15,3 +16,4 @@ pub use model::{
     Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
 };
 pub use nat::Nat;
+pub use pattern::{Paths, Stage, Vanish, Waypoint};

@@ -10,6 +10,7 @@ use crate::capture::Seen;
 use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, Records};
 use crate::packet::{Direction, IcmpKind, Via};
 
+use super::pattern::Vanish;
 use super::timing;
 
 /// One question from one client socket with one id: its attempts, and what came back.
@@ -87,6 +88,9 @@ pub struct Attempt {
     pub digest: u64,
     /// IPv4 identification, shared by all copies.
     pub ip_id: Option<u16>,
+    /// How far it came at the client's capture point, if nothing answered it and enough healthy
+    /// ones are known.
+    pub vanish: Option<Vanish>,
 }
 
 /// The places where one datagram was seen.
@@ -157,6 +161,9 @@ pub struct Response {
     pub case_kept: bool,
     /// Why it did not reach the client's socket, if the capture shows that it did not.
     pub lost: Option<Undelivered>,
+    /// Whether it stopped half-way on the client's own host: it was seen there, and not at the
+    /// further places that healthy responses pass (rulebook K4).
+    pub stopped: bool,
 }
 
 /// Why a response that was captured did not reach the client.
@@ -181,6 +188,11 @@ impl Response {
     /// When it was last seen: nearest to its delivery.
     pub fn delivered(&self) -> Seen {
         self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
+    }
+
+    /// Whether nothing speaks against its having reached the client's socket.
+    pub fn reached(&self) -> bool {
+        self.lost.is_none() && !self.stopped
     }
 
     /// Whether the client's own capture point never saw it, though another one did.

@@ -1,0 +1,262 @@
+//! The places that a datagram passes when all is well, and where a lost one was seen last
+//! (rulebook K3 and K4).
+//!
+//! Every node shows a datagram at other places and in another order, so the pattern is learned:
+//! for each capture point, direction, client and server, from transactions that were answered.
+//! With fewer than [`ENOUGH`] examples nothing is concluded. Loss only ever shortens a path, so
+//! the longest of the common ones is the whole one.
+//!
+//! A datagram that is seen late on its path and not early shows that the capture itself misses
+//! frames. Then a response that seems to stop half-way counts as lost only if the client asked
+//! again.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::model::{Attempt, Hop, Hops, Transaction};
+use crate::base::{Map, Network, Transport};
+use crate::capture::PointId;
+use crate::packet::Direction;
+
+/// Healthy examples below which there is no pattern (rulebook K4).
+const ENOUGH: u64 = 5;
+/// A path that one in so many examples takes is no accident.
+const COMMON: u64 = 10;
+/// Pairs of clients and servers that are learned.
+const MAX_KEYS: usize = 16_384;
+/// Different paths that are counted for one key.
+const MAX_PATHS: usize = 6;
+/// Captures with more than one hole in so many datagrams miss frames.
+const HOLES: u64 = 1_000;
+
+/// One place on the way, as it shows itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Waypoint {
+    /// Interface index, where the link type has one.
+    pub interface: Option<u32>,
+    /// Packet type, where the link type has one.
+    pub direction: Option<Direction>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Whether the server's address was the one behind the service.
+    pub translated: bool,
+}
+
+/// Where a datagram was seen last that never arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vanish {
+    /// How far it came.
+    pub stage: Stage,
+    /// Where it was seen last.
+    pub last: Waypoint,
+    /// The first place at which it is missing.
+    pub missing: Option<Waypoint>,
+}
+
+/// How far a datagram came at one capture point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Dropped before its address was translated: in the raw table, or by conntrack.
+    BeforeTranslation,
+    /// Translated, and dropped before it left this host: the filter or a bridge.
+    OnHost,
+    /// It passed every place that the healthy ones pass: it was lost further on.
+    Left,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    point: PointId,
+    forth: bool,
+    client: IpAddr,
+    server: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum End {
+    Host(IpAddr),
+    Net(Network),
+}
+
+type Path = SmallVec<[Waypoint; 4]>;
+
+#[derive(Debug, Default)]
+struct Tally {
+    examples: u64,
+    paths: SmallVec<[(Path, u64); 2]>,
+}
+
+/// The healthy paths of a capture.
+#[derive(Debug, Default)]
+pub struct Paths {
+    known: Map<Key, Tally>,
+    seen: u64,
+    holes: u64,
+}
+
+impl Paths {
+    /// Learns from a transaction whose answer came.
+    pub(super) fn learn(&mut self, transaction: &Transaction) {
+        let Some(answer) = transaction.responses.first() else { return };
+        if transaction.transport != Transport::Udp {
+            // A message over TCP is seen where its stream was put together, not where it passed.
+            return;
+        }
+        let asked = transaction.server.ip();
+        let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= answer.arrived().ts);
+        for (hops, forth) in
+            last.map(|sent| (&sent.hops, true)).into_iter().chain([(&answer.hops, false)])
+        {
+            for point in points(hops) {
+                let path = path(hops, point, asked);
+                let [own, wider] = keys(transaction, point, forth);
+                self.add(own, &path);
+                if wider != own {
+                    self.add(wider, &path);
+                }
+                if let Some(whole) = self.whole(own) {
+                    self.seen += 1;
+                    self.holes += u64::from(is_holed(&path, &whole));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, key: Key, path: &Path) {
+        if self.known.len() >= MAX_KEYS && !self.known.contains_key(&key) {
+            return;
+        }
+        let tally = self.known.entry(key).or_default();
+        tally.examples += 1;
+        let signature = |path: &Path| path.iter().map(signature).collect::<SmallVec<[_; 4]>>();
+        let mine = signature(path);
+        if let Some((known, count)) = tally.paths.iter_mut().find(|(k, _)| signature(k) == mine) {
+            known.clone_from(path);
+            *count += 1;
+        } else if tally.paths.len() < MAX_PATHS {
+            tally.paths.push((path.clone(), 1));
+        }
+    }
+
+    /// The whole path of this key, if there are enough examples.
+    fn whole(&self, key: Key) -> Option<Path> {
+        let tally = self.known.get(&key)?;
+        let common =
+            |(_, count): &&(Path, u64)| *count >= ENOUGH && *count * COMMON >= tally.examples;
+        let whole = tally.paths.iter().filter(common).max_by_key(|(path, n)| (path.len(), *n))?;
+        Some(whole.0.clone())
+    }
+
+    fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<Path> {
+        keys(transaction, point, forth).into_iter().find_map(|key| self.whole(key))
+    }
+
+    /// Notes on the attempts of an unanswered transaction how far they came.
+    pub(super) fn trace(&self, transaction: &mut Transaction) {
+        if transaction.answer().is_some() {
+            return;
+        }
+        let trace = |attempt: &Attempt| {
+            let home = attempt.hops.first()?.via.point;
+            self.vanish(transaction, &attempt.hops, home, true)
+        };
+        let traced: SmallVec<[Option<Vanish>; 2]> =
+            transaction.attempts.iter().map(trace).collect();
+        for (attempt, vanish) in transaction.attempts.iter_mut().zip(traced) {
+            attempt.vanish = vanish;
+        }
+    }
+
+    /// Where a datagram of this transaction was seen last at `point`, if it took the healthy path
+    /// up to there; `None` where nothing can be said.
+    pub fn vanish(
+        &self,
+        transaction: &Transaction,
+        hops: &Hops,
+        point: PointId,
+        forth: bool,
+    ) -> Option<Vanish> {
+        if transaction.transport != Transport::Udp {
+            return None;
+        }
+        let whole = self.healthy(transaction, point, forth)?;
+        let mine = path(hops, point, transaction.server.ip());
+        let last = *mine.last()?;
+        let same = |(a, b): (&Waypoint, &Waypoint)| signature(a) == signature(b);
+        if !whole.iter().zip(&mine).all(same) || mine.len() > whole.len() {
+            return None;
+        }
+        let missing = whole.get(mine.len()).copied();
+        let translates = whole.iter().any(|place| place.translated);
+        let stage = match missing {
+            None => Stage::Left,
+            Some(_) if forth && translates && !last.translated => Stage::BeforeTranslation,
+            Some(_) => Stage::OnHost,
+        };
+        Some(Vanish { stage, last, missing })
+    }
+
+    /// Whether a response stopped on its way to the client, as far as the client's own capture
+    /// point shows.
+    pub(super) fn stopped(&self, transaction: &Transaction, hops: &Hops, point: PointId) -> bool {
+        let last_sent = transaction.last_sent().map(|seen| seen.ts);
+        let arrived = hops.iter().map(|hop| hop.seen.ts).min();
+        let asked_again = last_sent.zip(arrived).is_some_and(|(sent, arrived)| sent > arrived);
+        (asked_again || self.holes * HOLES <= self.seen)
+            && self
+                .vanish(transaction, hops, point, false)
+                .is_some_and(|vanish| vanish.missing.is_some())
+    }
+}
+
+/// What a place looks like whatever the number of its interface.
+fn signature(place: &Waypoint) -> (Option<Direction>, u8, bool) {
+    (place.direction, place.ttl, place.translated)
+}
+
+/// The server that answered or was chosen first, then what its kind have in common: for queries
+/// the service that was asked, for responses the network that they come from.
+fn keys(transaction: &Transaction, point: PointId, forth: bool) -> [Key; 2] {
+    let (client, server) = (transaction.client.ip(), transaction.responder());
+    let wider =
+        if forth { End::Host(transaction.server.ip()) } else { End::Net(Network::of(server)) };
+    [End::Host(server), wider].map(|server| Key { point, forth, client, server })
+}
+
+fn points(hops: &Hops) -> SmallVec<[PointId; 2]> {
+    let mut points = SmallVec::new();
+    for hop in hops {
+        if !points.contains(&hop.via.point) {
+            points.push(hop.via.point);
+        }
+    }
+    points
+}
+
+/// The places that a datagram passed at one capture point, each once, in order.
+fn path(hops: &Hops, point: PointId, asked: IpAddr) -> Path {
+    let mut path = Path::new();
+    let mut sorted: SmallVec<[&Hop; 4]> =
+        hops.iter().filter(|hop| hop.via.point == point).collect();
+    sorted.sort_by_key(|hop| hop.seen.ts);
+    for hop in sorted {
+        let place = Waypoint {
+            interface: hop.via.interface,
+            direction: hop.via.direction,
+            ttl: hop.via.ttl,
+            translated: hop.server != asked,
+        };
+        if path.last() != Some(&place) {
+            path.push(place);
+        }
+    }
+    path
+}
+
+/// Whether it was seen further on than at the place where it is first missing.
+fn is_holed(path: &Path, whole: &Path) -> bool {
+    let seen = |place: &Waypoint| path.iter().any(|known| signature(known) == signature(place));
+    let missing = whole.iter().position(|place| !seen(place));
+    missing.is_some_and(|at| whole.iter().skip(at + 1).any(seen))
+}
