@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::harm::{HarmKind, Harmed};
 use super::zone::ClusterZones;
-use crate::base::{Coverage, Limit, Span, Timestamp};
+use crate::base::{Coverage, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{AnswerKind, Name, Rcode, RecordType, Records};
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -127,7 +127,7 @@ pub struct Tally {
 pub struct Answers {
     /// The cluster's zones.
     pub zones: ClusterZones,
-    questions: BTreeMap<(Name, RecordType), Asked>,
+    questions: Table<(Name, RecordType), Asked>,
     lookups: usize,
     /// Questions that came when the table was full.
     overflow: u64,

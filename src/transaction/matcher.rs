@@ -175,6 +175,7 @@ impl Matcher {
         delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
         self.paths.trace(transaction);
         delivery::learn(transaction, &mut self.nat);
+        transaction.settle();
     }
 
     /// Learns the healthy paths, once all copies of an answer have been seen.
@@ -321,6 +322,7 @@ impl Matcher {
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
+            settled: None,
         };
         let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
         self.remember(&sighting, serial);
@@ -425,6 +427,7 @@ impl Matcher {
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
+            settled: None,
         };
         self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
     }

@@ -21,8 +21,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{clock, count, list};
+use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
@@ -59,7 +59,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_NAMES`].
 #[derive(Default)]
 struct NxdomainMissingName {
-    names: BTreeMap<Name, Missing>,
+    names: Table<Name, Missing>,
 }
 
 /// Lookups of one name, all of whose candidates were denied.
