@@ -10,7 +10,7 @@ use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
 use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
-use crate::flow::{FlowEvent, FlowTable, Held, Ports};
+use crate::flow::{FlowTable, Held, Ports};
 use crate::lookup::{Grouper, Lookup};
 use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
 use crate::transaction::{Closed, Matcher, Nat, Transaction};
@@ -157,17 +157,12 @@ impl<'a> Engine<'a> {
     fn follow(&mut self, packet: &Packet<'_>) -> Held {
         let Self { flows, ports, coverage, matcher, tail, watch, span, .. } = self;
         let start = span.map_or(packet.seen.ts, |span| span.start);
-        let mut events: smallvec::SmallVec<[FlowEvent; 1]> = smallvec::SmallVec::new();
-        let held = flows.follow(packet, ports, coverage, &mut |event| events.push(event));
-        for event in events {
+        flows.follow(packet, ports, coverage, &mut |event, coverage| {
             watch.event(&event);
-            let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
-            matcher.take(event, coverage, &mut |item| closed.push(item));
-            for item in closed {
+            matcher.take(event, coverage, &mut |item, coverage| {
                 tail.take(&item, start, watch, coverage);
-            }
-        }
-        held
+            });
+        })
     }
 
     fn count(&mut self, held: Held) {
@@ -185,21 +180,19 @@ impl<'a> Engine<'a> {
         }
         let start = self.span.map_or(Timestamp::MIN, |span| span.start);
         let Self { flows, coverage, matcher, tail, watch, .. } = &mut self;
-        let mut events = Vec::new();
-        flows.finish(coverage, &mut |event| events.push(event));
-        for event in events {
+        flows.finish(coverage, &mut |event, coverage| {
             watch.event(&event);
-            let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
-            matcher.take(event, coverage, &mut |item| closed.push(item));
-            for item in closed {
+            matcher.take(event, coverage, &mut |item, coverage| {
                 tail.take(&item, start, watch, coverage);
-            }
-        }
+            });
+        });
         for hole in watch.finish() {
             matcher.missed(hole);
         }
         // One by one: all that is open at once would take as much memory again.
-        matcher.finish(&mut |item| tail.take(&item, start, watch, coverage));
+        matcher.finish(coverage, &mut |item, coverage| {
+            tail.take(&item, start, watch, coverage);
+        });
         let Self { mut coverage, matcher, watch, span, mut tail, links, .. } = self;
         tail.finish_lookups(&watch, &mut coverage);
         let nat = matcher.nat().clone();

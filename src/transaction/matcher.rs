@@ -88,7 +88,7 @@ impl Matcher {
         &mut self,
         event: FlowEvent,
         coverage: &mut Coverage,
-        next: &mut impl FnMut(Closed),
+        next: &mut impl FnMut(Closed, &mut Coverage),
     ) {
         match event {
             FlowEvent::Message(message) => {
@@ -97,9 +97,9 @@ impl Matcher {
                     return;
                 }
                 if message.message.header.is_response() {
-                    self.response(*message, coverage);
+                    self.response(&message, coverage);
                 } else {
-                    self.query(*message, coverage);
+                    self.query(&message, coverage);
                 }
             }
             FlowEvent::Unreachable(rejection) => {
@@ -115,14 +115,23 @@ impl Matcher {
     }
 
     /// Closes everything: the capture is over.
-    pub fn finish(&mut self, next: &mut impl FnMut(Closed)) {
+    pub fn finish(
+        &mut self,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(Closed, &mut Coverage),
+    ) {
         self.learn_paths(Timestamp::MAX);
         while self.table.first().is_some() {
-            self.close_first(next);
+            self.close_first(coverage, next);
         }
     }
 
-    fn advance(&mut self, ts: Timestamp, coverage: &mut Coverage, next: &mut impl FnMut(Closed)) {
+    fn advance(
+        &mut self,
+        ts: Timestamp,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(Closed, &mut Coverage),
+    ) {
         let now = match self.now {
             Some(now) if now.nanos().saturating_sub(ts.nanos()) > CLOCK_STEP_NANOS => {
                 // The clock went back: nothing that is open can be judged by it any more.
@@ -138,31 +147,35 @@ impl Matcher {
             if now.since(first.last_activity) <= T_KEEP {
                 break;
             }
-            self.close_first(next);
+            self.close_first(coverage, next);
         }
         while self.table.is_full() {
             coverage.limited(Limit::OpenTransactions);
-            self.close_first(next);
+            self.close_first(coverage, next);
         }
         while self.blind.front().is_some_and(|gap| now.since(gap.end) > MAX_LIFE + T_KEEP) {
             self.blind.pop_front();
         }
     }
 
-    fn close_first(&mut self, next: &mut impl FnMut(Closed)) {
+    fn close_first(
+        &mut self,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(Closed, &mut Coverage),
+    ) {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
             Item::Transaction(mut transaction) => {
                 transaction.watched_until = now;
                 self.settle(&mut transaction);
-                next(Closed::Transaction(Arc::from(transaction)));
+                next(Closed::Transaction(Arc::from(transaction)), coverage);
             }
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
                 connect.blind = self.was_blind(waiting);
-                next(Closed::Connect(Arc::from(connect)));
+                next(Closed::Connect(Arc::from(connect)), coverage);
             }
         }
     }
@@ -197,9 +210,9 @@ impl Matcher {
         self.blind.iter().any(|gap| gap.overlaps(span))
     }
 
-    fn query(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, message } = message;
-        let Some(question) = message.question else {
+    fn query(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, ref message } = *message;
+        let Some(question) = &message.question else {
             return;
         };
         let key = SocketKey {
@@ -227,7 +240,7 @@ impl Matcher {
                 let Item::Transaction(transaction) = &mut entry.item else {
                     continue;
                 };
-                if transaction.question != question
+                if transaction.question != *question
                     || (transaction.server.ip() == hop.server) != exact
                 {
                     continue;
@@ -269,7 +282,7 @@ impl Matcher {
                 continue;
             };
             let same_server = transaction.server.ip() == hop.server || translated;
-            if transaction.question != question
+            if transaction.question != *question
                 || !same_server
                 || !takes_attempt(transaction, seen.ts, last_activity)
             {
@@ -313,7 +326,7 @@ impl Matcher {
             server: tuple.dst,
             transport: tuple.transport,
             id: message.header.id,
-            question,
+            question: question.clone(),
             traits: QueryTraits::of(message.header, message.edns.as_ref()),
             attempts: smallvec![attempt],
             responses: SmallVec::new(),
@@ -328,8 +341,8 @@ impl Matcher {
         self.remember(&sighting, serial);
     }
 
-    fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, message } = message;
+    fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, ref message } = *message;
         self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey {
             transport: tuple.transport,
@@ -376,7 +389,7 @@ impl Matcher {
 
         let kind = message.answer_kind();
         let rcode = message.rcode();
-        let asked = message.question;
+        let asked = message.question.as_ref();
         let mut response = Response {
             hops: smallvec![hop],
             digest: message.digest,
@@ -384,18 +397,18 @@ impl Matcher {
             header: message.header,
             rcode,
             kind,
-            records: message.records,
-            edns: message.edns,
+            records: message.records.clone(),
+            edns: message.edns.clone(),
             wire_len: message.wire_len,
             case_kept: true,
             lost: None,
             stopped: false,
         };
-        if let Some(serial) = self.asked_by(&candidates, asked.as_ref(), kind, &hop) {
+        if let Some(serial) = self.asked_by(&candidates, asked, kind, &hop) {
             if let Some(entry) = self.table.entry(serial) {
                 entry.last_activity = entry.last_activity.max(seen.ts);
                 if let Item::Transaction(transaction) = &mut entry.item {
-                    if let Some(asked) = &asked {
+                    if let Some(asked) = asked {
                         response.case_kept = asked.name.same_case(&transaction.question.name);
                     }
                     if transaction.responses.len() >= MAX_REPEATS {
@@ -418,7 +431,7 @@ impl Matcher {
             server: tuple.src,
             transport: tuple.transport,
             id: message.header.id,
-            question,
+            question: question.clone(),
             traits: QueryTraits::default(),
             attempts: SmallVec::new(),
             responses: smallvec![response],
