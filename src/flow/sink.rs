@@ -43,7 +43,7 @@ pub(super) fn read_piece(
 }
 
 /// Counts one observation, as Wireshark's dissector would.
-fn count(coverage: &mut Coverage, message: &Message, transport: Transport) {
+pub(super) fn count(coverage: &mut Coverage, message: &Message, transport: Transport) {
     let (header, counts) = (message.header, &mut coverage.messages);
     counts.total += 1;
     match transport {

@@ -11,10 +11,9 @@ use std::time::Duration;
 use super::connection::{Belongs, Live};
 use super::framer::{Piece, Stamp};
 use super::sink::{Sink, read_piece, rejection, signal};
-use super::{CapturedMessage, FlowEvent, Ports};
+use super::{Datagrams, FlowEvent, Ports};
 use crate::base::{Coverage, FiveTuple, Limit, Map, Timestamp};
 use crate::capture::{PointId, Seen};
-use crate::dns::{Malformed, RecentMessages};
 use crate::packet::{Body, Packet, TcpSegment};
 
 /// TCP connections followed at the same time; the longest idle one makes room.
@@ -42,7 +41,7 @@ pub enum Held {
 /// Follows every flow on a DNS port.
 #[derive(Default)]
 pub struct FlowTable {
-    recent: RecentMessages,
+    datagrams: Datagrams,
     places: Map<Key, usize>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
@@ -94,6 +93,17 @@ impl FlowTable {
         Self::default()
     }
 
+    /// Ends what has been closed or idle for long enough at `now`: a message went by that no
+    /// connection carries.
+    pub fn advance(
+        &mut self,
+        now: Timestamp,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(FlowEvent, &mut Coverage),
+    ) {
+        self.expire(now, &mut Sink { coverage, next });
+    }
+
     /// Takes the next packet, and hands on what it brings to an end.
     pub fn follow(
         &mut self,
@@ -105,8 +115,12 @@ impl FlowTable {
         let sink = &mut Sink { coverage, next };
         self.expire(packet.seen.ts, sink);
         match &packet.body {
-            Body::Udp(datagram) if ports.concern(datagram.src_port, datagram.dst_port) => {
-                self.datagram(packet, sink)
+            Body::Udp(_) => {
+                let (held, message) = self.datagrams.read(packet, ports, sink.coverage);
+                if let Some(message) = message {
+                    sink.event(FlowEvent::Message(message));
+                }
+                held
             }
             Body::Tcp(segment) if ports.concern(segment.src_port, segment.dst_port) => {
                 self.segment(packet, ports, sink)
@@ -144,25 +158,6 @@ impl FlowTable {
         self.places.len()
     }
 
-    fn datagram<F: FnMut(FlowEvent, &mut Coverage)>(
-        &mut self,
-        packet: &Packet<'_>,
-        sink: &mut Sink<'_, F>,
-    ) -> Held {
-        let (Body::Udp(datagram), Some(tuple)) = (&packet.body, packet.tuple()) else {
-            return Held::NotDns;
-        };
-        let Some(message) = self.recent.message(datagram.payload, datagram.wire_len) else {
-            let cut = datagram.payload.len() < datagram.wire_len;
-            sink.coverage.garbled += u64::from(!cut);
-            return if cut { Held::Cut } else { Held::NotDns };
-        };
-        let broken = !matches!(message.stop, None | Some(Malformed::Cut));
-        sink.coverage.garbled += u64::from(broken);
-        sink.message(CapturedMessage { seen: packet.seen, via: packet.via, tuple, message });
-        Held::Dns
-    }
-
     fn segment<F: FnMut(FlowEvent, &mut Coverage)>(
         &mut self,
         packet: &Packet<'_>,
@@ -185,7 +180,7 @@ impl FlowTable {
         let Some(Some(slot)) = self.slots.get_mut(place) else {
             return Held::NotDns;
         };
-        let (live, names) = (&mut slot.live, self.recent.names());
+        let (live, names) = (&mut slot.live, self.datagrams.names());
         let mut messages = Vec::new();
         let mut found = |tuple: &FiveTuple, piece: Piece<'_>| {
             messages.extend(read_piece(tuple, &piece, names));
@@ -321,7 +316,7 @@ impl FlowTable {
         };
         self.places.remove(&slot.key);
         self.free.push(place);
-        let (live, names) = (&mut slot.live, self.recent.names());
+        let (live, names) = (&mut slot.live, self.datagrams.names());
         self.held = self.held.saturating_sub(live.held());
         let mut messages = Vec::new();
         let lost = live.end(&mut |tuple, piece| {

@@ -88,7 +88,7 @@ impl Matcher {
         &mut self,
         event: FlowEvent,
         coverage: &mut Coverage,
-        next: &mut impl FnMut(Closed, &mut Coverage),
+        next: &mut impl FnMut(Closed),
     ) {
         match event {
             FlowEvent::Message(message) => {
@@ -115,23 +115,14 @@ impl Matcher {
     }
 
     /// Closes everything: the capture is over.
-    pub fn finish(
-        &mut self,
-        coverage: &mut Coverage,
-        next: &mut impl FnMut(Closed, &mut Coverage),
-    ) {
+    pub fn finish(&mut self, next: &mut impl FnMut(Closed)) {
         self.learn_paths(Timestamp::MAX);
         while self.table.first().is_some() {
-            self.close_first(coverage, next);
+            self.close_first(next);
         }
     }
 
-    fn advance(
-        &mut self,
-        ts: Timestamp,
-        coverage: &mut Coverage,
-        next: &mut impl FnMut(Closed, &mut Coverage),
-    ) {
+    fn advance(&mut self, ts: Timestamp, coverage: &mut Coverage, next: &mut impl FnMut(Closed)) {
         let now = match self.now {
             Some(now) if now.nanos().saturating_sub(ts.nanos()) > CLOCK_STEP_NANOS => {
                 // The clock went back: nothing that is open can be judged by it any more.
@@ -147,35 +138,31 @@ impl Matcher {
             if now.since(first.last_activity) <= T_KEEP {
                 break;
             }
-            self.close_first(coverage, next);
+            self.close_first(next);
         }
         while self.table.is_full() {
             coverage.limited(Limit::OpenTransactions);
-            self.close_first(coverage, next);
+            self.close_first(next);
         }
         while self.blind.front().is_some_and(|gap| now.since(gap.end) > MAX_LIFE + T_KEEP) {
             self.blind.pop_front();
         }
     }
 
-    fn close_first(
-        &mut self,
-        coverage: &mut Coverage,
-        next: &mut impl FnMut(Closed, &mut Coverage),
-    ) {
+    fn close_first(&mut self, next: &mut impl FnMut(Closed)) {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
             Item::Transaction(mut transaction) => {
                 transaction.watched_until = now;
                 self.settle(&mut transaction);
-                next(Closed::Transaction(Arc::from(transaction)), coverage);
+                next(Closed::Transaction(Arc::from(transaction)));
             }
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
                 connect.blind = self.was_blind(waiting);
-                next(Closed::Connect(Arc::from(connect)), coverage);
+                next(Closed::Connect(Arc::from(connect)));
             }
         }
     }
