@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::model::{Attempt, Hop, Hops, Transaction};
+use super::timing::DISORDER;
 use crate::base::{Map, Network, Transport};
 use crate::capture::PointId;
 use crate::packet::Direction;
@@ -157,13 +158,25 @@ impl Paths {
             .find_map(|key| self.known.get(&key).and_then(Tally::whole))
     }
 
-    /// Notes on the attempts of an unanswered transaction how far they came.
+    /// Notes on the attempts that nothing answered how far they came.
     pub(super) fn trace(&self, transaction: &mut Transaction) {
-        if transaction.answer().is_some() {
+        if transaction.attempts.len() == 1 && transaction.answer().is_some() {
             return;
         }
+        let answered = |attempt: &Attempt| {
+            let sent = attempt.sent().ts.before(DISORDER);
+            let next = transaction.attempts.iter().map(|other| other.sent().ts);
+            let next = next.filter(|at| *at > attempt.sent().ts).min();
+            transaction.responses.iter().any(|response| {
+                let at = response.arrived().ts;
+                response.lost.is_none() && at >= sent && next.is_none_or(|next| at < next)
+            })
+        };
         let trace = |attempt: &Attempt| {
             let home = attempt.hops.first()?.via.point;
+            if answered(attempt) {
+                return None;
+            }
             self.vanish(transaction, &attempt.hops, home, true)
         };
         let traced: SmallVec<[Option<Vanish>; 2]> =
