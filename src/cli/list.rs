@@ -36,7 +36,7 @@ pub(super) fn print(
     job: Job<'_>,
     options: &Options,
     meter: &Meter,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> io::Result<()> {
     let Job { what, format, inventory } = job;
     let path = |at: FrameRef| {
@@ -78,8 +78,8 @@ struct Lines<'a> {
 }
 
 enum Form<'a> {
-    Jsonl(&'a mut dyn Write),
-    Csv(csv::Writer<&'a mut dyn Write>),
+    Jsonl(&'a mut (dyn Write + Send)),
+    Csv(csv::Writer<&'a mut (dyn Write + Send)>),
 }
 
 impl Form<'_> {
@@ -93,7 +93,7 @@ impl Form<'_> {
 
 impl<'a> Lines<'a> {
     /// Begins, with a header where the format has one.
-    fn new(format: ListFormat, columns: &[&str], out: &'a mut dyn Write) -> Self {
+    fn new(format: ListFormat, columns: &[&str], out: &'a mut (dyn Write + Send)) -> Self {
         let mut result = Ok(());
         let out = match format {
             ListFormat::Jsonl => Form::Jsonl(out),
@@ -127,7 +127,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn jsonl(out: &mut dyn Write, row: &impl Serialize) -> io::Result<()> {
+fn jsonl(out: &mut (dyn Write + Send), row: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, row).map_err(io::Error::from)?;
     writeln!(out)
 }

@@ -95,7 +95,8 @@ fn headline(lookup: &Lookup, usual: Option<Duration>, slow: bool) -> String {
             format!("; half of the undisturbed lookups here take at most {}", duration(usual))
         }
         Some(usual) if !lookup.outcome.is_failure() => {
-            let half = format!("half of the undisturbed lookups here take at most {}", duration(usual));
+            let half =
+                format!("half of the undisturbed lookups here take at most {}", duration(usual));
             format!(", which nobody feels ({half})")
         }
         _ => String::new(),
