@@ -95,7 +95,8 @@ fn headline(lookup: &Lookup, usual: Option<Duration>, slow: bool) -> String {
             format!("; half of the undisturbed lookups here take at most {}", duration(usual))
         }
         Some(usual) if !lookup.outcome.is_failure() => {
-            let half = format!("half of the undisturbed lookups here take at most {}", duration(usual));
+            let half =
+                format!("half of the undisturbed lookups here take at most {}", duration(usual));
             format!(", which nobody feels ({half})")
         }
         _ => String::new(),
@@ -127,6 +128,9 @@ fn steps(lookup: &Lookup) -> Vec<String> {
             "one family has no record: usual for a name with addresses of the other alone"
                 .to_owned(),
         );
+    }
+    if let Some(rejected) = asked().find_map(|asked| asked.rejections.first()) {
+        reasons.push(format!("{} rejected a query: ICMP {}", rejected.from, rejected.kind));
     }
     if let Some(rcode) = lookup.rcode {
         reasons.push(format!("a server said {rcode}"));
