@@ -5,13 +5,21 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::base::digest;
+
 /// A domain name in uncompressed wire format, the root label included.
 ///
 /// Equality, order and hash fold ASCII case (RFC 4343 section 3); the bytes keep it. Cloning
 /// shares the bytes. A value is always well formed: labels of 1 to 63 bytes, at most 255 bytes
 /// in all (RFC 1035 section 2.3.4).
+///
+/// The shared bytes begin with a digest of the folded name: tables hash a name once, when it is
+/// made, and two different names hardly ever have their bytes compared.
 #[derive(Clone)]
 pub struct Name(Arc<[u8]>);
+
+/// Bytes of the digest before the wire bytes.
+const DIGEST: usize = size_of::<u64>();
 
 impl Name {
     /// The longest name, in bytes of wire format.
@@ -21,7 +29,7 @@ impl Name {
 
     /// The root.
     pub fn root() -> Self {
-        Self(Arc::from([0_u8].as_slice()))
+        Self::of(&[0])
     }
 
     /// A name from uncompressed wire bytes that end with the root label; `None` if they are
@@ -31,7 +39,7 @@ impl Name {
         while let Some((&length, tail)) = rest.split_first() {
             if length == 0 {
                 let whole = tail.is_empty() && wire.len() <= Self::MAX_WIRE;
-                return whole.then(|| Self(Arc::from(wire)));
+                return whole.then(|| Self::of(wire));
             }
             let length = usize::from(length);
             if length > Self::MAX_LABEL {
@@ -51,7 +59,7 @@ impl Name {
             wire.extend_from_slice(label);
         }
         wire.push(0);
-        (wire.len() <= Self::MAX_WIRE).then(|| Self(Arc::from(wire)))
+        (wire.len() <= Self::MAX_WIRE).then(|| Self::of(&wire))
     }
 
     /// A name from presentation format (RFC 1035 section 5.1), with or without a final dot;
@@ -85,17 +93,38 @@ impl Name {
 
     /// The wire bytes, the root label included.
     pub fn wire(&self) -> &[u8] {
-        &self.0
+        self.0.get(DIGEST..).unwrap_or_default()
+    }
+
+    /// The digest of its folded bytes, the same in every run.
+    pub fn digest(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |digest| u64::from_ne_bytes(*digest))
+    }
+
+    /// A name with these bytes, which are well formed.
+    fn of(wire: &[u8]) -> Self {
+        let mut folded = [0; DIGEST + Self::MAX_WIRE];
+        let whole = folded.get_mut(..DIGEST + wire.len()).unwrap_or_default();
+        if let Some(target) = whole.get_mut(DIGEST..) {
+            target.copy_from_slice(wire);
+            target.make_ascii_lowercase();
+            let digest = digest(target);
+            target.copy_from_slice(wire);
+            if let Some(place) = whole.first_chunk_mut() {
+                *place = digest.to_ne_bytes();
+            }
+        }
+        Self(Arc::from(&*whole))
     }
 
     /// Whether it is the root.
     pub fn is_root(&self) -> bool {
-        self.0.len() <= 1
+        self.wire().len() <= 1
     }
 
     /// Its labels from left to right, without the root label.
     pub fn labels(&self) -> Labels<'_> {
-        Labels { rest: &self.0 }
+        Labels { rest: self.wire() }
     }
 
     /// The number of labels, the root not counted.
@@ -117,7 +146,7 @@ impl Name {
     /// The name without its leftmost `skip` labels; the root if it has no more than that.
     #[must_use]
     pub fn without_leading(&self, skip: usize) -> Self {
-        Self(Arc::from(self.tail(skip)))
+        Self::of(self.tail(skip))
     }
 
     /// The name above it; `None` for the root.
@@ -164,7 +193,7 @@ impl Name {
     }
 
     fn tail(&self, skip: usize) -> &[u8] {
-        let mut rest: &[u8] = &self.0;
+        let mut rest = self.wire();
         for _ in 0..skip {
             match rest.split_first() {
                 Some((&length, tail)) if length > 0 => {
@@ -200,7 +229,8 @@ impl<'a> Iterator for Labels<'a> {
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
         // Length bytes are below b'A', so folding the whole wire format is safe.
-        Arc::ptr_eq(&self.0, &other.0) || self.0.eq_ignore_ascii_case(&other.0)
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.digest() == other.digest() && self.wire().eq_ignore_ascii_case(other.wire()))
     }
 }
 
@@ -208,13 +238,7 @@ impl Eq for Name {}
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let mut folded = [0_u8; Self::MAX_WIRE];
-        if let Some(target) = folded.get_mut(..self.0.len()) {
-            for (to, from) in target.iter_mut().zip(self.0.iter()) {
-                *to = from.to_ascii_lowercase();
-            }
-            state.write(target);
-        }
+        state.write_u64(self.digest());
     }
 }
 
@@ -227,9 +251,43 @@ impl PartialOrd for Name {
 /// The order of lists in reports: label by label from the left, case folded.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        let fold = |label: &[u8]| label.to_ascii_lowercase();
-        self.labels().map(fold).cmp(other.labels().map(fold))
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        // What both begin with settles nothing; a border of labels in it is one in both.
+        let (mine, theirs) = (self.wire(), other.wire());
+        let same = common_start(mine, theirs);
+        let mut at = 0;
+        while let Some(length) = mine.get(at).map(|length| usize::from(*length))
+            && length > 0
+            && at + length < same
+        {
+            at += 1 + length;
+        }
+        let label = |rest: Option<_>| Labels { rest: rest.unwrap_or_default() }.next();
+        match (label(mine.get(at..)), label(theirs.get(at..))) {
+            (Some(one), Some(two)) => fold(one).cmp(fold(two)),
+            (one, two) => one.is_some().cmp(&two.is_some()),
+        }
     }
+}
+
+fn fold(label: &[u8]) -> impl Iterator<Item = u8> {
+    label.iter().map(u8::to_ascii_lowercase)
+}
+
+/// How many bytes both begin with, case folded.
+fn common_start(one: &[u8], two: &[u8]) -> usize {
+    const CHUNK: usize = 16;
+    let mut at = 0;
+    for (a, b) in one.chunks_exact(CHUNK).zip(two.chunks_exact(CHUNK)) {
+        if !a.eq_ignore_ascii_case(b) {
+            break;
+        }
+        at += CHUNK;
+    }
+    let (one, two) = (one.get(at..).unwrap_or_default(), two.get(at..).unwrap_or_default());
+    at + fold(one).zip(fold(two)).take_while(|(a, b)| a == b).count()
 }
 
 /// Presentation format without a final dot; bytes outside printable ASCII, dots and
@@ -292,6 +350,36 @@ mod tests {
         assert_eq!(asked.common_prefix(&name("redis.default.corp")), 2);
         assert_eq!(asked.without_leading(3), name("cluster.local"));
         assert_eq!(name("a").under(&name("b.c")), Some(name("a.b.c")));
+    }
+
+    #[test]
+    fn names_are_ordered_label_by_label_without_case() {
+        let mut names = [
+            ".",
+            "a",
+            "A.b",
+            "a.b.c",
+            "a-",
+            "ab.c",
+            "B",
+            "b.a",
+            "kube-dns.kube-system.svc.corp",
+            "kube-dns.kube-system.svc.core",
+            "KUBE-dns.kube-system.svc.cor",
+            "kube-dns.kube-system.s",
+        ]
+        .map(name);
+        let slow = |one: &Name, two: &Name| {
+            let lower = |n: &Name| n.labels().map(<[u8]>::to_ascii_lowercase).collect::<Vec<_>>();
+            lower(one).cmp(&lower(two))
+        };
+        for one in &names {
+            for two in &names {
+                assert_eq!(one.cmp(two), slow(one, two), "{one} {two}");
+            }
+        }
+        names.sort();
+        assert!(names.is_sorted_by(|a, b| slow(a, b).is_lt()));
     }
 
     #[test]
