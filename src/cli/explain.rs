@@ -1,7 +1,6 @@
 //! `dnswhy explain`: finds the lookup that a frame belongs to, or one by client, name and time,
 //! and tells its story.
 
-use std::cell::RefCell;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -263,7 +262,7 @@ fn legs(
     }
     let start = lookup.start.ts.before(timing::DISORDER);
     let end = lookup.end.unwrap_or(lookup.start.ts).after(AFTER);
-    let found = RefCell::new(Vec::new());
+    let mut found = Vec::new();
     let mut transaction = |asked: &Transaction| {
         let sent = asked.first().ts;
         if !lookup.transactions().any(|step| step.question == asked.question) {
@@ -273,14 +272,13 @@ fn legs(
         let open = sent.after(AFTER) >= lookup.start.ts
             && sent.before(timing::DISORDER) <= lookup.start.ts;
         let downstream = serves && asked.responder() == lookup.client && open;
-        let mut found = found.borrow_mut();
         if (upstream || downstream) && found.len() < MAX_LEGS {
             found.push((asked.clone(), upstream));
         }
     };
     let sinks = Sinks { lookups: None, transactions: Some(&mut transaction) };
     run(inventory, options, sinks, &mut |_| {});
-    found.into_inner()
+    found
 }
 
 /// An instant as people write it: RFC 3339, or date and time in UTC.

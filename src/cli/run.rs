@@ -108,7 +108,7 @@ fn take(input: &Input) -> Result<Inventory> {
 }
 
 pub(super) fn options(input: &Input) -> Options {
-    Options { ports: input.port.clone() }
+    Options { ports: input.port.clone(), ..Options::default() }
 }
 
 /// A damaged file among good ones is a warning, here and in the report.
@@ -137,8 +137,8 @@ fn write_file(path: &Path, analysis: &Analysis, format: Format) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
-fn standard_output() -> BufWriter<io::StdoutLock<'static>> {
-    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+fn standard_output() -> BufWriter<io::Stdout> {
+    BufWriter::with_capacity(64 << 10, io::stdout())
 }
 
 pub(super) fn style(colour: Colour) -> Style {
