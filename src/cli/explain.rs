@@ -79,8 +79,11 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// A file, and the number of a frame in it.
+type FrameOf = (PathBuf, u32);
+
 /// The frame among what was named, and the captures.
-fn split(named: &[PathBuf]) -> Result<(Option<(PathBuf, u32)>, Vec<PathBuf>)> {
+fn split(named: &[PathBuf]) -> Result<(Option<FrameOf>, Vec<PathBuf>)> {
     let mut frame = None;
     let mut captures = Vec::new();
     for path in named {
@@ -96,7 +99,7 @@ fn split(named: &[PathBuf]) -> Result<(Option<(PathBuf, u32)>, Vec<PathBuf>)> {
 }
 
 /// `FILE:FRAME`, unless there is a file of that very name.
-fn frame_of(path: &Path) -> Option<(PathBuf, u32)> {
+fn frame_of(path: &Path) -> Option<FrameOf> {
     let (file, number) = path.to_str()?.rsplit_once(':')?;
     let number = number.parse().ok()?;
     (!file.is_empty() && !path.exists()).then(|| (PathBuf::from(file), number))
