@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -60,6 +61,9 @@ pub(super) struct Input {
     /// Which files make one capture point
     #[arg(long, value_name = "NAME=GLOB", value_parser = point)]
     pub(super) point: Vec<(String, String)>,
+    /// Threads to work with; the result is the same for any number [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZero<usize>>,
 }
 
 #[derive(Debug, Args)]

@@ -108,7 +108,7 @@ fn take(input: &Input) -> Result<Inventory> {
 }
 
 pub(super) fn options(input: &Input) -> Options {
-    Options { ports: input.port.clone(), ..Options::default() }
+    Options { ports: input.port.clone(), threads: input.threads }
 }
 
 /// A damaged file among good ones is a warning, here and in the report.
