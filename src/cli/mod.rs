@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod explain;
 mod list;
 mod progress;
 mod rules;

@@ -45,6 +45,7 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
         Command::Analyze(analyze) => self::analyze(cli, analyze),
         Command::Lookups(list) => self::list(cli, list, What::Lookups),
         Command::Transactions(list) => self::list(cli, list, What::Transactions),
+        Command::Explain(explain) => super::explain::explain(cli, explain),
         Command::Rules { id } => {
             let mut out = standard_output();
             let known = rules::print(id.as_deref(), &mut out)?;
@@ -96,7 +97,8 @@ fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
     }
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let mut out = standard_output();
-    list::print(what, &inventory, &options(&list.input), &meter, &mut out)?;
+    let job = list::Job { what, format: list.format, inventory: &inventory };
+    list::print(job, &options(&list.input), &meter, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)
 }
@@ -105,8 +107,8 @@ fn take(input: &Input) -> Result<Inventory> {
     Ok(Inventory::take(&input.captures, &input.point)?)
 }
 
-fn options(input: &Input) -> Options {
-    Options { ports: input.port.clone() }
+pub(super) fn options(input: &Input) -> Options {
+    Options { ports: input.port.clone(), threads: input.threads }
 }
 
 /// A damaged file among good ones is a warning, here and in the report.
@@ -135,11 +137,11 @@ fn write_file(path: &Path, analysis: &Analysis, format: Format) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
-fn standard_output() -> BufWriter<io::StdoutLock<'static>> {
-    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+fn standard_output() -> BufWriter<io::Stdout> {
+    BufWriter::with_capacity(64 << 10, io::stdout())
 }
 
-fn style(colour: Colour) -> Style {
+pub(super) fn style(colour: Colour) -> Style {
     let terminal = io::stdout().is_terminal();
     let colour = match colour {
         Colour::Always => true,
@@ -169,7 +171,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn complain(message: &str) {
+pub(super) fn complain(message: &str) {
     // There is nowhere to report that standard error is closed.
     let _ = writeln!(io::stderr(), "dnswhy: {message}");
 }

@@ -4,6 +4,7 @@
 //! for the page that they go to.
 
 mod escape;
+pub mod explain;
 mod format;
 pub mod json;
 mod lines;
@@ -14,5 +15,5 @@ mod text;
 mod timeline;
 
 pub use format::{Format, write};
-pub use rows::{lookup_row, transaction_row};
+pub use rows::{LookupRow, TransactionRow, lookup_row, transaction_row};
 pub use text::Style;
