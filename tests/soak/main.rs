@@ -26,7 +26,7 @@ const CAPTURE_LOSS: f64 = 0.01;
 const HOUR: f64 = 3_600.0;
 /// A pod's lookups come in visits: a few names one after the other, then a pause.
 const PAUSE: f64 = 40.0;
-const CLIENTS: u8 = 18;
+const CLIENTS: u8 = 32;
 
 #[test]
 fn an_hour_at_the_pods_is_quiet() {
