@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::demote::{Doubts, weigh};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
+use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId};
@@ -41,6 +42,7 @@ pub(super) struct Engine<'a> {
 struct Tail<'a> {
     grouper: Grouper,
     traffic: Traffic,
+    series: Series,
     reach: Reach,
     forward: Forward,
     ledger: Ledger,
@@ -56,6 +58,7 @@ struct Tail<'a> {
 pub(super) struct Results {
     pub(super) coverage: Coverage,
     pub(super) traffic: Traffic,
+    pub(super) series: Series,
     pub(super) ledger: Ledger,
     pub(super) findings: Vec<Finding>,
     pub(super) nat: Nat,
@@ -82,6 +85,7 @@ impl<'a> Engine<'a> {
             tail: Tail {
                 grouper: Grouper::default(),
                 traffic: Traffic::default(),
+                series: Series::default(),
                 reach: Reach::default(),
                 forward: Forward::default(),
                 ledger: Ledger::default(),
@@ -205,6 +209,7 @@ impl<'a> Engine<'a> {
         let nat = matcher.nat().clone();
         tail.traffic.finish(&nat, |address| tail.forward.is_upstream(address));
         let sided = tail.directions.sided();
+        tail.series.finish(&sided);
         let loss = tail.directions.loss(&sided);
         let findings = span.map_or_else(Vec::new, |span| {
             let outages = localise(&tail.reach, &nat);
@@ -223,10 +228,11 @@ impl<'a> Engine<'a> {
         });
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &tail.reach, &doubts);
-        let Tail { traffic, ledger, directions, .. } = tail;
+        let Tail { traffic, series, ledger, directions, .. } = tail;
         Results {
             coverage,
             traffic,
+            series,
             ledger,
             findings,
             nat,
@@ -254,6 +260,7 @@ impl Tail<'_> {
                 watch.closed(transaction);
                 self.directions.closed(transaction, start, watch);
                 self.traffic.transaction(transaction, watch, coverage);
+                self.series.transaction(transaction, start, coverage);
                 let (client, server) = (transaction.client.ip(), transaction.responder());
                 if self.peers.admit(client, server, coverage) {
                     self.forward.note(transaction, &self.servers, coverage);
@@ -300,6 +307,7 @@ impl Tail<'_> {
         let forwarded = self.servers.contains(&lookup.client);
         if !forwarded {
             self.traffic.lookup(lookup, watch, coverage);
+            self.series.lookup(lookup);
         }
         if self.peers.has_client(lookup.client) {
             self.reach.note(lookup, coverage);

@@ -11,6 +11,7 @@ mod merge;
 mod outcome;
 mod peers;
 mod run;
+mod series;
 mod traffic;
 mod verdict;
 
@@ -18,5 +19,6 @@ pub use engine::Sinks;
 pub use health::{CAPTURE_RULES, CaptureRule, Health};
 pub use outcome::{Analysis, FileAccount, PointAccount};
 pub use run::{Options, Progress, run, run_frames};
-pub use traffic::{ClientTally, Role, ServerTally, Traffic};
+pub use series::{Bin, Pair, Series};
+pub use traffic::{ClientTally, Role, ServerTally, Tally, Traffic};
 pub use verdict::{Status, Verdict};

@@ -63,7 +63,8 @@ pub fn run_frames<'f>(
 }
 
 fn conclude(results: Results, inputs: Inputs) -> Analysis {
-    let Results { coverage, mut traffic, mut ledger, findings, nat, watch, span, .. } = results;
+    let Results { coverage, mut traffic, series, mut ledger, findings, nat, watch, span, .. } =
+        results;
     let Results { directions, sided, loss, links, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
@@ -101,6 +102,7 @@ fn conclude(results: Results, inputs: Inputs) -> Analysis {
         coverage,
         health,
         traffic,
+        series,
         verdict,
         incidents,
         residual,

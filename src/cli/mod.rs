@@ -3,6 +3,7 @@
 mod args;
 mod exit;
 mod list;
+mod output;
 mod progress;
 mod rules;
 mod run;

@@ -355,8 +355,18 @@ mod tests {
     #[test]
     fn names_are_ordered_label_by_label_without_case() {
         let mut names = [
-            ".", "a", "A.b", "a.b.c", "a-", "ab.c", "B", "b.a", "kube-dns.kube-system.svc.corp",
-            "kube-dns.kube-system.svc.core", "KUBE-dns.kube-system.svc.cor", "kube-dns.kube-system.s",
+            ".",
+            "a",
+            "A.b",
+            "a.b.c",
+            "a-",
+            "ab.c",
+            "B",
+            "b.a",
+            "kube-dns.kube-system.svc.corp",
+            "kube-dns.kube-system.svc.core",
+            "KUBE-dns.kube-system.svc.cor",
+            "kube-dns.kube-system.s",
         ]
         .map(name);
         let slow = |one: &Name, two: &Name| {
