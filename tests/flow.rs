@@ -92,7 +92,7 @@ impl Flows {
         let packet = Packet { seen: Seen { ts: self.now, at }, via: self.via, src, dst, body };
         let (messages, stops) = (&mut self.messages, &mut self.stops);
         let (connections, rejections) = (&mut self.connections, &mut self.rejections);
-        self.table.follow(&packet, &self.ports, &mut self.coverage, &mut |event| {
+        self.table.follow(&packet, &self.ports, &mut self.coverage, &mut |event, _| {
             keep(event, messages, stops, connections, rejections);
         })
     }
@@ -124,7 +124,7 @@ impl Flows {
     fn finish(&mut self) {
         let (messages, stops) = (&mut self.messages, &mut self.stops);
         let (connections, rejections) = (&mut self.connections, &mut self.rejections);
-        self.table.finish(&mut self.coverage, &mut |event| {
+        self.table.finish(&mut self.coverage, &mut |event, _| {
             keep(event, messages, stops, connections, rejections);
         });
     }

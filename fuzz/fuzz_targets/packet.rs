@@ -38,11 +38,11 @@ fuzz_target!(|data: &[u8]| {
         if let Body::Fragment(_) = packet.body {
             if let Some(whole) = defrag.push(&packet, &mut coverage) {
                 if let Ok(packet) = whole.packet() {
-                    flows.follow(&packet, &ports, &mut coverage, &mut drop);
+                    flows.follow(&packet, &ports, &mut coverage, &mut |event, _| drop(event));
                 }
             }
         } else {
-            flows.follow(&packet, &ports, &mut coverage, &mut drop);
+            flows.follow(&packet, &ports, &mut coverage, &mut |event, _| drop(event));
         }
         for partial in defrag.expire(packet.seen.ts) {
             let _ = partial.packet();
@@ -51,5 +51,5 @@ fuzz_target!(|data: &[u8]| {
     for partial in defrag.finish() {
         let _ = partial.packet();
     }
-    flows.finish(&mut coverage, &mut drop);
+    flows.finish(&mut coverage, &mut |event, _| drop(event));
 });

@@ -56,9 +56,9 @@ fuzz_target!(|data: &[u8]| {
             dst: if from_server { client } else { server },
             body: Body::Tcp(segment),
         };
-        flows.follow(&packet, &ports, &mut coverage, &mut |_| messages += 1);
+        flows.follow(&packet, &ports, &mut coverage, &mut |_, _| messages += 1);
         assert!(flows.connections() <= CONNECTIONS_MOST);
     }
-    flows.finish(&mut coverage, &mut |_| messages += 1);
+    flows.finish(&mut coverage, &mut |_, _| messages += 1);
     assert_eq!(flows.connections(), 0);
 });

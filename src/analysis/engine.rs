@@ -1,155 +1,119 @@
-//! One frame after the other through all layers, up to the detectors.
+//! The part that goes by order: from units of frames to closed transactions.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::demote::{Doubts, weigh};
-use super::health::{Directions, Loss, Sided, Watch};
-use super::peers::Peers;
-use super::series::Series;
-use super::traffic::Traffic;
+use super::block::{Block, Unit};
+use super::feed::Intake;
+use super::health::{Notice, Paces};
 use crate::base::{Coverage, Span, Timestamp};
-use crate::capture::{Frame, LinkType, PointId};
-use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
-use crate::flow::{FlowEvent, FlowTable, Held, Ports};
-use crate::lookup::{Grouper, Lookup};
-use crate::packet::{Body, Defragmenter, Packet, Skip, decode};
-use crate::transaction::{Closed, Matcher, Nat, Transaction};
+use crate::capture::{Frame, LinkType, PointId, Seen};
+use crate::flow::{CapturedMessage, FlowEvent, FlowTable, Held, Ports};
+use crate::packet::{Body, Defragmenter, Packet, Reassembled, decode};
+use crate::transaction::{Closed, Matcher, Nat};
 
-/// Who wants to see transactions and lookups as they close.
-#[derive(Default)]
-pub struct Sinks<'a> {
-    /// Gets every transaction, in the order of first frames.
-    pub transactions: Option<&'a mut dyn FnMut(&Transaction)>,
-    /// Gets every lookup, in the order in which they began.
-    pub lookups: Option<&'a mut dyn FnMut(&Lookup)>,
+/// What the engine hands on, in order.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// The capture began at this time, or earlier than was known.
+    Start(Timestamp),
+    /// What frames show of the capture.
+    Notice(Notice),
+    /// A transaction or connection that will not change any more.
+    Closed(Closed),
 }
 
-/// Everything that is kept while frames go by.
-pub(super) struct Engine<'a> {
+/// What takes the engine's items.
+pub(super) trait Next {
+    /// Takes the next item.
+    fn item(&mut self, item: Item);
+}
+
+/// Everything that is kept of frames.
+pub(super) struct Engine<N> {
     ports: Ports,
     coverage: Coverage,
     defrag: Defragmenter,
     flows: FlowTable,
     matcher: Matcher,
-    watch: Watch,
+    paces: Paces,
     span: Option<Span>,
     links: BTreeMap<LinkType, u64>,
-    tail: Tail<'a>,
-}
-
-/// The part behind the matcher: it sees closed transactions only.
-struct Tail<'a> {
-    grouper: Grouper,
-    traffic: Traffic,
-    series: Series,
-    reach: Reach,
-    forward: Forward,
-    ledger: Ledger,
-    answers: Answers,
-    servers: BTreeSet<IpAddr>,
-    directions: Directions,
-    peers: Peers,
-    detectors: Vec<Box<dyn Detector>>,
-    sinks: Sinks<'a>,
+    next: N,
 }
 
 /// What the engine leaves behind.
-pub(super) struct Results {
+pub(super) struct Read<N> {
     pub(super) coverage: Coverage,
-    pub(super) traffic: Traffic,
-    pub(super) series: Series,
-    pub(super) ledger: Ledger,
-    pub(super) findings: Vec<Finding>,
     pub(super) nat: Nat,
-    pub(super) watch: Watch,
-    pub(super) directions: Directions,
-    pub(super) sided: Sided,
-    pub(super) loss: Option<Loss>,
     /// Link types that are not read, and how many frames have them.
     pub(super) links: BTreeMap<LinkType, u64>,
     pub(super) span: Option<Span>,
+    pub(super) next: N,
 }
 
-impl<'a> Engine<'a> {
-    pub(super) fn new(ports: Ports, sinks: Sinks<'a>) -> Self {
+impl<N: Next> Intake for Engine<N> {
+    fn account(&mut self, coverage: &Coverage, links: &[(LinkType, u64)]) {
+        self.coverage.absorb(coverage);
+        for (link, frames) in links {
+            *self.links.entry(*link).or_default() += frames;
+        }
+    }
+
+    fn unit(&mut self, unit: Unit, raw: &[u8], point: PointId) {
+        let seen = unit.seen();
+        self.time(seen, point);
+        self.expire(seen.ts);
+        match unit {
+            Unit::Message(message) => self.message(message),
+            Unit::Frame(frame, bytes) => self.frame(raw, frame, bytes, point),
+            Unit::Time(_) => {}
+        }
+    }
+}
+
+impl<N: Next> Engine<N> {
+    pub(super) fn new(ports: Ports, next: N) -> Self {
         Self {
             ports,
             coverage: Coverage::default(),
             defrag: Defragmenter::default(),
             flows: FlowTable::new(),
             matcher: Matcher::default(),
-            watch: Watch::default(),
+            paces: Paces::default(),
             span: None,
             links: BTreeMap::new(),
-            tail: Tail {
-                grouper: Grouper::default(),
-                traffic: Traffic::default(),
-                series: Series::default(),
-                reach: Reach::default(),
-                forward: Forward::default(),
-                ledger: Ledger::default(),
-                answers: Answers::default(),
-                servers: BTreeSet::new(),
-                directions: Directions::default(),
-                peers: Peers::default(),
-                detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
-                sinks,
-            },
+            next,
         }
     }
 
-    /// Takes the next frame. Each is counted exactly once.
-    pub(super) fn frame(&mut self, frame: &Frame<'_>, point: PointId) {
-        self.coverage.frames += 1;
-        self.coverage.cut_frames += u64::from(frame.is_cut());
-        if frame.link.carries_packets() {
-            let ts = frame.seen.ts;
-            self.span = Some(self.span.map_or(Span::at(ts), |span| span.with(ts)));
-            if let Some(gap) = self.watch.frame(frame.seen, point) {
-                self.matcher.missed(gap);
-            }
-        } else {
-            self.coverage.not_dns += 1;
-            return;
+    fn time(&mut self, seen: Seen, point: PointId) {
+        let span = self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts));
+        if self.span.is_none_or(|known| span.start < known.start) {
+            self.next.item(Item::Start(span.start));
         }
-        match decode(frame, point) {
-            Ok(packet) => self.packet(&packet),
-            Err(skip) => {
-                if let Skip::LinkType(number) = skip {
-                    *self.links.entry(LinkType(number)).or_default() += 1;
-                }
-                self.coverage.undecodable(&skip.to_string());
+        self.span = Some(span);
+        if let Some(notice) = self.paces.frame(seen, point) {
+            self.next.item(Item::Notice(notice));
+            if let Notice::Gap(span) = notice {
+                self.matcher.missed(span);
             }
         }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>) {
-        self.watch.packet(packet);
-        self.expire_fragments(packet.seen.ts);
-        if let Body::Fragment(_) = packet.body {
-            let held = match self.defrag.push(packet, &mut self.coverage) {
-                Some(whole) => match whole.packet() {
-                    Ok(packet) => self.follow(&packet),
-                    Err(skip) => return self.coverage.undecodable(&skip.to_string()),
-                },
-                None => Held::NotDns,
-            };
-            return self.count(held);
-        }
-        let held = self.follow(packet);
-        self.count(held);
-    }
-
-    /// A datagram whose other fragments never came still gives its header and question; its
-    /// first fragment was counted when it came.
-    fn expire_fragments(&mut self, now: Timestamp) {
+    /// Gives up on what has waited for too long. A datagram whose other fragments never came still
+    /// gives its header and question; its first fragment was counted when it came.
+    fn expire(&mut self, now: Timestamp) {
         for partial in self.defrag.expire(now) {
             self.partial(&partial);
         }
+        let Self { flows, coverage, matcher, next, paces, .. } = self;
+        flows.advance(now, coverage, &mut |event, coverage| {
+            follow(event, coverage, paces, matcher, next);
+        });
     }
 
-    fn partial(&mut self, partial: &crate::packet::Reassembled) {
+    fn partial(&mut self, partial: &Reassembled) {
         if let Ok(packet) = partial.packet()
             && self.follow(&packet) == Held::Dns
         {
@@ -158,169 +122,72 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn follow(&mut self, packet: &Packet<'_>) -> Held {
-        let Self { flows, ports, coverage, matcher, tail, watch, span, .. } = self;
-        let start = span.map_or(packet.seen.ts, |span| span.start);
-        let mut events: smallvec::SmallVec<[FlowEvent; 1]> = smallvec::SmallVec::new();
-        let held = flows.follow(packet, ports, coverage, &mut |event| events.push(event));
-        for event in events {
-            watch.event(&event);
-            let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
-            matcher.take(event, coverage, &mut |item| closed.push(item));
-            for item in closed {
-                tail.take(&item, start, watch, coverage);
-            }
-        }
-        held
+    fn message(&mut self, message: CapturedMessage) {
+        let Self { coverage, matcher, next, paces, .. } = self;
+        follow(FlowEvent::Message(message), coverage, paces, matcher, next);
     }
 
-    fn count(&mut self, held: Held) {
-        match held {
-            Held::Dns => self.coverage.dns_frames += 1,
-            Held::NotDns => self.coverage.not_dns += 1,
-            Held::Cut => self.coverage.undecodable(&Skip::Cut.to_string()),
+    fn frame(&mut self, raw: &[u8], frame: Frame<'static>, bytes: Range<usize>, point: PointId) {
+        match decode(&Block::frame(raw, frame, bytes), point) {
+            Ok(packet) => {
+                self.paces.packet(&packet);
+                self.packet(&packet);
+            }
+            Err(skip) => self.coverage.undecodable(&skip.to_string()),
         }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) {
+        let held = match packet.body {
+            Body::Fragment(_) => match self.defrag.push(packet, &mut self.coverage) {
+                Some(whole) => match whole.packet() {
+                    Ok(packet) => self.follow(&packet),
+                    Err(skip) => return self.coverage.undecodable(&skip.to_string()),
+                },
+                None => Held::NotDns,
+            },
+            _ => self.follow(packet),
+        };
+        held.count(&mut self.coverage);
+    }
+
+    fn follow(&mut self, packet: &Packet<'_>) -> Held {
+        let Self { flows, ports, coverage, matcher, next, paces, .. } = self;
+        flows.follow(packet, ports, coverage, &mut |event, coverage| {
+            follow(event, coverage, paces, matcher, next);
+        })
     }
 
     /// The capture is over.
-    pub(super) fn finish(mut self) -> Results {
+    pub(super) fn finish(mut self) -> Read<N> {
         for partial in std::mem::take(&mut self.defrag).finish() {
             self.partial(&partial);
         }
-        let start = self.span.map_or(Timestamp::MIN, |span| span.start);
-        let Self { flows, coverage, matcher, tail, watch, .. } = &mut self;
-        let mut events = Vec::new();
-        flows.finish(coverage, &mut |event| events.push(event));
-        for event in events {
-            watch.event(&event);
-            let mut closed: smallvec::SmallVec<[Closed; 1]> = smallvec::SmallVec::new();
-            matcher.take(event, coverage, &mut |item| closed.push(item));
-            for item in closed {
-                tail.take(&item, start, watch, coverage);
-            }
-        }
-        for hole in watch.finish() {
+        let Self { flows, mut coverage, mut matcher, mut next, mut paces, .. } = self;
+        let mut flows = flows;
+        flows.finish(&mut coverage, &mut |event, coverage| {
+            follow(event, coverage, &mut paces, &mut matcher, &mut next);
+        });
+        let (holes, kinds) = paces.finish();
+        next.item(Item::Notice(kinds));
+        for hole in holes {
+            next.item(Item::Notice(Notice::Gap(hole)));
             matcher.missed(hole);
         }
         // One by one: all that is open at once would take as much memory again.
-        matcher.finish(&mut |item| tail.take(&item, start, watch, coverage));
-        let Self { mut coverage, matcher, watch, span, mut tail, links, .. } = self;
-        tail.finish_lookups(&watch, &mut coverage);
+        matcher.finish(&mut |closed| next.item(Item::Closed(closed)));
         let nat = matcher.nat().clone();
-        tail.traffic.finish(&nat, |address| tail.forward.is_upstream(address));
-        let sided = tail.directions.sided();
-        tail.series.finish(&sided);
-        let loss = tail.directions.loss(&sided);
-        let findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&tail.reach, &nat);
-            let scene = Scene {
-                span,
-                coverage: &coverage,
-                nat: &nat,
-                reach: &tail.reach,
-                forward: &tail.forward,
-                ledger: &tail.ledger,
-                answers: &tail.answers,
-                outages: &outages,
-                servers: &tail.servers,
-            };
-            tail.detectors.drain(..).flat_map(|detector| detector.finish(&scene)).collect()
-        });
-        let doubts = Doubts { sided: &sided, loss, watch: &watch };
-        let findings = weigh(findings, &tail.reach, &doubts);
-        let Tail { traffic, series, ledger, directions, .. } = tail;
-        Results {
-            coverage,
-            traffic,
-            series,
-            ledger,
-            findings,
-            nat,
-            watch,
-            directions,
-            sided,
-            loss,
-            links,
-            span,
-        }
+        Read { coverage, nat, links: self.links, span: self.span, next }
     }
 }
 
-impl Tail<'_> {
-    /// Takes what the matcher closed, of a capture that began at `start`.
-    fn take(
-        &mut self,
-        closed: &Closed,
-        start: Timestamp,
-        watch: &mut Watch,
-        coverage: &mut Coverage,
-    ) {
-        match closed {
-            Closed::Transaction(transaction) => {
-                watch.closed(transaction);
-                self.directions.closed(transaction, start, watch);
-                self.traffic.transaction(transaction, watch, coverage);
-                self.series.transaction(transaction, start, coverage);
-                let (client, server) = (transaction.client.ip(), transaction.responder());
-                if self.peers.admit(client, server, coverage) {
-                    self.forward.note(transaction, &self.servers, coverage);
-                    if transaction.answer().is_some() {
-                        self.servers.insert(server);
-                    }
-                    for detector in &mut self.detectors {
-                        detector.observe(transaction);
-                    }
-                }
-                if let Some(sink) = &mut self.sinks.transactions {
-                    sink(transaction);
-                }
-            }
-            Closed::Connect(connect) => {
-                if self.peers.admit(connect.client.ip(), connect.responder(), coverage) {
-                    self.reach.note_connect(connect, coverage);
-                    self.forward.note_connect(connect, &self.servers, coverage);
-                    for detector in &mut self.detectors {
-                        detector.observe_connect(connect);
-                    }
-                }
-            }
-        }
-        let mut done: smallvec::SmallVec<[Lookup; 1]> = smallvec::SmallVec::new();
-        self.grouper.take(closed, coverage, &mut |lookup| done.push(lookup));
-        for lookup in done {
-            self.lookup(&lookup, watch, coverage);
-        }
-    }
-
-    fn finish_lookups(&mut self, watch: &Watch, coverage: &mut Coverage) {
-        let mut done = Vec::new();
-        self.grouper.finish(&mut |lookup| done.push(lookup));
-        for lookup in done {
-            self.lookup(&lookup, watch, coverage);
-        }
-        self.reach.finish(coverage);
-    }
-
-    fn lookup(&mut self, lookup: &Lookup, watch: &Watch, coverage: &mut Coverage) {
-        self.directions.lookup(lookup);
-        // What a DNS server asks on its clients' behalf is nobody's own lookup.
-        let forwarded = self.servers.contains(&lookup.client);
-        if !forwarded {
-            self.traffic.lookup(lookup, watch, coverage);
-            self.series.lookup(lookup);
-        }
-        if self.peers.has_client(lookup.client) {
-            self.reach.note(lookup, coverage);
-            if !forwarded {
-                self.ledger.note(lookup, coverage);
-                self.answers.note(lookup, coverage);
-            }
-            for detector in &mut self.detectors {
-                detector.observe_lookup(lookup);
-            }
-        }
-        if let Some(sink) = &mut self.sinks.lookups {
-            sink(lookup);
-        }
-    }
+fn follow(
+    event: FlowEvent,
+    coverage: &mut Coverage,
+    paces: &mut Paces,
+    matcher: &mut Matcher,
+    next: &mut impl Next,
+) {
+    paces.event(&event);
+    matcher.take(event, coverage, &mut |closed| next.item(Item::Closed(closed)));
 }

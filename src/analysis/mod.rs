@@ -4,21 +4,23 @@
 //! decodes them and drives flow table, matcher, grouper and detectors, and what they found is
 //! correlated and ranked at the end.
 
+mod block;
 mod demote;
 mod engine;
+mod feed;
 mod health;
-mod merge;
 mod outcome;
 mod peers;
 mod run;
 mod series;
+mod tail;
 mod traffic;
 mod verdict;
 
-pub use engine::Sinks;
 pub use health::{CAPTURE_RULES, CaptureRule, Health};
 pub use outcome::{Analysis, FileAccount, PointAccount};
 pub use run::{Options, Progress, run, run_frames};
 pub use series::{Bin, Pair, Series};
+pub use tail::Sinks;
 pub use traffic::{ClientTally, Role, ServerTally, Tally, Traffic};
 pub use verdict::{Status, Verdict};

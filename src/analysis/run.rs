@@ -1,21 +1,37 @@
 //! From an inventory of captures to an analysis.
 
-use super::engine::{Engine, Results, Sinks};
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use super::block::Decoder;
+use super::engine::{Engine, Item, Next};
+use super::feed::{Intake, Read, feed};
 use super::health::{Facts, judge};
-use super::merge::{Read, frames};
 use super::outcome::{Analysis, FileAccount, PointAccount};
+use super::tail::{Results, Sinks, Tail};
 use super::verdict::Verdict;
 use crate::base::words::count;
+use crate::base::{Coverage, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId};
 use crate::detect::{HarmKind, Ledger};
 use crate::flow::Ports;
 use crate::incident::correlate;
+use crate::transaction::Nat;
+
+/// Items that are handed to another thread at once.
+const BATCH: usize = 256;
+/// Batches that the matcher may be ahead of the rules.
+const AHEAD: usize = 8;
 
 /// What may be set.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// DNS ports beside 53.
     pub ports: Vec<u16>,
+    /// Threads to work with; as many as there are cores where nothing is said. The result does not
+    /// depend on it.
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// Told how many bytes of input were read since the last call.
@@ -28,17 +44,101 @@ pub fn run(
     sinks: Sinks<'_>,
     progress: Progress<'_>,
 ) -> Analysis {
-    let mut engine = Engine::new(Ports::new(options.ports.iter().copied()), sinks);
-    let reads = frames(inventory, |frame, point| engine.frame(frame, point), progress);
+    let ports = Ports::new(options.ports.iter().copied());
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = options.threads.map_or_else(cores, NonZero::get);
+    let (reads, ended) = if threads == 1 {
+        let mut engine = Engine::new(ports.clone(), Tail::new(sinks));
+        let reads =
+            std::thread::scope(|scope| feed(inventory, &ports, 0, scope, &mut engine, progress));
+        let read = engine.finish();
+        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next))
+    } else {
+        side_by_side(inventory, &ports, threads, sinks, progress)
+    };
     let inputs = Inputs {
         files: files(inventory, &reads),
         points: points(inventory, &reads),
         duplicates: inventory.problems.iter().filter(|input| input.reason.is_duplicate()).count(),
     };
-    let mut analysis = conclude(engine.finish(), inputs);
+    let mut analysis = conclude(ended, inputs);
     let left_out = inventory.problems.iter().map(ToString::to_string);
     analysis.left_out.splice(0..0, left_out);
     analysis
+}
+
+/// Frames are decoded by threads ahead, transactions matched on this one, and judged on another.
+fn side_by_side(
+    inventory: &Inventory,
+    ports: &Ports,
+    threads: usize,
+    sinks: Sinks<'_>,
+    progress: Progress<'_>,
+) -> (Vec<Read>, Ended) {
+    std::thread::scope(|scope| {
+        let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
+        let judge = scope.spawn(move || {
+            let mut tail = Tail::new(sinks);
+            while let Ok(batch) = from.recv() {
+                batch.into_iter().for_each(|item| tail.item(item));
+            }
+            tail
+        });
+        let mut engine = Engine::new(ports.clone(), Batch { items: Vec::new(), to });
+        let reads = feed(inventory, ports, threads - 1, scope, &mut engine, progress);
+        let mut read = engine.finish();
+        read.next.flush();
+        drop(read.next);
+        let tail = judge.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, tail))
+    })
+}
+
+/// Gathers items for another thread.
+struct Batch {
+    items: Vec<Item>,
+    to: SyncSender<Vec<Item>>,
+}
+
+impl Batch {
+    fn flush(&mut self) {
+        // Without a receiver there was a panic, which joining will show.
+        let _ = self.to.send(std::mem::take(&mut self.items));
+    }
+}
+
+impl Next for Batch {
+    fn item(&mut self, item: Item) {
+        if self.items.capacity() == 0 {
+            self.items.reserve_exact(BATCH);
+        }
+        self.items.push(item);
+        if self.items.len() >= BATCH {
+            self.flush();
+        }
+    }
+}
+
+/// What is left when all frames were read.
+struct Ended {
+    coverage: Coverage,
+    nat: Nat,
+    links: BTreeMap<LinkType, u64>,
+    span: Option<Span>,
+    results: Results,
+}
+
+impl Ended {
+    fn new(
+        mut coverage: Coverage,
+        nat: Nat,
+        links: BTreeMap<LinkType, u64>,
+        span: Option<Span>,
+        tail: Tail<'_>,
+    ) -> Self {
+        let results = tail.finish(span, &nat, &mut coverage);
+        Self { coverage, nat, links, span, results }
+    }
 }
 
 /// What was read, as far as there were files.
@@ -55,17 +155,32 @@ pub fn run_frames<'f>(
     options: &Options,
     sinks: Sinks<'_>,
 ) -> Analysis {
-    let mut engine = Engine::new(Ports::new(options.ports.iter().copied()), sinks);
+    let ports = Ports::new(options.ports.iter().copied());
+    let mut decoder = Decoder::new(ports.clone());
+    let mut engine = Engine::new(ports, Tail::new(sinks));
+    let mut pass_on = |decoder: &mut Decoder| {
+        let block = decoder.take(0);
+        let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
+        engine.account(&block.coverage, &links);
+        let (units, raw) = block.into_parts();
+        units.into_iter().for_each(|unit| engine.unit(unit, &raw, PointId(0)));
+    };
     for frame in frames {
-        engine.frame(&frame, PointId(0));
+        decoder.frame(&frame, PointId(0));
+        if decoder.is_full() {
+            pass_on(&mut decoder);
+        }
     }
-    conclude(engine.finish(), Inputs::default())
+    pass_on(&mut decoder);
+    let read = engine.finish();
+    let ended = Ended::new(read.coverage, read.nat, read.links, read.span, read.next);
+    conclude(ended, Inputs::default())
 }
 
-fn conclude(results: Results, inputs: Inputs) -> Analysis {
-    let Results { coverage, mut traffic, series, mut ledger, findings, nat, watch, span, .. } =
-        results;
-    let Results { directions, sided, loss, links, .. } = results;
+fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
+    let Ended { coverage, nat, links, span, results } = ended;
+    let Results { mut traffic, series, mut ledger, findings, watch, .. } = results;
+    let Results { directions, sided, loss, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
     population.span = span;

@@ -7,6 +7,7 @@ mod hash;
 mod histogram;
 mod net;
 mod purge;
+mod table;
 mod time;
 pub mod words;
 
@@ -15,4 +16,5 @@ pub use hash::{Map, Set, digest};
 pub use histogram::Histogram;
 pub use net::{FiveTuple, Network, Transport};
 pub use purge::Purge;
+pub use table::Table;
 pub use time::{Span, Timestamp};

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -39,6 +40,8 @@ pub(super) enum Command {
     Lookups(List),
     /// Print one line for each transaction, with its attempts, legs and frames
     Transactions(List),
+    /// Tell the story of the lookup that a frame belongs to
+    Explain(Explain),
     /// Say what a rule means, needs, and cannot tell
     Rules {
         /// A rule's id; without one, all rules are listed
@@ -58,6 +61,9 @@ pub(super) struct Input {
     /// Which files make one capture point
     #[arg(long, value_name = "NAME=GLOB", value_parser = point)]
     pub(super) point: Vec<(String, String)>,
+    /// Threads to work with; the result is the same for any number [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZero<usize>>,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +93,38 @@ pub(super) struct List {
     pub(super) format: ListFormat,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "FILE:FRAME is a frame as Wireshark counts it, as in `dnswhy explain \
+                        client_dns.pcap07:1234`. Name the other captures of the ring or of other \
+                        nodes beside it, and the story goes on across files and nodes:\n  \
+                        dnswhy explain client_dns.pcap07:1234 client_dns.pcap*\n\
+                        Without a frame, the lookup that fits --client, --name and --at is told: \
+                        the nearest in time, or the worst.")]
+pub(super) struct Explain {
+    #[command(flatten)]
+    pub(super) input: Input,
+    /// The lookup of this client
+    #[arg(long, value_name = "IP")]
+    pub(super) client: Option<std::net::IpAddr>,
+    /// The lookup of this name; * and ? stand for anything
+    #[arg(long, value_name = "GLOB")]
+    pub(super) name: Option<glob::Pattern>,
+    /// The lookup nearest to this time: RFC 3339, or '2022-12-22 20:00:03' in UTC
+    #[arg(long, value_name = "TIME", value_parser = super::explain::instant)]
+    pub(super) at: Option<crate::base::Timestamp>,
+    /// Form of the story
+    #[arg(short, long, value_enum, default_value_t = StoryFormat::Text)]
+    pub(super) format: StoryFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StoryFormat {
+    /// For a terminal
+    Text,
+    /// For programs: schema dnswhy.explain/1
+    Json,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ReportFormat {
     /// For a terminal
@@ -104,6 +142,8 @@ pub(super) enum ReportFormat {
 pub(super) enum ListFormat {
     /// One JSON object a line
     Jsonl,
+    /// A header and one record a line; lists are separated by spaces
+    Csv,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

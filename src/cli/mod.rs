@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod explain;
 mod list;
 mod output;
 mod progress;

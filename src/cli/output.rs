@@ -88,14 +88,6 @@ pub(super) fn deliver(view: &View<'_>, targets: &[Target], colour: Colour) -> Re
     Ok(())
 }
 
-/// Writes one file whole or not at all.
-pub(super) fn write_file(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<()> {
-    publish(staged(path, fill)?, path)
-}
-
 /// A file with its contents, beside the place where it will lie.
 fn staged(
     path: &Path,
@@ -133,8 +125,8 @@ fn publish(file: NamedTempFile, path: &Path) -> Result<()> {
 }
 
 /// Standard output, in large pieces.
-pub(super) fn standard_output() -> io::BufWriter<io::StdoutLock<'static>> {
-    io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
+pub(super) fn standard_output() -> io::BufWriter<io::Stdout> {
+    io::BufWriter::with_capacity(64 << 10, io::stdout())
 }
 
 /// How text looks on standard output.

@@ -45,6 +45,7 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
         Command::Analyze(analyze) => self::analyze(cli, analyze),
         Command::Lookups(list) => self::list(cli, list, What::Lookups),
         Command::Transactions(list) => self::list(cli, list, What::Transactions),
+        Command::Explain(explain) => super::explain::explain(cli, explain),
         Command::Rules { id } => {
             let mut out = standard_output();
             let known = rules::print(id.as_deref(), &mut out)?;
@@ -98,7 +99,8 @@ fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
     }
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let mut out = standard_output();
-    list::print(what, &inventory, &options(&list.input), &meter, &mut out)?;
+    let job = list::Job { what, format: list.format, inventory: &inventory };
+    list::print(job, &options(&list.input), &meter, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)
 }
@@ -107,8 +109,8 @@ fn take(input: &Input) -> Result<Inventory> {
     Ok(Inventory::take(&input.captures, &input.point)?)
 }
 
-fn options(input: &Input) -> Options {
-    Options { ports: input.port.clone() }
+pub(super) fn options(input: &Input) -> Options {
+    Options { ports: input.port.clone(), threads: input.threads }
 }
 
 /// A damaged file among good ones is a warning, here and in the report.
@@ -151,7 +153,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn complain(message: &str) {
+pub(super) fn complain(message: &str) {
     // There is nowhere to report that standard error is closed.
     let _ = writeln!(io::stderr(), "dnswhy: {message}");
 }

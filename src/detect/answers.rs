@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::harm::{HarmKind, Harmed};
 use super::zone::ClusterZones;
-use crate::base::{Coverage, Limit, Span, Timestamp};
+use crate::base::{Coverage, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{AnswerKind, Name, Rcode, RecordType, Records};
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -127,7 +128,9 @@ pub struct Tally {
 pub struct Answers {
     /// The cluster's zones.
     pub zones: ClusterZones,
-    questions: BTreeMap<(Name, RecordType), Asked>,
+    questions: Table<(Name, RecordType), Asked>,
+    order: OnceLock<Vec<(Name, RecordType)>>,
+    known: OnceLock<BTreeMap<Name, Known>>,
     lookups: usize,
     /// Questions that came when the table was full.
     overflow: u64,
@@ -165,8 +168,11 @@ impl Answers {
     }
 
     /// Every question, in the order of names.
+    ///
+    /// They are put in order when they are first asked for: once the capture is over.
     pub fn questions(&self) -> impl Iterator<Item = (&Name, RecordType, &Asked)> {
-        self.questions.iter().map(|((name, rtype), asked)| (name, *rtype, asked))
+        let order = self.order.get_or_init(|| self.questions.keys().cloned().collect());
+        order.iter().filter_map(|key| Some((&key.0, key.1, self.questions.get(key)?)))
     }
 
     /// What was answered to one question.
@@ -175,14 +181,24 @@ impl Answers {
     }
 
     /// Every name with what is known of it, whatever the type and the server.
-    pub fn names(&self) -> BTreeMap<&Name, Known> {
-        let mut names: BTreeMap<&Name, Known> = BTreeMap::new();
-        for ((name, rtype), asked) in &self.questions {
-            if matches!(*rtype, RecordType::A | RecordType::AAAA) {
-                names.entry(name).or_default().add(asked);
+    ///
+    /// Worked out when it is first asked for: once the capture is over.
+    pub fn names(&self) -> &BTreeMap<Name, Known> {
+        self.known.get_or_init(|| {
+            let mut known: Vec<(Name, Known)> = Vec::new();
+            for (name, rtype, asked) in self.questions() {
+                if !matches!(rtype, RecordType::A | RecordType::AAAA) {
+                    continue;
+                }
+                if known.last().is_none_or(|(last, _)| last != name) {
+                    known.push((name.clone(), Known::default()));
+                }
+                if let Some((_, known)) = known.last_mut() {
+                    known.add(asked);
+                }
             }
-        }
-        names
+            known.into_iter().collect()
+        })
     }
 
     /// The autopath plugin answers `host.example.com.<namespace>.svc.<zone>` with an alias to a

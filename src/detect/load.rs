@@ -1,12 +1,11 @@
 //! Load and latency of each server over time, from the answers that need nobody else: those
 //! about the cluster's own names, which CoreDNS answers from memory (rulebook K8).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::odds;
-use crate::base::{Span, Timestamp};
+use crate::base::{Span, Table, Timestamp};
 use crate::dns::Name;
 use crate::transaction::Transaction;
 
@@ -55,7 +54,7 @@ fn from_memory(transaction: &Transaction) -> bool {
 #[derive(Debug)]
 pub(super) struct Load {
     width: i64,
-    bins: BTreeMap<(IpAddr, i64), Bin>,
+    bins: Table<(IpAddr, i64), Bin>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +75,7 @@ impl Default for Bin {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { width: WIDTH, bins: BTreeMap::new() }
+        Self { width: WIDTH, bins: Table::default() }
     }
 }
 

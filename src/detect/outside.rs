@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
+use crate::base::{Coverage, Limit, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::dns::{Name, Question, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -102,8 +102,8 @@ impl Second {
 pub struct Outside {
     troubles: Vec<Trouble>,
     seconds: BTreeMap<i64, Second>,
-    zones: BTreeMap<Name, Zone>,
-    questions: BTreeMap<Question, (u64, u64)>,
+    zones: Table<Name, Zone>,
+    questions: Table<Question, (u64, u64)>,
 }
 
 /// What stood behind a label `svc`.
@@ -194,7 +194,7 @@ impl Outside {
     /// while others were answered.
     pub fn fails_by_name(&self) -> bool {
         let (mut silent, mut stuck, mut answered) = (0, 0, 0);
-        for (no, yes) in self.questions.values() {
+        for (no, yes) in self.questions.unordered() {
             silent += no;
             answered += yes;
             stuck += if *no >= STUCK && *yes == 0 { *no } else { 0 };

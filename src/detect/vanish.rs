@@ -1,9 +1,8 @@
 //! Where a client's queries usually pass, and where a lost one stopped (rulebook K4).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::base::{Network, Timestamp};
+use crate::base::{Network, Table, Timestamp};
 use crate::lookup::Step;
 use crate::packet::Direction;
 use crate::transaction::{Attempt, Hop, Hops, Outcome, Response, Transaction};
@@ -20,7 +19,7 @@ const TIMER: std::time::Duration = std::time::Duration::from_millis(900);
 /// At how many places of the capture the answered queries of each client network were seen.
 #[derive(Debug, Default)]
 pub(super) struct Vanish {
-    seen: BTreeMap<Network, [u64; MOST + 1]>,
+    seen: Table<Network, [u64; MOST + 1]>,
 }
 
 impl Vanish {

@@ -9,6 +9,7 @@ mod message;
 mod name;
 mod parse;
 mod plausible;
+mod recent;
 mod record;
 mod wire;
 
@@ -19,4 +20,5 @@ pub use message::{AnswerKind, Malformed, Message, Question, Records, Soa};
 pub use name::{Labels, Name};
 pub use parse::{is_whole_message, parse};
 pub use plausible::begins_message;
+pub use recent::RecentMessages;
 pub use record::{RecordType, describe};

@@ -28,18 +28,33 @@ const CLASS_IN: u16 = 1;
 /// cut it. On a DNS port everything with a header counts as a message, as it does for Wireshark;
 /// [`Message::is_plausible`] tells which of them are worth following.
 pub fn parse(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<Message> {
-    read(payload, wire_len, names).map(|(message, _)| message)
+    parse_digested(payload, wire_len, digest(payload), names)
+}
+
+/// The same, where the digest of `payload` is known already.
+pub(super) fn parse_digested(
+    payload: &[u8],
+    wire_len: usize,
+    digest: u64,
+    names: &mut NameCache,
+) -> Option<Message> {
+    read(payload, wire_len, digest, names).map(|(message, _)| message)
 }
 
 /// Whether `bytes` are one plausible message that can be read to its end, which is theirs too.
 pub fn is_whole_message(bytes: &[u8]) -> bool {
-    read(bytes, bytes.len(), &mut NameCache::of(1)).is_some_and(|(message, end)| {
+    read(bytes, bytes.len(), 0, &mut NameCache::of(1)).is_some_and(|(message, end)| {
         message.is_plausible() && message.stop.is_none() && end == bytes.len()
     })
 }
 
 /// The message, and where reading it stopped.
-fn read(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<(Message, usize)> {
+fn read(
+    payload: &[u8],
+    wire_len: usize,
+    digest: u64,
+    names: &mut NameCache,
+) -> Option<(Message, usize)> {
     let header = Header::read(payload)?;
     let mut reader = Reader {
         bytes: payload,
@@ -62,7 +77,7 @@ fn read(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<(Messa
         edns: reader.edns,
         stop,
         wire_len: wire_len.max(payload.len()),
-        digest: digest(payload),
+        digest,
     };
     Some((message, end))
 }

@@ -1,6 +1,7 @@
 //! What the flow table hands on, in the order of the capture.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::base::{FiveTuple, Timestamp};
 use crate::capture::Seen;
@@ -11,7 +12,7 @@ use crate::packet::{IcmpKind, Via};
 #[derive(Debug, Clone)]
 pub enum FlowEvent {
     /// A whole DNS message was seen.
-    Message(Box<CapturedMessage>),
+    Message(CapturedMessage),
     /// An ICMP error about a packet of port 53.
     Unreachable(Rejection),
     /// A TCP connection of port 53 did one of the things that decide its fate.
@@ -59,7 +60,7 @@ pub struct CapturedMessage {
     /// From whom to whom.
     pub tuple: FiveTuple,
     /// The message.
-    pub message: Message,
+    pub message: Arc<Message>,
 }
 
 /// An ICMP error, and what it rejects.

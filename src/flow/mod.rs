@@ -3,6 +3,7 @@
 #![deny(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
 mod connection;
+mod datagram;
 mod event;
 mod framer;
 mod ports;
@@ -10,6 +11,7 @@ mod sink;
 mod stream;
 mod table;
 
+pub use datagram::Datagrams;
 pub use event::{CapturedMessage, Connection, FlowEvent, Rejection, Reset, Signal, SignalKind};
 pub use ports::Ports;
 pub use table::{CONNECTIONS_MOST, FlowTable, HELD_MOST, Held, IDLE, LINGER};

@@ -1,5 +1,7 @@
 //! Where the flow table's events go, and how messages are counted on the way.
 
+use std::sync::Arc;
+
 use super::framer::Piece;
 use super::{CapturedMessage, FlowEvent, Ports, Rejection, Signal, SignalKind};
 use crate::base::{Coverage, FiveTuple, Transport};
@@ -12,16 +14,16 @@ pub(super) struct Sink<'a, F> {
     pub(super) next: &'a mut F,
 }
 
-impl<F: FnMut(FlowEvent)> Sink<'_, F> {
+impl<F: FnMut(FlowEvent, &mut Coverage)> Sink<'_, F> {
     /// Counts a message and hands it on.
     pub(super) fn message(&mut self, message: CapturedMessage) {
         count(self.coverage, &message.message, message.tuple.transport);
-        (self.next)(FlowEvent::Message(Box::new(message)));
+        (self.next)(FlowEvent::Message(message), self.coverage);
     }
 
     /// Hands on what is no message.
     pub(super) fn event(&mut self, event: FlowEvent) {
-        (self.next)(event);
+        (self.next)(event, self.coverage);
     }
 }
 
@@ -36,12 +38,12 @@ pub(super) fn read_piece(
         seen: piece.stamp.seen,
         via: piece.stamp.via,
         tuple: *tuple,
-        message: parse(piece.bytes, piece.wire_len, names)?,
+        message: Arc::new(parse(piece.bytes, piece.wire_len, names)?),
     })
 }
 
 /// Counts one observation, as Wireshark's dissector would.
-fn count(coverage: &mut Coverage, message: &Message, transport: Transport) {
+pub(super) fn count(coverage: &mut Coverage, message: &Message, transport: Transport) {
     let (header, counts) = (message.header, &mut coverage.messages);
     counts.total += 1;
     match transport {

@@ -11,10 +11,9 @@ use std::time::Duration;
 use super::connection::{Belongs, Live};
 use super::framer::{Piece, Stamp};
 use super::sink::{Sink, read_piece, rejection, signal};
-use super::{CapturedMessage, FlowEvent, Ports};
+use super::{Datagrams, FlowEvent, Ports};
 use crate::base::{Coverage, FiveTuple, Limit, Map, Timestamp};
 use crate::capture::{PointId, Seen};
-use crate::dns::{Malformed, NameCache, parse};
 use crate::packet::{Body, Packet, TcpSegment};
 
 /// TCP connections followed at the same time; the longest idle one makes room.
@@ -42,7 +41,7 @@ pub enum Held {
 /// Follows every flow on a DNS port.
 #[derive(Default)]
 pub struct FlowTable {
-    names: NameCache,
+    datagrams: Datagrams,
     places: Map<Key, usize>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
@@ -94,19 +93,34 @@ impl FlowTable {
         Self::default()
     }
 
+    /// Ends what has been closed or idle for long enough at `now`: a message went by that no
+    /// connection carries.
+    pub fn advance(
+        &mut self,
+        now: Timestamp,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(FlowEvent, &mut Coverage),
+    ) {
+        self.expire(now, &mut Sink { coverage, next });
+    }
+
     /// Takes the next packet, and hands on what it brings to an end.
     pub fn follow(
         &mut self,
         packet: &Packet<'_>,
         ports: &Ports,
         coverage: &mut Coverage,
-        next: &mut impl FnMut(FlowEvent),
+        next: &mut impl FnMut(FlowEvent, &mut Coverage),
     ) -> Held {
         let sink = &mut Sink { coverage, next };
         self.expire(packet.seen.ts, sink);
         match &packet.body {
-            Body::Udp(datagram) if ports.concern(datagram.src_port, datagram.dst_port) => {
-                self.datagram(packet, sink)
+            Body::Udp(_) => {
+                let (held, message) = self.datagrams.read(packet, ports, sink.coverage);
+                if let Some(message) = message {
+                    sink.event(FlowEvent::Message(message));
+                }
+                held
             }
             Body::Tcp(segment) if ports.concern(segment.src_port, segment.dst_port) => {
                 self.segment(packet, ports, sink)
@@ -123,7 +137,11 @@ impl FlowTable {
     }
 
     /// Ends every connection, in the order in which they began.
-    pub fn finish(&mut self, coverage: &mut Coverage, next: &mut impl FnMut(FlowEvent)) {
+    pub fn finish(
+        &mut self,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(FlowEvent, &mut Coverage),
+    ) {
         let slots = self.slots.iter().enumerate();
         let mut places: Vec<(Seen, usize)> =
             slots.filter_map(|(place, slot)| Some((slot.as_ref()?.live.first, place))).collect();
@@ -140,26 +158,7 @@ impl FlowTable {
         self.places.len()
     }
 
-    fn datagram<F: FnMut(FlowEvent)>(
-        &mut self,
-        packet: &Packet<'_>,
-        sink: &mut Sink<'_, F>,
-    ) -> Held {
-        let (Body::Udp(datagram), Some(tuple)) = (&packet.body, packet.tuple()) else {
-            return Held::NotDns;
-        };
-        let Some(message) = parse(datagram.payload, datagram.wire_len, &mut self.names) else {
-            let cut = datagram.payload.len() < datagram.wire_len;
-            sink.coverage.garbled += u64::from(!cut);
-            return if cut { Held::Cut } else { Held::NotDns };
-        };
-        let broken = !matches!(message.stop, None | Some(Malformed::Cut));
-        sink.coverage.garbled += u64::from(broken);
-        sink.message(CapturedMessage { seen: packet.seen, via: packet.via, tuple, message });
-        Held::Dns
-    }
-
-    fn segment<F: FnMut(FlowEvent)>(
+    fn segment<F: FnMut(FlowEvent, &mut Coverage)>(
         &mut self,
         packet: &Packet<'_>,
         ports: &Ports,
@@ -181,7 +180,7 @@ impl FlowTable {
         let Some(Some(slot)) = self.slots.get_mut(place) else {
             return Held::NotDns;
         };
-        let (live, names) = (&mut slot.live, &mut self.names);
+        let (live, names) = (&mut slot.live, self.datagrams.names());
         let mut messages = Vec::new();
         let mut found = |tuple: &FiveTuple, piece: Piece<'_>| {
             messages.extend(read_piece(tuple, &piece, names));
@@ -209,7 +208,7 @@ impl FlowTable {
         held
     }
 
-    fn find<F: FnMut(FlowEvent)>(
+    fn find<F: FnMut(FlowEvent, &mut Coverage)>(
         &mut self,
         key: Key,
         tuple: &FiveTuple,
@@ -235,7 +234,7 @@ impl FlowTable {
         }
     }
 
-    fn insert<F: FnMut(FlowEvent)>(
+    fn insert<F: FnMut(FlowEvent, &mut Coverage)>(
         &mut self,
         key: Key,
         live: Live,
@@ -258,7 +257,11 @@ impl FlowTable {
 
     /// Ends what has been closed or idle for long enough at `now`. What was last seen as long
     /// after `now`, because the clock was set back, ends too and cannot hold up the queue.
-    fn expire<F: FnMut(FlowEvent)>(&mut self, now: Timestamp, sink: &mut Sink<'_, F>) {
+    fn expire<F: FnMut(FlowEvent, &mut Coverage)>(
+        &mut self,
+        now: Timestamp,
+        sink: &mut Sink<'_, F>,
+    ) {
         while let Some(due) = self.closed.front().copied() {
             if now.distance(due.since) < LINGER {
                 break;
@@ -284,7 +287,7 @@ impl FlowTable {
     }
 
     /// Ends the connection that has been idle for longest; `false` if there is none.
-    fn evict<F: FnMut(FlowEvent)>(&mut self, sink: &mut Sink<'_, F>) -> bool {
+    fn evict<F: FnMut(FlowEvent, &mut Coverage)>(&mut self, sink: &mut Sink<'_, F>) -> bool {
         while let Some(due) = self.idle.pop_front() {
             match self.alive(due) {
                 Some(last) if last > due.since => {
@@ -307,13 +310,13 @@ impl FlowTable {
         (slot.serial == due.serial).then_some(slot.live.last.ts)
     }
 
-    fn remove<F: FnMut(FlowEvent)>(&mut self, place: usize, sink: &mut Sink<'_, F>) {
+    fn remove<F: FnMut(FlowEvent, &mut Coverage)>(&mut self, place: usize, sink: &mut Sink<'_, F>) {
         let Some(mut slot) = self.slots.get_mut(place).and_then(Option::take) else {
             return;
         };
         self.places.remove(&slot.key);
         self.free.push(place);
-        let (live, names) = (&mut slot.live, &mut self.names);
+        let (live, names) = (&mut slot.live, self.datagrams.names());
         self.held = self.held.saturating_sub(live.held());
         let mut messages = Vec::new();
         let lost = live.end(&mut |tuple, piece| {

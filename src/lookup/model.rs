@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::resolver::Resolver;
+use super::manner::{Habits, Manner};
+use super::resolver::{self, Resolver, Sign};
 use crate::base::Timestamp;
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
@@ -149,6 +150,13 @@ impl Lookup {
     /// Number of query datagrams that were sent for it.
     pub fn attempts(&self) -> usize {
         self.transactions().map(|transaction| transaction.attempts.len()).sum()
+    }
+
+    /// What its steps show of the resolver behind it, whatever else its client did.
+    pub fn signs(&self) -> Vec<Sign> {
+        let forwarder = matches!(self.resolver, Resolver::CoreDns | Resolver::Forwarder);
+        let habits = Habits { forwarder, ..Habits::default() };
+        resolver::signs(&self.steps, Manner::of(&self.steps, habits))
     }
 
     /// The addresses that were asked, in order of first use.

@@ -32,6 +32,7 @@ const MAX_STEPS: usize = 144;
 pub(super) struct Open {
     pub(super) client: IpAddr,
     pub(super) habits: Habits,
+    manner: Manner,
     pub(super) steps: Vec<Step>,
     pub(super) round: usize,
     /// Leading labels of the name that are the application's own, once a suffix showed them.
@@ -70,6 +71,7 @@ impl Open {
         let mut open = Self {
             client: first.client.ip(),
             habits,
+            manner: Manner::of(&[], habits),
             steps: Vec::with_capacity(2),
             round: 0,
             base: None,
@@ -82,7 +84,7 @@ impl Open {
 
     /// How its resolver behaves, as far as it shows.
     pub(super) fn manner(&self) -> Manner {
-        Manner::of(&self.steps, self.habits)
+        self.manner
     }
 
     /// The candidate that is being asked for.
@@ -210,6 +212,7 @@ impl Open {
     /// Appends a step, and works out until when another may follow.
     pub(super) fn add(&mut self, role: Role, sent: Sent) {
         self.steps.push(Step { round: self.round, role, sent, unproven: false });
+        self.manner = Manner::of(&self.steps, self.habits);
         let round = self.current();
         let waits =
             round.standings(Timestamp::MAX).into_iter().map(|(rtype, standing)| match standing {

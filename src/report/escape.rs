@@ -1,4 +1,4 @@
-//! Captured text made harmless: terminals, Markdown.
+//! Captured text made harmless: terminals, Markdown, spreadsheets.
 //!
 //! Names come from the network. [`crate::dns::Name`] already escapes all but printable ASCII;
 //! what is left is markup, and the paths that the user named.
@@ -58,6 +58,13 @@ pub(super) fn code(text: &str) -> String {
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
+/// `text` as a cell of CSV that no spreadsheet takes for a formula: what begins like one gets an
+/// apostrophe in front.
+pub(super) fn cell(text: &str) -> String {
+    let text = terminal(text);
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+}
+
 /// Unicode's embeddings, overrides and isolates, which reorder what follows.
 fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -70,6 +77,14 @@ mod tests {
     #[test]
     fn a_terminal_is_not_obeyed() {
         assert_eq!(terminal("a\u{1b}[31mb\u{202e}c"), "a\\u{1b}[31mb\\u{202e}c");
+    }
+
+    #[test]
+    fn a_cell_is_no_formula() {
+        assert_eq!(cell("=cmd|' /C calc'!A0"), "'=cmd|' /C calc'!A0");
+        assert_eq!(["+1", "-1", "@a"].map(cell), ["'+1", "'-1", "'@a"]);
+        assert_eq!(cell("api.example.com"), "api.example.com");
+        assert_eq!(cell("\tx"), "\\u{9}x");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! for the page that they go to.
 
 mod escape;
+pub mod explain;
 mod filter;
 mod fold;
 mod format;
@@ -24,7 +25,7 @@ mod view;
 pub use format::{Format, write};
 pub use ladder::{Ladder, Rung, RungKind};
 pub use names::{Named, Names};
-pub use rows::{lookup_row, transaction_row};
+pub use rows::{LookupRow, TransactionRow, lookup_row, transaction_row};
 pub use text::Style;
 pub use trace::{Trace, trace};
 pub use view::View;

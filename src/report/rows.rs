@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::escape::cell;
 use crate::lookup::Lookup;
 use crate::transaction::{Attempt, Hop, Outcome, Response, Transaction};
 
@@ -24,6 +25,49 @@ pub struct LookupRow {
     approximate: bool,
     file: String,
     frame: u32,
+}
+
+impl LookupRow {
+    /// The columns of CSV; lists are separated by spaces.
+    pub const COLUMNS: [&'static str; 13] = [
+        "client",
+        "name",
+        "types",
+        "start",
+        "duration_seconds",
+        "outcome",
+        "attempts",
+        "servers",
+        "resolver",
+        "suffixes_tried",
+        "approximate",
+        "file",
+        "frame",
+    ];
+
+    /// The cells of CSV, in the order of [`LookupRow::COLUMNS`].
+    pub fn cells(&self) -> [String; 13] {
+        [
+            cell(&self.client),
+            cell(&self.name),
+            cell(&self.types.join(" ")),
+            cell(&self.start),
+            optional(self.duration_seconds),
+            cell(self.outcome),
+            self.attempts.to_string(),
+            cell(&self.servers.join(" ")),
+            cell(&self.resolver),
+            self.suffixes_tried.to_string(),
+            self.approximate.to_string(),
+            cell(&self.file),
+            self.frame.to_string(),
+        ]
+    }
+}
+
+/// A number, or nothing where there is none.
+fn optional(number: Option<f64>) -> String {
+    number.map_or_else(String::new, |number| number.to_string())
 }
 
 /// The row of a lookup.
@@ -63,6 +107,54 @@ pub struct TransactionRow {
     latency_ms: Option<f64>,
     attempts: Vec<AttemptRow>,
     responses: Vec<ResponseRow>,
+}
+
+impl TransactionRow {
+    /// The columns of CSV. `attempts` and `responses` are counts; `frames` are all sightings of
+    /// queries and responses as `file:frame`, separated by spaces.
+    pub const COLUMNS: [&'static str; 15] = [
+        "client",
+        "server",
+        "backend",
+        "masquerade",
+        "transport",
+        "id",
+        "name",
+        "type",
+        "start",
+        "outcome",
+        "rcode",
+        "latency_ms",
+        "attempts",
+        "responses",
+        "frames",
+    ];
+
+    /// The cells of CSV, in the order of [`TransactionRow::COLUMNS`].
+    pub fn cells(&self) -> [String; 15] {
+        let text = |text: &Option<String>| cell(text.as_deref().unwrap_or(""));
+        let asked = self.attempts.iter().flat_map(|attempt| &attempt.frames);
+        let told = self.responses.iter().flat_map(|response| &response.frames);
+        let frames: Vec<String> =
+            asked.chain(told).map(|frame| format!("{}:{}", frame.file, frame.frame)).collect();
+        [
+            cell(&self.client),
+            cell(&self.server),
+            text(&self.backend),
+            text(&self.masquerade),
+            cell(&self.transport),
+            self.id.to_string(),
+            cell(&self.name),
+            cell(&self.rtype),
+            cell(&self.start),
+            cell(self.outcome),
+            text(&self.rcode),
+            optional(self.latency_ms),
+            self.attempts.len().to_string(),
+            self.responses.len().to_string(),
+            cell(&frames.join(" ")),
+        ]
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -97,9 +97,9 @@ impl Matcher {
                     return;
                 }
                 if message.message.header.is_response() {
-                    self.response(*message, coverage);
+                    self.response(&message, coverage);
                 } else {
-                    self.query(*message, coverage);
+                    self.query(&message, coverage);
                 }
             }
             FlowEvent::Unreachable(rejection) => {
@@ -175,6 +175,7 @@ impl Matcher {
         delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
         self.paths.trace(transaction);
         delivery::learn(transaction, &mut self.nat);
+        transaction.settle();
     }
 
     /// Learns the healthy paths, once all copies of an answer have been seen.
@@ -196,9 +197,9 @@ impl Matcher {
         self.blind.iter().any(|gap| gap.overlaps(span))
     }
 
-    fn query(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, message } = message;
-        let Some(question) = message.question else {
+    fn query(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, ref message } = *message;
+        let Some(question) = &message.question else {
             return;
         };
         let key = SocketKey {
@@ -226,7 +227,7 @@ impl Matcher {
                 let Item::Transaction(transaction) = &mut entry.item else {
                     continue;
                 };
-                if transaction.question != question
+                if transaction.question != *question
                     || (transaction.server.ip() == hop.server) != exact
                 {
                     continue;
@@ -268,7 +269,7 @@ impl Matcher {
                 continue;
             };
             let same_server = transaction.server.ip() == hop.server || translated;
-            if transaction.question != question
+            if transaction.question != *question
                 || !same_server
                 || !takes_attempt(transaction, seen.ts, last_activity)
             {
@@ -312,7 +313,7 @@ impl Matcher {
             server: tuple.dst,
             transport: tuple.transport,
             id: message.header.id,
-            question,
+            question: question.clone(),
             traits: QueryTraits::of(message.header, message.edns.as_ref()),
             attempts: smallvec![attempt],
             responses: SmallVec::new(),
@@ -321,13 +322,14 @@ impl Matcher {
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
+            settled: None,
         };
         let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
         self.remember(&sighting, serial);
     }
 
-    fn response(&mut self, message: CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, message } = message;
+    fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, ref message } = *message;
         self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey {
             transport: tuple.transport,
@@ -374,7 +376,7 @@ impl Matcher {
 
         let kind = message.answer_kind();
         let rcode = message.rcode();
-        let asked = message.question;
+        let asked = message.question.as_ref();
         let mut response = Response {
             hops: smallvec![hop],
             digest: message.digest,
@@ -382,18 +384,18 @@ impl Matcher {
             header: message.header,
             rcode,
             kind,
-            records: message.records,
-            edns: message.edns,
+            records: message.records.clone(),
+            edns: message.edns.clone(),
             wire_len: message.wire_len,
             case_kept: true,
             lost: None,
             stopped: false,
         };
-        if let Some(serial) = self.asked_by(&candidates, asked.as_ref(), kind, &hop) {
+        if let Some(serial) = self.asked_by(&candidates, asked, kind, &hop) {
             if let Some(entry) = self.table.entry(serial) {
                 entry.last_activity = entry.last_activity.max(seen.ts);
                 if let Item::Transaction(transaction) = &mut entry.item {
-                    if let Some(asked) = &asked {
+                    if let Some(asked) = asked {
                         response.case_kept = asked.name.same_case(&transaction.question.name);
                     }
                     if transaction.responses.len() >= MAX_REPEATS {
@@ -416,7 +418,7 @@ impl Matcher {
             server: tuple.src,
             transport: tuple.transport,
             id: message.header.id,
-            question,
+            question: question.clone(),
             traits: QueryTraits::default(),
             attempts: SmallVec::new(),
             responses: smallvec![response],
@@ -425,6 +427,7 @@ impl Matcher {
             masquerade: None,
             watched_until: seen.ts,
             blind: false,
+            settled: None,
         };
         self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
     }

@@ -45,6 +45,19 @@ pub struct Transaction {
     pub watched_until: Timestamp,
     /// Whether the capture missed frames while an answer was due, so that silence proves nothing.
     pub blind: bool,
+    /// What follows from all of that, once nothing changes any more: many rules ask for it.
+    pub(super) settled: Option<Settled>,
+}
+
+/// What is worked out once from a whole transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled {
+    first: Seen,
+    deadline: Option<Timestamp>,
+    /// The place of the answer among the responses.
+    answer: Option<usize>,
+    outcome: Outcome,
+    backend: Option<IpAddr>,
 }
 
 /// What a query says beside its question: part of its resolver's fingerprint (rulebook 3).
@@ -262,8 +275,23 @@ impl Outcome {
 }
 
 impl Transaction {
+    /// Notes that nothing of it will change any more.
+    pub(super) fn settle(&mut self) {
+        self.settled = None;
+        self.settled = Some(Settled {
+            first: self.first(),
+            deadline: self.deadline(),
+            answer: self.answer_place(),
+            outcome: self.outcome(),
+            backend: self.backend(),
+        });
+    }
+
     /// The first frame of it, query or (where the query is missing) response.
     pub fn first(&self) -> Seen {
+        if let Some(settled) = &self.settled {
+            return settled.first;
+        }
         match (self.attempts.first(), self.responses.first()) {
             (Some(attempt), _) => attempt.sent(),
             (None, Some(response)) => response.arrived(),
@@ -285,14 +313,24 @@ impl Transaction {
     /// The first response that reached the client's socket before the client gave it up, and
     /// the one its resolver went by.
     pub fn answer(&self) -> Option<&Response> {
+        self.responses.get(self.answer_place()?)
+    }
+
+    fn answer_place(&self) -> Option<usize> {
+        if let Some(settled) = &self.settled {
+            return settled.answer;
+        }
         let deadline = self.deadline()?;
         let in_time =
-            |response: &&Response| response.lost.is_none() && response.arrived().ts <= deadline;
-        self.responses.iter().find(in_time)
+            |response: &Response| response.lost.is_none() && response.arrived().ts <= deadline;
+        self.responses.iter().position(in_time)
     }
 
     /// Until when the client listened on this socket, by the spacing of its own attempts.
     pub fn deadline(&self) -> Option<Timestamp> {
+        if let Some(settled) = &self.settled {
+            return settled.deadline;
+        }
         timing::deadline(&self.attempts)
     }
 
@@ -308,6 +346,9 @@ impl Transaction {
 
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
+        if let Some(settled) = &self.settled {
+            return settled.outcome;
+        }
         if let Some(answer) = self.answer() {
             return match answer.kind {
                 AnswerKind::Positive => Outcome::Ok,
@@ -335,8 +376,8 @@ impl Transaction {
 
     /// The server behind the service address, wherever one of its datagrams shows it.
     pub fn backend(&self) -> Option<IpAddr> {
-        if self.translated.is_some() {
-            return self.translated;
+        if let Some(settled) = &self.settled {
+            return settled.backend;
         }
         if self.translated.is_some() {
             return self.translated;
@@ -355,6 +396,9 @@ impl Transaction {
 
     /// Whether the client asked again although an answer had reached it.
     pub fn requeried_after_answer(&self) -> bool {
+        if self.attempts.len() < 2 {
+            return false;
+        }
         let Some(answer) = self.answer() else {
             return false;
         };

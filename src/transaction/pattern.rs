@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::model::{Attempt, Hop, Hops, Transaction};
+use super::timing::DISORDER;
 use crate::base::{Map, Network, Transport};
 use crate::capture::PointId;
 use crate::packet::Direction;
@@ -87,6 +88,16 @@ struct Tally {
     paths: SmallVec<[(Path, u64); 2]>,
 }
 
+impl Tally {
+    /// The whole path, if there are enough examples.
+    fn whole(&self) -> Option<&Path> {
+        let common =
+            |(_, count): &&(Path, u64)| *count >= ENOUGH && *count * COMMON >= self.examples;
+        let whole = self.paths.iter().filter(common).max_by_key(|(path, n)| (path.len(), *n))?;
+        Some(&whole.0)
+    }
+}
+
 /// The healthy paths of a capture.
 #[derive(Debug, Default)]
 pub struct Paths {
@@ -111,54 +122,61 @@ impl Paths {
             for point in points(hops) {
                 let path = path(hops, point, asked);
                 let [own, wider] = keys(transaction, point, forth);
-                self.add(own, &path);
+                if let Some(whole) = self.add(own, &path) {
+                    let holed = is_holed(&path, whole);
+                    self.seen += 1;
+                    self.holes += u64::from(holed);
+                }
                 if wider != own {
                     self.add(wider, &path);
-                }
-                if let Some(whole) = self.whole(own) {
-                    self.seen += 1;
-                    self.holes += u64::from(is_holed(&path, &whole));
                 }
             }
         }
     }
 
-    fn add(&mut self, key: Key, path: &Path) {
+    /// Counts an example, and returns the whole path of its key.
+    fn add(&mut self, key: Key, path: &Path) -> Option<&Path> {
         if self.known.len() >= MAX_KEYS && !self.known.contains_key(&key) {
-            return;
+            return None;
         }
         let tally = self.known.entry(key).or_default();
         tally.examples += 1;
-        let signature = |path: &Path| path.iter().map(signature).collect::<SmallVec<[_; 4]>>();
-        let mine = signature(path);
-        if let Some((known, count)) = tally.paths.iter_mut().find(|(k, _)| signature(k) == mine) {
-            known.clone_from(path);
+        if let Some((known, count)) = tally.paths.iter_mut().find(|(known, _)| alike(known, path)) {
+            if known != path {
+                known.clone_from(path);
+            }
             *count += 1;
         } else if tally.paths.len() < MAX_PATHS {
             tally.paths.push((path.clone(), 1));
         }
+        tally.whole()
     }
 
-    /// The whole path of this key, if there are enough examples.
-    fn whole(&self, key: Key) -> Option<Path> {
-        let tally = self.known.get(&key)?;
-        let common =
-            |(_, count): &&(Path, u64)| *count >= ENOUGH && *count * COMMON >= tally.examples;
-        let whole = tally.paths.iter().filter(common).max_by_key(|(path, n)| (path.len(), *n))?;
-        Some(whole.0.clone())
+    fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
+        keys(transaction, point, forth)
+            .into_iter()
+            .find_map(|key| self.known.get(&key).and_then(Tally::whole))
     }
 
-    fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<Path> {
-        keys(transaction, point, forth).into_iter().find_map(|key| self.whole(key))
-    }
-
-    /// Notes on the attempts of an unanswered transaction how far they came.
+    /// Notes on the attempts that nothing answered how far they came.
     pub(super) fn trace(&self, transaction: &mut Transaction) {
-        if transaction.answer().is_some() {
+        if transaction.attempts.len() == 1 && transaction.answer().is_some() {
             return;
         }
+        let answered = |attempt: &Attempt| {
+            let sent = attempt.sent().ts.before(DISORDER);
+            let next = transaction.attempts.iter().map(|other| other.sent().ts);
+            let next = next.filter(|at| *at > attempt.sent().ts).min();
+            transaction.responses.iter().any(|response| {
+                let at = response.arrived().ts;
+                response.lost.is_none() && at >= sent && next.is_none_or(|next| at < next)
+            })
+        };
         let trace = |attempt: &Attempt| {
             let home = attempt.hops.first()?.via.point;
+            if answered(attempt) {
+                return None;
+            }
             self.vanish(transaction, &attempt.hops, home, true)
         };
         let traced: SmallVec<[Option<Vanish>; 2]> =
@@ -215,6 +233,11 @@ fn signature(place: &Waypoint) -> (Option<Direction>, u8, bool) {
     (place.direction, place.ttl, place.translated)
 }
 
+fn alike(one: &Path, other: &Path) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| signature(one) == signature(other))
+}
+
 /// The server that answered or was chosen first, then what its kind have in common: for queries
 /// the service that was asked, for responses the network that they come from.
 fn keys(transaction: &Transaction, point: PointId, forth: bool) -> [Key; 2] {
@@ -239,7 +262,9 @@ fn path(hops: &Hops, point: PointId, asked: IpAddr) -> Path {
     let mut path = Path::new();
     let mut sorted: SmallVec<[&Hop; 4]> =
         hops.iter().filter(|hop| hop.via.point == point).collect();
-    sorted.sort_by_key(|hop| hop.seen.ts);
+    if !sorted.is_sorted_by_key(|hop| hop.seen.ts) {
+        sorted.sort_by_key(|hop| hop.seen.ts);
+    }
     for hop in sorted {
         let place = Waypoint {
             interface: hop.via.interface,

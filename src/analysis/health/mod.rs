@@ -17,13 +17,15 @@ mod model;
 mod one_sided;
 mod order;
 mod pace;
+mod paces;
 mod snaplen;
 mod watch;
 
 pub(super) use directions::{Directions, Loss, Sided};
 pub(super) use facts::{Facts, judge};
 pub use model::{CaptureRule, Health};
-pub(super) use watch::Watch;
+pub(super) use paces::Paces;
+pub(super) use watch::{Notice, Watch};
 
 /// Every rule about the capture itself, in the order of their ids.
 pub static CAPTURE_RULES: &[&CaptureRule] = &[

@@ -1,12 +1,10 @@
-//! Looks at frames as they come: holes, clocks, files that overlap, and what the filter let pass.
+//! What is known of the capture itself while its transactions close: holes, clocks, files that
+//! overlap, and what the filter let pass.
 
 use std::time::Duration;
 
-use super::pace::{Pace, Turn};
-use crate::base::{Span, Timestamp, digest};
-use crate::capture::{FileId, PointId, Seen};
-use crate::flow::FlowEvent;
-use crate::packet::{Body, Packet};
+use crate::base::{Span, Timestamp};
+use crate::capture::FileId;
 use crate::transaction::Transaction;
 use crate::transaction::timing::T_WAIT;
 
@@ -20,10 +18,9 @@ const ENOUGH: u64 = 3;
 /// A clock that is set by less than this does nothing to a finding about seconds.
 const SERIOUS_STEP: Duration = Duration::from_millis(100);
 
-/// Watches the frames of every point.
+/// What frames and transactions showed of the capture so far.
 #[derive(Debug, Default)]
 pub(in crate::analysis) struct Watch {
-    points: Vec<Pace>,
     gaps: Vec<Gap>,
     steps: Vec<Step>,
     overlaps: Vec<Overlap>,
@@ -31,6 +28,24 @@ pub(in crate::analysis) struct Watch {
     pub(super) icmp: u64,
     /// IP fragments other than first ones.
     pub(super) later_fragments: u64,
+}
+
+/// What frames show of the capture, in their order.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::analysis) enum Notice {
+    /// A hole.
+    Gap(Span),
+    /// The clock went back.
+    Step(Step),
+    /// Two files overlap.
+    Overlap(Overlap),
+    /// So many ICMP errors and fragments other than first ones; at the end.
+    Kinds {
+        /// ICMP errors of any kind.
+        icmp: u64,
+        /// IP fragments other than first ones.
+        later_fragments: u64,
+    },
 }
 
 /// A stretch of time without a frame where frames were to be expected.
@@ -42,7 +57,7 @@ struct Gap {
 
 /// A clock that went back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
+pub(in crate::analysis) struct Step {
     /// The time that had been reached.
     pub(super) at: Timestamp,
     /// By how much it went back.
@@ -51,7 +66,7 @@ pub(super) struct Step {
 
 /// Two files of one point that overlap in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Overlap {
+pub(in crate::analysis) struct Overlap {
     /// The one read first.
     pub(super) earlier: FileId,
     /// The one read next.
@@ -61,45 +76,16 @@ pub(super) struct Overlap {
 }
 
 impl Watch {
-    /// Takes the next frame; returns the hole that it proves, if there was one.
-    pub(in crate::analysis) fn frame(&mut self, seen: Seen, point: PointId) -> Option<Span> {
-        match self.pace(point).frame(seen) {
-            Turn::None => None,
-            Turn::Back { last, back } => {
-                if last.at.file == seen.at.file {
-                    keep(&mut self.steps, Step { at: last.ts, back });
-                } else {
-                    let (earlier, later) = (last.at.file, seen.at.file);
-                    keep(&mut self.overlaps, Overlap { earlier, later, by: back });
-                }
-                None
+    /// Takes what frames showed; see [`Paces`](super::Paces).
+    pub(in crate::analysis) fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::Gap(span) => keep(&mut self.gaps, Gap { span, straddling: 0 }),
+            Notice::Step(step) => keep(&mut self.steps, step),
+            Notice::Overlap(overlap) => keep(&mut self.overlaps, overlap),
+            Notice::Kinds { icmp, later_fragments } => {
+                self.icmp += icmp;
+                self.later_fragments += later_fragments;
             }
-            Turn::Hole(span) => {
-                keep(&mut self.gaps, Gap { span, straddling: 0 });
-                Some(span)
-            }
-        }
-    }
-
-    /// Takes what a frame holds.
-    pub(in crate::analysis) fn packet(&mut self, packet: &Packet<'_>) {
-        match &packet.body {
-            Body::Icmp(_) => self.icmp += 1,
-            Body::Fragment(fragment) => self.later_fragments += u64::from(fragment.offset > 0),
-            _ => {}
-        }
-    }
-
-    /// Takes an event of the flow table.
-    pub(in crate::analysis) fn event(&mut self, event: &FlowEvent) {
-        let FlowEvent::Message(captured) = event else { return };
-        if captured.message.header.is_response() {
-            return;
-        }
-        if let Some(question) = &captured.message.question {
-            let name = digest(question.name.wire());
-            let client = captured.tuple.src.ip();
-            self.pace(captured.via.point).asked(captured.seen.ts, client, name);
         }
     }
 
@@ -117,15 +103,6 @@ impl Watch {
             let behind = arrived >= gap.span.end && arrived.since(gap.span.end) <= NEAR;
             gap.straddling += u64::from(before && behind);
         }
-    }
-
-    /// The capture is over; returns the holes shortly before its end.
-    pub(in crate::analysis) fn finish(&mut self) -> Vec<Span> {
-        let last: Vec<Span> = self.points.iter_mut().filter_map(Pace::finish).collect();
-        for span in &last {
-            keep(&mut self.gaps, Gap { span: *span, straddling: 0 });
-        }
-        last
     }
 
     /// Whether a wait from one instant to the other went over a hole or a step, so that nobody
@@ -167,14 +144,6 @@ impl Watch {
     /// Files that overlap.
     pub(super) fn overlaps(&self) -> &[Overlap] {
         &self.overlaps
-    }
-
-    fn pace(&mut self, point: PointId) -> &mut Pace {
-        let place = usize::from(point.0);
-        if place >= self.points.len() {
-            self.points.resize_with(place + 1, Pace::default);
-        }
-        &mut self.points[place]
     }
 }
 

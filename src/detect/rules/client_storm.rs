@@ -14,11 +14,11 @@
 //!
 //! Source: rulebook 2.D, section 1 `storm`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::words::{clock, count, list, percent};
-use crate::base::{Span, Timestamp};
+use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -52,7 +52,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by clients.
 #[derive(Default)]
 struct ClientStorm {
-    clients: BTreeMap<IpAddr, Client>,
+    clients: Table<IpAddr, Client>,
     all: u64,
 }
 
@@ -66,7 +66,7 @@ struct Client {
     most: u64,
     span: Option<Span>,
     first: Option<Seen>,
-    names: BTreeMap<Name, u64>,
+    names: Table<Name, u64>,
 }
 
 impl Detector for ClientStorm {

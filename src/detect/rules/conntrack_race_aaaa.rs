@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list, percent};
-use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, places, retry_answered};
 use crate::detect::{
@@ -75,7 +75,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct ConntrackRace {
     sockets: Map<SocketAddr, Timestamp>,
     purge: Purge,
-    networks: BTreeMap<Network, Tally>,
+    networks: Table<Network, Tally>,
 }
 
 /// What became of the pairs of one client network.

@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, list, percent};
-use crate::base::{Span, Timestamp};
+use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -59,7 +59,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Queries of each service and backend; flows come from the shared tally.
 #[derive(Default)]
 struct CorednsImbalance {
-    queries: BTreeMap<(IpAddr, IpAddr), u64>,
+    queries: Table<(IpAddr, IpAddr), u64>,
 }
 
 /// One backend of a service.

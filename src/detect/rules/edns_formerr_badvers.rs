@@ -17,8 +17,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{clock, list};
+use crate::base::{Set, Span, Table};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where,
@@ -51,7 +51,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SERVERS`] times [`MAX_QUESTIONS`].
 #[derive(Default)]
 struct EdnsFormerrBadvers {
-    servers: BTreeMap<IpAddr, Server>,
+    servers: Table<IpAddr, Server>,
 }
 
 /// What one server did with questions with and without OPT.
@@ -59,7 +59,7 @@ struct EdnsFormerrBadvers {
 struct Server {
     accepted: u64,
     rejected: BTreeMap<Question, u64>,
-    plain: BTreeSet<Question>,
+    plain: Set<Question>,
     rcodes: BTreeMap<Rcode, u64>,
     silent: u64,
     clients: BTreeSet<IpAddr>,
@@ -128,7 +128,7 @@ impl Server {
         let both: BTreeMap<&Question, u64> = self
             .rejected
             .iter()
-            .filter(|(question, _)| self.plain.contains(question))
+            .filter(|(question, _)| self.plain.contains(*question))
             .map(|(question, n)| (question, *n))
             .collect();
         let total: u64 = both.values().sum();

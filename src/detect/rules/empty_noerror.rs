@@ -16,11 +16,11 @@
 //!
 //! Source: rulebook 2.D; RFC 2308 section 2.2, RFC 8020; musl `src/network/lookup_name.c`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{clock, count, list};
+use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -51,7 +51,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by the number of search suffixes.
 #[derive(Default)]
 struct EmptyNoerror {
-    suffixes: BTreeMap<Name, Suffix>,
+    suffixes: Table<Name, Suffix>,
 }
 
 /// What became of the names asked under one suffix.

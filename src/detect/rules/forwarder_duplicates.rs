@@ -13,12 +13,12 @@
 //!
 //! Source: rulebook 2.E, 8.17; dnsmasq `src/forward.c`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{list, percent};
-use crate::base::{Map, Purge, Span, Timestamp};
+use crate::base::{Map, Purge, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -54,7 +54,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct ForwarderDuplicates {
     recent: Map<(IpAddr, RecordType, Name), (Timestamp, IpAddr)>,
     purge: Purge,
-    forwarders: BTreeMap<IpAddr, Tally>,
+    forwarders: Table<IpAddr, Tally>,
 }
 
 /// What one address asked.

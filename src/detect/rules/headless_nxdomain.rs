@@ -55,7 +55,7 @@ impl Detector for HeadlessNxdomain {
         let names = scene.answers.names();
         let mut pods: BTreeMap<Name, BTreeSet<&Name>> = BTreeMap::new();
         let mut namespaces: BTreeSet<Name> = BTreeSet::new();
-        for (name, known) in &names {
+        for (name, known) in names {
             let Some(parts) = scene.answers.zones.split(name) else { continue };
             match parts.depth() {
                 2 if known.data.times > 0 => namespaces.extend(name.parent()),
@@ -74,7 +74,7 @@ impl Detector for HeadlessNxdomain {
                     && scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2)
             })
             .filter_map(|(name, known)| {
-                let below = pods.get(*name).filter(|_| {
+                let below = pods.get(name).filter(|_| {
                     name.parent().is_some_and(|namespace| namespaces.contains(&namespace))
                 });
                 finding(name, known, below, scene)

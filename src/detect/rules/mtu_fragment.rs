@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::words::{clock, count, list};
-use crate::base::{Network, Span, Transport};
+use crate::base::{Network, Span, Table, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where,
@@ -67,9 +67,9 @@ type Key = (Name, RecordType);
 /// Bounded by [`MAX_NETWORKS`] and [`MAX_KEPT`].
 #[derive(Default)]
 struct MtuFragment {
-    networks: BTreeMap<Network, Side>,
+    networks: Table<Network, Side>,
     /// Sizes of answers to anybody, by question: what a lost one would have been.
-    sizes: BTreeMap<Key, usize>,
+    sizes: Table<Key, usize>,
     /// Questions of all networks together.
     kept: usize,
 }
@@ -81,7 +81,7 @@ struct Side {
     small: BTreeMap<IpAddr, u64>,
     /// The largest answer that arrived over UDP.
     largest: usize,
-    questions: BTreeMap<Key, Tally>,
+    questions: Table<Key, Tally>,
     answered: u64,
     lost: u64,
 }
@@ -112,9 +112,10 @@ impl Detector for MtuFragment {
         }
         let network = Network::of(transaction.client.ip());
         let key = (transaction.question.name.clone(), transaction.question.rtype);
-        let room = self.sizes.len() < MAX_QUESTIONS || self.sizes.contains_key(&key);
-        if let Some(response) = transaction.responses.first().filter(|_| room) {
-            let size = self.sizes.entry(key.clone()).or_default();
+        if let Some(response) = transaction.responses.first()
+            && let Some(size) = self.sizes.entry_within(key.clone(), MAX_QUESTIONS)
+        {
+            let size = size.or_default();
             // A truncated answer says that the whole one is larger than that.
             *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
         }
@@ -190,7 +191,7 @@ impl Side {
     fn judge(
         self,
         network: Network,
-        sizes: &BTreeMap<Key, usize>,
+        sizes: &Table<Key, usize>,
         scene: &Scene<'_>,
     ) -> Option<Finding> {
         let servers = |tally: &Tally| tally.servers.iter().all(|s| self.small.contains_key(s));

@@ -21,8 +21,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{clock, count, list};
+use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
@@ -59,7 +59,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_NAMES`].
 #[derive(Default)]
 struct NxdomainMissingName {
-    names: BTreeMap<Name, Missing>,
+    names: Table<Name, Missing>,
 }
 
 /// Lookups of one name, all of whose candidates were denied.
@@ -125,7 +125,7 @@ impl Detector for NxdomainMissingName {
         let found: Vec<&Name> = known
             .iter()
             .filter(|(_, known)| known.data.times > 0)
-            .map(|(name, _)| *name)
+            .map(|(name, _)| name)
             .take(MAX_COMPARED)
             .collect();
         let mut names: Vec<(Name, Missing)> = self
@@ -134,10 +134,10 @@ impl Detector for NxdomainMissingName {
             .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
             .filter(|(name, missing)| {
                 // A name below one that resolves is a pod without a name of its own.
-                let above = |name: &Name| name.parent().is_some_and(|above| exists(&known, &above));
-                !missing.candidates.iter().any(|name| exists(&known, name) || above(name))
+                let above = |name: &Name| name.parent().is_some_and(|above| exists(known, &above));
+                !missing.candidates.iter().any(|name| exists(known, name) || above(name))
                     && is_complete(name, &missing.candidates, scene)
-                    && !is_part_of_search(name, &known)
+                    && !is_part_of_search(name, known)
             })
             .collect();
         names.sort_by_key(|(_, missing)| std::cmp::Reverse(missing.lookups));
@@ -157,7 +157,7 @@ impl Detector for NxdomainMissingName {
     }
 }
 
-fn exists(known: &BTreeMap<&Name, Known>, name: &Name) -> bool {
+fn exists(known: &BTreeMap<Name, Known>, name: &Name) -> bool {
     known.get(name).is_some_and(|known| known.data.times > 0)
 }
 
@@ -183,7 +183,7 @@ fn is_complete(name: &Name, candidates: &[Name], scene: &Scene<'_>) -> bool {
 }
 
 /// Whether it is an outside name that resolves, with a search suffix behind it.
-fn is_part_of_search(name: &Name, known: &BTreeMap<&Name, Known>) -> bool {
+fn is_part_of_search(name: &Name, known: &BTreeMap<Name, Known>) -> bool {
     (2..name.label_count()).any(|labels| {
         Name::from_labels(name.labels().take(labels)).is_some_and(|bare| exists(known, &bare))
     })

@@ -15,11 +15,11 @@
 //!
 //! Source: rulebook 2.D; resolv.conf(5) `ndots` and `search`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{clock, count, list, percent};
+use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -56,8 +56,8 @@ struct SearchSuffixStorm {
     wasted: u64,
     lookups: u64,
     spent: u64,
-    suffixes: BTreeMap<Name, u64>,
-    names: BTreeMap<Name, u64>,
+    suffixes: Table<Name, u64>,
+    names: Table<Name, u64>,
     clients: BTreeSet<IpAddr>,
     span: Option<Span>,
     frames: Vec<Seen>,
@@ -172,13 +172,13 @@ impl Detector for SearchSuffixStorm {
     }
 }
 
-fn bump(tally: &mut BTreeMap<Name, u64>, name: Name) {
+fn bump(tally: &mut Table<Name, u64>, name: Name) {
     if tally.len() < MAX_NAMES || tally.contains_key(&name) {
         *tally.entry(name).or_default() += 1;
     }
 }
 
-fn ranked(tally: &BTreeMap<Name, u64>) -> Vec<&Name> {
+fn ranked(tally: &Table<Name, u64>) -> Vec<&Name> {
     let mut names: Vec<(&Name, &u64)> = tally.iter().collect();
     names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
     names.into_iter().map(|(name, _)| name).collect()

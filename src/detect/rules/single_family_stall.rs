@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::Span;
 use crate::base::words::{clock, count, list};
+use crate::base::{Set, Span};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -57,7 +57,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct SingleFamilyStall {
     /// Names of which each type was answered.
-    answered: BTreeSet<(RecordType, Name)>,
+    answered: Set<(RecordType, Name)>,
     stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
 }
 

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list};
-use crate::base::{Histogram, Span};
+use crate::base::{Histogram, Span, Table};
 use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
 use crate::detect::{
@@ -76,7 +76,7 @@ struct SlowAaaa {
     /// Outside names: pairs of which both types were asked.
     pairs: u64,
     /// Slow AAAA by who asked whom: the servers' own queries name the upstream.
-    legs: BTreeMap<(IpAddr, IpAddr), u64>,
+    legs: Table<(IpAddr, IpAddr), u64>,
 }
 
 /// Lookups whose AAAA alone was bad.

@@ -60,7 +60,7 @@ impl Detector for StatefulsetPodNxdomain {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let names = scene.answers.names();
         let mut services: BTreeMap<Name, Below<'_>> = BTreeMap::new();
-        for (name, known) in &names {
+        for (name, known) in names {
             let parts = scene.answers.zones.split(name);
             if !parts.is_some_and(|parts| parts.depth() == 3 && parts.has_ordinal()) {
                 continue;

@@ -13,11 +13,11 @@
 //!
 //! Source: rulebook 2.D; RFC 1035 section 3.2.1 (TTL); CoreDNS `plugin/cache`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{list, percent};
+use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -49,7 +49,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_NAMES`].
 #[derive(Default)]
 struct TtlZero {
-    names: BTreeMap<Name, Tally>,
+    names: Table<Name, Tally>,
     all: u64,
 }
 

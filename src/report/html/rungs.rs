@@ -62,9 +62,8 @@ pub(super) fn rungs(ladder: &Ladder, analysis: &Analysis, names: &Names) -> Opti
         let (from, to) = (x(rung.from), x(rung.to));
         let class = match rung.kind {
             RungKind::Query => "query",
-            RungKind::Lost => "lost",
             RungKind::Answer => "answer",
-            RungKind::Bad => "lost",
+            RungKind::Lost | RungKind::Bad => "lost",
         };
         arrow(&mut svg, class, (from, to, y + 10.0), rung.kind == RungKind::Lost);
         svg.text("tick", (4.0, y + 14.0), &clock(rung.seen.ts));

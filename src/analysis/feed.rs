@@ -1,0 +1,256 @@
+//! Blocks of all capture points, made ahead by threads and handed on in one order of time.
+//!
+//! The files of a point follow each other; points run side by side and are merged by the
+//! timestamps of their next frames. What is handed on does not depend on the number of threads:
+//! a file is decoded by one of them, and files are taken in their order.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Scope;
+use std::vec::IntoIter;
+
+use super::block::{Block, Decoder, Unit};
+use crate::base::Coverage;
+use crate::capture::{CaptureFile, FileId, FileStats, Inventory, LinkType, PointId, Reader, Seen};
+use crate::flow::Ports;
+
+/// Blocks that a thread may be ahead: a megabyte of them.
+const AHEAD: usize = 6;
+
+/// What became of one file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Read {
+    /// What was read of it.
+    pub(super) stats: FileStats,
+    /// What was wrong with it.
+    pub(super) problems: Vec<String>,
+}
+
+/// What takes the units in their order.
+pub(super) trait Intake {
+    /// The account of frames, and those of link types that are not read, before any unit of them.
+    fn account(&mut self, coverage: &Coverage, links: &[(LinkType, u64)]);
+    /// The next unit of all; `raw` holds the bytes that it speaks of.
+    fn unit(&mut self, unit: Unit, raw: &[u8], point: PointId);
+}
+
+/// What comes from a producer.
+enum Sent {
+    Block(Block),
+    /// The end of a file.
+    Done(FileId, Read),
+}
+
+/// Reads files of one point one after the other, and makes blocks of them.
+struct Producer<'a> {
+    point: PointId,
+    files: IntoIter<&'a CaptureFile>,
+    current: Option<(FileId, Reader, Vec<String>)>,
+    ended: Option<(FileId, Read)>,
+    decoder: Decoder,
+}
+
+impl Producer<'_> {
+    fn next(&mut self) -> Option<Sent> {
+        if let Some((file, read)) = self.ended.take() {
+            return Some(Sent::Done(file, read));
+        }
+        if self.current.is_none() {
+            let file = self.files.next()?;
+            match file.open() {
+                Ok(reader) => self.current = Some((file.id, reader, Vec::new())),
+                Err(problem) => {
+                    let problems = vec![problem.reason.to_string()];
+                    return Some(Sent::Done(file.id, Read { problems, ..Read::default() }));
+                }
+            }
+        }
+        let (file, mut reader, mut problems) = self.current.take()?;
+        while !self.decoder.is_full() {
+            match reader.next_frame() {
+                Some(Ok(frame)) => self.decoder.frame(&frame, self.point),
+                Some(Err(damage)) => problems.push(damage.to_string()),
+                None => {
+                    let block = self.decoder.take(reader.bytes_read().get());
+                    self.ended = Some((file, Read { stats: reader.stats().clone(), problems }));
+                    return Some(Sent::Block(block));
+                }
+            }
+        }
+        let block = self.decoder.take(reader.bytes_read().get());
+        self.current = Some((file, reader, problems));
+        Some(Sent::Block(block))
+    }
+}
+
+/// Where the blocks of a point come from.
+enum Source<'a> {
+    /// Made when they are asked for.
+    Here(Producer<'a>),
+    /// Made by threads, each of which takes every so many files.
+    Threads { from: Vec<Receiver<Sent>>, files: usize, at: usize },
+}
+
+impl Source<'_> {
+    fn next(&mut self) -> Option<Sent> {
+        match self {
+            Self::Here(producer) => producer.next(),
+            Self::Threads { from, files, at } => {
+                if *at >= *files {
+                    return None;
+                }
+                let sent = from.get(*at % from.len())?.recv().ok()?;
+                *at += usize::from(matches!(sent, Sent::Done(..)));
+                Some(sent)
+            }
+        }
+    }
+}
+
+/// One point's frames.
+struct Lane<'a> {
+    point: PointId,
+    source: Source<'a>,
+    units: std::iter::Peekable<IntoIter<Unit>>,
+    raw: Vec<u8>,
+    /// Bytes of the current file that were told of.
+    told: u64,
+}
+
+/// Hands everything in `inventory` to `intake`; `progress` is told how many compressed bytes were
+/// read since the last call. With `ahead` more threads than this one, they decode in `scope`.
+/// Returns what became of every file, by its place in the inventory.
+pub(super) fn feed<'scope, 'env: 'scope>(
+    inventory: &'env Inventory,
+    ports: &Ports,
+    ahead: usize,
+    scope: &'scope Scope<'scope, 'env>,
+    intake: &mut impl Intake,
+    progress: &mut dyn FnMut(u64),
+) -> Vec<Read> {
+    let mut reads = vec![Read::default(); inventory.files.len()];
+    let points = inventory.points.len().max(1);
+    let mut lanes: Vec<Lane<'_>> = inventory
+        .points
+        .iter()
+        .map(|point| {
+            let files: Vec<&CaptureFile> =
+                inventory.files.iter().filter(|file| file.point == point.id).collect();
+            let workers = ahead.div_ceil(points).min(files.len());
+            Lane {
+                point: point.id,
+                source: source(point.id, files, ports, workers, scope),
+                units: Vec::new().into_iter().peekable(),
+                raw: Vec::new(),
+                told: 0,
+            }
+        })
+        .collect();
+    if let [lane] = lanes.as_mut_slice() {
+        // One point needs no merging: the common case, and the fast one.
+        while lane.fill(&mut reads, intake, progress) {
+            for unit in lane.units.by_ref() {
+                intake.unit(unit, &lane.raw, lane.point);
+            }
+        }
+        return reads;
+    }
+    let mut next: Vec<Option<Seen>> =
+        lanes.iter_mut().map(|lane| lane.peek(&mut reads, intake, progress)).collect();
+    let earliest = |next: &[Option<Seen>]| {
+        next.iter().enumerate().filter_map(|(at, seen)| Some(((*seen)?, at))).min()
+    };
+    while let Some((_, at)) = earliest(&next) {
+        let Some(lane) = lanes.get_mut(at) else { break };
+        if let Some(unit) = lane.units.next() {
+            intake.unit(unit, &lane.raw, lane.point);
+        }
+        let seen = lane.peek(&mut reads, intake, progress);
+        if let Some(place) = next.get_mut(at) {
+            *place = seen;
+        }
+    }
+    reads
+}
+
+fn source<'scope, 'env: 'scope>(
+    point: PointId,
+    files: Vec<&'env CaptureFile>,
+    ports: &Ports,
+    workers: usize,
+    scope: &'scope Scope<'scope, 'env>,
+) -> Source<'env> {
+    let producer = |files: Vec<&'env CaptureFile>| Producer {
+        point,
+        files: files.into_iter(),
+        current: None,
+        ended: None,
+        decoder: Decoder::new(ports.clone()),
+    };
+    if workers == 0 {
+        return Source::Here(producer(files));
+    }
+    let share = |nth: usize| files.iter().copied().skip(nth).step_by(workers).collect();
+    let spawn = |nth: usize| {
+        let (to, from) = sync_channel(AHEAD);
+        let mut producer = producer(share(nth));
+        scope.spawn(move || work(&mut producer, &to));
+        from
+    };
+    Source::Threads { from: (0..workers).map(spawn).collect(), files: files.len(), at: 0 }
+}
+
+fn work(producer: &mut Producer<'_>, to: &SyncSender<Sent>) {
+    while let Some(sent) = producer.next() {
+        if to.send(sent).is_err() {
+            // Nobody listens any more.
+            return;
+        }
+    }
+}
+
+impl Lane<'_> {
+    /// Takes the next block that holds a unit; false at the end of the last file.
+    fn fill(
+        &mut self,
+        reads: &mut [Read],
+        intake: &mut impl Intake,
+        progress: &mut dyn FnMut(u64),
+    ) -> bool {
+        while let Some(sent) = self.source.next() {
+            match sent {
+                Sent::Block(block) => {
+                    let links: Vec<_> = block.links.iter().map(|(&l, &n)| (l, n)).collect();
+                    intake.account(&block.coverage, &links);
+                    progress(block.read.saturating_sub(self.told));
+                    self.told = block.read;
+                    let (units, raw) = block.into_parts();
+                    self.units = units.into_iter().peekable();
+                    self.raw = raw;
+                    if self.units.len() > 0 {
+                        return true;
+                    }
+                }
+                Sent::Done(file, read) => {
+                    self.told = 0;
+                    if let Some(place) = reads.get_mut(file.0 as usize) {
+                        *place = read;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// The frame that is next.
+    fn peek(
+        &mut self,
+        reads: &mut [Read],
+        intake: &mut impl Intake,
+        progress: &mut dyn FnMut(u64),
+    ) -> Option<Seen> {
+        if self.units.peek().is_none() && !self.fill(reads, intake, progress) {
+            return None;
+        }
+        self.units.peek().map(Unit::seen)
+    }
+}

@@ -1,0 +1,190 @@
+//! The part behind the matcher: closed transactions in, lookups, tallies and findings out.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::demote::{Doubts, weigh};
+use super::engine::{Item, Next};
+use super::health::{Directions, Loss, Sided, Watch};
+use super::peers::Peers;
+use super::series::Series;
+use super::traffic::Traffic;
+use crate::base::{Coverage, Span, Timestamp};
+use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
+use crate::lookup::{Grouper, Lookup};
+use crate::transaction::{Closed, Nat, Transaction};
+
+/// Who wants to see transactions and lookups as they close; they may be told on another thread.
+#[derive(Default)]
+pub struct Sinks<'a> {
+    /// Gets every transaction, in the order of first frames.
+    pub transactions: Option<&'a mut (dyn FnMut(&Transaction) + Send)>,
+    /// Gets every lookup, in the order in which they began.
+    pub lookups: Option<&'a mut (dyn FnMut(&Lookup) + Send)>,
+}
+
+/// Everything that is kept of transactions and lookups.
+pub(super) struct Tail<'a> {
+    start: Timestamp,
+    watch: Watch,
+    coverage: Coverage,
+    grouper: Grouper,
+    traffic: Traffic,
+    series: Series,
+    reach: Reach,
+    forward: Forward,
+    ledger: Ledger,
+    answers: Answers,
+    servers: BTreeSet<IpAddr>,
+    directions: Directions,
+    peers: Peers,
+    detectors: Vec<Box<dyn Detector>>,
+    sinks: Sinks<'a>,
+}
+
+/// What the tail leaves behind.
+pub(super) struct Results {
+    pub(super) traffic: Traffic,
+    pub(super) series: Series,
+    pub(super) ledger: Ledger,
+    pub(super) findings: Vec<Finding>,
+    pub(super) watch: Watch,
+    pub(super) directions: Directions,
+    pub(super) sided: Sided,
+    pub(super) loss: Option<Loss>,
+}
+
+impl Next for Tail<'_> {
+    fn item(&mut self, item: Item) {
+        match item {
+            Item::Start(start) => self.start = start,
+            Item::Notice(notice) => self.watch.note(notice),
+            Item::Closed(closed) => self.closed(&closed),
+        }
+    }
+}
+
+impl<'a> Tail<'a> {
+    pub(super) fn new(sinks: Sinks<'a>) -> Self {
+        Self {
+            start: Timestamp::MIN,
+            watch: Watch::default(),
+            coverage: Coverage::default(),
+            grouper: Grouper::default(),
+            traffic: Traffic::default(),
+            series: Series::default(),
+            reach: Reach::default(),
+            forward: Forward::default(),
+            ledger: Ledger::default(),
+            answers: Answers::default(),
+            servers: BTreeSet::new(),
+            directions: Directions::default(),
+            peers: Peers::default(),
+            detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
+            sinks,
+        }
+    }
+
+    fn closed(&mut self, closed: &Closed) {
+        let Self { start, watch, coverage, .. } = self;
+        match closed {
+            Closed::Transaction(transaction) => {
+                watch.closed(transaction);
+                self.directions.closed(transaction, *start, watch);
+                self.traffic.transaction(transaction, watch, coverage);
+                self.series.transaction(transaction, *start, coverage);
+                let (client, server) = (transaction.client.ip(), transaction.responder());
+                if self.peers.admit(client, server, coverage) {
+                    self.forward.note(transaction, &self.servers, coverage);
+                    if transaction.answer().is_some() {
+                        self.servers.insert(server);
+                    }
+                    for detector in &mut self.detectors {
+                        detector.observe(transaction);
+                    }
+                }
+                if let Some(sink) = &mut self.sinks.transactions {
+                    sink(transaction);
+                }
+            }
+            Closed::Connect(connect) => {
+                if self.peers.admit(connect.client.ip(), connect.responder(), coverage) {
+                    self.reach.note_connect(connect, coverage);
+                    self.forward.note_connect(connect, &self.servers, coverage);
+                    for detector in &mut self.detectors {
+                        detector.observe_connect(connect);
+                    }
+                }
+            }
+        }
+        let mut done: smallvec::SmallVec<[Lookup; 1]> = smallvec::SmallVec::new();
+        self.grouper.take(closed, coverage, &mut |lookup| done.push(lookup));
+        for lookup in done {
+            self.lookup(&lookup);
+        }
+    }
+
+    fn lookup(&mut self, lookup: &Lookup) {
+        let Self { watch, coverage, .. } = self;
+        self.directions.lookup(lookup);
+        // What a DNS server asks on its clients' behalf is nobody's own lookup.
+        let forwarded = self.servers.contains(&lookup.client);
+        if !forwarded {
+            self.traffic.lookup(lookup, watch, coverage);
+            self.series.lookup(lookup);
+        }
+        if self.peers.has_client(lookup.client) {
+            self.reach.note(lookup, coverage);
+            if !forwarded {
+                self.ledger.note(lookup, coverage);
+                self.answers.note(lookup, coverage);
+            }
+            for detector in &mut self.detectors {
+                detector.observe_lookup(lookup);
+            }
+        }
+        if let Some(sink) = &mut self.sinks.lookups {
+            sink(lookup);
+        }
+    }
+
+    /// The capture is over: `span` of it was read, and `coverage` takes up what was left out here.
+    pub(super) fn finish(
+        mut self,
+        span: Option<Span>,
+        nat: &Nat,
+        coverage: &mut Coverage,
+    ) -> Results {
+        let mut done = Vec::new();
+        self.grouper.finish(&mut |lookup| done.push(lookup));
+        for lookup in done {
+            self.lookup(&lookup);
+        }
+        self.reach.finish(&mut self.coverage);
+        coverage.absorb(&self.coverage);
+        let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
+        let Self { watch, directions, detectors, mut series, .. } = self;
+        traffic.finish(nat, |address| forward.is_upstream(address));
+        let sided = directions.sided();
+        series.finish(&sided);
+        let loss = directions.loss(&sided);
+        let findings = span.map_or_else(Vec::new, |span| {
+            let outages = localise(&reach, nat);
+            let scene = Scene {
+                span,
+                coverage,
+                nat,
+                reach: &reach,
+                forward: &forward,
+                ledger: &ledger,
+                answers: &answers,
+                outages: &outages,
+                servers: &servers,
+            };
+            detectors.into_iter().flat_map(|detector| detector.finish(&scene)).collect()
+        });
+        let doubts = Doubts { sided: &sided, loss, watch: &watch };
+        let findings = weigh(findings, &reach, &doubts);
+        Results { traffic, series, ledger, findings, watch, directions, sided, loss }
+    }
+}

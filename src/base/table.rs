@@ -1,0 +1,140 @@
+//! Tallies that are written once per transaction and read once, at the end.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+
+use super::Map;
+
+/// Hashed while it grows, in the order of its keys when it is read.
+///
+/// A tally by name or address is touched by every transaction, and an ordered tree would compare a
+/// dozen keys each time; nothing may depend on hash order, so reading sorts. Reading costs the
+/// whole table each time.
+#[derive(Debug, Clone)]
+pub struct Table<K, V>(Map<K, V>);
+
+/// A place in a [`Table`].
+pub(super) type Entry<'a, K, V> = hashbrown::hash_map::Entry<'a, K, V, foldhash::fast::RandomState>;
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self(Map::default())
+    }
+}
+
+impl<K: Hash + Eq + Ord, V> Table<K, V> {
+    /// The number of keys.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `key` is there.
+    pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.0.contains_key(key)
+    }
+
+    /// What is noted under `key`.
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key)
+    }
+
+    /// The same, to change it.
+    pub fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get_mut(key)
+    }
+
+    /// The place of `key`.
+    pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
+        self.0.entry(key)
+    }
+
+    /// The place of `key` in a table of at most `most` keys; `None` if it is new and there is no
+    /// room.
+    pub fn entry_within(&mut self, key: K, most: usize) -> Option<Entry<'_, K, V>> {
+        let room = self.0.len() < most;
+        match self.0.entry(key) {
+            Entry::Vacant(_) if !room => None,
+            place => Some(place),
+        }
+    }
+
+    /// Keeps what `keep` says.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.0.retain(|key, value| keep(key, value));
+    }
+
+    /// Everything, in the order of keys.
+    pub fn iter(&self) -> std::vec::IntoIter<(&K, &V)> {
+        let mut all: Vec<(&K, &V)> = self.0.iter().collect();
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all.into_iter()
+    }
+
+    /// The keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        let mut all: Vec<&K> = self.0.keys().collect();
+        all.sort_unstable();
+        all.into_iter()
+    }
+
+    /// The values, in the order of their keys.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// The values in no order, for sums and extremes alone.
+    pub fn unordered(&self) -> impl Iterator<Item = &V> {
+        self.0.values()
+    }
+}
+
+impl<K: Hash + Eq + Ord, V> IntoIterator for Table<K, V> {
+    type Item = (K, V);
+    type IntoIter = std::vec::IntoIter<(K, V)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let mut all: Vec<(K, V)> = self.0.into_iter().collect();
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all.into_iter()
+    }
+}
+
+impl<'a, K: Hash + Eq + Ord, V> IntoIterator for &'a Table<K, V> {
+    type Item = (&'a K, &'a V);
+    type IntoIter = std::vec::IntoIter<(&'a K, &'a V)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_in_the_order_of_its_keys_and_keeps_to_its_bound() {
+        let mut table: Table<u32, u32> = Table::default();
+        for key in [9, 3, 7, 3] {
+            *table.entry(key).or_default() += 1;
+        }
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(&3, &2), (&7, &1), (&9, &1)]);
+        assert!(table.entry_within(4, 3).is_none());
+        assert!(table.entry_within(9, 3).is_some());
+        assert_eq!(table.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [3, 7, 9]);
+    }
+}
