@@ -9,6 +9,7 @@ mod format;
 pub mod json;
 mod lines;
 mod markdown;
+mod resolvers;
 mod rows;
 mod table;
 mod text;

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style as Paint};
 
 use super::escape::terminal;
 use super::lines::{frame, hurt, is_loud, window};
+use super::resolvers;
 use super::table::{Align, table, wrap};
 use super::timeline::bar;
 use crate::analysis::{Analysis, Status};
@@ -339,7 +340,17 @@ impl Page<'_> {
         for line in table(&header, &rows) {
             writeln!(out, "{line}")?;
         }
-        more(clients.len(), out)
+        more(clients.len(), out)?;
+        let shown = clients.iter().take(TOP).map(|(address, _)| *address);
+        let known = resolvers::lines(self.analysis, shown, self.style.width);
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.heading("RESOLVERS (what the lookups of these clients show of them)", out)?;
+        for line in known {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
     }
 
     fn capture(&self, out: &mut dyn Write) -> io::Result<()> {
