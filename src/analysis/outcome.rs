@@ -1,6 +1,7 @@
 //! What an analysis leaves behind: everything that a report shows.
 
 use super::health::Health;
+use super::series::Series;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
 use crate::base::{Coverage, Span};
@@ -28,6 +29,8 @@ pub struct Analysis {
     pub traffic: Traffic,
     /// What asks, and how it is set up, client by client.
     pub profiles: Profiles,
+    /// The same over time, and who reached whom.
+    pub series: Series,
     /// The verdict.
     pub verdict: Verdict,
     /// Ranked, the worst first.

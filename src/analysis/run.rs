@@ -179,8 +179,8 @@ pub fn run_frames<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, profiles, mut ledger, findings, watch, directions, sided, loss } =
-        results;
+    let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
+    let Results { directions, sided, loss, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
     population.span = span;
@@ -218,6 +218,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         health,
         traffic,
         profiles,
+        series,
         verdict,
         incidents,
         residual,
