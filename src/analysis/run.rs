@@ -179,7 +179,7 @@ pub fn run_frames<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, series, mut ledger, findings, watch, .. } = results;
+    let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
     let Results { directions, sided, loss, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
@@ -217,6 +217,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         coverage,
         health,
         traffic,
+        profiles,
         series,
         verdict,
         incidents,

@@ -11,7 +11,7 @@ use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
-use crate::lookup::{Grouper, Lookup};
+use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
 
 /// Who wants to see transactions and lookups as they close; they may be told on another thread.
@@ -45,6 +45,7 @@ pub(super) struct Tail<'a> {
 /// What the tail leaves behind.
 pub(super) struct Results {
     pub(super) traffic: Traffic,
+    pub(super) profiles: Profiles,
     pub(super) series: Series,
     pub(super) ledger: Ledger,
     pub(super) findings: Vec<Finding>,
@@ -163,7 +164,7 @@ impl<'a> Tail<'a> {
         self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
-        let Self { watch, directions, detectors, mut series, .. } = self;
+        let Self { watch, directions, detectors, grouper, mut series, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
@@ -185,6 +186,7 @@ impl<'a> Tail<'a> {
         });
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
-        Results { traffic, series, ledger, findings, watch, directions, sided, loss }
+        let profiles = grouper.into_profiles();
+        Results { traffic, profiles, series, ledger, findings, watch, directions, sided, loss }
     }
 }
