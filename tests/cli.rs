@@ -136,6 +136,49 @@ fn a_report_goes_to_a_file_whole() {
 }
 
 #[test]
+fn one_analysis_gives_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let out = dnswhy(&[
+        "analyze",
+        "-o",
+        &at("report.html"),
+        "-o",
+        &format!("json={}", at("report.out")),
+        "-o",
+        &at("report.md"),
+        "-o",
+        "-",
+        &capture("node-death-vxlan/client_dns.pcap00.gz"),
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).starts_with("DNS DEGRADED"));
+    let page = fs::read_to_string(at("report.html")).unwrap();
+    for part in ["<!DOCTYPE html>", "stale-backend", "The packets that prove it", "</html>"] {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    let report: dnswhy::report::json::Report =
+        serde_json::from_str(&fs::read_to_string(at("report.out")).unwrap()).unwrap();
+    assert!(report.incidents[0].display_filter.contains("ip.addr == 10.244.1.10"));
+    assert!(fs::read_to_string(at("report.md")).unwrap().contains("For the provider"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("report.md").to_string_lossy().into_owned();
+    let bad = folder.path().join("nowhere/report.json").to_string_lossy().into_owned();
+    let out = dnswhy(&["analyze", "-o", &good, "-o", &bad, &capture("healthy-mixed-sll2")]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("failed to write"), "{}", text(&out.stderr));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let unclear = dnswhy(&["analyze", "-o", "report", &capture("healthy-mixed-sll2")]);
+    assert_eq!(unclear.status.code(), Some(2));
+    assert!(text(&unclear.stderr).contains("-o json=report"), "{}", text(&unclear.stderr));
+}
+
+#[test]
 fn lookups_and_transactions_are_lines_of_json() {
     for command in ["lookups", "transactions"] {
         let out = dnswhy(&[command, &capture("healthy-mixed-sll2")]);

@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 
 use dnswhy::analysis::{Options, Sinks, run};
 use dnswhy::capture::Inventory;
-use dnswhy::report::{Format, Style, write};
+use dnswhy::report::{Format, Style, View, write};
 use dnswhy::testkit::{PcapOptions, Scenario};
 
-const FORMATS: [(Format, &str); 3] =
-    [(Format::Text, "report.txt"), (Format::Markdown, "report.md"), (Format::Json, "report.json")];
+const FORMATS: [(Format, &str); 4] = [
+    (Format::Text, "report.txt"),
+    (Format::Markdown, "report.md"),
+    (Format::Html, "report.html"),
+    (Format::Json, "report.json"),
+];
 
 #[test]
 fn lab_captures_are_reported_as_before() {
@@ -74,7 +78,7 @@ fn report(files: &[PathBuf], format: Format) -> String {
     let analysis = run(&inventory, &Options::default(), Sinks::default(), &mut |_| {});
     assert!(analysis.coverage.adds_up());
     let mut out = Vec::new();
-    write(&analysis, format, Style::default(), &mut out).unwrap();
+    write(&View::of(&analysis), format, Style::default(), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dnswhy::analysis::{Options, Sinks, run};
 use dnswhy::capture::{Inventory, LinkType};
-use dnswhy::report::{Format, Style, write};
+use dnswhy::report::{Format, Style, View, write};
 use dnswhy::testkit::{Compression, Format as Written, PcapOptions, Scenario};
 
 /// Damaged captures made of each whole one.
@@ -149,9 +149,10 @@ fn survives(path: &Path, bytes: &[u8], what: &str) -> bool {
     let of_files: u64 = analysis.files.iter().map(|file| file.stats.frames).sum();
     assert_eq!(coverage.frames, of_files, "{what}");
     assert!(analysis.traffic.transactions <= transactions, "{what}");
-    for format in [Format::Text, Format::Markdown, Format::Json] {
+    for format in [Format::Text, Format::Markdown, Format::Html, Format::Json] {
         let mut out = Vec::new();
-        write(&analysis, format, Style::default(), &mut out).expect("memory takes any report");
+        write(&View::of(&analysis), format, Style::default(), &mut out)
+            .expect("memory takes any report");
     }
     true
 }

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use dnswhy::analysis::{Options, Sinks, run_frames};
 use dnswhy::capture::{FileId, Frame, LinkType, Reader, Seen};
-use dnswhy::report::{Format, Style, write};
+use dnswhy::report::{Format, Style, View, write};
 use libfuzzer_sys::fuzz_target;
 
 /// Frames analysed: a few compressed bytes may unfold to millions.
@@ -48,9 +48,9 @@ fuzz_target!(|data: &[u8]| {
     let analysis = run_frames(frames, &Options::default(), Sinks::default());
     assert_eq!(analysis.coverage.frames, kept.len() as u64);
     assert!(analysis.coverage.adds_up());
-    for format in [Format::Text, Format::Markdown, Format::Json] {
+    for format in [Format::Text, Format::Markdown, Format::Html, Format::Json] {
         let mut out = Vec::new();
-        write(&analysis, format, Style::default(), &mut out).expect("memory takes any report");
+        write(&View::of(&analysis), format, Style::default(), &mut out).expect("memory takes any report");
         assert!(!out.is_empty());
     }
 });

@@ -1,6 +1,7 @@
 //! What an analysis leaves behind: everything that a report shows.
 
 use super::health::Health;
+use super::series::Series;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
 use crate::base::{Coverage, Span};
@@ -25,6 +26,8 @@ pub struct Analysis {
     pub health: Vec<Health>,
     /// What was really sent and asked.
     pub traffic: Traffic,
+    /// The same over time, and who reached whom.
+    pub series: Series,
     /// The verdict.
     pub verdict: Verdict,
     /// Ranked, the worst first.

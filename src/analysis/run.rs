@@ -179,7 +179,8 @@ pub fn run_frames<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, mut ledger, findings, watch, directions, sided, loss } = results;
+    let Results { mut traffic, series, mut ledger, findings, watch, .. } = results;
+    let Results { directions, sided, loss, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
     population.span = span;
@@ -216,6 +217,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         coverage,
         health,
         traffic,
+        series,
         verdict,
         incidents,
         residual,

@@ -7,6 +7,7 @@ use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
+use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
@@ -29,6 +30,7 @@ pub(super) struct Tail<'a> {
     coverage: Coverage,
     grouper: Grouper,
     traffic: Traffic,
+    series: Series,
     reach: Reach,
     forward: Forward,
     ledger: Ledger,
@@ -43,6 +45,7 @@ pub(super) struct Tail<'a> {
 /// What the tail leaves behind.
 pub(super) struct Results {
     pub(super) traffic: Traffic,
+    pub(super) series: Series,
     pub(super) ledger: Ledger,
     pub(super) findings: Vec<Finding>,
     pub(super) watch: Watch,
@@ -69,6 +72,7 @@ impl<'a> Tail<'a> {
             coverage: Coverage::default(),
             grouper: Grouper::default(),
             traffic: Traffic::default(),
+            series: Series::default(),
             reach: Reach::default(),
             forward: Forward::default(),
             ledger: Ledger::default(),
@@ -88,6 +92,7 @@ impl<'a> Tail<'a> {
                 watch.closed(transaction);
                 self.directions.closed(transaction, *start, watch);
                 self.traffic.transaction(transaction, watch, coverage);
+                self.series.transaction(transaction, *start, coverage);
                 let (client, server) = (transaction.client.ip(), transaction.responder());
                 if self.peers.admit(client, server, coverage) {
                     self.forward.note(transaction, &self.servers, coverage);
@@ -126,6 +131,7 @@ impl<'a> Tail<'a> {
         let forwarded = self.servers.contains(&lookup.client);
         if !forwarded {
             self.traffic.lookup(lookup, watch, coverage);
+            self.series.lookup(lookup);
         }
         if self.peers.has_client(lookup.client) {
             self.reach.note(lookup, coverage);
@@ -157,9 +163,10 @@ impl<'a> Tail<'a> {
         self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
-        let Self { watch, directions, detectors, .. } = self;
+        let Self { watch, directions, detectors, mut series, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
+        series.finish(&sided);
         let loss = directions.loss(&sided);
         let findings = span.map_or_else(Vec::new, |span| {
             let outages = localise(&reach, nat);
@@ -178,6 +185,6 @@ impl<'a> Tail<'a> {
         });
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
-        Results { traffic, ledger, findings, watch, directions, sided, loss }
+        Results { traffic, series, ledger, findings, watch, directions, sided, loss }
     }
 }

@@ -70,12 +70,15 @@ pub(super) struct Input {
 pub(super) struct Analyze {
     #[command(flatten)]
     pub(super) input: Input,
-    /// Form of the report
-    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
-    pub(super) format: ReportFormat,
-    /// Write the report there instead of to standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
+    /// Form of the report [default: text]
+    #[arg(short, long, value_enum)]
+    pub(super) format: Option<ReportFormat>,
+    /// Write the report there; repeatable, all from one analysis
+    ///
+    /// The format is taken from the file's ending (.txt, .md, .html, .json), or named as in
+    /// json=report.out; - is standard output. Files are written whole or not at all.
+    #[arg(short, long, value_name = "[FORMAT=]FILE")]
+    pub(super) output: Vec<String>,
     /// Exit with status 1 if an incident of that severity or worse is found
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub(super) fail_on: Option<Level>,
@@ -127,7 +130,10 @@ pub(super) enum ReportFormat {
     /// For a terminal
     Text,
     /// For a ticket
+    #[value(alias = "md")]
     Markdown,
+    /// For a browser: one file that needs no other
+    Html,
     /// For programs: schema dnswhy.report/1
     Json,
 }

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use super::args::{Cli, Explain, StoryFormat};
 use super::exit::Exit;
+use super::output::style;
 use super::progress::Meter;
-use super::run::{complain, options, style};
+use super::run::{complain, options};
 use crate::analysis::{Analysis, Options, Sinks, run};
 use crate::base::Timestamp;
 use crate::capture::{CaptureFile, Inventory};

@@ -1,21 +1,21 @@
 //! Carries out what was typed.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::args::{Analyze, Cli, Colour, Command, Input, Level, List, ReportFormat};
+use super::args::{Analyze, Cli, Command, Input, Level, List, ReportFormat};
 use super::exit::Exit;
 use super::list::{self, What};
+use super::output::{deliver, standard_output, targets, wants_ladders};
 use super::progress::Meter;
 use super::rules;
 use crate::analysis::{Analysis, Options, Sinks};
 use crate::capture::Inventory;
 use crate::incident::Severity;
-use crate::report::{Format, Style, write};
+use crate::report::{Format, View, trace};
 
 /// Parses the arguments and carries them out. Never panics on input; a closed pipe is a quiet
 /// success.
@@ -61,6 +61,7 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
 }
 
 fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
+    let targets = targets(analyze.format.map(format), &analyze.output)?;
     let inventory = take(&analyze.input)?;
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let analysis = crate::analysis::run(
@@ -71,21 +72,22 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     );
     drop(meter);
     warn(cli, &analysis);
-    let format = match analyze.format {
-        ReportFormat::Text => Format::Text,
-        ReportFormat::Markdown => Format::Markdown,
-        ReportFormat::Json => Format::Json,
-    };
-    if let Some(path) = &analyze.output {
-        write_file(path, &analysis, format)?;
-    } else {
-        let mut out = standard_output();
-        write(&analysis, format, style(cli.color), &mut out)?;
-        out.flush()?;
+    let mut view = View::of(&analysis);
+    if wants_ladders(&targets) && !has_streams(&inventory) {
+        let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
+        let options = options(&analyze.input);
+        let traces = trace(&inventory, &options, &analysis, &mut |bytes| meter.read(bytes));
+        view = view.with_ladders(traces.into_iter().map(|trace| trace.ladder).collect());
     }
+    deliver(&view, &targets, cli.color)?;
     let worst = analysis.incidents.first().map(|incident| incident.severity);
     let matched = analyze.fail_on.zip(worst).is_some_and(|(level, worst)| worst >= severity(level));
     Ok(if matched { Exit::Matched } else { Exit::Done })
+}
+
+/// A stream is read once; there is no second look at it.
+fn has_streams(inventory: &Inventory) -> bool {
+    inventory.files.iter().any(|file| file.size.is_none())
 }
 
 fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
@@ -126,33 +128,13 @@ fn warn(cli: &Cli, analysis: &Analysis) {
     }
 }
 
-/// A report file is written whole or not at all.
-fn write_file(path: &Path, analysis: &Analysis, format: Format) -> Result<()> {
-    let mut report = Vec::new();
-    write(analysis, format, Style::default(), &mut report)?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::write(&partial, &report)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("failed to write {}", path.display()))
-}
-
-fn standard_output() -> BufWriter<io::Stdout> {
-    BufWriter::with_capacity(64 << 10, io::stdout())
-}
-
-pub(super) fn style(colour: Colour) -> Style {
-    let terminal = io::stdout().is_terminal();
-    let colour = match colour {
-        Colour::Always => true,
-        Colour::Never => false,
-        Colour::Auto => {
-            anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never && terminal
-        }
-    };
-    let columns = || std::env::var("COLUMNS").ok()?.parse::<usize>().ok();
-    let width = if terminal { columns().unwrap_or(100) } else { 100 };
-    Style { width: width.clamp(60, 140), colour }
+fn format(format: ReportFormat) -> Format {
+    match format {
+        ReportFormat::Text => Format::Text,
+        ReportFormat::Markdown => Format::Markdown,
+        ReportFormat::Html => Format::Html,
+        ReportFormat::Json => Format::Json,
+    }
 }
 
 fn severity(level: Level) -> Severity {

@@ -30,11 +30,23 @@ pub(super) fn markdown(text: &str) -> String {
                 safe.push(c);
             }
             '&' => safe.push_str("&amp;"),
+            // No mention of anybody: the mark stays, what follows it is no longer attached.
+            '@' => safe.push_str("&#64;&#8203;"),
             '\n' => safe.push(' '),
             _ => safe.push(c),
         }
     }
     safe
+}
+
+/// `text` as a block of code, fenced by more backticks than it holds, indented by `indent`.
+pub(super) fn fenced(text: &str, indent: usize) -> String {
+    let text = terminal(text);
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let pad = " ".repeat(indent);
+    let lines: String = text.trim_end().lines().map(|line| format!("{pad}{line}\n")).collect();
+    format!("{pad}{fence}text\n{lines}{pad}{fence}")
 }
 
 /// `text` as inline code of Markdown, fenced by more backticks than it holds.

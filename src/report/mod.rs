@@ -1,19 +1,31 @@
-//! An analysis in, a report out: text, Markdown, JSON.
+//! An analysis in, a report out: text, Markdown, HTML, JSON.
 //!
-//! Every writer renders the same [`Analysis`](crate::analysis::Analysis); none decides anything. Captured bytes are escaped
+//! Every writer renders the same [`View`]; none decides anything. Captured bytes are escaped
 //! for the page that they go to.
 
 mod escape;
 pub mod explain;
+mod filter;
+mod fold;
 mod format;
+mod html;
 pub mod json;
+mod ladder;
 mod lines;
 mod markdown;
+mod names;
+mod provider;
 mod rows;
 mod table;
 mod text;
 mod timeline;
+mod trace;
+mod view;
 
 pub use format::{Format, write};
+pub use ladder::{Ladder, Rung, RungKind};
+pub use names::{Named, Names};
 pub use rows::{LookupRow, TransactionRow, lookup_row, transaction_row};
 pub use text::Style;
+pub use trace::{Trace, trace};
+pub use view::View;

@@ -11,13 +11,16 @@ use crate::analysis::{Analysis, FileAccount, PointAccount};
 use crate::base::{Histogram, MessageCounts, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Incident;
+use crate::report::filter::display_filter;
+use crate::report::view::View;
 
 /// Clients listed one by one; the figures of the rest are in the totals.
 const TOP_CLIENTS: usize = 50;
 
 impl Report {
     /// The report of an analysis.
-    pub fn of(analysis: &Analysis) -> Self {
+    pub fn of(view: &View<'_>) -> Self {
+        let analysis = view.analysis;
         Self {
             schema: SCHEMA.to_owned(),
             tool: Tool {
@@ -227,6 +230,7 @@ fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1
             worst_lookup_seconds: affected.worst.map(|worst| worst.as_secs_f64()),
         },
         pattern: incident.pattern.to_string(),
+        display_filter: display_filter(incident),
         name_kinds: affected.kinds.iter().map(ToString::to_string).collect(),
         cause: cause.cause.clone(),
         facts: cause

@@ -5,7 +5,7 @@ mod v1;
 
 use std::io::{self, Write};
 
-use crate::analysis::Analysis;
+use crate::report::view::View;
 
 pub use v1::{Report, SCHEMA};
 
@@ -13,7 +13,7 @@ pub use v1::{Report, SCHEMA};
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub(super) fn write(analysis: &Analysis, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &Report::of(analysis)).map_err(io::Error::from)?;
+pub(super) fn write(view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &Report::of(view)).map_err(io::Error::from)?;
     writeln!(out)
 }

@@ -282,6 +282,9 @@ pub struct IncidentV1 {
     pub impact: Impact,
     /// When it happens.
     pub pattern: String,
+    /// A Wireshark display filter that shows it.
+    #[serde(default)]
+    pub display_filter: String,
     /// Kinds of the names that were harmed.
     pub name_kinds: Vec<String>,
     /// Mechanism and root cause in words.

@@ -1,0 +1,178 @@
+//! What to look at: a stretch of time, some clients, servers, names.
+//!
+//! The focus is applied behind the matcher and the grouper: what a transaction or a lookup is, is
+//! never changed by it, so no pair is torn at its edge. What lies outside is counted and left out
+//! of everything that follows.
+
+use std::net::IpAddr;
+
+use glob::{MatchOptions, Pattern};
+use ipnet::IpNet;
+
+use crate::base::words::date;
+use crate::base::{Set, Span, Timestamp};
+use crate::dns::Name;
+use crate::lookup::Lookup;
+use crate::transaction::{Closed, Transaction};
+
+/// What to look at; nothing given means everything.
+#[derive(Debug, Clone, Default)]
+pub struct Focus {
+    /// Only what was going on then.
+    pub span: Option<Span>,
+    /// Only what these clients asked.
+    pub clients: Vec<IpNet>,
+    /// Only what these servers were asked, before or after translation.
+    pub servers: Vec<IpNet>,
+    /// Only these names, in full or without their search suffix.
+    pub names: Vec<Pattern>,
+}
+
+/// What a focus left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The focus in words; empty if there was none.
+    pub focus: Vec<String>,
+    /// Transactions outside of it.
+    pub transactions: u64,
+    /// Lookups outside of it.
+    pub lookups: u64,
+}
+
+impl Focus {
+    /// Whether it holds everything.
+    pub fn is_everything(&self) -> bool {
+        self.span.is_none()
+            && self.clients.is_empty()
+            && self.servers.is_empty()
+            && self.names.is_empty()
+    }
+
+    /// The focus in words, one for each bound.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(span) = self.span {
+            words.push(match (span.start > Timestamp::MIN, span.end < Timestamp::MAX) {
+                (true, true) => format!("from {} to {} UTC", date(span.start), date(span.end)),
+                (true, false) => format!("from {} UTC on", date(span.start)),
+                _ => format!("until {} UTC", date(span.end)),
+            });
+        }
+        let list = |label: &str, items: Vec<String>| format!("{label} {}", items.join(", "));
+        if !self.clients.is_empty() {
+            words.push(list("client", self.clients.iter().map(network).collect()));
+        }
+        if !self.servers.is_empty() {
+            words.push(list("server", self.servers.iter().map(network).collect()));
+        }
+        if !self.names.is_empty() {
+            words.push(list("name", self.names.iter().map(ToString::to_string).collect()));
+        }
+        words
+    }
+
+    /// Whether it holds what the matcher closed. What one of `forwarders` asked belongs to whoever
+    /// asked it: no focus on clients leaves it out.
+    pub(super) fn holds(&self, closed: &Closed, forwarders: &Set<IpAddr>) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        match closed {
+            Closed::Transaction(transaction) => self.holds_transaction(transaction, forwarders),
+            Closed::Connect(connect) => {
+                let client = connect.client.ip();
+                self.overlaps(connect.first().ts, connect.first().ts)
+                    && (forwarders.contains(&client) || self.has_client(client))
+                    && self.has_server([connect.responder()])
+                    && self.names.is_empty()
+            }
+        }
+    }
+
+    fn holds_transaction(&self, transaction: &Transaction, forwarders: &Set<IpAddr>) -> bool {
+        let client = transaction.client.ip();
+        let responses = transaction.responses.iter().map(|response| response.arrived().ts);
+        let sent = transaction.last_sent().map(|seen| seen.ts);
+        let first = transaction.first().ts;
+        self.overlaps(first, responses.chain(sent).fold(first, Timestamp::max))
+            && (forwarders.contains(&client) || self.has_client(client))
+            && self.has_server([transaction.server.ip(), transaction.responder()])
+            && self.has_name([&transaction.question.name])
+    }
+
+    /// Whether it holds a lookup.
+    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &Set<IpAddr>) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        let questions = || lookup.transactions().map(|asked| &asked.question.name);
+        let servers = lookup.transactions().flat_map(|t| [t.server.ip(), t.responder()]);
+        self.overlaps(lookup.start.ts, lookup.end.unwrap_or(Timestamp::MAX))
+            && (forwarders.contains(&lookup.client) || self.has_client(lookup.client))
+            && self.has_server(servers)
+            && self.has_name(std::iter::once(&lookup.name).chain(questions()))
+    }
+
+    fn overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.span.is_none_or(|span| span.overlaps(Span::between(from, to)))
+    }
+
+    fn has_client(&self, client: IpAddr) -> bool {
+        self.clients.is_empty() || self.clients.iter().any(|network| network.contains(&client))
+    }
+
+    fn has_server(&self, servers: impl IntoIterator<Item = IpAddr>) -> bool {
+        self.servers.is_empty()
+            || servers.into_iter().any(|s| self.servers.iter().any(|network| network.contains(&s)))
+    }
+
+    fn has_name<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> bool {
+        self.names.is_empty() || names.into_iter().any(|name| self.fits(name))
+    }
+
+    /// Whether a pattern fits the name or the name without its last labels.
+    fn fits(&self, name: &Name) -> bool {
+        let options = MatchOptions { case_sensitive: false, ..MatchOptions::new() };
+        let whole = name.to_string();
+        let ends = whole.match_indices('.').map(|(at, _)| at).chain([whole.len()]);
+        let mut heads = ends.map(|end| &whole[..end]);
+        heads.any(|head| self.names.iter().any(|pattern| pattern.matches_with(head, options)))
+    }
+}
+
+/// A whole address without its length.
+fn network(network: &IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_with_and_without_its_suffix() {
+        let focus =
+            Focus { names: vec![Pattern::new("Redis*.shop").unwrap()], ..Focus::default() };
+        let fits = |text: &str| focus.fits(&Name::parse(text).unwrap());
+        assert!(fits("redis-0.shop") && fits("redis.shop.svc.cluster.local"));
+        assert!(!fits("shop") && !fits("www.redis.shop"));
+    }
+
+    #[test]
+    fn a_focus_says_what_it_is() {
+        let focus = Focus {
+            span: Some(Span { start: Timestamp::from_parts(1_671_710_403, 0), end: Timestamp::MAX }),
+            clients: vec!["10.244.0.0/24".parse().unwrap(), "10.1.0.7/32".parse().unwrap()],
+            ..Focus::default()
+        };
+        assert_eq!(
+            focus.words(),
+            ["from 2022-12-22 12:00:03 UTC on", "client 10.244.0.0/24, 10.1.0.7"]
+        );
+        assert!(Focus::default().is_everything() && !focus.is_everything());
+    }
+}

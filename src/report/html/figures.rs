@@ -1,0 +1,162 @@
+//! The tables of the page: who reached whom, servers, clients.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::analysis::{Analysis, Pair};
+use crate::base::words::{count, duration, percent};
+use crate::report::lines::{clients, looks_like, lost_of, servers};
+use crate::report::names::Names;
+
+/// Rows and columns of the matrix, and rows of the other tables.
+const CLIENTS: usize = 24;
+const SERVERS: usize = 8;
+const ROWS: usize = 30;
+
+/// Who reached whom.
+pub(super) struct Matrix {
+    pub(super) servers: Vec<Head>,
+    pub(super) rows: Vec<Row>,
+    pub(super) left_out: String,
+}
+
+/// An address with its name.
+pub(super) struct Head {
+    pub(super) address: String,
+    pub(super) name: String,
+}
+
+/// One client.
+pub(super) struct Row {
+    pub(super) client: Head,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// What came of one client's questions to one server.
+pub(super) struct Cell {
+    /// The class of its colour.
+    pub(super) class: &'static str,
+    pub(super) text: String,
+    pub(super) title: String,
+}
+
+/// An address with its name.
+pub(super) fn head(address: IpAddr, names: &Names) -> Head {
+    Head { address: address.to_string(), name: names.cell(address) }
+}
+
+/// The matrix of those with the most losses, then of the busiest.
+pub(super) fn matrix(analysis: &Analysis, names: &Names) -> Matrix {
+    let pairs = &analysis.series.pairs;
+    let clients = ranked(pairs, |(client, _)| client);
+    let servers = ranked(pairs, |(_, server)| server);
+    let shown_servers: Vec<IpAddr> = servers.iter().take(SERVERS).copied().collect();
+    let rows = clients.iter().take(CLIENTS).map(|client| Row {
+        client: head(*client, names),
+        cells: shown_servers
+            .iter()
+            .map(|server| cell(pairs.get(&(*client, *server)).copied()))
+            .collect(),
+    });
+    let (more_clients, more_servers) =
+        (clients.len().saturating_sub(CLIENTS), servers.len().saturating_sub(SERVERS));
+    let left_out = match (more_clients, more_servers) {
+        (0, 0) => String::new(),
+        (clients, servers) => format!(
+            "not shown: {} and {}, the quieter ones",
+            count(clients as u64, "more client"),
+            count(servers as u64, "more server")
+        ),
+    };
+    Matrix {
+        rows: rows.collect(),
+        servers: shown_servers.iter().map(|server| head(*server, names)).collect(),
+        left_out,
+    }
+}
+
+fn ranked(
+    pairs: &BTreeMap<(IpAddr, IpAddr), Pair>,
+    side: fn((IpAddr, IpAddr)) -> IpAddr,
+) -> Vec<IpAddr> {
+    let mut sums: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
+    for (key, pair) in pairs {
+        let sum = sums.entry(side(*key)).or_default();
+        sum.0 += pair.unanswered;
+        sum.1 += pair.answered;
+    }
+    let mut ranked: Vec<_> = sums.into_iter().collect();
+    ranked.sort_by_key(|(address, sums)| (std::cmp::Reverse(*sums), *address));
+    ranked.into_iter().map(|(address, _)| address).collect()
+}
+
+fn cell(pair: Option<Pair>) -> Cell {
+    let Some(Pair { answered, unanswered }) = pair else {
+        return Cell { class: "none", text: String::new(), title: "nothing was asked".to_owned() };
+    };
+    let all = answered + unanswered;
+    let class = match (unanswered, unanswered * 100 / all.max(1)) {
+        (0, _) => "fine",
+        (_, 0..5) => "touched",
+        (_, 5..50) => "lossy",
+        _ => "dead",
+    };
+    let text = if unanswered == 0 {
+        all.to_string()
+    } else {
+        format!("{} of {all} lost", percent(unanswered, all))
+    };
+    let title = format!("{}, {unanswered} unanswered or late", count(all, "question"));
+    Cell { class, text, title }
+}
+
+/// One row of the table of servers.
+pub(super) struct ServerRow {
+    pub(super) head: Head,
+    pub(super) cells: Vec<String>,
+    pub(super) bad: bool,
+}
+
+/// The servers, the busiest first.
+pub(super) fn server_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> {
+    let rows = servers(analysis).into_iter().take(ROWS).map(|(address, server)| {
+        let tally = &server.tally;
+        let time = |per_mille| tally.latency.quantile(per_mille).map_or("-".to_owned(), duration);
+        let errors = tally.rcodes.iter().filter(|(rcode, _)| {
+            !matches!(**rcode, crate::dns::Rcode::NOERROR | crate::dns::Rcode::NXDOMAIN)
+        });
+        let errors: Vec<String> = errors.map(|(rcode, n)| format!("{rcode} {n}")).collect();
+        ServerRow {
+            head: head(address, names),
+            bad: tally.unanswered * 20 > lost_of(tally),
+            cells: vec![
+                server.role.to_string(),
+                tally.queries.to_string(),
+                tally.answered.to_string(),
+                tally.late.to_string(),
+                tally.unanswered.to_string(),
+                percent(tally.unanswered, lost_of(tally)),
+                time(500),
+                time(950),
+                tally.latency.max().map_or("-".to_owned(), duration),
+                errors.join(", "),
+            ],
+        }
+    });
+    rows.collect()
+}
+
+/// The clients, the most hurt first.
+pub(super) fn client_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> {
+    let rows = clients(analysis).into_iter().take(ROWS).map(|(address, client)| ServerRow {
+        head: head(address, names),
+        bad: (client.failed_lookups + client.slow_lookups) * 20 > client.lookups,
+        cells: vec![
+            client.lookups.to_string(),
+            client.failed_lookups.to_string(),
+            client.slow_lookups.to_string(),
+            looks_like(client),
+        ],
+    });
+    rows.collect()
+}
