@@ -52,6 +52,11 @@ impl Names {
         self.known.get(&address)
     }
 
+    /// Every address that is known, with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, &Named)> {
+        self.known.iter().map(|(address, named)| (*address, named))
+    }
+
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
