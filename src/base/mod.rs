@@ -3,6 +3,7 @@
 //! This layer imports nothing of ours.
 
 mod coverage;
+mod few;
 mod hash;
 mod histogram;
 mod net;
@@ -12,6 +13,7 @@ mod time;
 pub mod words;
 
 pub use coverage::{Coverage, Limit, MessageCounts};
+pub use few::Few;
 pub use hash::{Map, Set, digest};
 pub use histogram::Histogram;
 pub use net::{FiveTuple, Network, Transport};

@@ -1,7 +1,8 @@
 //! Tallies that are written once per transaction and read once, at the end.
 
-use std::borrow::Borrow;
 use std::hash::Hash;
+
+use hashbrown::Equivalent;
 
 use super::Map;
 
@@ -34,26 +35,17 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
     }
 
     /// Whether `key` is there.
-    pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
+    pub fn contains_key(&self, key: &(impl Hash + Equivalent<K> + ?Sized)) -> bool {
         self.0.contains_key(key)
     }
 
     /// What is noted under `key`.
-    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
+    pub fn get(&self, key: &(impl Hash + Equivalent<K> + ?Sized)) -> Option<&V> {
         self.0.get(key)
     }
 
     /// The same, to change it.
-    pub fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
+    pub fn get_mut(&mut self, key: &(impl Hash + Equivalent<K> + ?Sized)) -> Option<&mut V> {
         self.0.get_mut(key)
     }
 
@@ -96,9 +88,9 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
-    /// The values in no order, for sums and extremes alone.
-    pub fn unordered(&self) -> impl Iterator<Item = &V> {
-        self.0.values()
+    /// Everything in no order, for sums and extremes alone.
+    pub fn unordered(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter()
     }
 }
 

@@ -35,7 +35,13 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
     if frame.is_none() && wanted.is_empty() {
         bail!("which lookup? Name a frame (FILE:FRAME), or use --client, --name or --at");
     }
-    let inventory = Inventory::take(&captures, &explain.input.point)?;
+    let mut inventory = Inventory::take(&captures, &explain.input.point)?;
+    if let Some((file, _)) = frame.as_ref().filter(|(file, _)| file.exists())
+        && file_named(&inventory, file).is_err()
+    {
+        captures.push(file.clone());
+        inventory = Inventory::take(&captures, &explain.input.point)?;
+    }
     let options = options(&explain.input);
     let sight = match &frame {
         Some((file, number)) => Some(look(&inventory, file, *number, &options)?),
@@ -44,10 +50,9 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let picked = pick(&inventory, &options, sight.as_ref(), &wanted, &meter);
     let Picked { analysis, lookup, transaction, fitting } = picked;
-    let legs = lookup.as_ref().map_or_else(Vec::new, |lookup| {
-        let range = &inventory;
-        legs(range, &options, lookup, &analysis)
-    });
+    let legs = lookup
+        .as_ref()
+        .map_or_else(Vec::new, |lookup| legs(&inventory, &options, lookup, &analysis));
     drop(meter);
     let found = match (&lookup, &transaction) {
         (Some(lookup), _) => Found::Lookup(lookup),
@@ -75,8 +80,11 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// A file, and the number of a frame in it.
+type FrameOf = (PathBuf, u32);
+
 /// The frame among what was named, and the captures.
-fn split(named: &[PathBuf]) -> Result<(Option<(PathBuf, u32)>, Vec<PathBuf>)> {
+fn split(named: &[PathBuf]) -> Result<(Option<FrameOf>, Vec<PathBuf>)> {
     let mut frame = None;
     let mut captures = Vec::new();
     for path in named {
@@ -92,7 +100,7 @@ fn split(named: &[PathBuf]) -> Result<(Option<(PathBuf, u32)>, Vec<PathBuf>)> {
 }
 
 /// `FILE:FRAME`, unless there is a file of that very name.
-fn frame_of(path: &Path) -> Option<(PathBuf, u32)> {
+fn frame_of(path: &Path) -> Option<FrameOf> {
     let (file, number) = path.to_str()?.rsplit_once(':')?;
     let number = number.parse().ok()?;
     (!file.is_empty() && !path.exists()).then(|| (PathBuf::from(file), number))
@@ -222,8 +230,7 @@ fn pick(
     };
     let sinks = Sinks { lookups: Some(&mut lookup), transactions: Some(&mut transaction) };
     let analysis = run(inventory, options, sinks, &mut |bytes| meter.read(bytes));
-    let lookup = by_frame.0.or(None);
-    let (distance, lookup) = match lookup {
+    let (distance, lookup) = match by_frame.0 {
         Some((distance, lookup)) => (Some(distance), Some(lookup)),
         None => (None, by_wish.0.map(|(_, lookup)| lookup)),
     };

@@ -1,9 +1,10 @@
 //! `dnswhy lookups` and `dnswhy transactions`: one line each, as they close.
 
-#![expect(clippy::disallowed_methods, reason = "a list must not keep its reader waiting")]
-
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -42,53 +43,62 @@ pub(super) fn print(
     let path = |at: FrameRef| {
         inventory.files.get(at.file.0 as usize).map_or_else(String::new, |f| f.display.clone())
     };
+    let columns: &[&str] = match what {
+        What::Lookups => &LookupRow::COLUMNS,
+        What::Transactions => &TransactionRow::COLUMNS,
+    };
+    let lines = Mutex::new(Lines::new(format, columns, out));
     let mut progress = |bytes| meter.read(bytes);
-    match what {
+    promptly(&lines, || match what {
         What::Lookups => {
-            let mut lines = Lines::new(format, &LookupRow::COLUMNS, out);
-            let mut lookup = |lookup: &Lookup| {
-                let row = lookup_row(lookup, &path);
-                lines.row(&row, LookupRow::cells);
-            };
+            let mut lookup =
+                |lookup: &Lookup| hold(&lines).row(&lookup_row(lookup, &path), LookupRow::cells);
             let sinks = Sinks { lookups: Some(&mut lookup), transactions: None };
             run(inventory, options, sinks, &mut progress);
-            lines.finish()
         }
         What::Transactions => {
-            let mut lines = Lines::new(format, &TransactionRow::COLUMNS, out);
             let mut transaction = |transaction: &Transaction| {
-                let row = transaction_row(transaction, &path);
-                lines.row(&row, TransactionRow::cells);
+                hold(&lines).row(&transaction_row(transaction, &path), TransactionRow::cells);
             };
             let sinks = Sinks { transactions: Some(&mut transaction), lookups: None };
             run(inventory, options, sinks, &mut progress);
-            lines.finish()
         }
-    }
+    });
+    lines.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
 }
 
-/// How long lines may wait for others, so that a reader sees them while the input goes on.
+/// How long a line may wait for others, so that a reader sees it while the input goes on.
 const LATEST: Duration = Duration::from_millis(100);
+
+/// Does `work`, and meanwhile lets no line wait: the input may be a pipe that says nothing more
+/// for hours.
+fn promptly(lines: &Mutex<Lines<'_>>, work: impl FnOnce()) {
+    let (done, over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while over.recv_timeout(LATEST) == Err(RecvTimeoutError::Timeout) {
+                hold(lines).flush();
+            }
+        });
+        work();
+        drop(done);
+    });
+}
+
+fn hold<'m, 'a>(lines: &'m Mutex<Lines<'a>>) -> MutexGuard<'m, Lines<'a>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Writes rows; after the first failure nothing more.
 struct Lines<'a> {
     out: Form<'a>,
     result: io::Result<()>,
-    flushed: Option<Instant>,
+    waiting: bool,
 }
 
 enum Form<'a> {
     Jsonl(&'a mut (dyn Write + Send)),
     Csv(csv::Writer<&'a mut (dyn Write + Send)>),
-}
-
-impl Form<'_> {
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Jsonl(out) => out.flush(),
-            Self::Csv(out) => out.flush(),
-        }
-    }
 }
 
 impl<'a> Lines<'a> {
@@ -103,31 +113,35 @@ impl<'a> Lines<'a> {
                 Form::Csv(out)
             }
         };
-        Self { out, result, flushed: None }
+        Self { out, result, waiting: true }
     }
 
     fn row<R: Serialize, const N: usize>(&mut self, row: &R, cells: impl Fn(&R) -> [String; N]) {
-        if self.result.is_err() {
-            return;
+        if self.result.is_ok() {
+            self.result = match &mut self.out {
+                Form::Jsonl(out) => jsonl(out, row),
+                Form::Csv(out) => out.write_record(cells(row)).map_err(io::Error::from),
+            };
+            self.waiting = true;
         }
-        self.result = match &mut self.out {
-            Form::Jsonl(out) => jsonl(out, row),
-            Form::Csv(out) => out.write_record(cells(row)).map_err(io::Error::from),
-        };
-        let now = Instant::now();
-        if self.result.is_ok() && self.flushed.is_none_or(|at| now - at >= LATEST) {
-            self.result = self.out.flush();
-            self.flushed = Some(now);
+    }
+
+    fn flush(&mut self) {
+        if self.result.is_ok() && std::mem::take(&mut self.waiting) {
+            self.result = match &mut self.out {
+                Form::Jsonl(out) => out.flush(),
+                Form::Csv(out) => out.flush(),
+            };
         }
     }
 
     fn finish(mut self) -> io::Result<()> {
-        self.result?;
-        self.out.flush()
+        self.flush();
+        self.result
     }
 }
 
-fn jsonl(out: &mut (dyn Write + Send), row: &impl Serialize) -> io::Result<()> {
+fn jsonl(out: &mut dyn Write, row: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, row).map_err(io::Error::from)?;
     writeln!(out)
 }

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::harm::{HarmKind, Harmed};
 use super::zone::ClusterZones;
-use crate::base::{Coverage, Limit, Span, Table, Timestamp};
+use crate::base::{Coverage, Few, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{AnswerKind, Name, Rcode, RecordType, Records};
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -50,11 +50,11 @@ pub enum Answer {
 #[derive(Debug, Default)]
 pub struct Asked {
     /// By server and answer: the backend where it is known, else the address asked.
-    pub told: BTreeMap<(IpAddr, Answer), Box<Told>>,
+    pub told: Few<(IpAddr, Answer), Box<Told>>,
     /// The address that clients asked.
     pub service: Option<IpAddr>,
     /// The addresses behind a digest, as far as they are kept.
-    pub sets: BTreeMap<u64, SmallVec<[IpAddr; 2]>>,
+    pub sets: Few<u64, SmallVec<[IpAddr; 2]>>,
     /// Where the alias in its answers leads, if they have one.
     pub alias: Option<Name>,
     /// The latest answer of each server, and until when it may be cached.
@@ -128,7 +128,7 @@ pub struct Tally {
 pub struct Answers {
     /// The cluster's zones.
     pub zones: ClusterZones,
-    questions: Table<(Name, RecordType), Asked>,
+    questions: Table<(Name, RecordType), Box<Asked>>,
     order: OnceLock<Vec<(Name, RecordType)>>,
     known: OnceLock<BTreeMap<Name, Known>>,
     lookups: usize,
@@ -172,12 +172,12 @@ impl Answers {
     /// They are put in order when they are first asked for: once the capture is over.
     pub fn questions(&self) -> impl Iterator<Item = (&Name, RecordType, &Asked)> {
         let order = self.order.get_or_init(|| self.questions.keys().cloned().collect());
-        order.iter().filter_map(|key| Some((&key.0, key.1, self.questions.get(key)?)))
+        order.iter().filter_map(|key| Some((&key.0, key.1, self.questions.get(key)?.as_ref())))
     }
 
     /// What was answered to one question.
     pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
-        self.questions.get(&(name.clone(), rtype))
+        self.questions.get(&(name.clone(), rtype)).map(AsRef::as_ref)
     }
 
     /// Every name with what is known of it, whatever the type and the server.
@@ -283,7 +283,7 @@ impl Asked {
             return false;
         }
         if let Answer::Data(digest) = answer {
-            self.sets.entry(digest).or_insert_with(|| response.records.addresses.clone());
+            self.sets.or_insert_with(digest, || response.records.addresses.clone());
         }
         self.contradicted |= self.told.keys().any(|(_, other)| *other != answer);
         let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
@@ -299,7 +299,7 @@ impl Asked {
             false
         };
         let contradicted = self.contradicted;
-        let told = self.told.entry((server, answer)).or_insert_with(|| {
+        let told = self.told.or_insert_with((server, answer), || {
             Box::new(Told {
                 times: 0,
                 span: Span::at(seen.ts),
@@ -345,7 +345,7 @@ impl Known {
     fn add(&mut self, asked: &Asked) {
         let ended: [u64; 3] = [&self.data, &self.missing, &self.empty].map(|tally| tally.ended);
         let mut also = [0; 3];
-        for ((server, answer), told) in &asked.told {
+        for ((server, answer), told) in asked.told.iter() {
             let (at, tally) = match answer {
                 Answer::Data(_) => (0, &mut self.data),
                 Answer::NoName => (1, &mut self.missing),

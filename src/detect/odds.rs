@@ -1,5 +1,20 @@
 //! How likely a count is by chance: the few tests that rules need (rulebook section 1).
 
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+/// Ordinary loss: sporadic loss of UDP is normal (rulebook `p0`: 0.2 % to 5 %).
+const ORDINARY_LOSS: f64 = 0.01;
+/// Loss must be less likely than this by ordinary loss (rulebook 7.6).
+const LOSS_CHANCE: f64 = 0.001;
+
+/// Whether `lost` of `sent` datagrams are more than ordinary loss explains, `looked_at` such counts
+/// having been tried.
+pub(super) fn beyond_ordinary_loss(lost: u64, sent: u64, looked_at: u64) -> bool {
+    lost > 0
+        && Binomial::new(ORDINARY_LOSS, sent.max(lost))
+            .is_ok_and(|ordinary| ordinary.sf(lost - 1) < LOSS_CHANCE / looked_at.max(1) as f64)
+}
+
 /// Chance of at least `more` successes out of `more + fewer` tosses of a fair coin: the sign test.
 pub(super) fn sign(more: u64, fewer: u64) -> f64 {
     let n = more + fewer;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::{Coverage, Limit, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::dns::{Name, Question, Rcode};
+use crate::dns::{Ending, Name, Question, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
@@ -194,7 +194,7 @@ impl Outside {
     /// while others were answered.
     pub fn fails_by_name(&self) -> bool {
         let (mut silent, mut stuck, mut answered) = (0, 0, 0);
-        for (no, yes) in self.questions.unordered() {
+        for (_, (no, yes)) in self.questions.unordered() {
             silent += no;
             answered += yes;
             stuck += if *no >= STUCK && *yes == 0 { *no } else { 0 };
@@ -208,23 +208,23 @@ impl Outside {
             Some(Verdict::Unknown) => return,
             _ => (0, 1),
         };
-        if self.questions.len() < MAX_QUESTIONS || self.questions.contains_key(question) {
-            let known = self.questions.entry(question.clone()).or_default();
+        if let Some(known) = self.questions.entry_within(question.clone(), MAX_QUESTIONS) {
+            let known = known.or_default();
             known.0 += no;
             known.1 += yes;
         }
     }
 
     fn is_cluster(&self, name: &Name) -> bool {
-        has_svc(name).is_some() || self.zones.keys().any(|zone| name.is_under(zone))
+        has_svc(name).is_some() || self.zones.unordered().any(|(zone, _)| name.is_under(zone))
     }
 
     fn learn(&mut self, transaction: &Transaction) {
         let Some(zone) = has_svc(&transaction.question.name) else { return };
-        if self.zones.len() >= MAX_ZONES && !self.zones.contains_key(&zone) {
-            return;
+        if !self.zones.contains_key(&zone) && self.zones.len() < MAX_ZONES {
+            self.zones.entry(zone.to_name()).or_default();
         }
-        let known = self.zones.entry(zone).or_default();
+        let Some(known) = self.zones.get_mut(&zone) else { return };
         if let Some(answer) = transaction.answer() {
             known.answers += 1;
             known.authoritative |= answer.header.authoritative();
@@ -259,10 +259,10 @@ fn verdict(transaction: &Transaction) -> Option<Verdict> {
 }
 
 /// The zone behind the label `svc`, if the name has one with something on both sides.
-fn has_svc(name: &Name) -> Option<Name> {
+fn has_svc(name: &Name) -> Option<Ending<'_>> {
     let is_svc = |(at, label): (usize, &[u8])| label.eq_ignore_ascii_case(b"svc").then_some(at);
     let at = name.labels().enumerate().filter_map(is_svc).last()?;
-    (at >= 1 && name.label_count() > at + 1).then(|| name.without_leading(at + 1))
+    (at >= 1 && name.label_count() > at + 1).then(|| name.ending(at + 1))
 }
 
 fn is_reverse(name: &Name) -> bool {

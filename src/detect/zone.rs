@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
-use crate::base::digest;
+use crate::base::{Set, digest};
 use crate::dns::Name;
 
 /// Different names that make a zone a cluster's: an outside name with a label `svc` is an
@@ -21,7 +21,7 @@ const MAX_ZONES: usize = 256;
 #[derive(Debug, Default)]
 pub struct ClusterZones {
     candidates: BTreeMap<Name, SmallVec<[u64; ENOUGH]>>,
-    known: BTreeSet<Name>,
+    known: Set<Name>,
 }
 
 /// A name that is written as a cluster's are: what stands before `svc`, and the zone after it.
@@ -37,12 +37,7 @@ impl ClusterName {
     /// Takes `name` apart at its last label `svc`; `None` if it has none with labels on both
     /// sides.
     pub fn of(name: &Name) -> Option<Self> {
-        let at = name
-            .labels()
-            .enumerate()
-            .filter(|(_, label)| label.eq_ignore_ascii_case(b"svc"))
-            .map(|(at, _)| at)
-            .last()?;
+        let at = svc(name)?;
         let zone = name.without_leading(at + 1);
         let own = Name::from_labels(name.labels().take(at)).filter(|own| !own.is_root())?;
         (!zone.is_root()).then_some(Self { own, zone })
@@ -65,10 +60,12 @@ impl ClusterName {
 impl ClusterZones {
     /// Learns from a name that was asked for.
     pub fn learn(&mut self, name: &Name) {
-        let Some(ClusterName { own, zone }) = ClusterName::of(name) else { return };
-        if self.known.contains(&zone) {
+        // Nearly every name lies in a zone that is known already.
+        let Some(at) = svc(name) else { return };
+        if self.known.contains(&name.ending(at + 1)) {
             return;
         }
+        let Some(ClusterName { own, zone }) = ClusterName::of(name) else { return };
         if self.candidates.len() >= MAX_ZONES && !self.candidates.contains_key(&zone) {
             return;
         }
@@ -99,8 +96,14 @@ impl ClusterZones {
         if self.known.is_empty() {
             return Name::parse("cluster.local").into_iter().collect();
         }
-        self.known.clone()
+        self.known.iter().cloned().collect()
     }
+}
+
+/// The place of the last label `svc`.
+fn svc(name: &Name) -> Option<usize> {
+    let is_svc = |(at, label): (usize, &[u8])| label.eq_ignore_ascii_case(b"svc").then_some(at);
+    name.labels().enumerate().filter_map(is_svc).last()
 }
 
 /// Whether it lies in `cluster.local`, which no public zone can be (RFC 6762).

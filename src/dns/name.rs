@@ -103,16 +103,11 @@ impl Name {
 
     /// A name with these bytes, which are well formed.
     fn of(wire: &[u8]) -> Self {
-        let mut folded = [0; DIGEST + Self::MAX_WIRE];
-        let whole = folded.get_mut(..DIGEST + wire.len()).unwrap_or_default();
-        if let Some(target) = whole.get_mut(DIGEST..) {
-            target.copy_from_slice(wire);
-            target.make_ascii_lowercase();
-            let digest = digest(target);
-            target.copy_from_slice(wire);
-            if let Some(place) = whole.first_chunk_mut() {
-                *place = digest.to_ne_bytes();
-            }
+        let mut bytes = [0; DIGEST + Self::MAX_WIRE];
+        let whole = bytes.get_mut(..DIGEST + wire.len()).unwrap_or_default();
+        if let Some((digest, rest)) = whole.split_first_chunk_mut() {
+            *digest = folded_digest(wire).to_ne_bytes();
+            rest.copy_from_slice(wire);
         }
         Self(Arc::from(&*whole))
     }
@@ -147,6 +142,11 @@ impl Name {
     #[must_use]
     pub fn without_leading(&self, skip: usize) -> Self {
         Self::of(self.tail(skip))
+    }
+
+    /// The same without a copy, to look it up in a table.
+    pub fn ending(&self, skip: usize) -> Ending<'_> {
+        Ending(self.tail(skip))
     }
 
     /// The name above it; `None` for the root.
@@ -204,6 +204,43 @@ impl Name {
         }
         rest
     }
+}
+
+/// The end of a [`Name`], borrowed; equal to the name that it spells and hashed like it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'a>(&'a [u8]);
+
+impl Ending<'_> {
+    /// The name that it spells.
+    pub fn to_name(self) -> Name {
+        Name::of(self.0)
+    }
+
+    /// Whether it is the root.
+    pub fn is_root(self) -> bool {
+        self.0.len() <= 1
+    }
+}
+
+impl Hash for Ending<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(folded_digest(self.0));
+    }
+}
+
+impl hashbrown::Equivalent<Name> for Ending<'_> {
+    fn equivalent(&self, name: &Name) -> bool {
+        self.0.eq_ignore_ascii_case(name.wire())
+    }
+}
+
+/// The digest of wire bytes without their case.
+fn folded_digest(wire: &[u8]) -> u64 {
+    let mut folded = [0; Name::MAX_WIRE];
+    let Some(target) = folded.get_mut(..wire.len()) else { return 0 };
+    target.copy_from_slice(wire);
+    target.make_ascii_lowercase();
+    digest(target)
 }
 
 /// The labels of a [`Name`].
@@ -338,6 +375,9 @@ mod tests {
             foldhash::fast::FixedState::with_seed(1).hash_one(n)
         };
         assert_eq!(hash(&name("API.example")), hash(&name("api.EXAMPLE")));
+        let table = crate::base::Set::from_iter([name("Example.com")]);
+        assert!(table.contains(&name("www.EXAMPLE.com").ending(1)));
+        assert!(!table.contains(&name("www.example.com").ending(0)));
     }
 
     #[test]

@@ -113,6 +113,15 @@ fn judge(steps: &[Step], round: &Round<'_>, musl: bool) -> Verdict {
     let unknown =
         Verdict { outcome: LookupOutcome::Unknown, end: None, rcode: None, approximate: false };
     let mut standings = round.standings(Timestamp::MAX);
+    for (rtype, standing) in &mut standings {
+        // A client that never asked again had the answer that was seen on its own host, wherever
+        // on that host it was seen last.
+        if matches!(standing, Standing::Silent { sure: true, tries: 1, .. })
+            && let Some((at, kind)) = seen_at_home(steps, round, *rtype)
+        {
+            *standing = Standing::Answered { at, kind };
+        }
+    }
     let unsure = |standing: &Standing| matches!(standing, Standing::Silent { sure: false, .. });
     if standings.iter().any(|(_, standing)| unsure(standing)) {
         return unknown;
@@ -141,6 +150,23 @@ fn judge(steps: &[Step], round: &Round<'_>, musl: bool) -> Verdict {
     let open = outcome == LookupOutcome::Unknown
         && round.connects().any(|connect| connect.outcome() == ConnectOutcome::Unknown);
     Verdict { outcome, end: end.filter(|_| !open), rcode, approximate }
+}
+
+/// When the answer to a question that was sent but once was seen on the client's host, though not
+/// at all the places that healthy ones pass.
+fn seen_at_home(
+    steps: &[Step],
+    round: &Round<'_>,
+    rtype: RecordType,
+) -> Option<(Timestamp, AnswerKind)> {
+    let step = steps.iter().rev().find(|step| {
+        step.transaction().is_some_and(|t| t.question.rtype == rtype && is_in(round, t))
+    })?;
+    if is_last_resort(steps, step) {
+        return None;
+    }
+    let answer = step.transaction()?.answer().filter(|answer| answer.stopped)?;
+    Some((answer.delivered().ts, answer.kind))
 }
 
 fn is_in(round: &Round<'_>, transaction: &Transaction) -> bool {

@@ -158,8 +158,10 @@ impl<'a> Round<'a> {
     fn last_try(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
         let sendings = self.sendings(rtype, now);
         let last = *sendings.last()?;
-        let length = wait::of(&sendings, self.manner);
-        let until = last.at.after(length);
+        let until = self
+            .one_timer(last, rtype)
+            .unwrap_or_else(|| last.at.after(wait::of(&sendings, self.manner)));
+        let length = until.since(last.at);
         let known = |ts: Timestamp| ts <= now.after(EARLY);
         let in_time = |response: &&Response| {
             response.reached()
@@ -192,6 +194,31 @@ impl<'a> Round<'a> {
                 Some(Standing::Silent { since: last.at, until, sure, tries: sendings.len() })
             }
         }
+    }
+
+    /// When a try ends that asks for both families one after the other: glibc does so once a server
+    /// has failed to answer a pair, and one timer covers both questions of a try (`send_dg` in
+    /// glibc's `resolv/res_send.c` computes `finish` before the first of them).
+    fn one_timer(&self, last: Sending<'_>, rtype: RecordType) -> Option<Timestamp> {
+        let others = || self.transactions().filter(|other| other.question.rtype != rtype);
+        let just_answered = |other: &&Transaction| {
+            let delivered = other.responses.iter().filter(|response| response.reached());
+            delivered
+                .map(|response| response.delivered().ts)
+                .any(|at| at <= last.at && last.at.since(at) <= AT_ONCE && other.first().ts <= at)
+        };
+        let before = others().find(just_answered)?;
+        // BIND's tools ask one after the other as well, as two lookups with a timer each.
+        let shares = |other: &Transaction| {
+            let mut mine = self.transactions().filter(|mine| mine.question.rtype == rtype);
+            mine.any(|mine| mine.client == other.client)
+        };
+        if !others().any(shares) {
+            return None;
+        }
+        let sendings = self.sendings(before.question.rtype, last.at);
+        let start = sendings.last()?.at;
+        Some(start.after(wait::of(&sendings, self.manner)).max(last.at))
     }
 
     /// glibc asks both families through one socket and leaves it as soon as either is refused.

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::model::{Hop, Response, Transaction, Undelivered, only_other_host};
 use super::nat::Nat;
 use super::pattern::Paths;
@@ -26,13 +28,13 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     let last_sent = transaction.last_sent().map_or(Timestamp::MIN, |seen| seen.ts);
     // Where no translation is known, a client that goes on asking as if nothing had come is the
     // proof that its socket refused the answer.
-    let refused: Vec<_> = transaction
+    let refused: SmallVec<[IpAddr; 2]> = transaction
         .responses
         .iter()
         .filter(|response| response.arrived().ts < last_sent)
         .filter_map(stranger)
         .collect();
-    let verdicts: Vec<Option<Undelivered>> = transaction
+    let verdicts: SmallVec<[Option<Undelivered>; 2]> = transaction
         .responses
         .iter()
         .map(|response| {
@@ -49,7 +51,7 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
             }
         })
         .collect();
-    let stopped: Vec<bool> = transaction
+    let stopped: SmallVec<[bool; 2]> = transaction
         .responses
         .iter()
         .map(|response| paths.stopped(transaction, &response.hops, home.via.point))

@@ -129,7 +129,7 @@ impl Detector for AutopathWrong {
             if !matches!(rtype, RecordType::A | RecordType::AAAA) {
                 continue;
             }
-            for ((server, answer), told) in &asked.told {
+            for ((server, answer), told) in asked.told.iter() {
                 if let Some(odd) = odd(name, asked, *server, *answer, told) {
                     servers.entry(*server).or_default().push(odd);
                 }

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{clock, count, list};
 use crate::base::{Network, Span, Timestamp};
 use crate::capture::Seen;
@@ -75,7 +77,7 @@ struct Ignored {
 
 impl Detector for ClientOverload {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let asked: Vec<&Transaction> = lookup.transactions().map(AsRef::as_ref).collect();
+        let asked: SmallVec<[&Transaction; 4]> = lookup.transactions().map(AsRef::as_ref).collect();
         for step in &lookup.steps {
             let lost = step.transaction().and_then(|asked| {
                 first_attempt_lost(asked, step).map(|lost| (asked.client.ip(), lost))

@@ -60,7 +60,7 @@ impl Detector for ClusterNodata {
             })
             .filter_map(|(name, _, asked)| {
                 let mut empty = Tally::default();
-                for ((server, answer), told) in &asked.told {
+                for ((server, answer), told) in asked.told.iter() {
                     if *answer != Answer::NoData {
                         return None;
                     }

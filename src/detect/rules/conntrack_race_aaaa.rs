@@ -86,6 +86,9 @@ struct Tally {
     second: u64,
     first: u64,
     both: u64,
+    /// Pairs of which one was first seen as its repeat. A lone query that was lost as early would
+    /// not be seen at all, so the two cannot be compared.
+    unseen: u64,
     /// Of those that lost one: stopped before the mate's last place, or passed it.
     stopped: u64,
     passed: u64,
@@ -133,9 +136,10 @@ impl Detector for ConntrackRace {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let suspects = self.networks.values().filter(|tally| tally.alone() >= ENOUGH).count();
         self.networks
             .into_iter()
-            .filter_map(|(network, tally)| tally.finding(network, scene))
+            .filter_map(|(network, tally)| tally.finding(network, suspects, scene))
             .collect()
     }
 }
@@ -199,7 +203,11 @@ impl Tally {
             // The mate was answered at once, so the other one had been sent and lost before.
             if first_attempt_lost(first.1, first.0) == Some(false) {
                 self.pairs += 1;
-                self.second += 1;
+                self.unseen += 1;
+                // Resolvers that ask both from one socket ask for A first (rulebook section 3).
+                let was_first = second.1.question.rtype == RecordType::A;
+                self.first += u64::from(was_first);
+                self.second += u64::from(!was_first);
                 self.lost(second.1, first.1, "its repeat: the query itself never came this far");
             }
             return;
@@ -231,8 +239,10 @@ impl Tally {
 
     fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: &str) {
         let (own, usual) = (reached(gone), reached(mate));
-        self.stopped += u64::from(own < usual);
-        self.passed += u64::from(own >= usual && usual > 1);
+        // Only the client's own node translates; on another, a query that stops has passed that.
+        let at_home = mate.attempts.first().is_some_and(|attempt| attempt.backend().is_some());
+        self.stopped += u64::from(at_home && own < usual);
+        self.passed += u64::from(at_home && own >= usual && usual > 1);
         if gone.attempts.len() > 1 {
             self.repeated += 1;
             self.cured += u64::from(retry_answered(gone));
@@ -253,9 +263,14 @@ impl Tally {
         }
     }
 
-    /// What proves it, if anything does.
-    fn confidence(&self) -> Option<Confidence> {
-        let one = self.first + self.second;
+    /// Pairs that lost one of the two.
+    fn alone(&self) -> u64 {
+        self.first + self.second
+    }
+
+    /// What proves it of one network among so many suspected ones, if anything does.
+    fn confidence(&self, suspects: usize) -> Option<Confidence> {
+        let one = self.alone();
         let cured = self.repeated == 0 || self.cured * 2 >= self.repeated;
         if one < ENOUGH || !cured {
             return None;
@@ -266,21 +281,23 @@ impl Tally {
             return (inside && one > self.both).then_some(Confidence::Confirmed);
         }
         let never_both = self.both * 10 <= one;
-        let ordered = odds::sign(self.second.max(self.first), self.second.min(self.first)) < SIGN;
-        let lost = one + 2 * self.both;
-        let packets = 2 * self.pairs;
-        let share = lost as f64 / packets as f64;
+        let suspects = suspects.max(1) as f64;
+        let order = odds::sign(self.second.max(self.first), self.second.min(self.first));
+        let ordered = order < SIGN / suspects;
+        let lost = one - self.unseen + 2 * self.both;
+        let packets = 2 * (self.pairs - self.unseen);
+        let share = lost as f64 / packets.max(1) as f64;
         let lone_share = self.lone_lost as f64 / self.lone.max(1) as f64;
-        let rarely_lone = self.lone > 0
-            && share >= TIMES_LONE * lone_share
-            && odds::fisher(lost, packets, lost + self.lone_lost, packets + self.lone) < FISHER;
+        let chance = odds::fisher(lost, packets, lost + self.lone_lost, packets + self.lone);
+        let rarely_lone =
+            self.lone > 0 && share >= TIMES_LONE * lone_share && chance < FISHER / suspects;
         (never_both && (ordered || rarely_lone)).then_some(Confidence::Likely)
     }
 
-    fn finding(self, network: Network, scene: &Scene<'_>) -> Option<Finding> {
-        let confidence = self.confidence()?;
+    fn finding(self, network: Network, suspects: usize, scene: &Scene<'_>) -> Option<Finding> {
+        let confidence = self.confidence(suspects)?;
         let span = self.span?;
-        let lost = self.first + self.second;
+        let lost = self.alone();
         let types =
             list(self.types.iter().map(|(rtype, times)| format!("{rtype} {times} times")), 2);
         Some(Finding {
@@ -324,7 +341,7 @@ impl Tally {
     }
 
     fn facts(&self, types: &str) -> Vec<Fact> {
-        let lost = self.first + self.second;
+        let lost = self.alone();
         vec![
             Fact {
                 label: "pairs that lost one query",

@@ -80,7 +80,7 @@ impl Detector for CorednsUnsynced {
         for (name, _, asked) in scene.answers.questions() {
             let inside = scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2);
             let cluster = scene.answers.zones.is_cluster(name);
-            for ((server, answer), told) in &asked.told {
+            for ((server, answer), told) in asked.told.iter() {
                 let replica = replicas.entry(*server).or_default();
                 match answer {
                     Answer::Data(_) if inside => replica.known.add(*server, told),

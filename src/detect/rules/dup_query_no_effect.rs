@@ -16,6 +16,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use crate::base::Span;
 use crate::base::words::{count, list};
 use crate::capture::Seen;
@@ -55,7 +57,7 @@ struct DupQuery {
 
 impl Detector for DupQuery {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let asked: Vec<&Transaction> = lookup.transactions().map(AsRef::as_ref).collect();
+        let asked: SmallVec<[&Transaction; 4]> = lookup.transactions().map(AsRef::as_ref).collect();
         if !asked.iter().all(|transaction| is_plain(transaction)) {
             return;
         }

@@ -19,6 +19,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{clock, count, list};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
@@ -77,7 +79,7 @@ impl Detector for EmptyNoerror {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let rounds = lookup.steps.last().map_or(0, |step| step.round);
         for round in 0..=rounds {
-            let asked: Vec<&Transaction> = lookup
+            let asked: SmallVec<[&Transaction; 4]> = lookup
                 .steps
                 .iter()
                 .filter(|step| step.round == round)

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{clock, count, duration, list};
 use crate::base::{Span, Transport};
 use crate::capture::Seen;
@@ -64,7 +66,7 @@ struct IdCollision {
 
 impl Detector for IdCollision {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let asked: Vec<&Transaction> = lookup.transactions().map(AsRef::as_ref).collect();
+        let asked: SmallVec<[&Transaction; 4]> = lookup.transactions().map(AsRef::as_ref).collect();
         for a in asked.iter().filter(|asked| asked.question.rtype == RecordType::A) {
             if let Some(aaaa) = asked.iter().find(|other| collide(a, other)) {
                 self.note(lookup, a, aaaa);

@@ -20,20 +20,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use statrs::distribution::{Binomial, DiscreteCDF};
-
 use crate::base::words::{count, list, percent};
 use crate::base::{Network, Span, Transport};
 use crate::capture::Seen;
+use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
     Proof, Reached, Scene, Symptom, Where,
 };
 
-/// Ordinary loss: sporadic loss of UDP is normal (rulebook `p0`: 0.2 % to 5 %).
-const ORDINARY: f64 = 0.01;
-/// The loss must be less likely than this by ordinary loss.
-const CHANCE: f64 = 0.001;
 /// Lost datagrams (rulebook 7.6).
 const ENOUGH_LOST: u64 = 5;
 /// Share of the repeats that independent loss would let through which must get through: half of
@@ -107,8 +102,7 @@ impl Row {
             && self.lost >= ENOUGH_LOST
             && self.dead_flows * 2 < self.flows
             && self.repeats_recover()
-            && Binomial::new(ORDINARY, self.sent)
-                .is_ok_and(|ordinary| ordinary.sf(self.lost - 1) < CHANCE)
+            && beyond_ordinary_loss(self.lost, self.sent, 1)
     }
 }
 

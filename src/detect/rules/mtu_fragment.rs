@@ -81,7 +81,7 @@ struct Side {
     small: BTreeMap<IpAddr, u64>,
     /// The largest answer that arrived over UDP.
     largest: usize,
-    questions: Table<Key, Tally>,
+    questions: Table<Key, Box<Tally>>,
     answered: u64,
     lost: u64,
 }
@@ -202,6 +202,7 @@ impl Side {
             .filter(|(_, tally)| tally.small_lost == 0 && servers(tally))
             // An answer as large as this one might be did arrive: size is not what matters.
             .filter(|(_, tally)| tally.left_server.unwrap_or(tally.room) > self.largest)
+            .map(|(key, tally)| (key, tally.as_ref()))
             .collect();
         let total: u64 = lost.values().map(|tally| tally.lost).sum();
         let small: u64 = self.small.values().sum();

@@ -49,7 +49,7 @@ impl Detector for NegativeSticky {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (name, _, asked) in scene.answers.questions() {
-            for ((server, answer), told) in &asked.told {
+            for ((server, answer), told) in asked.told.iter() {
                 if *answer == Answer::NoName {
                     findings.extend(finding(name, asked, *server, told, scene));
                 }

@@ -228,13 +228,17 @@ fn is_generic(label: &[u8]) -> bool {
 
 /// The name that resolves and is most like one of the candidates, and how they differ.
 fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, &'static str)> {
-    let texts: Vec<String> =
-        candidates.iter().map(|name| name.to_string().to_ascii_lowercase()).collect();
+    let text = |name: &Name| name.to_string().to_ascii_lowercase();
+    let long: Vec<(usize, String)> = candidates
+        .iter()
+        .map(|name| (name.wire().len(), text(name)))
+        .filter(|(_, text)| text.len() >= LONG)
+        .collect();
     let mut best: Option<(usize, &Name)> = None;
     for name in found {
-        let text = name.to_string().to_ascii_lowercase();
-        for candidate in texts.iter().filter(|candidate| candidate.len() >= LONG) {
-            let distance = edit_distance(candidate, &text);
+        let length = name.wire().len();
+        for (_, candidate) in long.iter().filter(|(other, _)| other.abs_diff(length) <= TYPO) {
+            let distance = edit_distance(candidate, &text(name));
             if distance <= TYPO && best.is_none_or(|(known, _)| distance < known) {
                 best = Some((distance, name));
             }
@@ -256,28 +260,33 @@ fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, &'static str)>
 
 /// Insertions, deletions, replacements and swaps between two texts, counted up to [`TYPO`] + 1.
 fn edit_distance(one: &str, other: &str) -> usize {
+    const MOST: usize = Name::MAX_WIRE;
     let (one, other) = (one.as_bytes(), other.as_bytes());
-    if one.len().abs_diff(other.len()) > TYPO {
+    if one.len().abs_diff(other.len()) > TYPO || one.len().max(other.len()) >= MOST {
         return TYPO + 1;
     }
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for i in 1..=one.len() {
-        let mut next = vec![i];
+    let (mut before, mut row, mut next) = ([0_u16; MOST], [0_u16; MOST], [0_u16; MOST]);
+    for (place, j) in row.iter_mut().zip(0..) {
+        *place = j;
+    }
+    for (i, of_i) in (1..=one.len()).zip(1_u16..) {
+        next[0] = of_i;
+        let mut least_of_row = of_i;
         for j in 1..=other.len() {
-            let replaced = row[j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let replaced = row[j - 1] + u16::from(one[i - 1] != other[j - 1]);
             let mut least = replaced.min(row[j] + 1).min(next[j - 1] + 1);
             if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
                 least = least.min(before[j - 2] + 1);
             }
-            next.push(least);
+            next[j] = least;
+            least_of_row = least_of_row.min(least);
         }
-        if next.iter().all(|distance| *distance > TYPO) {
+        if usize::from(least_of_row) > TYPO {
             return TYPO + 1;
         }
-        before = std::mem::replace(&mut row, next);
+        (before, row, next) = (row, next, before);
     }
-    row[other.len()]
+    usize::from(row[other.len()])
 }
 
 fn finding(

@@ -58,7 +58,7 @@ impl Detector for PodBypassesClusterDns {
             if scene.answers.zones.split(name).is_none() {
                 continue;
             }
-            for ((address, answer), told) in &asked.told {
+            for ((address, answer), told) in asked.told.iter() {
                 let server = servers.entry(*address).or_default();
                 match answer {
                     Answer::Data(_) | Answer::NoData => server.knows += told.times,

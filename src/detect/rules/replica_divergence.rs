@@ -84,7 +84,7 @@ impl Detector for ReplicaDivergence {
             if !matches!(rtype, RecordType::A | RecordType::AAAA) {
                 continue;
             }
-            for ((server, answer), told) in &asked.told {
+            for ((server, answer), told) in asked.told.iter() {
                 if answer.is_data() {
                     knowing.insert(*server);
                 }
@@ -118,7 +118,7 @@ fn odd<'a>(
     let mut others: BTreeSet<IpAddr> = BTreeSet::new();
     let mut usual: Option<(Answer, &Told)> = None;
     let mut either = false;
-    for ((other, said), instead) in &asked.told {
+    for ((other, said), instead) in asked.told.iter() {
         let contradicts = match (answer, *said) {
             (Answer::NoName | Answer::NoData, Answer::Data(_)) => true,
             (Answer::Data(_), Answer::Data(_)) => asked.disjoint(answer, *said),

@@ -117,7 +117,7 @@ fn finding(
     for name in caught.keys() {
         let asked = scene.answers.asked(name, RecordType::A)?;
         addresses.extend(asked.addresses(Answer::Data(digest)));
-        for ((server, answer), told) in &asked.told {
+        for ((server, answer), told) in asked.told.iter() {
             if *answer == Answer::Data(digest) {
                 tally.add(*server, told);
                 wrong.extend(told.wronged());

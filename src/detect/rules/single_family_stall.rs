@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{clock, count, list};
 use crate::base::{Set, Span};
 use crate::capture::Seen;
@@ -87,7 +89,7 @@ impl Detector for SingleFamilyStall {
             let of = |rtype: RecordType| {
                 lookup.transactions().filter(move |asked| asked.question.rtype == rtype)
             };
-            let silent: Vec<&Transaction> = of(lacking).map(AsRef::as_ref).collect();
+            let silent: SmallVec<[&Transaction; 4]> = of(lacking).map(AsRef::as_ref).collect();
             let attempts = silent.iter().map(|asked| asked.attempts.len()).sum();
             let (Some(first), Some(last)) = (silent.first(), silent.last()) else { continue };
             let name = &first.question.name;

@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{clock, count, duration, list};
 use crate::base::{Histogram, Span, Table};
 use crate::capture::Seen;
@@ -120,7 +122,7 @@ impl Detector for SlowAaaa {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let rounds = lookup.steps.last().map_or(0, |step| step.round);
         for round in 0..=rounds {
-            let of = |rtype: RecordType| -> Vec<(&Step, &Transaction)> {
+            let of = |rtype: RecordType| -> SmallVec<[(&Step, &Transaction); 4]> {
                 lookup
                     .steps
                     .iter()

@@ -53,7 +53,7 @@ impl Detector for StalePodRecord {
             if !pod || !address || scene.answers.is_autopath(name, asked) {
                 continue;
             }
-            for ((_, answer), told) in &asked.told {
+            for ((_, answer), told) in asked.told.iter() {
                 if let (Answer::Data(_), [address]) = (answer, asked.addresses(*answer))
                     && told.times >= ENOUGH
                 {

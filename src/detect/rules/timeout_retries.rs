@@ -1,18 +1,22 @@
-//! Lookups stalled for seconds on a resolver's retry timer, and nothing explains why.
+//! Lookups stalled for seconds on a resolver's retry timer, more of them than ordinary loss makes,
+//! and nothing explains why.
 //!
 //! **Signature.** Queries are repeated at 5 s (glibc, Go, BIND's tools), 2.5 s (musl, busybox) or
-//! 1, 2, 4 s (JNDI, Windows), and the lookups that waited for them took 5, 10, 15 s. The repeats
-//! are the symptom of other rules; this one speaks for those that no other rule explains.
+//! 1, 2, 4 s (JNDI, Windows), and the lookups that waited for them took 5, 10, 15 s. At least five
+//! such queries, and more than ordinary loss explains (one datagram in a hundred; binomial test,
+//! p < 0.001): of the whole capture, or else of single clients or servers. The repeats are the
+//! symptom of other rules; this one speaks for those that no other rule explains.
 //!
 //! **Needs.** Nothing but the queries and their answers.
 //!
 //! **Not this.** Copies of one datagram on several interfaces are no repeats. A capture that lost
-//! frames shows silence where there was none: clients that do not ask again had their answer.
+//! frames shows silence where there was none: clients that do not ask again had their answer. A
+//! lost datagram now and then, recovered by one repeat, is the life of UDP.
 //!
 //! **Cannot tell.** Why nobody answered. The report names what the capture lacks to say more:
 //! the query after translation, the far end, or ICMP.
 //!
-//! Source: rulebook 2.D and section 3; resolv.conf(5) `timeout` and `attempts`.
+//! Source: rulebook 2.D, 7.6, 8 (9) and section 3; resolv.conf(5) `timeout` and `attempts`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,17 +25,22 @@ use std::time::Duration;
 use crate::base::Span;
 use crate::base::words::{clock, count, list};
 use crate::capture::Seen;
+use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    Scene, Symptom, Where,
+    Action, Cell, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
+    Proof, Scene, Symptom, Where,
 };
 use crate::lookup::{Lookup, Resolver};
 use crate::transaction::{Outcome, Transaction};
 
-/// Lost attempts below which there is nothing to say (rulebook 7.6).
+/// Stalls below which there is nothing to say (rulebook 7.6).
 const ENOUGH: u64 = 5;
 /// The shortest stall that counts: the first common retry timer.
 const STALL: Duration = Duration::from_millis(900);
+/// How many stalls are kept; more make the odds no clearer.
+const MAX_STALLS: usize = 100_000;
+/// Frames that prove it.
+const FRAMES: usize = 8;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -44,147 +53,225 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<TimeoutRetries>::default(),
 };
 
-/// Bounded by clients, servers and resolvers.
+/// Bounded by [`MAX_STALLS`].
 #[derive(Default)]
 struct TimeoutRetries {
-    unanswered: u64,
-    intervals: BTreeMap<u64, u64>,
-    resolvers: BTreeMap<Resolver, u64>,
-    servers: BTreeMap<IpAddr, u64>,
-    clients: BTreeSet<IpAddr>,
-    span: Option<Span>,
-    frames: Vec<(Seen, Duration)>,
+    stalls: Vec<Stall>,
 }
 
-impl TimeoutRetries {
-    fn repeats(&mut self, transaction: &Transaction) {
-        for pair in transaction.attempts.windows(2) {
-            let [before, again] = pair else { continue };
-            let gap = again.sent().ts.since(before.sent().ts);
-            if gap < STALL {
-                continue;
-            }
-            // To the tenth of a second: timers fire late.
-            let tenths = u64::try_from(gap.as_millis() / 100).unwrap_or(u64::MAX);
-            *self.intervals.entry(tenths).or_default() += 1;
-            if self.frames.len() < 8 {
-                self.frames.push((again.sent(), gap));
-            }
+/// A query that was not answered before the client's timer fired.
+struct Stall {
+    client: IpAddr,
+    responder: IpAddr,
+    resolver: Resolver,
+    span: Span,
+    /// Repeats, and how long after the query before.
+    repeats: Vec<(Seen, Duration)>,
+}
+
+/// Whose stalls are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    All,
+    Client(IpAddr),
+    Server(IpAddr),
+}
+
+impl Scope {
+    fn holds(self, client: IpAddr, responder: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::Client(address) => client == address,
+            Self::Server(address) => responder == address,
         }
+    }
+}
+
+impl Stall {
+    fn of(transaction: &Transaction, lookup: &Lookup) -> Option<Self> {
+        let (first, last) = (transaction.first().ts, transaction.last_sent()?.ts);
+        let silent = matches!(transaction.outcome(), Outcome::Timeout | Outcome::Late);
+        // glibc asks for both types again when one was lost: the other one had its answer.
+        let repeated = transaction.attempts.len() > 1
+            && !transaction.requeried_after_answer()
+            && last.since(first) >= STALL;
+        let again = transaction.attempts.windows(2).filter_map(|pair| match pair {
+            [before, again] => Some((again.sent(), again.sent().ts.since(before.sent().ts))),
+            _ => None,
+        });
+        (silent || repeated).then(|| Self {
+            client: lookup.client,
+            responder: transaction.responder(),
+            resolver: lookup.resolver,
+            span: Span::between(first, last),
+            repeats: again.filter(|(_, gap)| *gap >= STALL).collect(),
+        })
     }
 }
 
 impl Detector for TimeoutRetries {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let mut stalled = false;
-        for transaction in lookup.transactions() {
-            let silent = matches!(transaction.outcome(), Outcome::Timeout | Outcome::Late);
-            let repeated = transaction.attempts.len() > 1
-                && transaction
-                    .last_sent()
-                    .is_some_and(|last| last.ts.since(transaction.first().ts) >= STALL);
-            if !silent && !repeated {
-                continue;
+        // Silence that the client did not mind proves nothing.
+        let proven = lookup.steps.iter().filter(|step| !step.unproven);
+        for transaction in proven.filter_map(|step| step.transaction()) {
+            if self.stalls.len() < MAX_STALLS {
+                self.stalls.extend(Stall::of(transaction, lookup));
             }
-            stalled = true;
-            self.unanswered += 1;
-            *self.servers.entry(transaction.responder()).or_default() += 1;
-            let last = transaction.last_sent().unwrap_or(transaction.first()).ts;
-            let own = Span::between(transaction.first().ts, last);
-            self.span = Some(self.span.map_or(own, |span| span.join(own)));
-            self.repeats(transaction);
-        }
-        if stalled {
-            self.clients.insert(lookup.client);
-            *self.resolvers.entry(lookup.resolver).or_default() += 1;
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let Some(span) = self.span.filter(|_| self.unanswered >= ENOUGH) else {
-            return Vec::new();
-        };
-        let mut intervals: Vec<(u64, u64)> = self.intervals.into_iter().collect();
-        intervals.sort_by_key(|(tenths, times)| (std::cmp::Reverse(*times), *tenths));
-        let grid = list(
-            intervals
-                .iter()
-                .map(|(tenths, times)| format!("{:.1} s ({times} times)", *tenths as f64 / 10.0)),
-            4,
-        );
-        let resolvers =
-            list(self.resolvers.iter().map(|(who, times)| format!("{who} ({times})")), 4);
-        let mut servers: Vec<(IpAddr, u64)> = self.servers.into_iter().collect();
-        servers.sort_by_key(|(server, times)| (std::cmp::Reverse(*times), *server));
-        let lacking = if scene.nat.services().next().is_none() {
-            "The capture shows no query after translation, so the backend is not known: record \
-             with -i any on the client's node."
-        } else {
-            "A capture on the DNS pods' nodes would show whether the queries arrived there."
-        };
-        vec![Finding {
-            rule: &DETECTOR,
-            title: format!(
-                "{} to {} stalled on a retry timer from {} to {}, and no other rule explains it",
-                count(self.unanswered, "query"),
-                list(servers.iter().map(|(server, _)| server), 3),
-                clock(span.start),
-                clock(span.end)
-            ),
-            confidence: Confidence::Possible,
-            culprits: servers.iter().take(3).map(|(server, _)| Culprit::Backend(*server)).collect(),
-            place: Where::Unknown,
-            span,
-            ongoing: scene.lasts(span),
-            transactions: self.unanswered,
-            claim: Claim {
-                symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
-                ..Claim::default()
-            },
-            cause: format!(
-                "Queries were not answered in time, and the clients waited for their resolvers' \
-                 timers before they asked again. {lacking}"
-            ),
-            facts: vec![
-                Fact { label: "queries repeated after", value: grid },
-                Fact { label: "resolvers", value: resolvers },
-                Fact {
-                    label: "servers that did not answer",
-                    value: list(servers.iter().map(|(s, n)| format!("{s} ({n})")), 4),
-                },
-                Fact { label: "clients", value: list(&self.clients, 5) },
-                Fact {
-                    label: "first / last",
-                    value: format!("{} / {}", clock(span.start), clock(span.end)),
-                },
-            ],
-            evidence: self
-                .frames
-                .into_iter()
-                .map(|(seen, gap)| Proof {
-                    seen,
-                    summary: format!(
-                        "the same query again, {:.4} s after the one before",
-                        gap.as_secs_f64()
-                    ),
-                })
-                .collect(),
-            actions: vec![
-                Action {
-                    why: "record the far end as well".to_owned(),
-                    command:
-                        "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap '(port 53) or icmp \
-                              or icmp6 or (ip[6:2] & 0x1fff != 0)'"
-                            .to_owned(),
-                },
-                Action {
-                    why: "see whether packets are dropped on the node".to_owned(),
-                    command: "conntrack -S; nstat -az | grep -i udp; ip -s link".to_owned(),
-                },
-            ],
-            ruled_out: Vec::new(),
-        }]
+        let scopes = beyond(&self.stalls, scene);
+        let within =
+            |stall: &&Stall| scopes.iter().any(|scope| scope.holds(stall.client, stall.responder));
+        let stalls: Vec<&Stall> = self.stalls.iter().filter(within).collect();
+        finding(&stalls, &scopes, scene).into_iter().collect()
     }
+}
+
+/// Where there are more stalls than ordinary loss makes: everywhere, or else with these clients,
+/// or else with these servers.
+fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
+    let kinds: [fn(IpAddr, IpAddr) -> Scope; 3] =
+        [|_, _| Scope::All, |client, _| Scope::Client(client), |_, server| Scope::Server(server)];
+    for kind in kinds {
+        let mut tallies: BTreeMap<Scope, (u64, u64)> = BTreeMap::new();
+        for stall in stalls {
+            tallies.entry(kind(stall.client, stall.responder)).or_default().0 += 1;
+        }
+        for flow in scene.reach.flows() {
+            let Cell { client, responder, .. } = flow.cell;
+            if let Some(tally) = tallies.get_mut(&kind(client, responder)) {
+                tally.1 += u64::from(flow.attempts) * u64::from(flow.weight);
+            }
+        }
+        // Only who stalled can be found at fault, but all were looked at.
+        let looked_at = tallies.len() as u64;
+        tallies.retain(|_, (stalled, sent)| {
+            *stalled >= ENOUGH && beyond_ordinary_loss(*stalled, *sent, looked_at)
+        });
+        if !tallies.is_empty() {
+            return tallies.into_keys().collect();
+        }
+    }
+    Vec::new()
+}
+
+fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Finding> {
+    let span = stalls.iter().map(|stall| stall.span).reduce(Span::join)?;
+    let stalled = stalls.len() as u64;
+    let servers = ranked(stalls.iter().map(|stall| stall.responder));
+    let resolvers = ranked(stalls.iter().map(|stall| stall.resolver));
+    let repeats = || stalls.iter().flat_map(|stall| &stall.repeats);
+    // To the tenth of a second: timers fire late.
+    let grid = ranked(repeats().map(|(_, gap)| gap.as_millis() / 100));
+    let grid = grid.iter().map(|(tenths, n)| format!("{:.1} s ({n} times)", *tenths as f64 / 10.0));
+    let clients: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.client).collect();
+    let some = |of: fn(&Scope) -> Option<IpAddr>| {
+        let some: BTreeSet<IpAddr> = scopes.iter().filter_map(of).collect();
+        (!some.is_empty()).then_some(some)
+    };
+    let only_clients = some(|scope| match scope {
+        Scope::Client(client) => Some(*client),
+        _ => None,
+    });
+    let only_servers = some(|scope| match scope {
+        Scope::Server(server) => Some(*server),
+        _ => None,
+    });
+    let culprits: Vec<Culprit> = match &only_clients {
+        Some(clients) => clients.iter().take(3).map(|client| Culprit::Client(*client)).collect(),
+        None => servers.iter().take(3).map(|(server, _)| Culprit::Backend(*server)).collect(),
+    };
+    let lacking = if scene.nat.services().next().is_none() {
+        "The capture shows no query after translation, so the backend is not known: record \
+         with -i any on the client's node."
+    } else {
+        "A capture on the DNS pods' nodes would show whether the queries arrived there."
+    };
+    let of_clients = only_clients
+        .as_ref()
+        .map_or_else(String::new, |clients| format!(" of {}", list(clients, 3)));
+    let mut evidence: Vec<Proof> = repeats()
+        .map(|(seen, gap)| Proof {
+            seen: *seen,
+            summary: format!(
+                "the same query again, {:.4} s after the one before",
+                gap.as_secs_f64()
+            ),
+        })
+        .collect();
+    evidence.sort();
+    evidence.truncate(FRAMES);
+    Some(Finding {
+        rule: &DETECTOR,
+        title: format!(
+            "{}{of_clients} to {} waited for a retry timer between {} and {}",
+            count(stalled, "query"),
+            list(servers.iter().map(|(server, _)| server), 3),
+            clock(span.start),
+            clock(span.end)
+        ),
+        confidence: Confidence::Possible,
+        culprits,
+        place: Where::Unknown,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: stalled,
+        claim: Claim {
+            clients: only_clients,
+            servers: only_servers,
+            symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
+            ..Claim::default()
+        },
+        cause: format!(
+            "Queries were not answered in time, more of them than ordinary loss explains, and the \
+             clients waited for their resolvers' timers before they asked again. No other rule \
+             says why. {lacking}"
+        ),
+        facts: vec![
+            Fact { label: "queries repeated after", value: list(grid, 4) },
+            Fact {
+                label: "resolvers",
+                value: list(resolvers.iter().map(|(who, times)| format!("{who} ({times})")), 4),
+            },
+            Fact {
+                label: "servers that did not answer",
+                value: list(servers.iter().map(|(s, n)| format!("{s} ({n})")), 4),
+            },
+            Fact { label: "clients", value: list(&clients, 5) },
+            Fact {
+                label: "first / last",
+                value: format!("{} / {}", clock(span.start), clock(span.end)),
+            },
+        ],
+        evidence,
+        actions: vec![
+            Action {
+                why: "record the far end as well".to_owned(),
+                command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap '(port 53) or icmp \
+                          or icmp6 or (ip[6:2] & 0x1fff != 0)'"
+                    .to_owned(),
+            },
+            Action {
+                why: "see whether packets are dropped on the node".to_owned(),
+                command: "conntrack -S; nstat -az | grep -i udp; ip -s link".to_owned(),
+            },
+        ],
+        ruled_out: Vec::new(),
+    })
+}
+
+/// How often each occurs, the most frequent first.
+fn ranked<T: Ord>(items: impl Iterator<Item = T>) -> Vec<(T, u64)> {
+    let mut counts: BTreeMap<T, u64> = BTreeMap::new();
+    for item in items {
+        *counts.entry(item).or_default() += 1;
+    }
+    let mut ranked: Vec<(T, u64)> = counts.into_iter().collect();
+    // The sort is stable, so equals stay in their own order.
+    ranked.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    ranked
 }
 
 #[cfg(test)]
@@ -218,6 +305,29 @@ mod tests {
     #[test]
     fn four_lost_queries_are_too_few() {
         insta::assert_snapshot!(findings(&stalls(4, "5.003", ANSWER, false)), @"quiet");
+    }
+
+    /// The same five stalls among lookups of other clients that are answered at once.
+    fn among(answered: usize) -> String {
+        format!(
+            "{}other = 10.0.0.6\nrepeat {answered} every 0.1\n\
+             0.000 other:30000 > dns rd A www.example.org.\n\
+             0.001 other:30000 < dns www.example.org. 60 A 203.0.113.7\nend\n",
+            stalls(5, "5.003", ANSWER, false)
+        )
+    }
+
+    #[test]
+    fn one_client_stalls_among_many_that_do_not() {
+        insta::assert_snapshot!(findings(&among(900)), @"low timeout-retries [client 10.0.0.5] possible 10:00:00.000-10:01:25.003 0/5");
+    }
+
+    /// Five in seven hundred are what a network loses; had they been of one client, its own share
+    /// would tell.
+    #[test]
+    fn ordinary_loss_is_no_incident() {
+        let text = among(700).replace("other = 10.0.0.6\n", "").replace("other", "pod");
+        insta::assert_snapshot!(findings(&text), @"quiet");
     }
 
     #[test]

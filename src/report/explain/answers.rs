@@ -15,14 +15,14 @@ pub(super) fn rung(ladder: &Ladder<'_>, asked: &Transaction, response: &Response
         text.push_str(&format!(", from {origin}"));
     }
     let mut rung = ladder.rung(response.arrived().ts, Event::Answer, text, &response.hops);
-    rung.verdict = verdict(asked, response);
+    rung.verdict = Some(verdict(asked, response));
     rung
 }
 
 /// When it came and whether the client could use it.
-fn verdict(asked: &Transaction, response: &Response) -> Option<String> {
+fn verdict(asked: &Transaction, response: &Response) -> String {
     if asked.attempts.is_empty() {
-        return Some("its query is not in the capture".to_owned());
+        return "its query is not in the capture".to_owned();
     }
     let arrived = response.arrived().ts;
     let last = asked.last_sent_before(arrived);
@@ -42,5 +42,5 @@ fn verdict(asked: &Transaction, response: &Response) -> Option<String> {
             parts.push("one more answer to the same question".to_owned());
         }
     }
-    Some(parts.join("; "))
+    parts.join("; ")
 }

@@ -204,7 +204,7 @@ fn how(before: &[Step], step: &Step, asked: &Transaction) -> String {
         Role::First | Role::Connection => String::new(),
         Role::Sibling => "the other family".to_owned(),
         Role::Parallel => "the same datagram to another server at once".to_owned(),
-        Role::Fallback => "over TCP after truncation".to_owned(),
+        Role::Fallback => "after truncation".to_owned(),
         Role::Retry => {
             let same = earlier().find(|other| other.question == asked.question);
             match same {

@@ -129,6 +129,9 @@ fn steps(lookup: &Lookup) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let Some(rejected) = asked().find_map(|asked| asked.rejections.first()) {
+        reasons.push(format!("{} rejected a query: ICMP {}", rejected.from, rejected.kind));
+    }
     if let Some(rcode) = lookup.rcode {
         reasons.push(format!("a server said {rcode}"));
     }

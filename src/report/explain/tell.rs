@@ -7,7 +7,7 @@ use super::reasons;
 use crate::analysis::Analysis;
 use crate::base::words::duration;
 use crate::dns::RecordType;
-use crate::lookup::{Lookup, LookupOutcome};
+use crate::lookup::{Lookup, LookupOutcome, Resolver};
 use crate::transaction::{Transaction, timing};
 
 /// What is told of, and all that is known around it.
@@ -89,7 +89,11 @@ fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
     let printed = lookup.printed();
     if let Some(end) = lookup.end {
         let took = duration(end.since(lookup.start.ts));
+        let forwarder = matches!(lookup.resolver, Resolver::CoreDns | Resolver::Forwarder);
         let text = match lookup.outcome {
+            _ if forwarder => {
+                format!("the server that asked has \"{}\" after {took}", lookup.outcome.word())
+            }
             LookupOutcome::Ok => format!("the application has its answer after {took}"),
             LookupOutcome::Unknown => "what the application has is not known".to_owned(),
             outcome => {

@@ -75,6 +75,9 @@ pub(super) fn last_place(hops: &Hops) -> String {
 /// How far a query came that nobody answered.
 pub(super) fn vanished(attempt: &Attempt) -> String {
     let Some(vanish) = attempt.vanish else {
+        if attempt.hops.iter().all(|hop| hop.via.interface.is_none()) {
+            return "this capture shows but one place of its way".to_owned();
+        }
         return format!(
             "last seen: {}; too few healthy queries took this way to say where it ends",
             last_place(&attempt.hops)
@@ -141,9 +144,10 @@ pub(super) fn undelivered(response: &Response, asked: IpAddr) -> Option<String> 
         Some(Undelivered::Refused) => {
             "too late: the client's host refused it, its socket was closed".to_owned()
         }
-        None if response.stopped => {
-            format!("stopped on the client's host: last seen: {}", last_place(&response.hops))
-        }
+        None if response.stopped => format!(
+            "not seen at all the places that healthy ones pass on the client's host; last seen: {}",
+            last_place(&response.hops)
+        ),
         None => return None,
     })
 }
