@@ -139,7 +139,10 @@ fn a_page_has_no_element_but_its_own() {
     }
     // Attributes of the page's own elements are the only ones.
     for tag in lower.split('<').skip(1).filter_map(|rest| rest.split('>').next()) {
-        assert!(!tag.contains(" on"), "an event handler in <{tag}>");
+        let names = tag.split('=').filter_map(|before| before.split_whitespace().next_back());
+        let handler =
+            names.filter(|name| name.starts_with("on") && tag.contains(&format!("{name}=")));
+        assert_eq!(handler.count(), 0, "an event handler in <{tag}>");
     }
 }
 
@@ -158,7 +161,6 @@ fn a_ticket_has_no_markup_but_its_own() {
                     || html.starts_with("</details>");
                 assert!(own, "{html}");
             }
-            Event::Start(Tag::Heading { .. }) | Event::Text(_) => {}
             _ => {}
         }
     }

@@ -16,7 +16,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
                   frames that prove it, and the next command to type.",
     after_help = "Record on the nodes of the failing pod and of the DNS pods:\n  \
                   tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap '(port 53) or icmp or icmp6 \
-                  or (ip[6:2] & 0x1fff != 0)'\nThen:\n  dnswhy analyze client_dns.pcap*"
+                  or (ip[6:2] & 0x1fff != 0)'\nThen:\n  \
+                  dnswhy analyze client_dns.pcap*                     why it failed, on one screen\n  \
+                  dnswhy analyze -o report.html -o ticket.md FOLDER   the same for a browser and a ticket\n  \
+                  dnswhy analyze --at '2022-12-22 20:00:03' FOLDER    around the time of the complaint\n  \
+                  dnswhy analyze --k8s cluster.json FOLDER            with the names of pods and nodes\n  \
+                  dnswhy explain client_dns.pcap07:1234               the story of one lookup\n  \
+                  dnswhy extract --incident 1 -w proof.pcapng FOLDER  the packets that prove it\n  \
+                  dnswhy compare before.json after.json               whether it got better"
 )]
 pub(super) struct Cli {
     #[command(subcommand)]

@@ -27,7 +27,9 @@ pub(super) fn hurt(incident: &Incident) -> String {
         let noun = if affected.failed > 0 { delayed.to_string() } else { count(delayed, "lookup") };
         parts.push(format!("{noun} delayed"));
     }
-    parts.push(format!("{} added", duration(affected.added)));
+    if !affected.added.is_zero() {
+        parts.push(format!("{} added", duration(affected.added)));
+    }
     if let Some(worst) = affected.worst {
         parts.push(format!("the worst took {}", duration(worst)));
     }
