@@ -1,5 +1,6 @@
 //! What an analysis leaves behind: everything that a report shows.
 
+use super::focus::LeftOut;
 use super::health::Health;
 use super::series::Series;
 use super::traffic::Traffic;
@@ -17,6 +18,10 @@ pub struct Analysis {
     pub files: Vec<FileAccount>,
     /// Inputs that were left out, and why.
     pub left_out: Vec<String>,
+    /// What lies outside the focus that was asked for.
+    pub outside: LeftOut,
+    /// Whether addresses and names are masked.
+    pub masked: bool,
     /// Every capture point.
     pub points: Vec<PointAccount>,
     /// First and last frame; `None` if there was none.

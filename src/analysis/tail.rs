@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
+use super::focus::{Focus, LeftOut};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
 use super::series::Series;
@@ -26,6 +27,8 @@ pub struct Sinks<'a> {
 /// Everything that is kept of transactions and lookups.
 pub(super) struct Tail<'a> {
     start: Timestamp,
+    focus: Focus,
+    outside: LeftOut,
     watch: Watch,
     coverage: Coverage,
     grouper: Grouper,
@@ -44,6 +47,7 @@ pub(super) struct Tail<'a> {
 
 /// What the tail leaves behind.
 pub(super) struct Results {
+    pub(super) outside: LeftOut,
     pub(super) traffic: Traffic,
     pub(super) profiles: Profiles,
     pub(super) series: Series,
@@ -66,9 +70,12 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(sinks: Sinks<'a>) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus) -> Self {
+        let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
+            focus,
+            outside,
             watch: Watch::default(),
             coverage: Coverage::default(),
             grouper: Grouper::default(),
@@ -88,10 +95,20 @@ impl<'a> Tail<'a> {
 
     fn closed(&mut self, closed: &Closed) {
         let Self { start, watch, coverage, .. } = self;
+        if let Closed::Transaction(transaction) = closed {
+            watch.closed(transaction);
+            self.directions.closed(transaction, *start, watch);
+        }
         match closed {
+            outside if !self.focus.holds(outside, &self.servers) => {
+                if let Closed::Transaction(transaction) = outside {
+                    self.outside.transactions += u64::from(!transaction.attempts.is_empty());
+                    if transaction.answer().is_some() {
+                        self.servers.insert(transaction.responder());
+                    }
+                }
+            }
             Closed::Transaction(transaction) => {
-                watch.closed(transaction);
-                self.directions.closed(transaction, *start, watch);
                 self.traffic.transaction(transaction, watch, coverage);
                 self.series.transaction(transaction, *start, coverage);
                 let (client, server) = (transaction.client.ip(), transaction.responder());
@@ -128,6 +145,10 @@ impl<'a> Tail<'a> {
     fn lookup(&mut self, lookup: &Lookup) {
         let Self { watch, coverage, .. } = self;
         self.directions.lookup(lookup);
+        if !self.focus.holds_lookup(lookup, &self.servers) {
+            self.outside.lookups += 1;
+            return;
+        }
         // What a DNS server asks on its clients' behalf is nobody's own lookup.
         let forwarded = self.servers.contains(&lookup.client);
         if !forwarded {
@@ -164,7 +185,7 @@ impl<'a> Tail<'a> {
         self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
-        let Self { watch, directions, detectors, grouper, mut series, .. } = self;
+        let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
@@ -187,6 +208,17 @@ impl<'a> Tail<'a> {
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
         let profiles = grouper.into_profiles();
-        Results { traffic, profiles, series, ledger, findings, watch, directions, sided, loss }
+        Results {
+            outside,
+            traffic,
+            profiles,
+            series,
+            ledger,
+            findings,
+            watch,
+            directions,
+            sided,
+            loss,
+        }
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::v1::{
-    Action, Capture, Client, Culprit, Evidence, Fact, File, HealthV1, Impact, IncidentV1, Messages,
-    Point, Quantiles, Report, Resolver, RuledOut, SCHEMA, Server, SymptomV1, Tool, Traffic,
-    Verdict,
+    Action, Capture, Client, Culprit, Evidence, Fact, File, FocusV1, HealthV1, Impact, IncidentV1,
+    Messages, NameV1, OverTime, PairV1, Point, Quantiles, Report, Resolver, RuledOut, SCHEMA,
+    Server, SymptomV1, Tool, Traffic, Verdict,
 };
-use crate::analysis::{Analysis, FileAccount, PointAccount};
+use crate::analysis::{Analysis, Bin, FileAccount, PointAccount, Series};
 use crate::base::{Histogram, MessageCounts, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Incident;
@@ -18,6 +18,8 @@ use crate::report::view::View;
 
 /// Clients listed one by one; the figures of the rest are in the totals.
 const TOP_CLIENTS: usize = 50;
+/// Pairs of client and server listed one by one.
+const TOP_PAIRS: usize = 200;
 
 impl Report {
     /// The report of an analysis.
@@ -41,6 +43,8 @@ impl Report {
                 .enumerate()
                 .map(|(index, incident)| self::incident(index + 1, incident, analysis))
                 .collect(),
+            names: names(view),
+            anonymized: analysis.masked,
         }
     }
 }
@@ -74,7 +78,58 @@ fn capture(analysis: &Analysis) -> Capture {
                 serious: health.serious,
             })
             .collect(),
+        focus: (!analysis.outside.focus.is_empty()).then(|| FocusV1 {
+            bounds: analysis.outside.focus.clone(),
+            transactions_left_out: analysis.outside.transactions,
+            lookups_left_out: analysis.outside.lookups,
+        }),
     }
+}
+
+/// The names of the addresses that this report mentions.
+fn names(view: &View<'_>) -> BTreeMap<String, NameV1> {
+    let traffic = &view.analysis.traffic;
+    let nat = view.analysis.nat.services().map(|(service, _)| service);
+    let peers = traffic.servers.keys().chain(traffic.clients.keys()).copied().chain(nat);
+    peers
+        .filter_map(|address| {
+            let named = view.names.get(address)?;
+            let name = NameV1 {
+                kind: named.kind.to_owned(),
+                namespace: named.namespace.clone(),
+                name: named.name.clone(),
+                node: named.node.clone(),
+            };
+            Some((address.to_string(), name))
+        })
+        .collect()
+}
+
+fn over_time(series: &Series) -> OverTime {
+    let each = |value: fn(&Bin) -> u32| series.bins().iter().map(value).collect();
+    OverTime {
+        start: series.start().map(time),
+        bin_seconds: series.width().as_secs_f64(),
+        transactions: each(|bin| bin.transactions),
+        unanswered: each(|bin| bin.unanswered),
+        errors: each(|bin| bin.errors),
+        slow_lookups: each(|bin| bin.stalled),
+        failed_lookups: each(|bin| bin.failed),
+    }
+}
+
+fn pairs(series: &Series) -> Vec<PairV1> {
+    let mut pairs: Vec<_> = series.pairs.iter().collect();
+    pairs.sort_by_key(|(key, pair)| (std::cmp::Reverse((pair.unanswered, pair.answered)), **key));
+    let pairs = pairs.into_iter().take(TOP_PAIRS);
+    pairs
+        .map(|((client, server), pair)| PairV1 {
+            client: client.to_string(),
+            server: server.to_string(),
+            answered: pair.answered,
+            unanswered: pair.unanswered,
+        })
+        .collect()
 }
 
 fn file(file: &FileAccount) -> File {
@@ -208,6 +263,8 @@ fn traffic(analysis: &Analysis) -> Traffic {
         lookup_seconds: quantiles(&traffic.lookup_times, 1.0),
         servers,
         clients,
+        over_time: over_time(&analysis.series),
+        pairs: pairs(&analysis.series),
     }
 }
 

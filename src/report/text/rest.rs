@@ -157,7 +157,27 @@ impl Page<'_> {
             .map(|(service, backends)| format!("{service} is translated to {}", list(backends, 6)));
         self.list("services", services, out)?;
         let health = analysis.health.iter();
-        self.list("health", health.map(|h| format!("{}: {}", h.rule, h.detail)), out)
+        self.list("health", health.map(|h| format!("{}: {}", h.rule, h.detail)), out)?;
+        self.further(out)
+    }
+
+    /// What else there is to type: nobody knows it who reads a report for the first time.
+    fn further(&self, out: &mut dyn Write) -> io::Result<()> {
+        let incidents = &self.view.analysis.incidents;
+        let Some(first) = incidents.first() else { return Ok(()) };
+        self.heading("FURTHER", out)?;
+        let rule = first.cause.rule.id;
+        self.line("", &format!("dnswhy rules {rule}"), out)?;
+        self.line("", "    what this rule means, what it needs, and what it cannot tell", out)?;
+        if let Some(proof) = first.cause.evidence.first() {
+            let at = crate::report::lines::frame(self.view.analysis, proof.seen.at);
+            let at = crate::report::escape::terminal(&at);
+            self.line("", &format!("dnswhy explain {at}"), out)?;
+            self.line("", "    the story of the lookup that this frame belongs to", out)?;
+            self.line("", "dnswhy extract --incident 1 -w proof.pcapng CAPTURE...", out)?;
+            self.line("", "    the packets that prove incident #1, for Wireshark", out)?;
+        }
+        Ok(())
     }
 }
 
