@@ -8,6 +8,7 @@ use super::verdict::Verdict;
 use crate::base::{Coverage, Span};
 use crate::capture::FileStats;
 use crate::incident::{Incident, Residual};
+use crate::lookup::Profiles;
 use crate::transaction::Nat;
 
 /// What was read, what was wrong, and who was hurt.
@@ -31,6 +32,8 @@ pub struct Analysis {
     pub health: Vec<Health>,
     /// What was really sent and asked.
     pub traffic: Traffic,
+    /// What asks, and how it is set up, client by client.
+    pub profiles: Profiles,
     /// The same over time, and who reached whom.
     pub series: Series,
     /// The verdict.

@@ -97,7 +97,9 @@ fn side_by_side(
         let judge = scope.spawn(move || {
             let mut tail = Tail::new(sinks, options.focus.clone());
             while let Ok(batch) = from.recv() {
-                batch.into_iter().for_each(|item| tail.item(item));
+                for item in batch {
+                    tail.item(item);
+                }
             }
             tail
         });
@@ -205,7 +207,9 @@ pub fn run_frames<'f>(
         let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
         engine.account(&block.coverage, &links);
         let (units, raw) = block.into_parts();
-        units.into_iter().for_each(|unit| engine.unit(unit, &raw, PointId(0)));
+        for unit in units {
+            engine.unit(unit, &raw, PointId(0));
+        }
     };
     for frame in frames {
         decoder.frame(&frame, PointId(0));
@@ -221,7 +225,7 @@ pub fn run_frames<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, series, mut ledger, findings, watch, .. } = results;
+    let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
     let Results { directions, sided, loss, outside, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
@@ -264,6 +268,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         coverage,
         health,
         traffic,
+        profiles,
         series,
         verdict,
         incidents,

@@ -12,7 +12,7 @@ use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
-use crate::lookup::{Grouper, Lookup};
+use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
 
 /// Who wants to see transactions and lookups as they close; they may be told on another thread.
@@ -49,6 +49,7 @@ pub(super) struct Tail<'a> {
 pub(super) struct Results {
     pub(super) outside: LeftOut,
     pub(super) traffic: Traffic,
+    pub(super) profiles: Profiles,
     pub(super) series: Series,
     pub(super) ledger: Ledger,
     pub(super) findings: Vec<Finding>,
@@ -184,7 +185,7 @@ impl<'a> Tail<'a> {
         self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
-        let Self { watch, directions, detectors, mut series, outside, .. } = self;
+        let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
@@ -206,6 +207,18 @@ impl<'a> Tail<'a> {
         });
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
-        Results { outside, traffic, series, ledger, findings, watch, directions, sided, loss }
+        let profiles = grouper.into_profiles();
+        Results {
+            outside,
+            traffic,
+            profiles,
+            series,
+            ledger,
+            findings,
+            watch,
+            directions,
+            sided,
+            loss,
+        }
     }
 }

@@ -197,6 +197,13 @@ pub(super) enum CompareFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Columns of lookups: client, name, types, start, duration_seconds, outcome, \
+                        attempts, servers, resolver, suffixes_tried, approximate, file, frame.\n\
+                        Columns of transactions: client, server, backend, masquerade, transport, \
+                        id, name, type, start, outcome, rcode, latency_ms, attempts, responses, \
+                        frames.\ndocs/lists.md says what each holds."
+)]
 pub(super) struct List {
     #[command(flatten)]
     pub(super) input: Input,

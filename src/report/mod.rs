@@ -17,6 +17,7 @@ mod lines;
 mod markdown;
 mod names;
 mod provider;
+mod resolvers;
 mod rows;
 mod table;
 mod text;

@@ -386,7 +386,7 @@ impl Matcher {
             rcode,
             kind,
             records: message.records.clone(),
-            edns: message.edns.clone(),
+            edns: message.edns,
             wire_len: message.wire_len,
             case_kept: true,
             lost: None,

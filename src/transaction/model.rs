@@ -407,13 +407,16 @@ impl Transaction {
             && self.attempts.iter().any(|attempt| attempt.sent().ts > answered)
     }
 
-    /// Traffic that no application waits for: health probes, CHAOS, loop detection
-    /// (rulebook 4.10, K9).
+    /// Traffic that no application waits for: health probes, CHAOS, loop detection, zone transfers
+    /// (rulebook 4.10, K9, 8.21).
     pub fn is_infrastructure(&self) -> bool {
         use crate::dns::RecordType;
         const IN: u16 = 1;
+        /// IXFR (RFC 1995) and AXFR (RFC 5936).
+        const TRANSFERS: [RecordType; 2] = [RecordType(251), RecordType(252)];
         let Question { name, rtype, class } = &self.question;
         *class != IN
+            || TRANSFERS.contains(rtype)
             || (name.is_root() && *rtype == RecordType::NS)
             || (*rtype == RecordType::HINFO && is_loop_probe(name))
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::v1::{
     Action, Capture, Client, Culprit, Evidence, Fact, File, FocusV1, HealthV1, Impact, IncidentV1,
-    Messages, NameV1, OverTime, PairV1, Point, Quantiles, Report, RuledOut, SCHEMA, Server,
-    SymptomV1, Tool, Traffic, Verdict,
+    Messages, NameV1, OverTime, PairV1, Point, Quantiles, Report, Resolver, RuledOut, SCHEMA,
+    Server, SymptomV1, Tool, Traffic, Verdict,
 };
 use crate::analysis::{Analysis, Bin, FileAccount, PointAccount, Series};
 use crate::base::{Histogram, MessageCounts, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Incident;
+use crate::lookup::Profile;
 use crate::report::filter::display_filter;
 use crate::report::view::View;
 
@@ -208,10 +209,15 @@ fn traffic(analysis: &Analysis) -> Traffic {
         .collect();
     // Stable, so that equals stay in the order of their addresses.
     servers.sort_by_key(|server| std::cmp::Reverse(server.queries));
-    let mut clients: Vec<Client> = traffic
-        .clients
-        .iter()
+    let mut most_active: Vec<_> = traffic.clients.iter().collect();
+    // Stable, so that equals stay in the order of their addresses.
+    most_active.sort_by_key(|(_, client)| std::cmp::Reverse(client.tally.queries));
+    let clients: Vec<Client> = most_active
+        .into_iter()
+        .take(TOP_CLIENTS)
         .map(|(address, client)| {
+            let profile = analysis.profiles.of(*address);
+            let profile = profile.as_ref();
             let most = client.resolvers.iter().max_by_key(|(_, lookups)| **lookups);
             Client {
                 address: address.to_string(),
@@ -225,11 +231,16 @@ fn traffic(analysis: &Analysis) -> Traffic {
                 failed_lookups: client.failed_lookups,
                 slow_lookups: client.slow_lookups,
                 resolver: most.map_or_else(String::new, |(resolver, _)| resolver.to_string()),
+                resolvers: profile.map_or_else(Vec::new, resolvers),
+                search: profile.map_or_else(Vec::new, |known| strings(&known.search)),
+                search_lookups: profile.map_or(0, |known| known.search_lookups),
+                ndots_at_least: profile.and_then(|known| known.ndots_at_least),
+                ndots_at_most: profile.and_then(|known| known.ndots_at_most),
+                nameservers: profile.map_or_else(Vec::new, |known| strings(&known.nameservers)),
+                timeout_seconds: profile.and_then(|known| Some(known.timeout?.as_secs_f64())),
             }
         })
         .collect();
-    clients.sort_by_key(|client| std::cmp::Reverse(client.queries));
-    clients.truncate(TOP_CLIENTS);
     Traffic {
         queries: traffic.queries,
         responses: traffic.responses,
@@ -255,6 +266,23 @@ fn traffic(analysis: &Analysis) -> Traffic {
         over_time: over_time(&analysis.series),
         pairs: pairs(&analysis.series),
     }
+}
+
+fn strings<T: std::fmt::Display>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn resolvers(profile: &Profile) -> Vec<Resolver> {
+    profile
+        .fingerprints
+        .iter()
+        .map(|known| Resolver {
+            name: known.resolver.to_string(),
+            confidence: known.confidence.to_string(),
+            lookups: known.lookups,
+            observed: known.observed.clone(),
+        })
+        .collect()
 }
 
 fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1 {

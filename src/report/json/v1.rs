@@ -313,6 +313,41 @@ pub struct Client {
     pub slow_lookups: u64,
     /// The resolver that most of its lookups look like.
     pub resolver: String,
+    /// Everything that its lookups look like, the most frequent first.
+    #[serde(default)]
+    pub resolvers: Vec<Resolver>,
+    /// The suffixes of its search list in the order in which they are tried, as far as they are
+    /// seen.
+    #[serde(default)]
+    pub search: Vec<String>,
+    /// How many lookups show that list, less those that contradict it; counting stops at 32.
+    #[serde(default)]
+    pub search_lookups: u32,
+    /// `ndots` is at least this, by names that were tried with a suffix first.
+    #[serde(default)]
+    pub ndots_at_least: Option<usize>,
+    /// `ndots` is at most this, by names that were tried as they are first.
+    #[serde(default)]
+    pub ndots_at_most: Option<usize>,
+    /// The addresses that it asks, at most four, in the order in which they first were.
+    #[serde(default)]
+    pub nameservers: Vec<String>,
+    /// How long it waits before it asks the same server again, where that was seen.
+    #[serde(default)]
+    pub timeout_seconds: Option<f64>,
+}
+
+/// A kind of resolver that some of a client's lookups look like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Resolver {
+    /// Its name.
+    pub name: String,
+    /// `probable` where at least three lookups behaved like it, else `possible`.
+    pub confidence: String,
+    /// How many lookups look like it.
+    pub lookups: u64,
+    /// What was observed, with the number of lookups, behaviour first.
+    pub observed: Vec<String>,
 }
 
 /// The verdict.

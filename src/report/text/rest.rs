@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::page::Page;
 use crate::base::words::{count, duration, list, percent};
 use crate::report::lines::{answers, clients, looks_like, lookups, lost_of, questions, servers};
+use crate::report::resolvers;
 use crate::report::table::{Align, table};
 
 /// Servers and clients shown one by one.
@@ -119,7 +120,14 @@ impl Page<'_> {
             ("name", Align::Left),
         ];
         Self::table(&header, &mut rows, out)?;
-        more(clients.len(), out)
+        more(clients.len(), out)?;
+        let shown = clients.iter().take(TOP).map(|(address, _)| address);
+        let known = resolvers::lines(self.view.analysis, shown, self.style.width);
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.heading("RESOLVERS (what the lookups of these clients show of them)", out)?;
+        known.iter().try_for_each(|line| writeln!(out, "{line}"))
     }
 
     pub(super) fn capture(&self, out: &mut dyn Write) -> io::Result<()> {
