@@ -35,7 +35,7 @@ pub(super) trait Intake {
 
 /// What comes from a producer.
 enum Sent {
-    Block(Block),
+    Block(Box<Block>),
     /// The end of a file.
     Done(FileId, Read),
 }
@@ -72,20 +72,20 @@ impl Producer<'_> {
                 None => {
                     let block = self.decoder.take(reader.bytes_read().get());
                     self.ended = Some((file, Read { stats: reader.stats().clone(), problems }));
-                    return Some(Sent::Block(block));
+                    return Some(Sent::Block(Box::new(block)));
                 }
             }
         }
         let block = self.decoder.take(reader.bytes_read().get());
         self.current = Some((file, reader, problems));
-        Some(Sent::Block(block))
+        Some(Sent::Block(Box::new(block)))
     }
 }
 
 /// Where the blocks of a point come from.
 enum Source<'a> {
     /// Made when they are asked for.
-    Here(Producer<'a>),
+    Here(Box<Producer<'a>>),
     /// Made by threads, each of which takes every so many files.
     Threads { from: Vec<Receiver<Sent>>, files: usize, at: usize },
 }
@@ -187,7 +187,7 @@ fn source<'scope, 'env: 'scope>(
         decoder: Decoder::new(ports.clone()),
     };
     if workers == 0 {
-        return Source::Here(producer(files));
+        return Source::Here(Box::new(producer(files)));
     }
     let share = |nth: usize| files.iter().copied().skip(nth).step_by(workers).collect();
     let spawn = |nth: usize| {

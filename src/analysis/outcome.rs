@@ -1,5 +1,6 @@
 //! What an analysis leaves behind: everything that a report shows.
 
+use super::focus::LeftOut;
 use super::health::Health;
 use super::series::Series;
 use super::traffic::Traffic;
@@ -7,6 +8,7 @@ use super::verdict::Verdict;
 use crate::base::{Coverage, Span};
 use crate::capture::FileStats;
 use crate::incident::{Incident, Residual};
+use crate::lookup::Profiles;
 use crate::transaction::Nat;
 
 /// What was read, what was wrong, and who was hurt.
@@ -16,6 +18,10 @@ pub struct Analysis {
     pub files: Vec<FileAccount>,
     /// Inputs that were left out, and why.
     pub left_out: Vec<String>,
+    /// What lies outside the focus that was asked for.
+    pub outside: LeftOut,
+    /// Whether addresses and names are masked.
+    pub masked: bool,
     /// Every capture point.
     pub points: Vec<PointAccount>,
     /// First and last frame; `None` if there was none.
@@ -26,6 +32,8 @@ pub struct Analysis {
     pub health: Vec<Health>,
     /// What was really sent and asked.
     pub traffic: Traffic,
+    /// What asks, and how it is set up, client by client.
+    pub profiles: Profiles,
     /// The same over time, and who reached whom.
     pub series: Series,
     /// The verdict.

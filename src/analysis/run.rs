@@ -7,7 +7,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use super::block::Decoder;
 use super::engine::{Engine, Item, Next};
 use super::feed::{Intake, Read, feed};
+use super::focus::Focus;
 use super::health::{Facts, judge};
+use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::tail::{Results, Sinks, Tail};
 use super::verdict::Verdict;
@@ -32,6 +34,10 @@ pub struct Options {
     /// Threads to work with; as many as there are cores where nothing is said. The result does not
     /// depend on it.
     pub threads: Option<NonZero<usize>>,
+    /// What to look at.
+    pub focus: Focus,
+    /// How addresses and names are masked, if they are.
+    pub mask: Option<Mask>,
 }
 
 /// Told how many bytes of input were read since the last call.
@@ -48,21 +54,31 @@ pub fn run(
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = options.threads.map_or_else(cores, NonZero::get);
     let (reads, ended) = if threads == 1 {
-        let mut engine = Engine::new(ports.clone(), Tail::new(sinks));
+        let tail = Tail::new(sinks, options.focus.clone());
+        let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
         let reads =
             std::thread::scope(|scope| feed(inventory, &ports, 0, scope, &mut engine, progress));
         let read = engine.finish();
         (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next))
     } else {
-        side_by_side(inventory, &ports, threads, sinks, progress)
+        side_by_side(inventory, options, threads, sinks, progress)
     };
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         files: files(inventory, &reads),
         points: points(inventory, &reads),
         duplicates: inventory.problems.iter().filter(|input| input.reason.is_duplicate()).count(),
     };
+    if options.mask.is_some() {
+        inputs.hide_paths();
+    }
     let mut analysis = conclude(ended, inputs);
-    let left_out = inventory.problems.iter().map(ToString::to_string);
+    let problems = inventory.problems.iter();
+    analysis.masked = options.mask.is_some();
+    let left_out: Vec<String> = if analysis.masked {
+        problems.map(|input| unnamed(input.reason.is_duplicate()).to_owned()).collect()
+    } else {
+        problems.map(ToString::to_string).collect()
+    };
     analysis.left_out.splice(0..0, left_out);
     analysis
 }
@@ -70,21 +86,25 @@ pub fn run(
 /// Frames are decoded by threads ahead, transactions matched on this one, and judged on another.
 fn side_by_side(
     inventory: &Inventory,
-    ports: &Ports,
+    options: &Options,
     threads: usize,
     sinks: Sinks<'_>,
     progress: Progress<'_>,
 ) -> (Vec<Read>, Ended) {
+    let ports = &Ports::new(options.ports.iter().copied());
     std::thread::scope(|scope| {
         let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
         let judge = scope.spawn(move || {
-            let mut tail = Tail::new(sinks);
+            let mut tail = Tail::new(sinks, options.focus.clone());
             while let Ok(batch) = from.recv() {
-                batch.into_iter().for_each(|item| tail.item(item));
+                for item in batch {
+                    tail.item(item);
+                }
             }
             tail
         });
-        let mut engine = Engine::new(ports.clone(), Batch { items: Vec::new(), to });
+        let mut engine =
+            Engine::new(ports.clone(), options.mask.clone(), Batch { items: Vec::new(), to });
         let reads = feed(inventory, ports, threads - 1, scope, &mut engine, progress);
         let mut read = engine.finish();
         read.next.flush();
@@ -149,6 +169,29 @@ struct Inputs {
     duplicates: usize,
 }
 
+impl Inputs {
+    /// Paths and points name nodes and people: a masked analysis has numbers for them.
+    fn hide_paths(&mut self) {
+        for (index, file) in self.files.iter_mut().enumerate() {
+            file.path = format!("file-{}", index + 1);
+            let point = self.points.iter().position(|point| point.name == file.point);
+            file.point = format!("point-{}", point.map_or(0, |point| point + 1));
+        }
+        for (index, point) in self.points.iter_mut().enumerate() {
+            point.name = format!("point-{}", index + 1);
+        }
+    }
+}
+
+/// What is said of an input that was left out, where its path must not be.
+fn unnamed(duplicate: bool) -> &'static str {
+    if duplicate {
+        "an input was left out: it was named more than once"
+    } else {
+        "an input was left out: it could not be read"
+    }
+}
+
 /// Analyses frames that lie in memory, as one capture point without files.
 pub fn run_frames<'f>(
     frames: impl IntoIterator<Item = Frame<'f>>,
@@ -157,13 +200,16 @@ pub fn run_frames<'f>(
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone());
-    let mut engine = Engine::new(ports, Tail::new(sinks));
+    let tail = Tail::new(sinks, options.focus.clone());
+    let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
         let block = decoder.take(0);
         let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
         engine.account(&block.coverage, &links);
         let (units, raw) = block.into_parts();
-        units.into_iter().for_each(|unit| engine.unit(unit, &raw, PointId(0)));
+        for unit in units {
+            engine.unit(unit, &raw, PointId(0));
+        }
     };
     for frame in frames {
         decoder.frame(&frame, PointId(0));
@@ -179,8 +225,8 @@ pub fn run_frames<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, series, mut ledger, findings, watch, .. } = results;
-    let Results { directions, sided, loss, .. } = results;
+    let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
+    let Results { directions, sided, loss, outside, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
     population.span = span;
@@ -196,7 +242,10 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     });
     traffic.excuse(&sided, loss);
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
-    let verdict = Verdict::of(&incidents, &residual, &traffic);
+    let mut verdict = Verdict::of(&incidents, &residual, &traffic);
+    if outside.transactions > 0 && traffic.transactions == 0 {
+        verdict.headline = format!("nothing in this capture fits: {}", outside.focus.join("; "));
+    }
     let health = judge(&Facts {
         span,
         watch: &watch,
@@ -212,11 +261,14 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     Analysis {
         files,
         left_out: links.iter().map(|(link, frames)| unread(*link, *frames)).collect(),
+        outside,
+        masked: false,
         points,
         span,
         coverage,
         health,
         traffic,
+        profiles,
         series,
         verdict,
         incidents,
