@@ -27,7 +27,7 @@ fn an_incident_is_extracted_with_all_copies_and_the_original_times() {
 
     let report = dnswhy(&["analyze", "-f", "json", &source]);
     let report: Report = serde_json::from_slice(&report.stdout).unwrap();
-    let inventory = Inventory::take(&[made.clone()], &[]).unwrap();
+    let inventory = Inventory::take(std::slice::from_ref(&made), &[]).unwrap();
     let mut reader = inventory.files[0].open().unwrap();
     let mut times = Vec::new();
     while let Some(frame) = reader.next_frame() {

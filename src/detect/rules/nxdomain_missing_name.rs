@@ -130,7 +130,7 @@ impl Detector for NxdomainMissingName {
             .collect();
         let mut names: Vec<(Name, Missing)> = self
             .names
-            .into_iter()
+            .into_unordered()
             .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
             .filter(|(name, missing)| {
                 // A name below one that resolves is a pod without a name of its own.
@@ -140,7 +140,9 @@ impl Detector for NxdomainMissingName {
                     && !is_part_of_search(name, known)
             })
             .collect();
-        names.sort_by_key(|(_, missing)| std::cmp::Reverse(missing.lookups));
+        names.sort_unstable_by(|(one, a), (other, b)| {
+            b.lookups.cmp(&a.lookups).then_with(|| one.cmp(other))
+        });
         let (mut harm, mut information) = (0, 0);
         let mut findings = Vec::new();
         for (name, missing) in names {
