@@ -14,7 +14,7 @@ use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::tail::{Results, Sinks, Tail};
 use super::verdict::Verdict;
 use crate::base::words::count;
-use crate::base::{Coverage, Span};
+use crate::base::{Coverage, Nodes, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId};
 use crate::detect::{HarmKind, Ledger};
 use crate::flow::Ports;
@@ -34,6 +34,8 @@ pub struct Options {
     /// Threads to work with; as many as there are cores where nothing is said. The result does not
     /// depend on it.
     pub threads: Option<NonZero<usize>>,
+    /// Which node each client lives on, where that is known.
+    pub nodes: Nodes,
     /// What to look at.
     pub focus: Focus,
     /// How addresses and names are masked, if they are.
@@ -54,7 +56,7 @@ pub fn run(
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = options.threads.map_or_else(cores, NonZero::get);
     let (reads, ended) = if threads == 1 {
-        let tail = Tail::new(sinks, options.focus.clone());
+        let tail = Tail::new(sinks, options.focus.clone(), options.nodes.clone());
         let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
         let reads =
             std::thread::scope(|scope| feed(inventory, &ports, 0, scope, &mut engine, progress));
@@ -95,7 +97,7 @@ fn side_by_side(
     std::thread::scope(|scope| {
         let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
         let judge = scope.spawn(move || {
-            let mut tail = Tail::new(sinks, options.focus.clone());
+            let mut tail = Tail::new(sinks, options.focus.clone(), options.nodes.clone());
             while let Ok(batch) = from.recv() {
                 for item in batch {
                     tail.item(item);
@@ -201,7 +203,7 @@ pub fn run_frames<'f>(
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone());
-    let tail = Tail::new(sinks, options.focus.clone());
+    let tail = Tail::new(sinks, options.focus.clone(), options.nodes.clone());
     let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
         let block = decoder.take(0);

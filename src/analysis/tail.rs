@@ -11,7 +11,7 @@ use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
 use super::series::Series;
 use super::traffic::Traffic;
-use crate::base::{Coverage, Span, Timestamp};
+use crate::base::{Coverage, Nodes, Span, Timestamp};
 use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -71,7 +71,7 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(sinks: Sinks<'a>, focus: Focus) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, nodes: Nodes) -> Self {
         let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
@@ -82,7 +82,7 @@ impl<'a> Tail<'a> {
             grouper: Grouper::default(),
             traffic: Traffic::default(),
             series: Series::default(),
-            reach: Reach::default(),
+            reach: Reach::new(nodes),
             forward: Forward::default(),
             ledger: Ledger::default(),
             answers: Answers::default(),
@@ -194,7 +194,7 @@ impl<'a> Tail<'a> {
         series.finish(&sided);
         let loss = directions.loss(&sided);
         let findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&reach, nat);
+            let outages = localise(&reach, nat, &forward);
             let scene = Scene {
                 span,
                 coverage,

@@ -56,10 +56,8 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     if outage.other_host >= MIN_FLOWS && outage.other_host * 2 > outage.failed {
         return Kind::Pair;
     }
-    let exonerated =
-        context.others_ok >= ENOUGH_TO_EXONERATE && context.others_ok > context.others_failed;
     if outage.clients_are_fine() {
-        return if exonerated { Kind::Pair } else { server_kind(outage, nat) };
+        return if outage.server_is_fine() { Kind::Pair } else { server_kind(outage, nat) };
     }
     // No server answers these clients.
     let blocked: u64 =

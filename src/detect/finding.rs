@@ -82,6 +82,7 @@ impl Culprit {
             Self::Backend(_) => "backend",
             Self::Upstream(_) => "upstream",
             Self::Client(_) => "client",
+            Self::ClientSubnet(Network::Node(_)) => "node",
             Self::ClientSubnet(_) => "client-subnet",
             Self::Path(..) => "path",
             Self::Name(_) => "name",
