@@ -61,7 +61,7 @@ pub fn run(
         let reads =
             std::thread::scope(|scope| feed(inventory, &ports, 0, scope, &mut engine, progress));
         let read = engine.finish();
-        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next))
+        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1))
     } else {
         side_by_side(inventory, options, threads, sinks, progress)
     };
@@ -112,7 +112,7 @@ fn side_by_side(
         read.next.flush();
         drop(read.next);
         let tail = judge.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, tail))
+        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, tail, threads))
     })
 }
 
@@ -157,8 +157,9 @@ impl Ended {
         links: BTreeMap<LinkType, u64>,
         span: Option<Span>,
         tail: Tail<'_>,
+        threads: usize,
     ) -> Self {
-        let results = tail.finish(span, &nat, &mut coverage);
+        let results = tail.finish(span, &nat, &mut coverage, threads);
         Self { coverage, nat, links, span, results }
     }
 }
@@ -221,7 +222,7 @@ pub fn run_frames<'f>(
     }
     pass_on(&mut decoder);
     let read = engine.finish();
-    let ended = Ended::new(read.coverage, read.nat, read.links, read.span, read.next);
+    let ended = Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1);
     conclude(ended, Inputs::default())
 }
 

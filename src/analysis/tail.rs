@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
@@ -171,11 +172,13 @@ impl<'a> Tail<'a> {
     }
 
     /// The capture is over: `span` of it was read, and `coverage` takes up what was left out here.
+    /// Rules say what they found on so many threads.
     pub(super) fn finish(
         mut self,
         span: Option<Span>,
         nat: &Nat,
         coverage: &mut Coverage,
+        threads: usize,
     ) -> Results {
         let mut done = Vec::new();
         self.grouper.finish(&mut |lookup| done.push(lookup));
@@ -203,7 +206,7 @@ impl<'a> Tail<'a> {
                 outages: &outages,
                 servers: &servers,
             };
-            detectors.into_iter().flat_map(|detector| detector.finish(&scene)).collect()
+            finish(detectors, &scene, threads)
         });
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
@@ -221,4 +224,31 @@ impl<'a> Tail<'a> {
             loss,
         }
     }
+}
+
+/// What every rule found, in their order: each by itself, whoever is free takes the next.
+fn finish(detectors: Vec<Box<dyn Detector>>, scene: &Scene<'_>, threads: usize) -> Vec<Finding> {
+    if threads == 1 {
+        return detectors.into_iter().flat_map(|detector| detector.finish(scene)).collect();
+    }
+    let waiting = Mutex::new(detectors.into_iter().enumerate());
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((place, detector)) = next else { return found };
+            found.push((place, detector.finish(scene)));
+        }
+    };
+    let mut found: Vec<(usize, Vec<Finding>)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            found.extend(theirs);
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(place, _)| *place);
+    found.into_iter().flat_map(|(_, findings)| findings).collect()
 }
