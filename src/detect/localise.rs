@@ -134,7 +134,7 @@ impl Outage {
     }
 
     /// Whether the server answered enough other networks meanwhile to be exonerated: it is dead
-    /// for less than [`MOST_OF_COLUMN`] of those that can be judged.
+    /// for less than four fifths of those that can be judged.
     pub fn server_is_fine(&self) -> bool {
         let judged = |state| self.context.column.values().filter(move |f| f.state() == state);
         let answered =

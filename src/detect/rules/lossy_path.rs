@@ -189,21 +189,22 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
             },
         ],
         ruled_out: vec![
-        RuledOut {
-            rule: "cap-loss",
-            because: format!(
-                "clients waited and asked again for {}: had only the capture lost them, nobody \
+            RuledOut {
+                rule: "cap-loss",
+                because: format!(
+                    "clients waited and asked again for {}: had only the capture lost them, nobody \
                  would have",
-                count(row.lost, "datagram")
-            ),
-        },
-        RuledOut {
-            rule: "dead-backend",
-            because: format!(
-                "{} of {} repeats from the same port were answered, which a silent backend never does",
-                row.recovered, row.repeated
-            ),
-        }],
+                    count(row.lost, "datagram")
+                ),
+            },
+            RuledOut {
+                rule: "dead-backend",
+                because: format!(
+                    "{} of {} repeats from the same port were answered, which a silent backend never does",
+                    row.recovered, row.repeated
+                ),
+            },
+        ],
     })
 }
 

@@ -14,7 +14,7 @@
 //!
 //! Source: rulebook 2.B; Linux `Documentation/networking/bridge.rst` (`br_netfilter`).
 
-use crate::base::words::{count, duration, first};
+use crate::base::words::{count, first};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
