@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::base::{Timestamp, Transport};
-use crate::capture::Seen;
+use crate::capture::{PointId, Seen};
 use crate::dns::{AnswerKind, Edns, Header, Name, Opcode, Question, Rcode, Records};
 use crate::packet::{Direction, IcmpKind, Via};
 
@@ -445,7 +445,8 @@ fn unreachable_seen() -> Seen {
     Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
 }
 
-/// Whether hops show a datagram that was only ever addressed to another link address.
-pub(super) fn only_other_host(hops: &Hops) -> bool {
-    hops.iter().all(|hop| hop.via.direction == Some(Direction::OtherHost))
+/// Whether a capture point shows a datagram, and always as addressed to another link address.
+pub(super) fn only_other_host(hops: &Hops, point: PointId) -> bool {
+    let mut here = hops.iter().filter(|hop| hop.via.point == point).peekable();
+    here.peek().is_some() && here.all(|hop| hop.via.direction == Some(Direction::OtherHost))
 }
