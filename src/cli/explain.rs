@@ -42,7 +42,8 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
         captures.push(file.clone());
         inventory = Inventory::take(&captures, &explain.input.point)?;
     }
-    let options = options(&explain.input);
+    let mut options = options(&explain.input);
+    options.nodes = super::k8s::known(&explain.k8s, cli.quiet)?.nodes();
     let sight = match &frame {
         Some((file, number)) => Some(look(&inventory, file, *number, &options)?),
         None => None,

@@ -18,7 +18,8 @@ pub(super) fn extract(cli: &Cli, extract: &Extract) -> Result<Exit> {
     if has_streams(&inventory) {
         bail!("a stream can be read only once: write it to a file first, then extract from that");
     }
-    let options = focused(&extract.input, &extract.focus, &inventory)?;
+    let mut options = focused(&extract.input, &extract.focus, &inventory)?;
+    options.nodes = super::k8s::known(&extract.k8s, cli.quiet)?.nodes();
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let progress = &mut |bytes| meter.read(bytes);
     let analysis = run(&inventory, &options, Sinks::default(), progress);

@@ -79,6 +79,8 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
              overlay, or a filter between the two hosts does that."
         )
     };
+    let named: Vec<_> = hole.networks.iter().filter_map(|network| network.node()).collect();
+    let node = if let [node] = named.as_slice() { node.name() } else { "<client node>" };
     hole.finding(
         &DETECTOR,
         Words {
@@ -102,13 +104,15 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
             (
                 "compare with the client's node",
-                "ip -d link show flannel.1; kubectl get node <node> -o yaml | grep -i vtepmac"
-                    .to_owned(),
+                format!(
+                    "ip -d link show flannel.1; kubectl get node {node} -o yaml | grep -i vtepmac"
+                ),
             ),
             (
                 "make it announce itself anew",
-                "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=<client node>"
-                    .to_owned(),
+                format!(
+                    "kubectl -n kube-flannel delete pod --field-selector spec.nodeName={node}"
+                ),
             ),
         ],
             ruled_out: vec![
