@@ -109,7 +109,9 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
     // Whole networks on one backend are topology-aware routing, not affinity.
     let used: BTreeSet<(Network, IpAddr)> = sticky
         .iter()
-        .flat_map(|(address, client)| client.backends.keys().map(|b| (Network::of(**address), *b)))
+        .flat_map(|(address, client)| {
+            client.backends.keys().map(|b| (scene.reach.group(**address), *b))
+        })
         .collect();
     let networks: BTreeSet<Network> = used.iter().map(|(network, _)| *network).collect();
     let pinned_to_bad: Vec<IpAddr> = sticky
@@ -145,6 +147,7 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
             // It delays nobody by itself; the bound that nothing fits keeps it from claiming.
             zones: Some(BTreeSet::new()),
             kinds: BTreeSet::from([HarmKind::Failed]),
+            clients: Some(pinned_to_bad.iter().copied().collect()),
             ..Claim::default()
         },
         cause: format!(
@@ -189,7 +192,7 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings, findings_until};
+    use crate::testkit::{Fate, Situation, analyse, findings, findings_until};
 
     /// Six clients on two backends: pinned, or in turn; the first backend dies if `dead`.
     fn clients(pinned: bool, dead: bool) -> String {
@@ -241,5 +244,23 @@ mod tests {
     #[test]
     fn seven_flows_of_each_are_too_few() {
         assert_eq!(findings_until(&clients_text(true, false), 19.0), "quiet\n");
+    }
+
+    #[test]
+    fn the_dead_backends_incident_says_that_affinity_made_it_worse() {
+        let facts = |pinned: bool| {
+            let analysis = analyse(&clients_text(pinned, true));
+            let dead = analysis.incidents.iter().find(|one| one.cause.rule.id == "dead-backend");
+            let facts = dead.expect("an incident").cause.facts.iter();
+            facts.filter(|fact| fact.label == "made worse by").map(|f| f.value.clone()).collect()
+        };
+        let worse: Vec<String> = facts(true);
+        assert!(
+            worse
+                .iter()
+                .any(|fact| fact.starts_with("affinity-pinned: session affinity of 10.96.0.10")),
+            "{worse:?}"
+        );
+        assert_eq!(facts(false), [""; 0]);
     }
 }
