@@ -5,6 +5,7 @@
 //! correlated and ranked at the end.
 
 mod block;
+mod clocks;
 mod demote;
 mod engine;
 mod feed;
@@ -17,6 +18,7 @@ mod tail;
 mod traffic;
 mod verdict;
 
+pub use clocks::PointClock;
 pub use health::{CAPTURE_RULES, CaptureRule, Health};
 pub use outcome::{Analysis, FileAccount, PointAccount};
 pub use run::{Options, Progress, run, run_frames};

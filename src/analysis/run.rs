@@ -5,8 +5,9 @@ use std::num::NonZero;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::block::Decoder;
+use super::clocks::{Clocks, compare};
 use super::engine::{Engine, Item, Next};
-use super::feed::{Intake, Read, feed};
+use super::feed::{Intake, Manner, Read, feed};
 use super::health::{Facts, judge};
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::tail::{Results, Sinks, Tail};
@@ -47,18 +48,20 @@ pub fn run(
     let ports = Ports::new(options.ports.iter().copied());
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = options.threads.map_or_else(cores, NonZero::get);
+    let clocks = compare(inventory, &ports, threads);
+    let manner = Manner { ports: &ports, shifts: &clocks.shifts };
     let (reads, ended) = if threads == 1 {
         let mut engine = Engine::new(ports.clone(), Tail::new(sinks));
         let reads =
-            std::thread::scope(|scope| feed(inventory, &ports, 0, scope, &mut engine, progress));
+            std::thread::scope(|scope| feed(inventory, &manner, 0, scope, &mut engine, progress));
         let read = engine.finish();
         (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next))
     } else {
-        side_by_side(inventory, &ports, threads, sinks, progress)
+        side_by_side(inventory, &manner, threads, sinks, progress)
     };
     let inputs = Inputs {
         files: files(inventory, &reads),
-        points: points(inventory, &reads),
+        points: points(inventory, &reads, &clocks),
         duplicates: inventory.problems.iter().filter(|input| input.reason.is_duplicate()).count(),
     };
     let mut analysis = conclude(ended, inputs);
@@ -70,7 +73,7 @@ pub fn run(
 /// Frames are decoded by threads ahead, transactions matched on this one, and judged on another.
 fn side_by_side(
     inventory: &Inventory,
-    ports: &Ports,
+    manner: &Manner<'_>,
     threads: usize,
     sinks: Sinks<'_>,
     progress: Progress<'_>,
@@ -84,8 +87,8 @@ fn side_by_side(
             }
             tail
         });
-        let mut engine = Engine::new(ports.clone(), Batch { items: Vec::new(), to });
-        let reads = feed(inventory, ports, threads - 1, scope, &mut engine, progress);
+        let mut engine = Engine::new(manner.ports.clone(), Batch { items: Vec::new(), to });
+        let reads = feed(inventory, manner, threads - 1, scope, &mut engine, progress);
         let mut read = engine.finish();
         read.next.flush();
         drop(read.next);
@@ -249,7 +252,7 @@ fn files(inventory: &Inventory, reads: &[Read]) -> Vec<FileAccount> {
         .collect()
 }
 
-fn points(inventory: &Inventory, reads: &[Read]) -> Vec<PointAccount> {
+fn points(inventory: &Inventory, reads: &[Read], clocks: &Clocks) -> Vec<PointAccount> {
     inventory
         .points
         .iter()
@@ -259,7 +262,15 @@ fn points(inventory: &Inventory, reads: &[Read]) -> Vec<PointAccount> {
                 .iter()
                 .filter_map(|file| reads.get(*file)?.stats.span)
                 .reduce(crate::base::Span::join);
-            PointAccount { name: point.name.clone(), files, span }
+            let at = usize::from(point.id.0);
+            let shift = clocks.shifts.get(at);
+            PointAccount {
+                name: point.name.clone(),
+                files,
+                span: span.map(|span| shift.map_or(span, |shift| shift.apply_to(span))),
+                clock: clocks.points.get(at).cloned().flatten(),
+                reference: clocks.reference == Some(point.id),
+            }
         })
         .collect()
 }
