@@ -208,6 +208,42 @@ fn rules_explain_themselves() {
 }
 
 #[test]
+fn two_reports_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (bad, good) = (at("bad.json"), at("good.json"));
+    dnswhy(&["analyze", "-o", &bad, &capture("node-death-vxlan")]);
+    dnswhy(&["analyze", "-o", &good, &capture("healthy-mixed-sll2")]);
+    let better = text(&dnswhy(&["compare", &bad, &good]).stdout);
+    assert!(better.contains("it is better") && better.contains("GONE"), "{better}");
+    assert!(better.contains("stale-backend"), "{better}");
+    let worse = dnswhy(&["compare", "-f", "json", &good, &bad]);
+    let worse: serde_json::Value = serde_json::from_slice(&worse.stdout).unwrap();
+    assert_eq!(worse["schema"], "dnswhy.comparison/1");
+    assert!(worse["headline"].as_str().unwrap().starts_with("it is worse"));
+    assert_eq!(worse["new"][0]["rule"], "stale-backend");
+    let same = text(&dnswhy(&["compare", "-f", "markdown", &bad, &bad]).stdout);
+    assert!(same.contains("## STILL THERE") && !same.contains("## GONE"), "{same}");
+    let wrong = dnswhy(&["compare", &bad, &capture("node-death-vxlan/client_dns.pcap00.gz")]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("dnswhy analyze -o json="), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_package_gets_completions_and_man_pages() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&dnswhy(&["completions", shell]).stdout);
+        assert!(script.contains("analyze") && script.contains("anonymize"), "{shell}");
+    }
+    let page = text(&dnswhy(&["man"]).stdout);
+    assert!(page.contains(".TH dnswhy 1") && page.contains("compare"));
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("man1");
+    assert_eq!(dnswhy(&["man", "--dir", &into.to_string_lossy()]).status.code(), Some(0));
+    assert!(into.join("dnswhy-analyze.1").is_file());
+}
+
+#[test]
 fn output_is_plain_unless_colour_is_asked_for() {
     let file = capture("search-storm");
     assert!(!dnswhy(&["analyze", &file]).stdout.contains(&0x1b));

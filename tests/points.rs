@@ -24,7 +24,8 @@ struct Scenario {
 /// Those of the repository, and of the lab where it is at hand.
 fn scenarios() -> Vec<Scenario> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/pcap");
-    let lab = std::env::var_os("DNSWHY_SHARED").map(|shared| Path::new(&shared).join("lab-captures"));
+    let lab =
+        std::env::var_os("DNSWHY_SHARED").map(|shared| Path::new(&shared).join("lab-captures"));
     let mut folders: Vec<PathBuf> = [Some(own), lab]
         .into_iter()
         .flatten()

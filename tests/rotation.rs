@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use dnswhy::analysis::{Options, Sinks, run};
 use dnswhy::capture::{FrameRef, Inventory};
 use dnswhy::lookup::Lookup;
-use dnswhy::report::{Format, Style, lookup_row, write};
+use dnswhy::report::{Format, Style, View, lookup_row, write};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ impl Capture {
         let options = Options { threads: NonZero::new(threads), ..Options::default() };
         let analysis = run(&inventory, &options, sinks, &mut |_| {});
         let mut report = Vec::new();
-        write(&analysis, Format::Json, Style::default(), &mut report).unwrap();
+        write(&View::of(&analysis), Format::Json, Style::default(), &mut report).unwrap();
         let report = without_references(serde_json::from_slice(&report).unwrap());
         Said { report, lookups }
     }

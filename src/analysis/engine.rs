@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::block::{Block, Unit};
 use super::feed::Intake;
 use super::health::{Notice, Paces};
+use super::mask::Mask;
 use crate::base::{Coverage, Span, Timestamp};
 use crate::capture::{Frame, LinkType, PointId, Seen};
 use crate::flow::{CapturedMessage, FlowEvent, FlowTable, Held, Ports};
@@ -32,6 +33,7 @@ pub(super) trait Next {
 /// Everything that is kept of frames.
 pub(super) struct Engine<N> {
     ports: Ports,
+    mask: Option<Mask>,
     coverage: Coverage,
     defrag: Defragmenter,
     flows: FlowTable,
@@ -73,9 +75,10 @@ impl<N: Next> Intake for Engine<N> {
 }
 
 impl<N: Next> Engine<N> {
-    pub(super) fn new(ports: Ports, next: N) -> Self {
+    pub(super) fn new(ports: Ports, mask: Option<Mask>, next: N) -> Self {
         Self {
             ports,
+            mask,
             coverage: Coverage::default(),
             defrag: Defragmenter::default(),
             flows: FlowTable::new(),
@@ -107,9 +110,9 @@ impl<N: Next> Engine<N> {
         for partial in self.defrag.expire(now) {
             self.partial(&partial);
         }
-        let Self { flows, coverage, matcher, next, paces, .. } = self;
+        let Self { flows, coverage, matcher, next, paces, mask, .. } = self;
         flows.advance(now, coverage, &mut |event, coverage| {
-            follow(event, coverage, paces, matcher, next);
+            follow(masked(event, mask), coverage, paces, matcher, next);
         });
     }
 
@@ -123,8 +126,9 @@ impl<N: Next> Engine<N> {
     }
 
     fn message(&mut self, message: CapturedMessage) {
-        let Self { coverage, matcher, next, paces, .. } = self;
-        follow(FlowEvent::Message(message), coverage, paces, matcher, next);
+        let Self { coverage, matcher, next, paces, mask, .. } = self;
+        let event = masked(FlowEvent::Message(message), mask);
+        follow(event, coverage, paces, matcher, next);
     }
 
     fn frame(&mut self, raw: &[u8], frame: Frame<'static>, bytes: Range<usize>, point: PointId) {
@@ -152,9 +156,9 @@ impl<N: Next> Engine<N> {
     }
 
     fn follow(&mut self, packet: &Packet<'_>) -> Held {
-        let Self { flows, ports, coverage, matcher, next, paces, .. } = self;
+        let Self { flows, ports, coverage, matcher, next, paces, mask, .. } = self;
         flows.follow(packet, ports, coverage, &mut |event, coverage| {
-            follow(event, coverage, paces, matcher, next);
+            follow(masked(event, mask), coverage, paces, matcher, next);
         })
     }
 
@@ -163,10 +167,10 @@ impl<N: Next> Engine<N> {
         for partial in std::mem::take(&mut self.defrag).finish() {
             self.partial(&partial);
         }
-        let Self { flows, mut coverage, mut matcher, mut next, mut paces, .. } = self;
+        let Self { flows, mut coverage, mut matcher, mut next, mut paces, mut mask, .. } = self;
         let mut flows = flows;
         flows.finish(&mut coverage, &mut |event, coverage| {
-            follow(event, coverage, &mut paces, &mut matcher, &mut next);
+            follow(masked(event, &mut mask), coverage, &mut paces, &mut matcher, &mut next);
         });
         let (holes, kinds) = paces.finish();
         next.item(Item::Notice(kinds));
@@ -179,6 +183,14 @@ impl<N: Next> Engine<N> {
         let nat = matcher.nat().clone();
         Read { coverage, nat, links: self.links, span: self.span, next }
     }
+}
+
+/// The event as a masked analysis may see it.
+fn masked(mut event: FlowEvent, mask: &mut Option<Mask>) -> FlowEvent {
+    if let Some(mask) = mask {
+        mask.event(&mut event);
+    }
+    event
 }
 
 fn follow(

@@ -23,6 +23,8 @@ pub(super) struct Manner<'a> {
     pub(super) ports: &'a Ports,
     /// What corrects the clock of each point.
     pub(super) shifts: &'a [Shift],
+    /// What the points are called.
+    pub(super) names: Vec<String>,
 }
 
 /// What became of one file.
@@ -44,7 +46,7 @@ pub(super) trait Intake {
 
 /// What comes from a producer.
 enum Sent {
-    Block(Block),
+    Block(Box<Block>),
     /// The end of a file.
     Done(FileId, Read),
 }
@@ -88,20 +90,20 @@ impl Producer<'_> {
                 None => {
                     let block = self.decoder.take(reader.bytes_read().get());
                     self.ended = Some((file, Read { stats: reader.stats().clone(), problems }));
-                    return Some(Sent::Block(block));
+                    return Some(Sent::Block(Box::new(block)));
                 }
             }
         }
         let block = self.decoder.take(reader.bytes_read().get());
         self.current = Some((file, reader, problems));
-        Some(Sent::Block(block))
+        Some(Sent::Block(Box::new(block)))
     }
 }
 
 /// Where the blocks of a point come from.
 enum Source<'a> {
     /// Made when they are asked for.
-    Here(Producer<'a>),
+    Here(Box<Producer<'a>>),
     /// Made by threads, each of which takes every so many files.
     Threads { from: Vec<Receiver<Sent>>, files: usize, at: usize },
 }
@@ -204,7 +206,7 @@ fn source<'scope, 'env: 'scope>(
         decoder: Decoder::new(manner.ports.clone()),
     };
     if workers == 0 {
-        return Source::Here(producer(files));
+        return Source::Here(Box::new(producer(files)));
     }
     let share = |nth: usize| files.iter().copied().skip(nth).step_by(workers).collect();
     let spawn = |nth: usize| {

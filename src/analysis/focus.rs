@@ -4,13 +4,14 @@
 //! never changed by it, so no pair is torn at its edge. What lies outside is counted and left out
 //! of everything that follows.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use glob::{MatchOptions, Pattern};
 use ipnet::IpNet;
 
 use crate::base::words::date;
-use crate::base::{Set, Span, Timestamp};
+use crate::base::{Span, Timestamp};
 use crate::dns::Name;
 use crate::lookup::Lookup;
 use crate::transaction::{Closed, Transaction};
@@ -73,7 +74,7 @@ impl Focus {
 
     /// Whether it holds what the matcher closed. What one of `forwarders` asked belongs to whoever
     /// asked it: no focus on clients leaves it out.
-    pub(super) fn holds(&self, closed: &Closed, forwarders: &Set<IpAddr>) -> bool {
+    pub(super) fn holds(&self, closed: &Closed, forwarders: &BTreeSet<IpAddr>) -> bool {
         if self.is_everything() {
             return true;
         }
@@ -89,7 +90,7 @@ impl Focus {
         }
     }
 
-    fn holds_transaction(&self, transaction: &Transaction, forwarders: &Set<IpAddr>) -> bool {
+    fn holds_transaction(&self, transaction: &Transaction, forwarders: &BTreeSet<IpAddr>) -> bool {
         let client = transaction.client.ip();
         let responses = transaction.responses.iter().map(|response| response.arrived().ts);
         let sent = transaction.last_sent().map(|seen| seen.ts);
@@ -101,7 +102,7 @@ impl Focus {
     }
 
     /// Whether it holds a lookup.
-    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &Set<IpAddr>) -> bool {
+    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &BTreeSet<IpAddr>) -> bool {
         if self.is_everything() {
             return true;
         }
@@ -155,8 +156,7 @@ mod tests {
 
     #[test]
     fn a_name_fits_with_and_without_its_suffix() {
-        let focus =
-            Focus { names: vec![Pattern::new("Redis*.shop").unwrap()], ..Focus::default() };
+        let focus = Focus { names: vec![Pattern::new("Redis*.shop").unwrap()], ..Focus::default() };
         let fits = |text: &str| focus.fits(&Name::parse(text).unwrap());
         assert!(fits("redis-0.shop") && fits("redis.shop.svc.cluster.local"));
         assert!(!fits("shop") && !fits("www.redis.shop"));
@@ -165,7 +165,10 @@ mod tests {
     #[test]
     fn a_focus_says_what_it_is() {
         let focus = Focus {
-            span: Some(Span { start: Timestamp::from_parts(1_671_710_403, 0), end: Timestamp::MAX }),
+            span: Some(Span {
+                start: Timestamp::from_parts(1_671_710_403, 0),
+                end: Timestamp::MAX,
+            }),
             clients: vec!["10.244.0.0/24".parse().unwrap(), "10.1.0.7/32".parse().unwrap()],
             ..Focus::default()
         };

@@ -7,6 +7,7 @@
 //! strange names in every report.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -20,14 +21,37 @@ const REMEMBERED: usize = 1 << 16;
 const LETTERS: usize = 8;
 /// Labels that every cluster or resolver shares: they tell what a name is, and nobody's secrets.
 const COMMON: [&str; 24] = [
-    "svc", "pod", "cluster", "local", "kubernetes", "default", "kube-system", "kube-dns", "coredns",
-    "in-addr", "ip6", "arpa", "_tcp", "_udp", "_sctp", "*", "localhost", "internal", "localdomain",
-    "endpoint", "lan", "home", "wpad", "node",
+    "svc",
+    "pod",
+    "cluster",
+    "local",
+    "kubernetes",
+    "default",
+    "kube-system",
+    "kube-dns",
+    "coredns",
+    "in-addr",
+    "ip6",
+    "arpa",
+    "_tcp",
+    "_udp",
+    "_sctp",
+    "*",
+    "localhost",
+    "internal",
+    "localdomain",
+    "endpoint",
+    "lan",
+    "home",
+    "wpad",
+    "node",
 ];
-/// Last labels that tell a public name from a private one.
-const PUBLIC: [&str; 14] = [
-    "com", "net", "org", "io", "dev", "app", "cloud", "info", "biz", "edu", "gov", "mil", "example",
-    "test",
+/// Labels that tell a public name from a private one. They stay wherever they stand: a search suffix
+/// may follow.
+const PUBLIC: [&str; 42] = [
+    "com", "net", "org", "io", "dev", "app", "cloud", "info", "biz", "edu", "gov", "mil",
+    "example", "test", "cn", "hk", "tw", "jp", "kr", "sg", "in", "au", "ru", "de", "fr", "uk",
+    "eu", "nl", "it", "es", "ch", "at", "se", "no", "pl", "us", "ca", "br", "mx", "co", "me", "ai",
 ];
 
 /// Makes addresses and names strange, the same way for the same key.
@@ -121,12 +145,7 @@ impl Mask {
             self.names.clear();
         }
         let masked = self.reverse(name).unwrap_or_else(|| {
-            let count = name.label_count();
-            let labels: Vec<Vec<u8>> = name
-                .labels()
-                .enumerate()
-                .map(|(at, label)| self.label_at(label, at + 1 == count))
-                .collect();
+            let labels: Vec<Vec<u8>> = name.labels().map(|label| self.label_of(label)).collect();
             // Masked labels may be longer than those they stand for; the first ones give way.
             (0..=labels.len())
                 .find_map(|skip| Name::from_labels(labels.iter().skip(skip).map(Vec::as_slice)))
@@ -163,11 +182,11 @@ impl Mask {
         Name::from_labels(reversed.iter().chain(tail).map(String::as_bytes))
     }
 
-    fn label_at(&mut self, label: &[u8], last: bool) -> Vec<u8> {
+    /// A label of a name, the same wherever it stands: search lists join and cut names.
+    fn label_of(&mut self, label: &[u8]) -> Vec<u8> {
         let folded = label.to_ascii_lowercase();
-        let among = |known: &[&str]| known.iter().any(|known| known.as_bytes() == folded);
-        let country = last && folded.len() == 2 && folded.iter().all(u8::is_ascii_lowercase);
-        if among(&COMMON) || country || (last && among(&PUBLIC)) {
+        let known = COMMON.iter().chain(&PUBLIC).any(|known| known.as_bytes() == folded);
+        if known {
             return label.to_vec();
         }
         if let Some(address) = dashed(&folded) {
@@ -209,7 +228,11 @@ impl Mask {
 
     fn letters(&self, text: &[u8], count: usize, alphabet: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0_u8; count];
-        blake3::Hasher::new_keyed(&self.key).update(b"label").update(text).finalize_xof().fill(&mut bytes);
+        blake3::Hasher::new_keyed(&self.key)
+            .update(b"label")
+            .update(text)
+            .finalize_xof()
+            .fill(&mut bytes);
         bytes.into_iter().map(|byte| alphabet[usize::from(byte) % alphabet.len()]).collect()
     }
 
@@ -235,7 +258,7 @@ impl Mask {
         match event {
             FlowEvent::Message(captured) => {
                 self.tuple(&mut captured.tuple);
-                let message = &mut captured.message;
+                let message = Arc::make_mut(&mut captured.message);
                 if let Some(question) = &mut message.question {
                     question.name = self.name(&question.name);
                 }
@@ -342,7 +365,9 @@ mod tests {
         assert!(service.ends_with(".svc.cluster.local") && !service.contains("redis"));
         assert!(!service.contains("shop"));
         assert_eq!(service.split('.').next(), mask("redis").split('.').next());
-        assert!(mask("web-0.web.shop.svc.cluster.local").split('.').next().unwrap().ends_with("-0"));
+        assert!(
+            mask("web-0.web.shop.svc.cluster.local").split('.').next().unwrap().ends_with("-0")
+        );
         assert!(mask("api.example.com").ends_with(".com"));
         let reverse = mask("10.1.244.10.in-addr.arpa");
         let IpAddr::V4(v4) = super::tests::mask().address("10.244.1.10".parse().unwrap()) else {
@@ -350,6 +375,8 @@ mod tests {
         };
         let [a, b, c, d] = v4.octets();
         assert_eq!(reverse, format!("{d}.{c}.{b}.{a}.in-addr.arpa"));
-        assert!(mask("10-244-1-10.shop.pod.cluster.local").starts_with(&format!("{a}-{b}-{c}-{d}.")));
+        assert!(
+            mask("10-244-1-10.shop.pod.cluster.local").starts_with(&format!("{a}-{b}-{c}-{d}."))
+        );
     }
 }

@@ -1,13 +1,16 @@
 //! What an analysis leaves behind: everything that a report shows.
 
 use super::clocks::PointClock;
+use super::focus::LeftOut;
 use super::health::Health;
+use super::roles::PointRole;
 use super::series::Series;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
 use crate::base::{Coverage, Span};
 use crate::capture::FileStats;
 use crate::incident::{Incident, Residual};
+use crate::lookup::Profiles;
 use crate::transaction::Nat;
 
 /// What was read, what was wrong, and who was hurt.
@@ -17,6 +20,10 @@ pub struct Analysis {
     pub files: Vec<FileAccount>,
     /// Inputs that were left out, and why.
     pub left_out: Vec<String>,
+    /// What lies outside the focus that was asked for.
+    pub outside: LeftOut,
+    /// Whether addresses and names are masked.
+    pub masked: bool,
     /// Every capture point.
     pub points: Vec<PointAccount>,
     /// First and last frame; `None` if there was none.
@@ -27,6 +34,8 @@ pub struct Analysis {
     pub health: Vec<Health>,
     /// What was really sent and asked.
     pub traffic: Traffic,
+    /// What asks, and how it is set up, client by client.
+    pub profiles: Profiles,
     /// The same over time, and who reached whom.
     pub series: Series,
     /// The verdict.
@@ -67,6 +76,8 @@ pub struct PointAccount {
     pub span: Option<Span>,
     /// How its clock goes by that of the reference point; `None` where nothing was seen at both.
     pub clock: Option<PointClock>,
+    /// Where it stands, by what it sees; `None` where there is one point alone.
+    pub role: Option<PointRole>,
     /// Whether all times are told by this point's clock.
     pub reference: bool,
 }

@@ -8,7 +8,9 @@ use super::block::Decoder;
 use super::clocks::{Clocks, compare};
 use super::engine::{Engine, Item, Next};
 use super::feed::{Intake, Manner, Read, feed};
+use super::focus::Focus;
 use super::health::{Facts, judge};
+use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::tail::{Results, Sinks, Tail};
 use super::verdict::Verdict;
@@ -33,6 +35,10 @@ pub struct Options {
     /// Threads to work with; as many as there are cores where nothing is said. The result does not
     /// depend on it.
     pub threads: Option<NonZero<usize>>,
+    /// What to look at.
+    pub focus: Focus,
+    /// How addresses and names are masked, if they are.
+    pub mask: Option<Mask>,
 }
 
 /// Told how many bytes of input were read since the last call.
@@ -49,23 +55,34 @@ pub fn run(
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = options.threads.map_or_else(cores, NonZero::get);
     let clocks = compare(inventory, &ports, threads);
-    let manner = Manner { ports: &ports, shifts: &clocks.shifts };
+    let names = names(inventory, options.mask.is_some());
+    let manner = Manner { ports: &ports, shifts: &clocks.shifts, names };
     let (reads, ended) = if threads == 1 {
-        let mut engine = Engine::new(ports.clone(), Tail::new(sinks));
+        let tail = Tail::new(sinks, options.focus.clone(), manner.names.clone());
+        let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
         let reads =
             std::thread::scope(|scope| feed(inventory, &manner, 0, scope, &mut engine, progress));
         let read = engine.finish();
         (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next))
     } else {
-        side_by_side(inventory, &manner, threads, sinks, progress)
+        side_by_side(inventory, options, &manner, threads, sinks, progress)
     };
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         files: files(inventory, &reads),
         points: points(inventory, &reads, &clocks),
         duplicates: inventory.problems.iter().filter(|input| input.reason.is_duplicate()).count(),
     };
+    if options.mask.is_some() {
+        inputs.hide_paths();
+    }
     let mut analysis = conclude(ended, inputs);
-    let left_out = inventory.problems.iter().map(ToString::to_string);
+    let problems = inventory.problems.iter();
+    analysis.masked = options.mask.is_some();
+    let left_out: Vec<String> = if analysis.masked {
+        problems.map(|input| unnamed(input.reason.is_duplicate()).to_owned()).collect()
+    } else {
+        problems.map(ToString::to_string).collect()
+    };
     analysis.left_out.splice(0..0, left_out);
     analysis
 }
@@ -73,6 +90,7 @@ pub fn run(
 /// Frames are decoded by threads ahead, transactions matched on this one, and judged on another.
 fn side_by_side(
     inventory: &Inventory,
+    options: &Options,
     manner: &Manner<'_>,
     threads: usize,
     sinks: Sinks<'_>,
@@ -81,13 +99,16 @@ fn side_by_side(
     std::thread::scope(|scope| {
         let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
         let judge = scope.spawn(move || {
-            let mut tail = Tail::new(sinks);
+            let mut tail = Tail::new(sinks, options.focus.clone(), manner.names.clone());
             while let Ok(batch) = from.recv() {
-                batch.into_iter().for_each(|item| tail.item(item));
+                for item in batch {
+                    tail.item(item);
+                }
             }
             tail
         });
-        let mut engine = Engine::new(manner.ports.clone(), Batch { items: Vec::new(), to });
+        let batch = Batch { items: Vec::new(), to };
+        let mut engine = Engine::new(manner.ports.clone(), options.mask.clone(), batch);
         let reads = feed(inventory, manner, threads - 1, scope, &mut engine, progress);
         let mut read = engine.finish();
         read.next.flush();
@@ -152,6 +173,37 @@ struct Inputs {
     duplicates: usize,
 }
 
+impl Inputs {
+    /// Paths and points name nodes and people: a masked analysis has numbers for them.
+    fn hide_paths(&mut self) {
+        for (index, file) in self.files.iter_mut().enumerate() {
+            file.path = format!("file-{}", index + 1);
+            let point = self.points.iter().position(|point| point.name == file.point);
+            file.point = format!("point-{}", point.map_or(0, |point| point + 1));
+        }
+        for (index, point) in self.points.iter_mut().enumerate() {
+            point.name = format!("point-{}", index + 1);
+        }
+    }
+}
+
+/// The names of the capture points, as far as they may be told.
+fn names(inventory: &Inventory, masked: bool) -> Vec<String> {
+    let name = |(index, point): (usize, &crate::capture::Point)| {
+        if masked { format!("point-{}", index + 1) } else { point.name.clone() }
+    };
+    inventory.points.iter().enumerate().map(name).collect()
+}
+
+/// What is said of an input that was left out, where its path must not be.
+fn unnamed(duplicate: bool) -> &'static str {
+    if duplicate {
+        "an input was left out: it was named more than once"
+    } else {
+        "an input was left out: it could not be read"
+    }
+}
+
 /// Analyses frames that lie in memory, as one capture point without files.
 pub fn run_frames<'f>(
     frames: impl IntoIterator<Item = Frame<'f>>,
@@ -160,13 +212,16 @@ pub fn run_frames<'f>(
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone());
-    let mut engine = Engine::new(ports, Tail::new(sinks));
+    let tail = Tail::new(sinks, options.focus.clone(), Vec::new());
+    let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
         let block = decoder.take(0);
         let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
         engine.account(&block.coverage, &links);
         let (units, raw) = block.into_parts();
-        units.into_iter().for_each(|unit| engine.unit(unit, &raw, PointId(0)));
+        for unit in units {
+            engine.unit(unit, &raw, PointId(0));
+        }
     };
     for frame in frames {
         decoder.frame(&frame, PointId(0));
@@ -182,9 +237,12 @@ pub fn run_frames<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, series, mut ledger, findings, watch, .. } = results;
-    let Results { directions, sided, loss, .. } = results;
-    let Inputs { files, points, duplicates } = inputs;
+    let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
+    let Results { directions, sided, loss, outside, roles, .. } = results;
+    let Inputs { files, mut points, duplicates } = inputs;
+    for (point, role) in points.iter_mut().zip(roles) {
+        point.role = Some(role);
+    }
     let mut population = traffic.population();
     population.span = span;
     // Silence of a direction that was not recorded, and waits that only the clock made, are
@@ -199,7 +257,10 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     });
     traffic.excuse(&sided, loss);
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
-    let verdict = Verdict::of(&incidents, &residual, &traffic);
+    let mut verdict = Verdict::of(&incidents, &residual, &traffic);
+    if outside.transactions > 0 && traffic.transactions == 0 {
+        verdict.headline = format!("nothing in this capture fits: {}", outside.focus.join("; "));
+    }
     let health = judge(&Facts {
         span,
         watch: &watch,
@@ -215,11 +276,14 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     Analysis {
         files,
         left_out: links.iter().map(|(link, frames)| unread(*link, *frames)).collect(),
+        outside,
+        masked: false,
         points,
         span,
         coverage,
         health,
         traffic,
+        profiles,
         series,
         verdict,
         incidents,
@@ -269,6 +333,7 @@ fn points(inventory: &Inventory, reads: &[Read], clocks: &Clocks) -> Vec<PointAc
                 files,
                 span: span.map(|span| shift.map_or(span, |shift| shift.apply_to(span))),
                 clock: clocks.points.get(at).cloned().flatten(),
+                role: None,
                 reference: clocks.reference == Some(point.id),
             }
         })

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 
 use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
+use super::focus::{Focus, LeftOut};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
+use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Span, Timestamp};
-use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
-use crate::lookup::{Grouper, Lookup};
+use crate::detect::{
+    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, Trips, localise,
+};
+use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
 
 /// Who wants to see transactions and lookups as they close; they may be told on another thread.
@@ -26,6 +30,8 @@ pub struct Sinks<'a> {
 /// Everything that is kept of transactions and lookups.
 pub(super) struct Tail<'a> {
     start: Timestamp,
+    focus: Focus,
+    outside: LeftOut,
     watch: Watch,
     coverage: Coverage,
     grouper: Grouper,
@@ -38,13 +44,17 @@ pub(super) struct Tail<'a> {
     servers: BTreeSet<IpAddr>,
     directions: Directions,
     peers: Peers,
+    trips: Trips,
+    roles: Roles,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
 }
 
 /// What the tail leaves behind.
 pub(super) struct Results {
+    pub(super) outside: LeftOut,
     pub(super) traffic: Traffic,
+    pub(super) profiles: Profiles,
     pub(super) series: Series,
     pub(super) ledger: Ledger,
     pub(super) findings: Vec<Finding>,
@@ -52,6 +62,8 @@ pub(super) struct Results {
     pub(super) directions: Directions,
     pub(super) sided: Sided,
     pub(super) loss: Option<Loss>,
+    /// Where each capture point stands; empty where there is one alone.
+    pub(super) roles: Vec<PointRole>,
 }
 
 impl Next for Tail<'_> {
@@ -65,9 +77,13 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(sinks: Sinks<'a>) -> Self {
+    /// With the names of the capture points.
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, points: Vec<String>) -> Self {
+        let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
+            focus,
+            outside,
             watch: Watch::default(),
             coverage: Coverage::default(),
             grouper: Grouper::default(),
@@ -80,6 +96,8 @@ impl<'a> Tail<'a> {
             servers: BTreeSet::new(),
             directions: Directions::default(),
             peers: Peers::default(),
+            roles: Roles::new(points.len()),
+            trips: Trips::new(points),
             detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
             sinks,
         }
@@ -87,13 +105,25 @@ impl<'a> Tail<'a> {
 
     fn closed(&mut self, closed: &Closed) {
         let Self { start, watch, coverage, .. } = self;
+        if let Closed::Transaction(transaction) = closed {
+            watch.closed(transaction);
+            self.directions.closed(transaction, *start, watch);
+        }
         match closed {
+            outside if !self.focus.holds(outside, &self.servers) => {
+                if let Closed::Transaction(transaction) = outside {
+                    self.outside.transactions += u64::from(!transaction.attempts.is_empty());
+                    if transaction.answer().is_some() {
+                        self.servers.insert(transaction.responder());
+                    }
+                }
+            }
             Closed::Transaction(transaction) => {
-                watch.closed(transaction);
-                self.directions.closed(transaction, *start, watch);
                 self.traffic.transaction(transaction, watch, coverage);
                 self.series.transaction(transaction, *start, coverage);
                 let (client, server) = (transaction.client.ip(), transaction.responder());
+                self.trips.note(transaction);
+                self.roles.note(transaction, &self.servers);
                 if self.peers.admit(client, server, coverage) {
                     self.forward.note(transaction, &self.servers, coverage);
                     if transaction.answer().is_some() {
@@ -127,6 +157,10 @@ impl<'a> Tail<'a> {
     fn lookup(&mut self, lookup: &Lookup) {
         let Self { watch, coverage, .. } = self;
         self.directions.lookup(lookup);
+        if !self.focus.holds_lookup(lookup, &self.servers) {
+            self.outside.lookups += 1;
+            return;
+        }
         // What a DNS server asks on its clients' behalf is nobody's own lookup.
         let forwarded = self.servers.contains(&lookup.client);
         if !forwarded {
@@ -163,13 +197,14 @@ impl<'a> Tail<'a> {
         self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
-        let Self { watch, directions, detectors, mut series, .. } = self;
+        let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
+        let Self { trips, roles, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
         let loss = directions.loss(&sided);
-        let findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&reach, nat);
+        let mut findings = span.map_or_else(Vec::new, |span| {
+            let outages = localise(&reach, nat, &trips);
             let scene = Scene {
                 span,
                 coverage,
@@ -183,8 +218,22 @@ impl<'a> Tail<'a> {
             };
             detectors.into_iter().flat_map(|detector| detector.finish(&scene)).collect()
         });
+        trips.place(&mut findings);
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
-        Results { traffic, series, ledger, findings, watch, directions, sided, loss }
+        let profiles = grouper.into_profiles();
+        Results {
+            outside,
+            traffic,
+            profiles,
+            series,
+            ledger,
+            findings,
+            watch,
+            directions,
+            sided,
+            loss,
+            roles: roles.finish(),
+        }
     }
 }

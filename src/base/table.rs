@@ -72,7 +72,7 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
     /// Everything, in the order of keys.
     pub fn iter(&self) -> std::vec::IntoIter<(&K, &V)> {
         let mut all: Vec<(&K, &V)> = self.0.iter().collect();
-        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all.sort_unstable_by_key(|(key, _)| *key);
         all.into_iter()
     }
 

@@ -60,6 +60,11 @@ pub fn list<T: Display>(items: impl IntoIterator<Item = T>, most: usize) -> Stri
     }
 }
 
+/// The first of a list alone, as a command takes it; empty for none.
+pub fn first<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().next().map_or_else(String::new, |item| item.to_string())
+}
+
 /// A share in per cent: `31 %`, `0.4 %`.
 pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -91,6 +96,7 @@ mod tests {
         assert_eq!(count(1, "lookup"), "1 lookup");
         assert_eq!(count(2, "query"), "2 queries");
         assert_eq!(list(["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(first(["a", "b"]), "a");
         assert_eq!(percent(1, 250), "0.4 %");
         assert_eq!(clock(Timestamp::from_parts(1_671_710_403, 5_000_000)), "12:00:03.005");
     }

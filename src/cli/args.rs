@@ -16,7 +16,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
                   frames that prove it, and the next command to type.",
     after_help = "Record on the nodes of the failing pod and of the DNS pods:\n  \
                   tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap '(port 53) or icmp or icmp6 \
-                  or (ip[6:2] & 0x1fff != 0)'\nThen:\n  dnswhy analyze client_dns.pcap*"
+                  or (ip[6:2] & 0x1fff != 0)'\nThen:\n  \
+                  dnswhy analyze client_dns.pcap*                     why it failed, on one screen\n  \
+                  dnswhy analyze -o report.html -o ticket.md FOLDER   the same for a browser and a ticket\n  \
+                  dnswhy analyze --at '2022-12-22 20:00:03' FOLDER    around the time of the complaint\n  \
+                  dnswhy analyze --k8s cluster.json FOLDER            with the names of pods and nodes\n  \
+                  dnswhy explain client_dns.pcap07:1234               the story of one lookup\n  \
+                  dnswhy extract --incident 1 -w proof.pcapng FOLDER  the packets that prove it\n  \
+                  dnswhy compare before.json after.json               whether it got better"
 )]
 pub(super) struct Cli {
     #[command(subcommand)]
@@ -46,6 +53,24 @@ pub(super) enum Command {
     Rules {
         /// A rule's id; without one, all rules are listed
         id: Option<String>,
+        /// Print the JSON Schema of the report instead
+        #[arg(long, conflicts_with = "id")]
+        schema: bool,
+    },
+    /// Write the packets that prove one incident, for Wireshark
+    Extract(Extract),
+    /// Compare two JSON reports: what is gone, new, the same
+    Compare(Compare),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write those of all commands into a folder
+    Man {
+        /// The folder
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -79,15 +104,111 @@ pub(super) struct Analyze {
     /// json=report.out; - is standard output. Files are written whole or not at all.
     #[arg(short, long, value_name = "[FORMAT=]FILE")]
     pub(super) output: Vec<String>,
+    #[command(flatten)]
+    pub(super) focus: FocusArgs,
+    /// Who the addresses are: kubectl get pods,svc,endpointslices,nodes -A -o json > FILE
+    #[arg(long, value_name = "FILE")]
+    pub(super) k8s: Vec<PathBuf>,
+    /// Make addresses and names strange, the same way for the same key
+    ///
+    /// Prefixes stay common, private stays private, cluster suffixes stay. A key file that does not
+    /// exist is made; without one, the key is thrown away.
+    #[arg(long, value_name = "KEYFILE", num_args = 0..=1, require_equals = true)]
+    pub(super) anonymize: Option<Option<PathBuf>>,
     /// Exit with status 1 if an incident of that severity or worse is found
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub(super) fail_on: Option<Level>,
 }
 
+/// What to look at. Everything is read and paired first, so nothing is torn at the edges.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Focus")]
+pub(super) struct FocusArgs {
+    /// Only from that time on: RFC 3339, '2022-12-22 20:00:03', or 20:00:03 of the capture's day
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<String>,
+    /// Only until that time
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<String>,
+    /// What happened around that time: the business log says it failed at …
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
+    pub(super) at: Option<String>,
+    /// How far around --at to look, before and after [default: 60s]
+    #[arg(long, value_name = "LENGTH", requires = "at", value_parser = super::focus::length)]
+    pub(super) window: Option<std::time::Duration>,
+    /// The zone of times that do not say theirs, such as Asia/Shanghai [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub(super) timezone: Option<String>,
+    /// Only what this client, or the clients of this prefix, asked
+    #[arg(long, value_name = "IP|CIDR", value_parser = super::focus::network)]
+    pub(super) client: Vec<ipnet::IpNet>,
+    /// Only what this server was asked, before or after translation
+    #[arg(long, value_name = "IP|CIDR", value_parser = super::focus::network)]
+    pub(super) server: Vec<ipnet::IpNet>,
+    /// Only this name, with or without a search suffix; * and ? stand for anything
+    #[arg(long, value_name = "GLOB")]
+    pub(super) name: Vec<glob::Pattern>,
+}
+
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  dnswhy extract --incident 1 -w proof.pcapng client_dns.pcap*\n\
+                        Give the same captures and the same focus as to `dnswhy analyze`, whose \
+                        report numbers the incidents."
+)]
+pub(super) struct Extract {
+    #[command(flatten)]
+    pub(super) input: Input,
+    #[command(flatten)]
+    pub(super) focus: FocusArgs,
+    /// The rank of the incident in the report
+    #[arg(long, value_name = "N")]
+    pub(super) incident: usize,
+    /// The pcapng file to write; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) write: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dnswhy analyze -o before.json monday/*.pcap\n  \
+                        dnswhy analyze -o after.json tuesday/*.pcap\n  \
+                        dnswhy compare before.json after.json")]
+pub(super) struct Compare {
+    /// The earlier report
+    #[arg(value_name = "BEFORE.json")]
+    pub(super) before: PathBuf,
+    /// The later report
+    #[arg(value_name = "AFTER.json")]
+    pub(super) after: PathBuf,
+    /// Form of the comparison
+    #[arg(short, long, value_enum, default_value_t = CompareFormat::Text)]
+    pub(super) format: CompareFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompareFormat {
+    /// For a terminal
+    Text,
+    /// For a ticket
+    #[value(alias = "md")]
+    Markdown,
+    /// For programs: schema dnswhy.comparison/1
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Columns of lookups: client, name, types, start, duration_seconds, outcome, \
+                        attempts, servers, resolver, suffixes_tried, approximate, file, frame.\n\
+                        Columns of transactions: client, server, backend, masquerade, transport, \
+                        id, name, type, start, outcome, rcode, latency_ms, attempts, responses, \
+                        frames.\ndocs/lists.md says what each holds."
+)]
 pub(super) struct List {
     #[command(flatten)]
     pub(super) input: Input,
+    #[command(flatten)]
+    pub(super) focus: FocusArgs,
     /// Form of the lines
     #[arg(short, long, value_enum, default_value_t = ListFormat::Jsonl)]
     pub(super) format: ListFormat,

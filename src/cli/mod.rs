@@ -1,8 +1,14 @@
 //! The command line: the only part that prints, reads clocks, and knows about terminals.
 
+mod anonymize;
 mod args;
+mod compare;
 mod exit;
 mod explain;
+mod extract;
+mod focus;
+mod generate;
+mod k8s;
 mod list;
 mod output;
 mod progress;

@@ -88,6 +88,14 @@ pub(super) fn deliver(view: &View<'_>, targets: &[Target], colour: Colour) -> Re
     Ok(())
 }
 
+/// Writes one file whole or not at all.
+pub(super) fn write_file(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    publish(staged(path, fill)?, path)
+}
+
 /// A file with its contents, beside the place where it will lie.
 fn staged(
     path: &Path,

@@ -6,12 +6,13 @@ use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::args::{Analyze, Cli, Command, Input, Level, List, ReportFormat};
+use super::args::{Analyze, Cli, Command, FocusArgs, Input, Level, List, ReportFormat};
 use super::exit::Exit;
 use super::list::{self, What};
 use super::output::{deliver, standard_output, targets, wants_ladders};
 use super::progress::Meter;
 use super::rules;
+use super::{anonymize, focus, generate, k8s};
 use crate::analysis::{Analysis, Options, Sinks};
 use crate::capture::Inventory;
 use crate::incident::Severity;
@@ -46,7 +47,27 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
         Command::Lookups(list) => self::list(cli, list, What::Lookups),
         Command::Transactions(list) => self::list(cli, list, What::Transactions),
         Command::Explain(explain) => super::explain::explain(cli, explain),
-        Command::Rules { id } => {
+        Command::Compare(compare) => super::compare::compare(cli, compare),
+        Command::Extract(extract) => super::extract::extract(cli, extract),
+        Command::Completions { shell } => {
+            let mut out = standard_output();
+            generate::completions(*shell, &mut out)?;
+            out.flush()?;
+            Ok(Exit::Done)
+        }
+        Command::Man { dir } => {
+            let mut out = standard_output();
+            generate::man(dir.as_deref(), &mut out)?;
+            out.flush()?;
+            Ok(Exit::Done)
+        }
+        Command::Rules { schema: true, .. } => {
+            let mut out = standard_output();
+            out.write_all(crate::report::json::schema()?.as_bytes())?;
+            out.flush()?;
+            Ok(Exit::Done)
+        }
+        Command::Rules { id, .. } => {
             let mut out = standard_output();
             let known = rules::print(id.as_deref(), &mut out)?;
             out.flush()?;
@@ -63,19 +84,23 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
 fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     let targets = targets(analyze.format.map(format), &analyze.output)?;
     let inventory = take(&analyze.input)?;
+    let mut names = k8s::names(&analyze.k8s, cli.quiet)?;
+    let mut options = focused(&analyze.input, &analyze.focus, &inventory)?;
+    if let Some(key) = &analyze.anonymize {
+        let mut mask = anonymize::mask(key.as_deref(), cli.quiet)?;
+        options.focus = focus::masked(options.focus, &mut mask)?;
+        names = k8s::masked(&names, &mut mask);
+        options.mask = Some(mask);
+    }
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
-    let analysis = crate::analysis::run(
-        &inventory,
-        &options(&analyze.input),
-        Sinks::default(),
-        &mut |bytes| meter.read(bytes),
-    );
+    let analysis = crate::analysis::run(&inventory, &options, Sinks::default(), &mut |bytes| {
+        meter.read(bytes);
+    });
     drop(meter);
     warn(cli, &analysis);
-    let mut view = View::of(&analysis);
+    let mut view = View::of(&analysis).with_names(names);
     if wants_ladders(&targets) && !has_streams(&inventory) {
         let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
-        let options = options(&analyze.input);
         let traces = trace(&inventory, &options, &analysis, &mut |bytes| meter.read(bytes));
         view = view.with_ladders(traces.into_iter().map(|trace| trace.ladder).collect());
     }
@@ -86,7 +111,7 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
 }
 
 /// A stream is read once; there is no second look at it.
-fn has_streams(inventory: &Inventory) -> bool {
+pub(super) fn has_streams(inventory: &Inventory) -> bool {
     inventory.files.iter().any(|file| file.size.is_none())
 }
 
@@ -100,7 +125,8 @@ fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let mut out = standard_output();
     let job = list::Job { what, format: list.format, inventory: &inventory };
-    list::print(job, &options(&list.input), &meter, &mut out)?;
+    let options = focused(&list.input, &list.focus, &inventory)?;
+    list::print(job, &options, &meter, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)
 }
@@ -110,7 +136,12 @@ fn take(input: &Input) -> Result<Inventory> {
 }
 
 pub(super) fn options(input: &Input) -> Options {
-    Options { ports: input.port.clone(), threads: input.threads }
+    Options { ports: input.port.clone(), threads: input.threads, ..Options::default() }
+}
+
+/// The options of a command that can look at a part.
+pub(super) fn focused(input: &Input, args: &FocusArgs, inventory: &Inventory) -> Result<Options> {
+    Ok(Options { focus: focus::focus(args, inventory)?, ..options(input) })
 }
 
 /// A damaged file among good ones is a warning, here and in the report.

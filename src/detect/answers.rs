@@ -148,7 +148,7 @@ impl Answers {
             if self.questions.len() >= MAX_QUESTIONS && !self.questions.contains_key(&key) {
                 coverage.limited(Limit::Names);
                 // Not for every newcomer: it costs the whole table.
-                if self.overflow % PURGE_AFTER == 0 {
+                if self.overflow.is_multiple_of(PURGE_AFTER) {
                     self.questions.retain(|_, asked| asked.times() > 1);
                 }
                 self.overflow += 1;

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::fingerprint::{Fingerprint, Signs};
 use super::manner::{self, Habits, Manner};
 use super::model::Lookup;
+use super::profile::{Profile, Setup, Suffixes};
 use super::resolver::Resolver;
 use super::wait::TIMER;
 use crate::base::{Coverage, Limit, Map, digest};
@@ -24,15 +25,17 @@ const NAMES: usize = 4;
 const PAIRS: u32 = 8;
 
 /// What is remembered of every client.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Clients {
     known: Map<IpAddr, Client>,
+    suffixes: Suffixes,
     /// Addresses that answered somebody.
     servers: Map<IpAddr, ()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Client {
+    setup: Setup,
     near: u32,
     far: u32,
     patience: Option<Duration>,
@@ -111,17 +114,14 @@ impl Clients {
         known.patience = asked.iter().find_map(|asked| whole_seconds(asked)).or(known.patience);
         let signs = super::resolver::signs(&lookup.steps, manner);
         known.resolvers.entry(lookup.resolver).or_default().add(&signs);
+        known.setup.learn(lookup, &mut self.suffixes);
     }
 
-    /// What every client is, and by which signs.
-    pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
-        let mut all: Vec<Fingerprint> = self
-            .known
-            .iter()
-            .flat_map(|(address, client)| Fingerprint::of(*address, &client.resolvers))
-            .collect();
-        all.sort_by_key(|fingerprint| (fingerprint.client, fingerprint.resolver));
-        all
+    /// What is known of one client's configuration, and by which signs.
+    pub(super) fn profile(&self, client: IpAddr) -> Option<Profile> {
+        let known = self.known.get(&client)?;
+        let fingerprints = Fingerprint::of(&known.resolvers);
+        Some(known.setup.profile(&self.suffixes, fingerprints, known.patience))
     }
 }
 

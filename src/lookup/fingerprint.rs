@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 use super::resolver::{Resolver, Sign};
 
@@ -14,8 +13,6 @@ const MAX_SIGNS: usize = 32;
 /// A resolver that some lookups of a client look like. Several may share one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// The client.
-    pub client: IpAddr,
     /// What it looks like.
     pub resolver: Resolver,
     /// How sure that is.
@@ -82,9 +79,9 @@ fn is_told(resolver: Resolver) -> bool {
 }
 
 impl Fingerprint {
-    /// The fingerprints of one client.
-    pub(super) fn of(client: IpAddr, resolvers: &BTreeMap<Resolver, Signs>) -> Vec<Self> {
-        resolvers
+    /// The fingerprints of one client, the most frequent first.
+    pub(super) fn of(resolvers: &BTreeMap<Resolver, Signs>) -> Vec<Self> {
+        let mut all: Vec<Self> = resolvers
             .iter()
             .filter(|(resolver, _)| is_told(**resolver))
             .map(|(resolver, signs)| {
@@ -93,7 +90,6 @@ impl Fingerprint {
                     (!sign.is_behaviour(), u64::MAX - **count, **sign)
                 });
                 Self {
-                    client,
                     resolver: *resolver,
                     confidence: signs.likelihood(),
                     lookups: signs.lookups,
@@ -103,6 +99,8 @@ impl Fingerprint {
                         .collect(),
                 }
             })
-            .collect()
+            .collect();
+        all.sort_by_key(|one| (std::cmp::Reverse(one.lookups), one.resolver));
+        all
     }
 }

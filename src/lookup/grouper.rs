@@ -23,9 +23,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::fingerprint::Fingerprint;
 use super::model::{Lookup, Role, Sent};
 use super::open::{Open, Place};
+use super::profile::Profiles;
 use super::search::SearchLists;
 use crate::base::{Coverage, Limit, Map, Timestamp, Transport, digest};
 use crate::dns::Name;
@@ -88,9 +88,9 @@ impl Grouper {
         }
     }
 
-    /// What every client is, by what its lookups showed.
-    pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        self.clients.fingerprints()
+    /// What every client is and how it is set up, by what its lookups showed.
+    pub fn into_profiles(self) -> Profiles {
+        Profiles::of_clients(self.clients)
     }
 
     fn advance(&mut self, ts: Timestamp, coverage: &mut Coverage, next: &mut impl FnMut(Lookup)) {

@@ -8,6 +8,7 @@ mod manner;
 mod model;
 mod open;
 mod printed;
+mod profile;
 mod resolver;
 mod round;
 mod search;
@@ -16,6 +17,7 @@ mod wait;
 pub use fingerprint::{Fingerprint, Likelihood};
 pub use grouper::Grouper;
 pub use model::{Lookup, LookupOutcome, Role, Sent, Step};
+pub use profile::{Profile, Profiles};
 pub use resolver::{Resolver, Sign};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use crate::analysis::{Analysis, ClientTally, ServerTally, Tally, Traffic};
+use crate::analysis::{Analysis, ClientTally, LeftOut, ServerTally, Tally, Traffic};
 use crate::base::words::{clock, count, duration, list};
 use crate::incident::{Incident, Severity};
 
@@ -27,7 +27,9 @@ pub(super) fn hurt(incident: &Incident) -> String {
         let noun = if affected.failed > 0 { delayed.to_string() } else { count(delayed, "lookup") };
         parts.push(format!("{noun} delayed"));
     }
-    parts.push(format!("{} added", duration(affected.added)));
+    if !affected.added.is_zero() {
+        parts.push(format!("{} added", duration(affected.added)));
+    }
     if let Some(worst) = affected.worst {
         parts.push(format!("the worst took {}", duration(worst)));
     }
@@ -81,10 +83,24 @@ pub(super) fn cautions(analysis: &Analysis) -> impl Iterator<Item = String> {
     let damaged = analysis.files.iter().flat_map(|file| {
         file.problems.iter().map(move |problem| format!("{}: {problem}", file.path))
     });
-    serious
-        .map(|health| format!("{}: {}", health.rule, health.detail))
+    focus(&analysis.outside)
+        .into_iter()
+        .chain(serious.map(|health| format!("{}: {}", health.rule, health.detail)))
         .chain(analysis.left_out.iter().cloned())
         .chain(damaged)
+}
+
+/// What this report does not look at.
+pub(super) fn focus(outside: &LeftOut) -> Option<String> {
+    if outside.focus.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "only a part is looked at ({}): {} and {} outside of it are left out",
+        outside.focus.join("; "),
+        count(outside.transactions, "transaction"),
+        count(outside.lookups, "lookup")
+    ))
 }
 
 /// Every server, the busiest first.

@@ -3,8 +3,10 @@
 //! Every writer renders the same [`View`]; none decides anything. Captured bytes are escaped
 //! for the page that they go to.
 
+mod compare;
 mod escape;
 pub mod explain;
+mod extract;
 mod filter;
 mod fold;
 mod format;
@@ -15,6 +17,7 @@ mod lines;
 mod markdown;
 mod names;
 mod provider;
+mod resolvers;
 mod rows;
 mod table;
 mod text;
@@ -22,6 +25,8 @@ mod timeline;
 mod trace;
 mod view;
 
+pub use compare::{Change, Comparison, Figure};
+pub use extract::{Picked, write_pcapng};
 pub use format::{Format, write};
 pub use ladder::{Ladder, Rung, RungKind};
 pub use names::{Named, Names};

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::escape::terminal;
+
 /// Names for addresses. Without any, reports show addresses alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
@@ -42,14 +44,24 @@ impl Named {
 }
 
 impl Names {
-    /// Says who `address` is; what was said first stays.
+    /// Says who `address` is; what was said first stays. Nothing in a name is obeyed by a terminal.
     pub fn add(&mut self, address: IpAddr, named: Named) {
-        self.known.entry(address).or_insert(named);
+        self.known.entry(address).or_insert_with(|| Named {
+            kind: named.kind,
+            namespace: named.namespace.as_deref().map(terminal),
+            name: terminal(&named.name),
+            node: named.node.as_deref().map(terminal),
+        });
     }
 
     /// Who `address` is.
     pub fn get(&self, address: IpAddr) -> Option<&Named> {
         self.known.get(&address)
+    }
+
+    /// Every address that is known, with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, &Named)> {
+        self.known.iter().map(|(address, named)| (*address, named))
     }
 
     /// Whether nothing is known.

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::analysis::{Analysis, Options, Progress, Sinks, run};
 use crate::base::Timestamp;
+use crate::base::words::duration;
 use crate::capture::{FrameRef, Inventory, Seen};
 use crate::incident::Incident;
 use crate::report::{Ladder, Rung, RungKind};
@@ -18,6 +20,8 @@ use crate::transaction::{Attempt, Hops, Response, Transaction};
 const MAX_RUNGS: usize = 256;
 /// Frames kept for one incident.
 const MAX_FRAMES: usize = 4_096;
+/// An answer that took this long says so.
+const WAITED: Duration = Duration::from_millis(100);
 
 /// What proves one incident.
 #[derive(Debug, Clone, Default)]
@@ -160,5 +164,11 @@ fn came(transaction: &Transaction, response: &Response) -> (String, RungKind) {
         (true, false) => (", too late", true),
         (true, true) => ("", matches!(response.kind, AnswerKind::Error(_))),
     };
-    (format!("{says}{after}"), if bad { RungKind::Bad } else { RungKind::Answer })
+    let first = transaction.attempts.first().map(|attempt| attempt.sent().ts);
+    let waited = first.map(|first| response.arrived().ts.since(first));
+    let waited = match waited {
+        Some(waited) if waited >= WAITED => format!(" after {}", duration(waited)),
+        _ => String::new(),
+    };
+    (format!("{says}{waited}{after}"), if bad { RungKind::Bad } else { RungKind::Answer })
 }

@@ -28,13 +28,14 @@ use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
+use super::masquerade::Recent;
 use super::model::{Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
 use super::pattern::Paths;
 use super::sighting::{MAX_ATTEMPTS, Sighting, takes_attempt};
 use super::table::{Item, SocketKey, Table};
-use super::timing::{ANONYMOUS_COPY_WINDOW, COPY_WINDOW, MAX_LIFE, T_KEEP};
-use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
+use super::timing::{COPY_WINDOW, MAX_LIFE, T_KEEP};
+use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
 use crate::dns::AnswerKind;
 use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 
@@ -44,8 +45,8 @@ const MAX_REPEATS: usize = MAX_ATTEMPTS;
 const LATEST: usize = 16;
 /// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
 const MAX_HOPS: usize = 32;
-/// How many masqueraded datagrams are remembered at once before the old ones are dropped.
-const RECENT: usize = 8_192;
+/// Answers whose copies are waited for at once.
+const FRESH: usize = 8_192;
 /// A backward jump of the clock by more than this is a step, not disorder between interfaces.
 const CLOCK_STEP_NANOS: i64 = 1_000_000_000;
 
@@ -62,7 +63,7 @@ pub enum Closed {
 #[derive(Debug, Default)]
 pub struct Matcher {
     table: Table,
-    recent: Map<(u64, u16), (Timestamp, u64)>,
+    recent: Recent,
     nat: Nat,
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
@@ -287,7 +288,7 @@ impl Matcher {
         }
 
         // The same datagram, a moment ago, under another client address.
-        if let Some(serial) = self.masqueraded(&sighting)
+        if let Some(serial) = self.recent.find(&sighting)
             && let Some(entry) = self.table.entry(serial)
         {
             entry.keys.push(key);
@@ -325,7 +326,7 @@ impl Matcher {
             settled: None,
         };
         let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
-        self.remember(&sighting, serial);
+        self.recent.note(&sighting, serial);
     }
 
     fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
@@ -385,9 +386,10 @@ impl Matcher {
             rcode,
             kind,
             records: message.records.clone(),
-            edns: message.edns.clone(),
+            edns: message.edns,
             wire_len: message.wire_len,
             case_kept: true,
+            home: None,
             lost: None,
             stopped: false,
         };
@@ -403,7 +405,7 @@ impl Matcher {
                         return;
                     }
                     transaction.responses.push(response);
-                    if transaction.responses.len() == 1 && self.fresh.len() < RECENT {
+                    if transaction.responses.len() == 1 && self.fresh.len() < FRESH {
                         self.fresh.push_back((seen.ts, serial));
                     }
                 }
@@ -493,23 +495,6 @@ impl Matcher {
         };
         let asked = transaction.server.ip();
         self.nat.translates(asked, server) || self.nat.translates(server, asked)
-    }
-
-    fn remember(&mut self, sighting: &Sighting, serial: u64) {
-        let Some(ip_id) = sighting.ip_id else { return };
-        let ts = sighting.hop.seen.ts;
-        if self.recent.len() >= RECENT {
-            self.recent.retain(|_, (seen, _)| ts.since(*seen) <= ANONYMOUS_COPY_WINDOW);
-            if self.recent.len() >= RECENT {
-                self.recent.clear();
-            }
-        }
-        self.recent.insert((sighting.digest, ip_id), (ts, serial));
-    }
-
-    fn masqueraded(&self, sighting: &Sighting) -> Option<u64> {
-        let (seen, serial) = self.recent.get(&(sighting.digest, sighting.ip_id?))?;
-        (sighting.hop.seen.ts.distance(*seen) <= ANONYMOUS_COPY_WINDOW).then_some(*serial)
     }
 
     fn rejection(&mut self, rejection: &Rejection) {

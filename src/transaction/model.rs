@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::base::{Timestamp, Transport};
-use crate::capture::Seen;
+use crate::capture::{PointId, Seen};
 use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, Records};
 use crate::packet::{Direction, IcmpKind, Via};
 
@@ -137,6 +137,15 @@ impl Attempt {
         earliest(&self.hops)
     }
 
+    /// Its first sighting at the client's own capture point: the one where its TTL is largest, for
+    /// every router on its way lowers that.
+    pub fn home(&self) -> Option<&Hop> {
+        let first = self.hops.first()?;
+        let nearest = self.hops.iter().rev().max_by_key(|hop| hop.via.ttl)?;
+        let here = |hop: &&Hop| hop.via.point == nearest.via.point;
+        self.hops.iter().find(here).or(Some(first))
+    }
+
     /// The last place where it was seen: its vanish point, if nothing came back.
     pub fn last_hop(&self) -> Option<&Hop> {
         self.hops.last()
@@ -172,6 +181,9 @@ pub struct Response {
     pub wire_len: usize,
     /// Whether the question came back in the case in which it was asked.
     pub case_kept: bool,
+    /// The client's own capture point, if it saw this and others did as well: what counts for the
+    /// client is when it came there.
+    pub home: Option<PointId>,
     /// Why it did not reach the client's socket, if the capture shows that it did not.
     pub lost: Option<Undelivered>,
     /// Whether it stopped half-way on the client's own host: it was seen there, and not at the
@@ -193,14 +205,22 @@ pub enum Undelivered {
 }
 
 impl Response {
-    /// When it reached the capture point.
+    /// When it reached the capture point: the client's own, where that saw it.
     pub fn arrived(&self) -> Seen {
-        earliest(&self.hops)
+        match self.home {
+            None => earliest(&self.hops),
+            Some(_) => self.at_home().min().unwrap_or_else(|| earliest(&self.hops)),
+        }
     }
 
     /// When it was last seen: nearest to its delivery.
     pub fn delivered(&self) -> Seen {
-        self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
+        self.at_home().max().unwrap_or_else(|| self.arrived())
+    }
+
+    fn at_home(&self) -> impl Iterator<Item = Seen> {
+        let here = |hop: &&Hop| self.home.is_none_or(|home| hop.via.point == home);
+        self.hops.iter().filter(here).map(|hop| hop.seen)
     }
 
     /// Whether nothing speaks against its having reached the client's socket.
@@ -297,6 +317,11 @@ impl Transaction {
             (None, Some(response)) => response.arrived(),
             (None, None) => unreachable_seen(),
         }
+    }
+
+    /// The client's own capture point, as far as its queries show it.
+    pub fn home(&self) -> Option<PointId> {
+        self.attempts.first().and_then(Attempt::home).map(|hop| hop.via.point)
     }
 
     /// When the client sent its last attempt.
@@ -407,13 +432,16 @@ impl Transaction {
             && self.attempts.iter().any(|attempt| attempt.sent().ts > answered)
     }
 
-    /// Traffic that no application waits for: health probes, CHAOS, loop detection
-    /// (rulebook 4.10, K9).
+    /// Traffic that no application waits for: health probes, CHAOS, loop detection, zone transfers
+    /// (rulebook 4.10, K9, 8.21).
     pub fn is_infrastructure(&self) -> bool {
         use crate::dns::RecordType;
         const IN: u16 = 1;
+        /// IXFR (RFC 1995) and AXFR (RFC 5936).
+        const TRANSFERS: [RecordType; 2] = [RecordType(251), RecordType(252)];
         let Question { name, rtype, class } = &self.question;
         *class != IN
+            || TRANSFERS.contains(rtype)
             || (name.is_root() && *rtype == RecordType::NS)
             || (*rtype == RecordType::HINFO && is_loop_probe(name))
     }

@@ -2,7 +2,7 @@
 
 use super::model::{Hop, Hops, Transaction};
 use super::timing::{
-    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, on_retry_grid,
+    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
 };
 use crate::base::{Timestamp, Transport};
 use crate::dns::AnswerKind;
@@ -32,11 +32,16 @@ impl Sighting {
             return false;
         };
         let apart = self.hop.seen.ts.distance(first.seen.ts);
+        // At another capture point it may come as late as the way between the two makes it.
+        let elsewhere = || !hops.iter().any(|known| known.via.point == self.hop.via.point);
         if self.ip_id.is_some() {
-            return apart <= COPY_WINDOW;
+            return apart <= COPY_WINDOW || (apart <= T_WAIT && elsewhere());
         }
-        let window =
-            if self.transport == Transport::Tcp { COPY_WINDOW } else { ANONYMOUS_COPY_WINDOW };
+        let window = if self.transport == Transport::Tcp || elsewhere() {
+            COPY_WINDOW
+        } else {
+            ANONYMOUS_COPY_WINDOW
+        };
         apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
     }
 }

@@ -145,7 +145,6 @@ impl Sample {
         pairs.sort_unstable_by_key(|(mine, its)| (mine.first, its.first, mine.last, its.last));
         pairs
     }
-
 }
 
 /// Opens a file at a place, or at its beginning where it cannot be read from there.

@@ -14,7 +14,7 @@
 //!
 //! Source: rulebook 2.B.
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, first};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -75,12 +75,12 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             actions: vec![
                 (
                     "on that node, look at the translation of the DNS service",
-                    format!("iptables-save | grep {}; ipvsadm -Ln", list(&hole.services, 1)),
+                    format!("iptables-save | grep {}; ipvsadm -Ln", first(&hole.services)),
                 ),
                 ("and at its routes and devices", "ip route; ip -s link; ip neigh".to_owned()),
                 (
                     "ask a server past the service address",
-                    format!("dig @{} kubernetes.default.svc.cluster.local", list(&hole.servers, 1)),
+                    format!("dig @{} kubernetes.default.svc.cluster.local", first(&hole.servers)),
                 ),
             ],
             ruled_out,

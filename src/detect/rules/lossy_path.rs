@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::words::{count, list, percent};
+use crate::base::words::{count, first, list, percent};
 use crate::base::{Network, Span, Transport};
 use crate::capture::Seen;
 use crate::detect::odds::beyond_ordinary_loss;
@@ -185,7 +185,7 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
             },
             Action {
                 why: "measure the path".to_owned(),
-                command: format!("mtr -u -P 53 -rwc 100 {}", list(row.servers.keys(), 1)),
+                command: format!("mtr -u -P 53 -rwc 100 {}", first(row.servers.keys())),
             },
         ],
         ruled_out: vec![crate::detect::RuledOut {

@@ -13,7 +13,7 @@
 //!
 //! Source: rulebook 2.B.
 
-use crate::base::words::{clock, duration, list};
+use crate::base::words::{clock, duration, first, list};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -74,10 +74,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 ),
                 (
                     "ask the service from a node",
-                    format!(
-                        "dig @{} kubernetes.default.svc.cluster.local",
-                        list(&hole.services, 1)
-                    ),
+                    format!("dig @{} kubernetes.default.svc.cluster.local", first(&hole.services)),
                 ),
             ],
             ruled_out: vec![(

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::base::Span;
 use crate::base::words::{clock, count, list};
 use crate::capture::Seen;
+use crate::detect::load::delay;
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
     Action, Cell, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
@@ -37,6 +38,8 @@ use crate::transaction::{Outcome, Transaction};
 const ENOUGH: u64 = 5;
 /// The shortest stall that counts: the first common retry timer.
 const STALL: Duration = Duration::from_millis(900);
+/// The shortest timer of a common stub resolver: musl's.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 /// How many stalls are kept; more make the odds no clearer.
 const MAX_STALLS: usize = 100_000;
 /// Frames that prove it.
@@ -90,7 +93,12 @@ impl Scope {
 impl Stall {
     fn of(transaction: &Transaction, lookup: &Lookup) -> Option<Self> {
         let (first, last) = (transaction.first().ts, transaction.last_sent()?.ts);
-        let silent = matches!(transaction.outcome(), Outcome::Timeout | Outcome::Late);
+        let silent = match transaction.outcome() {
+            Outcome::Timeout => true,
+            // A client that had gone before any resolver's timer fired was in a hurry.
+            Outcome::Late => delay(transaction).is_none_or(|delay| delay >= PATIENCE),
+            _ => false,
+        };
         // glibc asks for both types again when one was lost: the other one had its answer.
         let repeated = transaction.attempts.len() > 1
             && !transaction.requeried_after_answer()

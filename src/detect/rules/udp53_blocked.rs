@@ -13,7 +13,7 @@
 //!
 //! Source: rulebook 2.B; RFC 792 (type 3, codes 9, 10 and 13).
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, first};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -65,7 +65,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 format!(
                     "dig @{0} kubernetes.default.svc.cluster.local +notcp +tries=1; dig @{0} \
                      kubernetes.default.svc.cluster.local +tcp",
-                    list(&hole.servers, 1)
+                    first(&hole.servers)
                 ),
             ),
             (

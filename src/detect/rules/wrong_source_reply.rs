@@ -14,7 +14,7 @@
 //!
 //! Source: rulebook 2.B; Linux `Documentation/networking/bridge.rst` (`br_netfilter`).
 
-use crate::base::words::{count, duration, list};
+use crate::base::words::{count, duration, first};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -66,7 +66,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                  net.bridge.bridge-nf-call-iptables=1"
                     .to_owned(),
             ),
-            ("see what conntrack knows of the flows", format!("conntrack -L -d {}", list(&hole.services, 1))),
+            ("see what conntrack knows of the flows", format!("conntrack -L -d {}", first(&hole.services))),
         ],
         ruled_out: vec![
             ("dead-backend", format!("{server} answered every one of them in time")),

@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::v1::{
-    Action, Capture, Client, Culprit, Evidence, Fact, File, HealthV1, Impact, IncidentV1, Messages,
-    Point, Quantiles, Report, RuledOut, SCHEMA, Server, SymptomV1, Tool, Traffic, Verdict,
+    Action, Capture, Client, Culprit, Evidence, Fact, File, FocusV1, HealthV1, Impact, IncidentV1,
+    Messages, NameV1, OverTime, PairV1, Point, Quantiles, Report, Resolver, RuledOut, SCHEMA,
+    Server, SymptomV1, Tool, Traffic, Verdict,
 };
-use crate::analysis::{Analysis, FileAccount, PointAccount};
+use crate::analysis::{Analysis, Bin, FileAccount, PointAccount, Series};
 use crate::base::{Histogram, MessageCounts, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Incident;
+use crate::lookup::Profile;
 use crate::report::filter::display_filter;
 use crate::report::view::View;
 
 /// Clients listed one by one; the figures of the rest are in the totals.
 const TOP_CLIENTS: usize = 50;
+/// Pairs of client and server listed one by one.
+const TOP_PAIRS: usize = 200;
 
 impl Report {
     /// The report of an analysis.
@@ -39,6 +43,8 @@ impl Report {
                 .enumerate()
                 .map(|(index, incident)| self::incident(index + 1, incident, analysis))
                 .collect(),
+            names: names(view),
+            anonymized: analysis.masked,
         }
     }
 }
@@ -72,7 +78,58 @@ fn capture(analysis: &Analysis) -> Capture {
                 serious: health.serious,
             })
             .collect(),
+        focus: (!analysis.outside.focus.is_empty()).then(|| FocusV1 {
+            bounds: analysis.outside.focus.clone(),
+            transactions_left_out: analysis.outside.transactions,
+            lookups_left_out: analysis.outside.lookups,
+        }),
     }
+}
+
+/// The names of the addresses that this report mentions.
+fn names(view: &View<'_>) -> BTreeMap<String, NameV1> {
+    let traffic = &view.analysis.traffic;
+    let nat = view.analysis.nat.services().map(|(service, _)| service);
+    let peers = traffic.servers.keys().chain(traffic.clients.keys()).copied().chain(nat);
+    peers
+        .filter_map(|address| {
+            let named = view.names.get(address)?;
+            let name = NameV1 {
+                kind: named.kind.to_owned(),
+                namespace: named.namespace.clone(),
+                name: named.name.clone(),
+                node: named.node.clone(),
+            };
+            Some((address.to_string(), name))
+        })
+        .collect()
+}
+
+fn over_time(series: &Series) -> OverTime {
+    let each = |value: fn(&Bin) -> u32| series.bins().iter().map(value).collect();
+    OverTime {
+        start: series.start().map(time),
+        bin_seconds: series.width().as_secs_f64(),
+        transactions: each(|bin| bin.transactions),
+        unanswered: each(|bin| bin.unanswered),
+        errors: each(|bin| bin.errors),
+        slow_lookups: each(|bin| bin.stalled),
+        failed_lookups: each(|bin| bin.failed),
+    }
+}
+
+fn pairs(series: &Series) -> Vec<PairV1> {
+    let mut pairs: Vec<_> = series.pairs.iter().collect();
+    pairs.sort_by_key(|(key, pair)| (std::cmp::Reverse((pair.unanswered, pair.answered)), **key));
+    let pairs = pairs.into_iter().take(TOP_PAIRS);
+    pairs
+        .map(|((client, server), pair)| PairV1 {
+            client: client.to_string(),
+            server: server.to_string(),
+            answered: pair.answered,
+            unanswered: pair.unanswered,
+        })
+        .collect()
 }
 
 fn file(file: &FileAccount) -> File {
@@ -97,7 +154,7 @@ fn point(point: &PointAccount, analysis: &Analysis) -> Point {
         files: point.files.iter().filter_map(path).collect(),
         start: point.span.map(|span| time(span.start)),
         end: point.span.map(|span| time(span.end)),
-        role: None,
+        role: point.role.map(|role| role.to_string()),
         offset_ms: clock.map(|clock| clock.offset as f64 / 1e6),
         uncertainty_ms: clock.and_then(|clock| clock.uncertainty).map(|nanos| nanos as f64 / 1e6),
         drift_ppm: clock.map(|clock| clock.drift as f64 / 1e3),
@@ -157,10 +214,15 @@ fn traffic(analysis: &Analysis) -> Traffic {
         .collect();
     // Stable, so that equals stay in the order of their addresses.
     servers.sort_by_key(|server| std::cmp::Reverse(server.queries));
-    let mut clients: Vec<Client> = traffic
-        .clients
-        .iter()
+    let mut most_active: Vec<_> = traffic.clients.iter().collect();
+    // Stable, so that equals stay in the order of their addresses.
+    most_active.sort_by_key(|(_, client)| std::cmp::Reverse(client.tally.queries));
+    let clients: Vec<Client> = most_active
+        .into_iter()
+        .take(TOP_CLIENTS)
         .map(|(address, client)| {
+            let profile = analysis.profiles.of(*address);
+            let profile = profile.as_ref();
             let most = client.resolvers.iter().max_by_key(|(_, lookups)| **lookups);
             Client {
                 address: address.to_string(),
@@ -174,11 +236,16 @@ fn traffic(analysis: &Analysis) -> Traffic {
                 failed_lookups: client.failed_lookups,
                 slow_lookups: client.slow_lookups,
                 resolver: most.map_or_else(String::new, |(resolver, _)| resolver.to_string()),
+                resolvers: profile.map_or_else(Vec::new, resolvers),
+                search: profile.map_or_else(Vec::new, |known| strings(&known.search)),
+                search_lookups: profile.map_or(0, |known| known.search_lookups),
+                ndots_at_least: profile.and_then(|known| known.ndots_at_least),
+                ndots_at_most: profile.and_then(|known| known.ndots_at_most),
+                nameservers: profile.map_or_else(Vec::new, |known| strings(&known.nameservers)),
+                timeout_seconds: profile.and_then(|known| Some(known.timeout?.as_secs_f64())),
             }
         })
         .collect();
-    clients.sort_by_key(|client| std::cmp::Reverse(client.queries));
-    clients.truncate(TOP_CLIENTS);
     Traffic {
         queries: traffic.queries,
         responses: traffic.responses,
@@ -201,7 +268,26 @@ fn traffic(analysis: &Analysis) -> Traffic {
         lookup_seconds: quantiles(&traffic.lookup_times, 1.0),
         servers,
         clients,
+        over_time: over_time(&analysis.series),
+        pairs: pairs(&analysis.series),
     }
+}
+
+fn strings<T: std::fmt::Display>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn resolvers(profile: &Profile) -> Vec<Resolver> {
+    profile
+        .fingerprints
+        .iter()
+        .map(|known| Resolver {
+            name: known.resolver.to_string(),
+            confidence: known.confidence.to_string(),
+            lookups: known.lookups,
+            observed: known.observed.clone(),
+        })
+        .collect()
 }
 
 fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1 {

@@ -7,7 +7,17 @@ use std::io::{self, Write};
 
 use crate::report::view::View;
 
-pub use v1::{Report, SCHEMA};
+pub use v1::{IncidentV1, Report, SCHEMA};
+
+/// The JSON Schema of the report, indented, with a final newline.
+///
+/// # Errors
+/// Never, as long as the schema is one.
+pub fn schema() -> serde_json::Result<String> {
+    let mut schema = schemars::schema_for!(Report);
+    schema.insert("$id".to_owned(), SCHEMA.into());
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
+}
 
 /// Writes the report, indented, with a final newline.
 ///

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The schema's name.
 pub const SCHEMA: &str = "dnswhy.report/1";
 /// The whole report.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -21,10 +22,29 @@ pub struct Report {
     pub verdict: Verdict,
     /// Ranked, the worst first.
     pub incidents: Vec<IncidentV1>,
+    /// Who the addresses of this report are, where somebody said so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, NameV1>,
+    /// Whether addresses and names stand for others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymized: bool,
+}
+
+/// Who an address is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NameV1 {
+    /// `pod`, `service`, `node` or `external`.
+    pub kind: String,
+    /// Its namespace; null where it has none.
+    pub namespace: Option<String>,
+    /// Its own name.
+    pub name: String,
+    /// The node that it runs on; null where that is not known.
+    pub node: Option<String>,
 }
 
 /// What made the report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tool {
     /// `dnswhy`.
     pub name: String,
@@ -33,7 +53,7 @@ pub struct Tool {
 }
 
 /// What was read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
     /// Every file, in the order of their first frames.
     pub files: Vec<File>,
@@ -63,10 +83,24 @@ pub struct Capture {
     pub nat_copies: u64,
     /// What this capture cannot show.
     pub health: Vec<HealthV1>,
+    /// What was asked to be looked at; absent where everything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focus: Option<FocusV1>,
+}
+
+/// What a report looks at, and what it leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FocusV1 {
+    /// Its bounds in words.
+    pub bounds: Vec<String>,
+    /// Transactions outside of it.
+    pub transactions_left_out: u64,
+    /// Lookups outside of it.
+    pub lookups_left_out: u64,
 }
 
 /// One capture file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     /// Relative to the deepest folder with all inputs.
     pub path: String,
@@ -89,7 +123,7 @@ pub struct File {
 }
 
 /// One capture point.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Its name.
     pub name: String,
@@ -116,7 +150,7 @@ pub struct Point {
 }
 
 /// DNS messages as observed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Messages {
     /// All.
     pub total: u64,
@@ -137,7 +171,7 @@ pub struct Messages {
 }
 
 /// One thing to know about the capture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthV1 {
     /// `cap-…`.
     pub rule: String,
@@ -148,7 +182,7 @@ pub struct HealthV1 {
 }
 
 /// What was really sent and asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Query datagrams.
     pub queries: u64,
@@ -192,10 +226,48 @@ pub struct Traffic {
     pub servers: Vec<Server>,
     /// The busiest clients.
     pub clients: Vec<Client>,
+    /// The same over time.
+    #[serde(default)]
+    pub over_time: OverTime,
+    /// Who asked whom, the most lost first.
+    #[serde(default)]
+    pub pairs: Vec<PairV1>,
+}
+
+/// Traffic over time: lists of equal length, one value for each bin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OverTime {
+    /// Where the first bin begins; null without traffic.
+    pub start: Option<String>,
+    /// How long a bin is.
+    pub bin_seconds: f64,
+    /// Transactions that began in it.
+    pub transactions: Vec<u32>,
+    /// Of them, those that nobody answered in time.
+    pub unanswered: Vec<u32>,
+    /// Of them, those answered with an error; NXDOMAIN is none.
+    pub errors: Vec<u32>,
+    /// Lookups that began in it and took a second or more.
+    pub slow_lookups: Vec<u32>,
+    /// Lookups that began in it and failed.
+    pub failed_lookups: Vec<u32>,
+}
+
+/// What came of one client's questions to one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PairV1 {
+    /// Who asked.
+    pub client: String,
+    /// Who was asked: the backend where it is known.
+    pub server: String,
+    /// Transactions answered in time.
+    pub answered: u64,
+    /// Transactions answered too late, or not at all.
+    pub unanswered: u64,
 }
 
 /// Quantiles; null where nothing was measured.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quantiles {
     /// Median.
     pub p50: Option<f64>,
@@ -210,7 +282,7 @@ pub struct Quantiles {
 }
 
 /// One server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
     /// Its address.
     pub address: String,
@@ -231,7 +303,7 @@ pub struct Server {
 }
 
 /// One client.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Client {
     /// Its address.
     pub address: String,
@@ -255,10 +327,45 @@ pub struct Client {
     pub slow_lookups: u64,
     /// The resolver that most of its lookups look like.
     pub resolver: String,
+    /// Everything that its lookups look like, the most frequent first.
+    #[serde(default)]
+    pub resolvers: Vec<Resolver>,
+    /// The suffixes of its search list in the order in which they are tried, as far as they are
+    /// seen.
+    #[serde(default)]
+    pub search: Vec<String>,
+    /// How many lookups show that list, less those that contradict it; counting stops at 32.
+    #[serde(default)]
+    pub search_lookups: u32,
+    /// `ndots` is at least this, by names that were tried with a suffix first.
+    #[serde(default)]
+    pub ndots_at_least: Option<usize>,
+    /// `ndots` is at most this, by names that were tried as they are first.
+    #[serde(default)]
+    pub ndots_at_most: Option<usize>,
+    /// The addresses that it asks, at most four, in the order in which they first were.
+    #[serde(default)]
+    pub nameservers: Vec<String>,
+    /// How long it waits before it asks the same server again, where that was seen.
+    #[serde(default)]
+    pub timeout_seconds: Option<f64>,
+}
+
+/// A kind of resolver that some of a client's lookups look like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Resolver {
+    /// Its name.
+    pub name: String,
+    /// `probable` where at least three lookups behaved like it, else `possible`.
+    pub confidence: String,
+    /// How many lookups look like it.
+    pub lookups: u64,
+    /// What was observed, with the number of lookups, behaviour first.
+    pub observed: Vec<String>,
 }
 
 /// The verdict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// `healthy`, `degraded`, `failing` or `inconclusive`.
     pub status: String,
@@ -267,7 +374,7 @@ pub struct Verdict {
 }
 
 /// One incident.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentV1 {
     /// 1 is the worst.
     pub rank: usize,
@@ -316,7 +423,7 @@ pub struct IncidentV1 {
 }
 
 /// Who is to blame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Culprit {
     /// `service`, `backend`, `upstream`, `client`, `client-subnet`, `path`, `name`, `zone` or
     /// `node`.
@@ -326,7 +433,7 @@ pub struct Culprit {
 }
 
 /// Whom an incident hurt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Impact {
     /// Transactions that failed.
     pub transactions: u64,
@@ -347,7 +454,7 @@ pub struct Impact {
 }
 
 /// A measured fact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact {
     /// What.
     pub label: String,
@@ -356,7 +463,7 @@ pub struct Fact {
 }
 
 /// A frame that proves something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// The file.
     pub file: String,
@@ -369,7 +476,7 @@ pub struct Evidence {
 }
 
 /// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     /// What for.
     pub why: String,
@@ -378,7 +485,7 @@ pub struct Action {
 }
 
 /// An explanation that was rejected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuledOut {
     /// Its rule id.
     pub rule: String,
@@ -387,7 +494,7 @@ pub struct RuledOut {
 }
 
 /// A finding that the incident explains.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SymptomV1 {
     /// Its rule id.
     pub rule: String,

@@ -69,7 +69,7 @@ impl Page<'_> {
                 Entry::One(rank, incident) => {
                     let title = incident.cause.rule.title;
                     let title = match incident.cause.culprits.first() {
-                        Some(culprit) => format!("{title} ({} {culprit})", culprit.kind()),
+                        Some(culprit) => format!("{} {culprit}: {title}", culprit.kind()),
                         None => title.to_owned(),
                     };
                     (format!("#{rank}"), *incident, title)
@@ -83,7 +83,7 @@ impl Page<'_> {
             let severity = format!("{:<8}", incident.severity.to_string());
             let paint = Paint::new().fg_color(Some(of_severity(incident.severity).into()));
             let rest = self.beside().saturating_sub(rank.len().max(3) + 11);
-            let text = format!("{}: {title}", incident.cause.rule.id);
+            let text = format!("{}, {title}", incident.cause.rule.id);
             let text = crate::report::table::cut(&terminal(&text), rest);
             self.line(label, &format!("{rank:<3} {} {text}", self.paint(paint, &severity)), out)?;
             label = "";

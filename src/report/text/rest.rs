@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::page::Page;
 use crate::base::words::{count, duration, list, percent};
 use crate::report::lines::{answers, clients, looks_like, lookups, lost_of, questions, servers};
+use crate::report::resolvers;
 use crate::report::table::{Align, table};
 
 /// Servers and clients shown one by one.
@@ -119,7 +120,14 @@ impl Page<'_> {
             ("name", Align::Left),
         ];
         Self::table(&header, &mut rows, out)?;
-        more(clients.len(), out)
+        more(clients.len(), out)?;
+        let shown = clients.iter().take(TOP).map(|(address, _)| address);
+        let known = resolvers::lines(self.view.analysis, shown, self.style.width);
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.heading("RESOLVERS (what the lookups of these clients show of them)", out)?;
+        known.iter().try_for_each(|line| writeln!(out, "{line}"))
     }
 
     pub(super) fn capture(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -141,15 +149,38 @@ impl Page<'_> {
             skipped.map(|(reason, frames)| format!("{}: {reason}", count(*frames, "frame")));
         self.list("skipped", skipped, out)?;
         let points = analysis.points.iter();
-        let points = points
-            .map(|point| format!("{} ({})", point.name, count(point.files.len() as u64, "file")));
+        let points = points.map(|point| {
+            let files = count(point.files.len() as u64, "file");
+            let role = point.role.map_or_else(String::new, |role| format!(", {}", role.words()));
+            format!("{} ({files}){role}", point.name)
+        });
         self.list("points", points, out)?;
         let services = analysis.nat.services();
         let services = services
             .map(|(service, backends)| format!("{service} is translated to {}", list(backends, 6)));
         self.list("services", services, out)?;
         let health = analysis.health.iter();
-        self.list("health", health.map(|h| format!("{}: {}", h.rule, h.detail)), out)
+        self.list("health", health.map(|h| format!("{}: {}", h.rule, h.detail)), out)?;
+        self.further(out)
+    }
+
+    /// What else there is to type: nobody knows it who reads a report for the first time.
+    fn further(&self, out: &mut dyn Write) -> io::Result<()> {
+        let incidents = &self.view.analysis.incidents;
+        let Some(first) = incidents.first() else { return Ok(()) };
+        self.heading("FURTHER", out)?;
+        let rule = first.cause.rule.id;
+        self.line("", &format!("dnswhy rules {rule}"), out)?;
+        self.line("", "    what this rule means, what it needs, and what it cannot tell", out)?;
+        if let Some(proof) = first.cause.evidence.first() {
+            let at = crate::report::lines::frame(self.view.analysis, proof.seen.at);
+            let at = crate::report::escape::terminal(&at);
+            self.line("", &format!("dnswhy explain {at}"), out)?;
+            self.line("", "    the story of the lookup that this frame belongs to", out)?;
+            self.line("", "dnswhy extract --incident 1 -w proof.pcapng CAPTURE...", out)?;
+            self.line("", "    the packets that prove incident #1, for Wireshark", out)?;
+        }
+        Ok(())
     }
 }
 

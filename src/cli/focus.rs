@@ -1,0 +1,152 @@
+//! From what was typed to what is looked at.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use jiff::civil;
+use jiff::tz::TimeZone;
+
+use super::args::FocusArgs;
+use crate::analysis::{Focus, Mask};
+use crate::base::{Span, Timestamp};
+use crate::capture::Inventory;
+use crate::dns::Name;
+
+/// How far around `--at` to look if nobody says.
+const AROUND: Duration = Duration::from_secs(60);
+
+/// The focus that was asked for, on captures that begin where `inventory` does.
+pub(super) fn focus(args: &FocusArgs, inventory: &Inventory) -> Result<Focus> {
+    let zone = match &args.timezone {
+        Some(name) => TimeZone::get(name).map_err(|_| {
+            anyhow::anyhow!("there is no time zone '{name}': name one such as UTC or Asia/Shanghai")
+        })?,
+        None => TimeZone::UTC,
+    };
+    let begin = inventory.files.iter().filter_map(|file| file.first).min();
+    let instant = |text: &Option<String>| match text {
+        Some(text) => instant(text, &zone, begin).map(Some),
+        None => Ok(None),
+    };
+    let (from, to, at) = (instant(&args.from)?, instant(&args.to)?, instant(&args.at)?);
+    let span = match (at, from, to) {
+        (Some(at), ..) => {
+            let around = args.window.unwrap_or(AROUND);
+            Some(Span { start: at.before(around), end: at.after(around) })
+        }
+        (None, None, None) => None,
+        (None, from, to) => {
+            let (start, end) = (from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX));
+            if end < start {
+                bail!("--from lies behind --to: nothing can be in between");
+            }
+            Some(Span { start, end })
+        }
+    };
+    Ok(Focus {
+        span,
+        clients: args.client.clone(),
+        servers: args.server.clone(),
+        names: args.name.clone(),
+    })
+}
+
+/// The focus as a masked analysis knows it.
+pub(super) fn masked(mut focus: Focus, mask: &mut Mask) -> Result<Focus> {
+    for network in focus.clients.iter_mut().chain(&mut focus.servers) {
+        *network = mask.network(*network);
+    }
+    for pattern in &mut focus.names {
+        let text = pattern.as_str();
+        let plain = !text.contains(['*', '?', '[']);
+        let name = Name::parse(text).filter(|_| plain);
+        let Some(name) = name else {
+            bail!("--name '{text}' cannot be masked: with --anonymize, name it without wildcards");
+        };
+        let escaped = glob::Pattern::escape(&mask.name(&name).to_string());
+        *pattern = glob::Pattern::new(&escaped)?;
+    }
+    Ok(focus)
+}
+
+/// An instant as people write it: RFC 3339, date and time in a zone, or the time of day that a
+/// report shows, on the day of the capture.
+fn instant(text: &str, zone: &TimeZone, begin: Option<Timestamp>) -> Result<Timestamp> {
+    let zoned =
+        |civil: civil::DateTime| civil.to_zoned(zone.clone()).map(|zoned| zoned.timestamp());
+    let parsed = text
+        .parse::<jiff::Timestamp>()
+        .or_else(|_| zoned(text.parse::<civil::DateTime>()?))
+        .or_else(|error| {
+            let time = text.parse::<civil::Time>().map_err(|_| error.clone())?;
+            let begin = begin.ok_or(error)?;
+            let first = jiff::Timestamp::from_nanosecond(i128::from(begin.nanos()))?;
+            let day = first.to_zoned(zone.clone()).date();
+            let same_day = zoned(day.to_datetime(time))?;
+            // A time of day from before the capture began is that of the next day.
+            if same_day.as_second() + 1 < first.as_second() {
+                return zoned(day.tomorrow()?.to_datetime(time));
+            }
+            Ok(same_day)
+        });
+    let nanos = parsed.ok().and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+    match nanos {
+        Some(nanos) => Ok(Timestamp::from_nanos(nanos)),
+        None => bail!(
+            "'{text}' is no time: write 2022-12-22T20:00:03Z, '2022-12-22 20:00:03' or 20:00:03 \
+             (in UTC, or with --timezone Asia/Shanghai)"
+        ),
+    }
+}
+
+/// A length of time as people write it: `60s`, `5m`, `1h30m`.
+pub(super) fn length(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u64>().map(Duration::from_secs).ok();
+    let friendly = || text.parse::<jiff::SignedDuration>().ok()?.try_into().ok();
+    seconds
+        .or_else(friendly)
+        .ok_or_else(|| "expected a length of time such as 30s or 5m".to_owned())
+}
+
+/// An address, or a prefix such as 10.244.0.0/24.
+pub(super) fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    let address = || text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from);
+    let prefix = text.parse::<ipnet::IpNet>().ok().map(|network| network.trunc());
+    prefix
+        .or_else(address)
+        .ok_or_else(|| "expected an address or a prefix such as 10.244.0.0/24".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let begin = Some(Timestamp::from_parts(1_671_710_403, 5));
+        let read = |text: &str, zone: &TimeZone| instant(text, zone, begin);
+        let expected = Timestamp::from_parts(1_671_739_203, 0);
+        let utc = TimeZone::UTC;
+        let east = TimeZone::fixed(jiff::tz::offset(8));
+        for text in ["2022-12-22T20:00:03Z", "2022-12-22 20:00:03", "20:00:03"] {
+            assert_eq!(read(text, &utc).unwrap(), expected, "{text}");
+        }
+        assert_eq!(read("2022-12-23 04:00:03", &east).unwrap(), expected);
+        assert_eq!(
+            read("01:00:00", &utc).unwrap(),
+            Timestamp::from_parts(1_671_757_200, 0),
+            "the night after"
+        );
+        assert!(read("yesterday", &utc).unwrap_err().to_string().contains("--timezone"));
+    }
+
+    #[test]
+    fn lengths_and_networks() {
+        assert_eq!(length("90").unwrap(), Duration::from_secs(90));
+        assert_eq!(length("5m").unwrap(), Duration::from_mins(5));
+        assert!(length("-5m").is_err() && length("soon").is_err());
+        assert_eq!(network("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(network("10.1.2.3/8").unwrap().to_string(), "10.0.0.0/8");
+        assert!(network("pod-1").is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! What lookups show of their clients' resolvers and of how these are set up, in words.
+
+use std::net::IpAddr;
+
+use super::escape::terminal;
+use super::table::wrap;
+use crate::analysis::Analysis;
+use crate::base::words::{count, duration, list};
+use crate::lookup::{Fingerprint, Profile};
+
+/// Signs of a resolver that are spelled out.
+const SIGNS: usize = 3;
+/// Resolvers of one client that are.
+const RESOLVERS: usize = 2;
+/// Columns of the addresses.
+const MARGIN: usize = 19;
+
+/// A paragraph for each of these clients of which something is known.
+pub(super) fn lines<'c>(
+    analysis: &Analysis,
+    clients: impl Iterator<Item = &'c IpAddr>,
+    width: usize,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for client in clients {
+        let Some(profile) = analysis.profiles.of(*client) else { continue };
+        let words = words(&profile);
+        if words.is_empty() {
+            continue;
+        }
+        let name = client.to_string();
+        let wrapped = wrap(&terminal(&words), width.saturating_sub(MARGIN).max(30));
+        for (index, line) in wrapped.iter().enumerate() {
+            let margin = if index == 0 { name.as_str() } else { "" };
+            lines.push(format!("  {margin:<15}  {line}"));
+        }
+    }
+    lines
+}
+
+/// Everything that is known of one client.
+fn words(profile: &Profile) -> String {
+    let mut parts: Vec<String> =
+        profile.fingerprints.iter().take(RESOLVERS).map(resolver).collect();
+    if !profile.search.is_empty() {
+        let times = if profile.search_lookups >= 32 {
+            "32 lookups or more".to_owned()
+        } else {
+            count(u64::from(profile.search_lookups), "lookup")
+        };
+        parts.push(format!("searches {} ({times})", list(&profile.search, 8)));
+    }
+    match (profile.ndots_at_least, profile.ndots_at_most) {
+        (Some(least), Some(most)) if least == most => parts.push(format!("ndots {least}")),
+        // Programs that disagree share this address.
+        (Some(least), Some(most)) if least > most => {}
+        (Some(least), _) => parts.push(format!("ndots at least {least}")),
+        (None, Some(most)) => parts.push(format!("ndots at most {most}")),
+        (None, None) => {}
+    }
+    if !parts.is_empty() && !profile.nameservers.is_empty() {
+        parts.push(format!("asks {}", list(&profile.nameservers, 4)));
+    }
+    parts.extend(
+        profile.timeout.map(|wait| format!("asks a server again after {}", duration(wait))),
+    );
+    parts.join("; ")
+}
+
+fn resolver(known: &Fingerprint) -> String {
+    let signs = list(&known.observed, SIGNS);
+    let signs = if signs.is_empty() { String::new() } else { format!(": {signs}") };
+    let lookups = count(known.lookups, "lookup");
+    format!("{}, {}, by {lookups}{signs}", known.resolver, known.confidence)
+}
