@@ -173,3 +173,21 @@ fn a_clock_that_is_two_hours_ahead() {
 fn a_clock_that_drifts() {
     check(|passed| Some(passed + 3 * SECOND + passed / 20_000), 3_000.0, 50.0);
 }
+
+#[test]
+fn two_frames_in_a_hundred_that_a_point_missed_change_no_place() {
+    let lossy: Clock = |passed| {
+        let mixed = passed.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()).rotate_left(31);
+        (mixed.wrapping_mul(0x2545_f491_4f6c_dd1d).cast_unsigned() % 100 >= 2).then_some(passed)
+    };
+    for scenario in scenarios() {
+        let place = |report: &Value| -> Vec<[Value; 2]> {
+            let incidents = report["incidents"].as_array().unwrap();
+            let felt = incidents.iter().filter(|incident| incident["severity"] != "info");
+            felt.map(|incident| [incident["rule"].clone(), incident["where"].clone()]).collect()
+        };
+        let (all, some) = (scenario.said(Some), scenario.said(lossy));
+        assert!(some["capture"]["frames"].as_u64() < all["capture"]["frames"].as_u64());
+        assert_eq!(place(&all), place(&some), "{}", scenario.name);
+    }
+}

@@ -127,10 +127,12 @@ fn block(order: Order, data: &[u8], at: usize) -> Option<usize> {
     let length = order.u32(data, at + 4)?;
     let known =
         PACKETS.contains(&kind) || OTHERS.contains(&kind) || [SECTION, INTERFACE].contains(&kind);
-    let fits = length >= 12 && length % 4 == 0 && length <= 2 * LONGEST;
+    if !known || !(12..=2 * LONGEST).contains(&length) || length % 4 != 0 {
+        return None;
+    }
     let end = at + usize::try_from(length).ok()?;
     let again = order.u32(data, end - 4).is_none_or(|again| again == length);
-    (known && fits && again).then_some(end)
+    again.then_some(end)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         .map(|response| {
             if response.lost.is_some() {
                 response.lost
-            } else if only_other_host(&response.hops) {
+            } else if only_other_host(&response.hops, home.via.point) {
                 Some(Undelivered::OtherHost)
             } else if arrivals.vanished(response, &home) {
                 Some(Undelivered::Vanished)

@@ -234,20 +234,29 @@ impl Matcher {
                     continue;
                 }
                 let latest = transaction.attempts.len().saturating_sub(LATEST);
-                let Some(attempt) = transaction.attempts.iter_mut().skip(latest).find(|attempt| {
+                let mut latest = transaction.attempts.iter_mut().enumerate().skip(latest);
+                let Some((nth, attempt)) = latest.find(|(_, attempt)| {
                     sighting.continues(&attempt.hops, attempt.digest, attempt.ip_id)
                 }) else {
                     continue;
                 };
-                let first = attempt.hops.first().map_or(hop.server, |first| first.server);
+                let mut first = attempt.hops.first().map_or(hop.server, |first| first.server);
                 let bytes = sight(&mut attempt.hops, hop);
+                let mut later = hop.server;
+                if first != later && attempt.hops.first() == Some(&hop) {
+                    // It was seen behind the translation first, by a clock that is a little off.
+                    std::mem::swap(&mut first, &mut later);
+                    if nth == 0 {
+                        transaction.server = tuple.dst;
+                    }
+                }
                 entry.last_activity = entry.last_activity.max(seen.ts);
                 self.table.grow(serial, bytes);
-                if first == hop.server {
+                if first == later {
                     coverage.copies += 1;
                 } else {
                     coverage.nat_copies += 1;
-                    self.nat.learn(first, hop.server);
+                    self.nat.learn(first, later);
                 }
                 return;
             }
@@ -584,7 +593,8 @@ impl Matcher {
     }
 }
 
-/// Adds a place where a datagram was seen; returns by how many bytes that grew.
+/// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
+/// points agree only so far, so between those the TTL says which place came first.
 fn sight(hops: &mut Hops, hop: Hop) -> usize {
     if hops.len() >= MAX_HOPS {
         if let Some(last) = hops.last_mut() {
@@ -593,6 +603,8 @@ fn sight(hops: &mut Hops, hop: Hop) -> usize {
         return 0;
     }
     let inline = hops.inline_size();
-    hops.push(hop);
+    let behind = |known: &Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
+    let place = hops.iter().position(behind).unwrap_or(hops.len());
+    hops.insert(place, hop);
     if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }

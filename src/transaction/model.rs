@@ -466,7 +466,10 @@ fn unreachable_seen() -> Seen {
     Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
 }
 
-/// Whether hops show a datagram that was only ever addressed to another link address.
-pub(super) fn only_other_host(hops: &Hops) -> bool {
-    hops.iter().all(|hop| hop.via.direction == Some(Direction::OtherHost))
+/// Whether hops show a datagram that was only ever addressed to another link address, at the
+/// client's own capture point where it came there.
+pub(super) fn only_other_host(hops: &Hops, home: PointId) -> bool {
+    let at_home = hops.iter().any(|hop| hop.via.point == home);
+    let mut hops = hops.iter().filter(|hop| !at_home || hop.via.point == home);
+    hops.all(|hop| hop.via.direction == Some(Direction::OtherHost))
 }

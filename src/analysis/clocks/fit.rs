@@ -31,6 +31,25 @@ pub(super) struct Fit {
     pub(super) steps: usize,
     /// What corrects it; empty where it agrees.
     pub(super) pieces: Vec<Piece>,
+    /// The straight line through most of it, however little it drifts.
+    pub(super) line: Piece,
+}
+
+impl Fit {
+    /// The same, made better by what is left when it is taken away.
+    pub(super) fn refined(mut self, rest: &Self) -> Self {
+        for piece in &mut self.pieces {
+            piece.offset = piece.offset.saturating_add(rest.line.offset_at(piece.at));
+            piece.drift = piece.drift.saturating_add(rest.line.drift);
+        }
+        Self {
+            offset: self.offset.saturating_add(rest.offset),
+            uncertainty: rest.uncertainty,
+            drift: self.drift.saturating_add(rest.drift),
+            wander: rest.wander,
+            ..self
+        }
+    }
 }
 
 /// The clock that fits these bounds best; `None` without any.
@@ -70,6 +89,7 @@ pub(super) fn fit(bounds: &[Bound]) -> Option<Fit> {
         wander: line.misfit / minutes,
         steps: if in_step { 0 } else { groups.len() - 1 },
         pieces: if in_step { Vec::new() } else { pieces },
+        line: Piece { drift: line.slope, ..line.piece },
     })
 }
 
@@ -85,7 +105,7 @@ fn one_sided(bounds: &[Bound]) -> Option<Fit> {
     let piece = Piece { from: Timestamp::MIN, at, offset, drift: 0 };
     let corrected = offset.unsigned_abs() > ON_ITS_WAY;
     let pieces = if corrected { vec![piece] } else { Vec::new() };
-    Some(Fit { offset, uncertainty: None, drift: 0, wander: 0, steps: 0, pieces })
+    Some(Fit { offset, uncertainty: None, drift: 0, wander: 0, steps: 0, pieces, line: piece })
 }
 
 /// Divides the bounds where the clock was set in between.
@@ -128,6 +148,8 @@ fn follows(one: &Bound, next: &Bound) -> bool {
 
 struct Line {
     piece: Piece,
+    /// Its drift, whether or not that means anything.
+    slope: i64,
     uncertainty: i64,
     misfit: i64,
 }
@@ -158,10 +180,9 @@ impl Line {
         let half = halves.get(halves.len() / 2).copied().unwrap_or(0).max(0);
         let length = bounds.last().map_or(0, |last| last.at().saturating_sub(base));
         let drifted = (slope * length as f64) as i64;
-        let drifts = bounds.len() >= ENOUGH
-            && length >= LONG
-            && spread > 0.0
-            && drifted.saturating_abs() > 2 * half + NOISE;
+        let whole = bounds.len() >= ENOUGH && length >= LONG && spread > 0.0;
+        let drifts = whole && drifted.saturating_abs() > 2 * half + NOISE;
+        let raw = if whole { (slope * 1e9) as i64 } else { 0 };
         let slope = if drifts { slope } else { 0.0 };
         let piece = Piece {
             from: Timestamp::MIN,
@@ -180,7 +201,7 @@ impl Line {
         // One bound in ten may be an accident.
         let misfit = misfits.get((misfits.len() * 9 / 10).min(misfits.len().saturating_sub(1)));
         let misfit = misfit.copied().unwrap_or(0);
-        Self { piece, uncertainty: half + misfit + 1_000, misfit }
+        Self { piece, slope: raw, uncertainty: half + misfit + 1_000, misfit }
     }
 }
 

@@ -4,6 +4,7 @@ use super::bounds::{Way, bounds, meetings};
 use super::fit::{Fit, fit};
 use super::sample::{Sample, Sight};
 use super::shift::Shift;
+use crate::base::Timestamp;
 use crate::capture::{Inventory, PointId};
 use crate::flow::Ports;
 
@@ -128,9 +129,23 @@ fn join(samples: &[Sample]) -> Clocks {
 
 /// How far ahead the second clock of these sightings is, and which way queries went.
 fn measure(pairs: &[(Sight, Sight)]) -> Option<(Fit, Way)> {
-    let (meetings, way) = meetings(pairs);
+    let (mut meetings, way) = meetings(pairs);
     (meetings.len() >= ENOUGH).then_some(())?;
-    Some((fit(&bounds(&meetings))?, way))
+    let mut found = fit(&bounds(&meetings))?;
+    if found.drift != 0 {
+        // Datagrams of one stretch bound it the closer, the less the clock drifts meanwhile.
+        let shift = Shift { stages: vec![found.pieces.clone()] };
+        for meeting in &mut meetings {
+            let at = Timestamp::from_nanos(meeting.at);
+            let ahead = meeting.at.saturating_sub(shift.apply(at).nanos());
+            meeting.most = meeting.most.map(|most| most.saturating_sub(ahead));
+            meeting.least = meeting.least.map(|least| least.saturating_sub(ahead));
+        }
+        if let Some(rest) = fit(&bounds(&meetings)).filter(|rest| rest.uncertainty.is_some()) {
+            found = found.refined(&rest);
+        }
+    }
+    Some((found, way))
 }
 
 /// Of the largest group of points whose clocks agree, the one nearest to clients.
