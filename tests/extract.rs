@@ -1,4 +1,5 @@
 //! The packets that prove an incident, as another program reads them.
+#![expect(clippy::print_stderr, reason = "a test says what it left out")]
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +28,7 @@ fn an_incident_is_extracted_with_all_copies_and_the_original_times() {
 
     let report = dnswhy(&["analyze", "-f", "json", &source]);
     let report: Report = serde_json::from_slice(&report.stdout).unwrap();
-    let inventory = Inventory::take(&[made.clone()], &[]).unwrap();
+    let inventory = Inventory::take(std::slice::from_ref(&made), &[]).unwrap();
     let mut reader = inventory.files[0].open().unwrap();
     let mut times = Vec::new();
     while let Some(frame) = reader.next_frame() {

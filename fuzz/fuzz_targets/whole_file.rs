@@ -50,7 +50,8 @@ fuzz_target!(|data: &[u8]| {
     assert!(analysis.coverage.adds_up());
     for format in [Format::Text, Format::Markdown, Format::Html, Format::Json] {
         let mut out = Vec::new();
-        write(&View::of(&analysis), format, Style::default(), &mut out).expect("memory takes any report");
+        write(&View::of(&analysis), format, Style::default(), &mut out)
+            .expect("memory takes any report");
         assert!(!out.is_empty());
     }
 });

@@ -12,10 +12,10 @@ use super::focus::Focus;
 use super::health::{Facts, judge};
 use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
-use super::tail::{Results, Sinks, Tail};
+use super::tail::{Known, Results, Sinks, Tail};
 use super::verdict::Verdict;
 use crate::base::words::count;
-use crate::base::{Coverage, Span};
+use crate::base::{Coverage, Nodes, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId};
 use crate::detect::{HarmKind, Ledger};
 use crate::flow::Ports;
@@ -35,6 +35,8 @@ pub struct Options {
     /// Threads to work with; as many as there are cores where nothing is said. The result does not
     /// depend on it.
     pub threads: Option<NonZero<usize>>,
+    /// Which node each client lives on, where that is known.
+    pub nodes: Nodes,
     /// What to look at.
     pub focus: Focus,
     /// How addresses and names are masked, if they are.
@@ -58,12 +60,12 @@ pub fn run(
     let names = names(inventory, options.mask.is_some());
     let manner = Manner { ports: &ports, shifts: &clocks.shifts, names };
     let (reads, ended) = if threads == 1 {
-        let tail = Tail::new(sinks, options.focus.clone(), manner.names.clone());
+        let tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
         let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
         let reads =
             std::thread::scope(|scope| feed(inventory, &manner, 0, scope, &mut engine, progress));
         let read = engine.finish();
-        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next))
+        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1))
     } else {
         side_by_side(inventory, options, &manner, threads, sinks, progress)
     };
@@ -99,7 +101,7 @@ fn side_by_side(
     std::thread::scope(|scope| {
         let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
         let judge = scope.spawn(move || {
-            let mut tail = Tail::new(sinks, options.focus.clone(), manner.names.clone());
+            let mut tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
             while let Ok(batch) = from.recv() {
                 for item in batch {
                     tail.item(item);
@@ -114,7 +116,7 @@ fn side_by_side(
         read.next.flush();
         drop(read.next);
         let tail = judge.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, tail))
+        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, tail, threads))
     })
 }
 
@@ -159,8 +161,9 @@ impl Ended {
         links: BTreeMap<LinkType, u64>,
         span: Option<Span>,
         tail: Tail<'_>,
+        threads: usize,
     ) -> Self {
-        let results = tail.finish(span, &nat, &mut coverage);
+        let results = tail.finish(span, &nat, &mut coverage, threads);
         Self { coverage, nat, links, span, results }
     }
 }
@@ -185,6 +188,11 @@ impl Inputs {
             point.name = format!("point-{}", index + 1);
         }
     }
+}
+
+/// What is known before the first frame.
+fn known(options: &Options, points: &[String]) -> Known {
+    Known { nodes: options.nodes.clone(), points: points.to_vec() }
 }
 
 /// The names of the capture points, as far as they may be told.
@@ -212,7 +220,7 @@ pub fn run_frames<'f>(
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone());
-    let tail = Tail::new(sinks, options.focus.clone(), Vec::new());
+    let tail = Tail::new(sinks, options.focus.clone(), known(options, &[]));
     let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
         let block = decoder.take(0);
@@ -231,7 +239,7 @@ pub fn run_frames<'f>(
     }
     pass_on(&mut decoder);
     let read = engine.finish();
-    let ended = Ended::new(read.coverage, read.nat, read.links, read.span, read.next);
+    let ended = Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1);
     conclude(ended, Inputs::default())
 }
 

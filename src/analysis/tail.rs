@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
@@ -11,7 +12,7 @@ use super::peers::Peers;
 use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
-use crate::base::{Coverage, Span, Timestamp};
+use crate::base::{Coverage, Nodes, Span, Timestamp};
 use crate::detect::{
     ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, Trips, localise,
 };
@@ -50,6 +51,14 @@ pub(super) struct Tail<'a> {
     sinks: Sinks<'a>,
 }
 
+/// What is known before the first frame.
+pub(super) struct Known {
+    /// Which clients run on which node.
+    pub(super) nodes: Nodes,
+    /// The names of the capture points.
+    pub(super) points: Vec<String>,
+}
+
 /// What the tail leaves behind.
 pub(super) struct Results {
     pub(super) outside: LeftOut,
@@ -77,8 +86,8 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    /// With the names of the capture points.
-    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, points: Vec<String>) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known) -> Self {
+        let Known { nodes, points } = known;
         let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
@@ -89,7 +98,7 @@ impl<'a> Tail<'a> {
             grouper: Grouper::default(),
             traffic: Traffic::default(),
             series: Series::default(),
-            reach: Reach::default(),
+            reach: Reach::new(nodes),
             forward: Forward::default(),
             ledger: Ledger::default(),
             answers: Answers::default(),
@@ -183,11 +192,13 @@ impl<'a> Tail<'a> {
     }
 
     /// The capture is over: `span` of it was read, and `coverage` takes up what was left out here.
+    /// Rules say what they found on so many threads.
     pub(super) fn finish(
         mut self,
         span: Option<Span>,
         nat: &Nat,
         coverage: &mut Coverage,
+        threads: usize,
     ) -> Results {
         let mut done = Vec::new();
         self.grouper.finish(&mut |lookup| done.push(lookup));
@@ -204,7 +215,7 @@ impl<'a> Tail<'a> {
         series.finish(&sided);
         let loss = directions.loss(&sided);
         let mut findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&reach, nat, &trips);
+            let outages = localise(&reach, nat, &forward, &trips);
             let scene = Scene {
                 span,
                 coverage,
@@ -216,7 +227,7 @@ impl<'a> Tail<'a> {
                 outages: &outages,
                 servers: &servers,
             };
-            detectors.into_iter().flat_map(|detector| detector.finish(&scene)).collect()
+            finish(detectors, &scene, threads)
         });
         trips.place(&mut findings);
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
@@ -236,4 +247,31 @@ impl<'a> Tail<'a> {
             roles: roles.finish(),
         }
     }
+}
+
+/// What every rule found, in their order: each by itself, whoever is free takes the next.
+fn finish(detectors: Vec<Box<dyn Detector>>, scene: &Scene<'_>, threads: usize) -> Vec<Finding> {
+    if threads == 1 {
+        return detectors.into_iter().flat_map(|detector| detector.finish(scene)).collect();
+    }
+    let waiting = Mutex::new(detectors.into_iter().enumerate());
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((place, detector)) = next else { return found };
+            found.push((place, detector.finish(scene)));
+        }
+    };
+    let mut found: Vec<(usize, Vec<Finding>)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            found.extend(theirs);
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(place, _)| *place);
+    found.into_iter().flat_map(|(_, findings)| findings).collect()
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::nodes::Node;
+
 /// The transport of a DNS message (RFC 1035 section 4.2, RFC 7766).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
@@ -46,18 +48,20 @@ impl fmt::Display for FiveTuple {
     }
 }
 
-/// The prefix that stands for one node's pods where nothing better is known: /24 and /64, the
-/// sizes that flannel-style networks give to a node (rulebook 6.6).
+/// The clients of one node: the node itself where it is known, else the prefix that stands for it,
+/// /24 and /64, the sizes that flannel-style networks give to a node (rulebook 6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// An IPv4 /24, by its first address.
     V4(Ipv4Addr),
     /// An IPv6 /64, by its first address.
     V6(Ipv6Addr),
+    /// A node that the user named.
+    Node(&'static Node),
 }
 
 impl Network {
-    /// The network that `address` belongs to.
+    /// The prefix that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => {
@@ -73,7 +77,10 @@ impl Network {
 
     /// Whether `address` lies in it.
     pub fn contains(self, address: IpAddr) -> bool {
-        Self::of(address) == self
+        match self {
+            Self::Node(node) => node.holds(address),
+            prefix => Self::of(address) == prefix,
+        }
     }
 }
 
@@ -82,6 +89,7 @@ impl fmt::Display for Network {
         match self {
             Self::V4(first) => write!(f, "{first}/24"),
             Self::V6(first) => write!(f, "{first}/64"),
+            Self::Node(node) => f.write_str(node.name()),
         }
     }
 }

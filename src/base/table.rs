@@ -88,6 +88,11 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
+    /// Everything in no order, for whoever sorts what is left of it.
+    pub fn into_unordered(self) -> impl Iterator<Item = (K, V)> {
+        self.0.into_iter()
+    }
+
     /// Everything in no order, for sums and extremes alone.
     pub fn unordered(&self) -> impl Iterator<Item = (&K, &V)> {
         self.0.iter()

@@ -114,6 +114,7 @@ pub(super) struct Analyze {
     /// Prefixes stay common, private stays private, cluster suffixes stay. A key file that does not
     /// exist is made; without one, the key is thrown away.
     #[arg(long, value_name = "KEYFILE", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "not asked for, without a file, with one")]
     pub(super) anonymize: Option<Option<PathBuf>>,
     /// Exit with status 1 if an incident of that severity or worse is found
     #[arg(long, value_enum, value_name = "SEVERITY")]

@@ -13,7 +13,7 @@ use crate::capture::Inventory;
 use crate::dns::Name;
 
 /// How far around `--at` to look if nobody says.
-const AROUND: Duration = Duration::from_secs(60);
+const AROUND: Duration = Duration::from_mins(1);
 
 /// The focus that was asked for, on captures that begin where `inventory` does.
 pub(super) fn focus(args: &FocusArgs, inventory: &Inventory) -> Result<Focus> {

@@ -98,7 +98,7 @@ struct Lines<'a> {
 
 enum Form<'a> {
     Jsonl(&'a mut (dyn Write + Send)),
-    Csv(csv::Writer<&'a mut (dyn Write + Send)>),
+    Csv(Box<csv::Writer<&'a mut (dyn Write + Send)>>),
 }
 
 impl<'a> Lines<'a> {
@@ -110,7 +110,7 @@ impl<'a> Lines<'a> {
             ListFormat::Csv => {
                 let mut out = csv::Writer::from_writer(out);
                 result = out.write_record(columns).map_err(io::Error::from);
-                Form::Csv(out)
+                Form::Csv(Box::new(out))
             }
         };
         Self { out, result, waiting: true }

@@ -57,15 +57,13 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     if outage.other_host >= MIN_FLOWS && outage.other_host * 2 > outage.failed {
         return Kind::Pair;
     }
-    let exonerated =
-        context.others_ok >= ENOUGH_TO_EXONERATE && context.others_ok > context.others_failed;
     // What another capture point saw says whether it is the server or the way to it.
     let place = outage.place().map(|(place, _)| place);
     if outage.clients_are_fine() {
         return match place {
             Some(Where::PathToServer | Where::PathToClient) => Kind::Pair,
             Some(Where::Server) => server_kind(outage, nat),
-            _ if exonerated => Kind::Pair,
+            _ if outage.server_is_fine() => Kind::Pair,
             _ => server_kind(outage, nat),
         };
     }

@@ -82,11 +82,11 @@ impl Culprit {
             Self::Backend(_) => "backend",
             Self::Upstream(_) => "upstream",
             Self::Client(_) => "client",
+            Self::Node(_) | Self::ClientSubnet(Network::Node(_)) => "node",
             Self::ClientSubnet(_) => "client-subnet",
             Self::Path(..) => "path",
             Self::Name(_) => "name",
             Self::Zone(_) => "zone",
-            Self::Node(_) => "node",
         }
     }
 }

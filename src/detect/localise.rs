@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use super::classify::{Kind, classify};
 use super::finding::Where;
+use super::forward::Forward;
+use super::odds;
+use super::posterior::{Flows, State};
 use super::reach::{Flow, Reach, Reached};
 use super::stretch::{Scope, Stretch, Trips};
 use crate::base::{Network, Span, Timestamp, Transport};
@@ -25,6 +28,10 @@ const MIN_LENGTH: Duration = Duration::from_secs(2);
 /// A run of failures must be rarer than this by chance, given how often the server fails
 /// outside it: random loss also makes runs. The same bound decides whether a server is avoided.
 const CHANCE: f64 = 0.001;
+/// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
+const ENOUGH_TO_EXONERATE: u64 = 4;
+/// A server that is dead for so large a share of the networks is dead (rulebook 6.3).
+const MOST_OF_COLUMN: f64 = 0.8;
 /// How many frames of an outage are kept as evidence.
 const FRAMES: usize = 6;
 
@@ -97,6 +104,12 @@ pub struct Context {
     pub abroad_ok: u64,
     /// Flows from other networks to any server that failed.
     pub abroad_failed: u64,
+    /// The row: how the network's flows to each other server fared.
+    pub row: BTreeMap<IpAddr, Flows>,
+    /// The same of the failed clients alone.
+    pub own_row: BTreeMap<IpAddr, Flows>,
+    /// The column: how the flows of each other network to the same server fared.
+    pub column: BTreeMap<Network, Flows>,
     /// Servers behind the same service that answered this network at any time.
     pub mates: BTreeSet<IpAddr>,
     /// Flows to those after the last flow to the silent server.
@@ -115,17 +128,35 @@ impl Outage {
         end.since(self.span.start)
     }
 
-    /// Whether other servers answered the same clients meanwhile, or, where those asked no other
-    /// (affinity keeps them), their neighbours: so that neither they nor their node are to blame.
+    /// Whether some other server answered the same clients meanwhile, or, where those asked no
+    /// other (affinity keeps them), their neighbours: so that neither they nor their node are to
+    /// blame.
     pub fn clients_are_fine(&self) -> bool {
-        let Context { elsewhere_ok, elsewhere_failed, neighbours_ok, neighbours_failed, .. } =
-            self.context;
-        let healthy = |ok: u64, failed: u64| ok >= MIN_FLOWS && ok > failed;
-        if elsewhere_ok + elsewhere_failed >= MIN_FLOWS {
-            healthy(elsewhere_ok, elsewhere_failed)
-        } else {
-            healthy(neighbours_ok + elsewhere_ok, neighbours_failed + elsewhere_failed)
-        }
+        let asked: u64 = self.context.own_row.values().map(|flows| flows.total()).sum();
+        let row = if asked >= MIN_FLOWS { &self.context.own_row } else { &self.context.row };
+        row.values().any(|flows| flows.state() == State::Answers)
+    }
+
+    /// Whether the server answered enough other networks meanwhile to be exonerated: it is dead
+    /// for less than four fifths of those that can be judged.
+    pub fn server_is_fine(&self) -> bool {
+        let judged = |state| self.context.column.values().filter(move |f| f.state() == state);
+        let answered =
+            judged(State::Answers).filter(|flows| flows.ok >= ENOUGH_TO_EXONERATE).count();
+        let dead = judged(State::Dead).count() + 1;
+        answered > 0 && (dead as f64) < MOST_OF_COLUMN * (answered + dead) as f64
+    }
+
+    /// How likely so many failures of this network would be by chance, if the server failed all
+    /// networks alike: Fisher's test of the cell against the rest of its column (rulebook 6.3).
+    pub fn chance_of_isolation(&self) -> f64 {
+        let (ok, failed) = self
+            .context
+            .column
+            .values()
+            .fold((0, 0), |(ok, failed), flows| (ok + flows.ok, failed + flows.failed));
+        let hits = self.failed + failed;
+        odds::fisher(self.failed, self.failed, hits, hits + ok)
     }
 
     /// Where another capture point shows that the datagrams ended, and whether beyond doubt.
@@ -139,14 +170,18 @@ impl Outage {
     }
 }
 
-/// Finds every outage in `reach`, in the order of their starts.
-pub fn localise(reach: &Reach, nat: &Nat, trips: &Trips) -> Vec<Outage> {
+/// Finds every outage in `reach`, in the order of their starts. What servers ask the resolvers
+/// behind them is left out: the rules about upstreams judge it.
+pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward, trips: &Trips) -> Vec<Outage> {
     let mut cells: BTreeMap<(IpAddr, Network), Vec<&Flow>> = BTreeMap::new();
     for flow in reach.flows() {
         // A query that never got past the service address says nothing about a server.
         let untranslated = nat.is_service(flow.cell.responder);
-        if flow.cell.transport == Transport::Udp && !untranslated {
-            let key = (flow.cell.responder, Network::of(flow.cell.client));
+        let upstream = forward.shows(flow.cell.client)
+            && forward.is_upstream(flow.cell.responder)
+            && !nat.is_backend(flow.cell.responder);
+        if flow.cell.transport == Transport::Udp && !untranslated && !upstream {
+            let key = (flow.cell.responder, reach.group(flow.cell.client));
             cells.entry(key).or_default().push(flow);
         }
     }
@@ -292,6 +327,19 @@ fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
         if !within {
             continue;
         }
+        match (ours, here) {
+            (true, false) => {
+                context.row.entry(cell.responder).or_default().add(ok, failed);
+                if outage.clients.contains(&cell.client) {
+                    context.own_row.entry(cell.responder).or_default().add(ok, failed);
+                }
+            }
+            (false, true) => {
+                let network = reach.group(cell.client);
+                context.column.entry(network).or_default().add(ok, failed);
+            }
+            _ => {}
+        }
         let (to_ok, to_failed) = match (ours, here) {
             (true, true) => continue,
             (true, false) if outage.clients.contains(&cell.client) => {
@@ -311,4 +359,44 @@ fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
         *to_failed += failed;
     }
     context
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::analysis::{Analysis, Options, Sinks, run_frames};
+    use crate::base::Nodes;
+    use crate::testkit::{Fate, Scenario, Situation};
+
+    /// Two pods with neighbouring addresses ask two servers; one of the four pairs is broken.
+    fn analyse(nodes: Nodes) -> Analysis {
+        let mut situation =
+            Situation::new("one = 10.0.0.2\nother = 10.0.0.3\ndns1 = 10.0.8.2\ndns2 = 10.0.9.2");
+        for round in 0..30_u8 {
+            let at = f64::from(round);
+            for (client, server) in
+                [("one", "dns1"), ("one", "dns2"), ("other", "dns1"), ("other", "dns2")]
+            {
+                let broken = round >= 10 && (client, server) == ("other", "dns1");
+                let fate = if broken { Fate::Lost } else { Fate::Answered };
+                situation.ask(at, client, server, "", fate);
+            }
+        }
+        let made = Scenario::parse(situation.text()).frames();
+        let options = Options { nodes, ..Options::default() };
+        run_frames(made.iter().map(|made| made.frame()), &options, Sinks::default())
+    }
+
+    #[test]
+    fn pods_of_one_range_are_told_apart_by_their_nodes() {
+        let pod = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
+        let nodes = Nodes::new([("worker-1", pod(2), 32), ("worker-2", pod(3), 32)]);
+        let analysis = analyse(nodes);
+        let cause = &analysis.incidents.first().expect("an incident").cause;
+        assert_eq!(cause.rule.id, "path-broken-pair");
+        let culprits: Vec<String> =
+            cause.culprits.iter().map(|who| format!("{} {who}", who.kind())).collect();
+        assert_eq!(culprits, ["path worker-2 -> 10.0.8.2", "node worker-2"]);
+        let found = analyse(Nodes::default());
+        assert!(found.incidents.iter().all(|one| one.cause.rule.id != "path-broken-pair"));
+    }
 }

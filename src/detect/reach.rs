@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use crate::base::{Coverage, Limit, Map, Timestamp, Transport};
+use crate::base::{Coverage, Limit, Map, Network, Nodes, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
 use crate::packet::IcmpKind;
@@ -100,6 +100,7 @@ impl Flow {
 /// All flows of a capture, in the order of their first frames.
 #[derive(Debug, Default)]
 pub struct Reach {
+    nodes: Nodes,
     pending: VecDeque<Flow>,
     base: u64,
     index: Map<(SocketAddr, IpAddr, Transport), u64>,
@@ -108,6 +109,16 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// Nothing yet; clients are grouped by `nodes`.
+    pub fn new(nodes: Nodes) -> Self {
+        Self { nodes, ..Self::default() }
+    }
+
+    /// The group of clients that `client` belongs to: its node, as far as that can be told.
+    pub fn group(&self, client: IpAddr) -> Network {
+        self.nodes.group(client)
+    }
+
     /// Adds the steps of a lookup to the flows that they belong to.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
         for step in &lookup.steps {

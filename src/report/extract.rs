@@ -72,7 +72,7 @@ fn interface(packet: &Picked, out: &mut dyn Write) -> io::Result<()> {
         None => file.clone(),
     };
     let mut body = vec![];
-    body.extend(u16::try_from(packet.link.0).unwrap_or(u16::MAX).to_le_bytes());
+    body.extend(packet.link.0.to_le_bytes());
     body.extend([0; 6]);
     option(&mut body, IF_NAME, name.as_bytes());
     option(&mut body, IF_TSRESOL, &[NANOSECONDS]);

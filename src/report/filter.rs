@@ -33,7 +33,7 @@ pub(super) fn display_filter(incident: &Incident) -> String {
                 hosts.insert(host(*address));
             }
             Culprit::ClientSubnet(network) => {
-                hosts.insert(prefix(*network));
+                hosts.extend(prefix(*network));
             }
             Culprit::Path(from, to) => paths.extend(path(from, to)),
             Culprit::Name(name) | Culprit::Zone(name) => names.extend(named(name, culprit)),
@@ -72,10 +72,12 @@ fn host(address: IpAddr) -> String {
     }
 }
 
-fn prefix(network: Network) -> String {
+fn prefix(network: Network) -> Option<String> {
     match network {
-        Network::V4(_) => format!("ip.addr == {network}"),
-        Network::V6(_) => format!("ipv6.addr == {network}"),
+        Network::V4(_) => Some(format!("ip.addr == {network}")),
+        Network::V6(_) => Some(format!("ipv6.addr == {network}")),
+        // Its clients are named by the incident.
+        Network::Node(_) => None,
     }
 }
 

@@ -46,11 +46,12 @@ impl Named {
 impl Names {
     /// Says who `address` is; what was said first stays. Nothing in a name is obeyed by a terminal.
     pub fn add(&mut self, address: IpAddr, named: Named) {
+        let Named { kind, namespace, name, node } = named;
         self.known.entry(address).or_insert_with(|| Named {
-            kind: named.kind,
-            namespace: named.namespace.as_deref().map(terminal),
-            name: terminal(&named.name),
-            node: named.node.as_deref().map(terminal),
+            kind,
+            namespace: namespace.map(|namespace| terminal(&namespace)),
+            name: terminal(&name),
+            node: node.map(|node| terminal(&node)),
         });
     }
 

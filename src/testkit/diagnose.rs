@@ -1,6 +1,7 @@
 //! What dnswhy says of a scenario, in lines that a snapshot test can hold.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::Scenario;
 use crate::analysis::{Analysis, Options, Sinks, run_frames};
@@ -13,10 +14,28 @@ pub fn analyse(text: &str) -> Analysis {
     run_frames(made.iter().map(super::MadeFrame::frame), &Options::default(), Sinks::default())
 }
 
+/// Analyses a scenario whose capture ended after so many seconds.
+pub fn analyse_until(text: &str, seconds: f64) -> Analysis {
+    let mut made = Scenario::parse(text).frames();
+    if let Some(start) = made.first().map(|first| first.ts) {
+        let end = start.after(Duration::from_secs_f64(seconds));
+        made.retain(|frame| frame.ts <= end);
+    }
+    run_frames(made.iter().map(super::MadeFrame::frame), &Options::default(), Sinks::default())
+}
+
 /// The incidents of a scenario, one a line: severity, rule, culprits, confidence, window,
 /// lookups failed of lookups harmed; symptoms below, indented. `quiet` if there is none.
 pub fn findings(text: &str) -> String {
-    let analysis = analyse(text);
+    incidents(&analyse(text))
+}
+
+/// The same of a capture that ended after so many seconds.
+pub fn findings_until(text: &str, seconds: f64) -> String {
+    incidents(&analyse_until(text, seconds))
+}
+
+fn incidents(analysis: &Analysis) -> String {
     let mut lines = String::new();
     for incident in &analysis.incidents {
         let cause = &incident.cause;

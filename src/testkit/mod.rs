@@ -115,7 +115,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use diagnose::{analyse, findings, health, lookups};
+pub use diagnose::{analyse, analyse_until, findings, findings_until, health, lookups};
 pub use pcap::{Compression, Format, PcapOptions};
 pub use scenario::{MadeFrame, Scenario, ScenarioError};
 pub use situations::{Fate, Situation, failover};

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::base::{Timestamp, Transport};
 use crate::capture::{PointId, Seen};
-use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, Records};
+use crate::dns::{AnswerKind, Edns, Header, Name, Opcode, Question, Rcode, Records};
 use crate::packet::{Direction, IcmpKind, Via};
 
 use super::pattern::Vanish;
@@ -76,6 +76,8 @@ pub struct QueryTraits {
     pub dnssec_ok: bool,
     /// COOKIE.
     pub cookie: bool,
+    /// Another opcode than QUERY: an update, a notification.
+    pub other_opcode: bool,
 }
 
 impl QueryTraits {
@@ -88,6 +90,7 @@ impl QueryTraits {
             checking_disabled: header.checking_disabled(),
             dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
             cookie: edns.is_some_and(|edns| edns.cookie),
+            other_opcode: header.opcode() != Opcode::QUERY,
         }
     }
 }
@@ -432,8 +435,8 @@ impl Transaction {
             && self.attempts.iter().any(|attempt| attempt.sent().ts > answered)
     }
 
-    /// Traffic that no application waits for: health probes, CHAOS, loop detection, zone transfers
-    /// (rulebook 4.10, K9, 8.21).
+    /// Traffic that no application waits for: health probes, CHAOS, loop detection, zone transfers,
+    /// updates (rulebook 4.10, K9, 8.21).
     pub fn is_infrastructure(&self) -> bool {
         use crate::dns::RecordType;
         const IN: u16 = 1;
@@ -441,6 +444,7 @@ impl Transaction {
         const TRANSFERS: [RecordType; 2] = [RecordType(251), RecordType(252)];
         let Question { name, rtype, class } = &self.question;
         *class != IN
+            || self.traits.other_opcode
             || TRANSFERS.contains(rtype)
             || (name.is_root() && *rtype == RecordType::NS)
             || (*rtype == RecordType::HINFO && is_loop_probe(name))

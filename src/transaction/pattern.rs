@@ -28,6 +28,8 @@ const COMMON: u64 = 10;
 const MAX_KEYS: usize = 16_384;
 /// Different paths that are counted for one key.
 const MAX_PATHS: usize = 6;
+/// Examples of one client and server that count for others too.
+const SHARED: u64 = 64;
 /// Captures with more than one hole in so many datagrams miss frames.
 const HOLES: u64 = 1_000;
 
@@ -122,20 +124,26 @@ impl Paths {
             for point in points(hops) {
                 let path = path(hops, point, asked);
                 let [own, wider] = keys(transaction, point, forth);
-                if let Some(whole) = self.add(own, &path) {
-                    let holed = is_holed(&path, whole);
+                let (examples, holed) = match self.add(own, &path) {
+                    Some(tally) => {
+                        (tally.examples, tally.whole().map(|whole| is_holed(&path, whole)))
+                    }
+                    None => (0, None),
+                };
+                if let Some(holed) = holed {
                     self.seen += 1;
                     self.holes += u64::from(holed);
                 }
-                if wider != own {
+                // What stands in for keys with few examples has enough of those with many.
+                if wider != own && examples <= SHARED {
                     self.add(wider, &path);
                 }
             }
         }
     }
 
-    /// Counts an example, and returns the whole path of its key.
-    fn add(&mut self, key: Key, path: &Path) -> Option<&Path> {
+    /// Counts an example, and returns all of its key.
+    fn add(&mut self, key: Key, path: &Path) -> Option<&Tally> {
         if self.known.len() >= MAX_KEYS && !self.known.contains_key(&key) {
             return None;
         }
@@ -149,7 +157,7 @@ impl Paths {
         } else if tally.paths.len() < MAX_PATHS {
             tally.paths.push((path.clone(), 1));
         }
-        tally.whole()
+        Some(tally)
     }
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {

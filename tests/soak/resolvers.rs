@@ -53,7 +53,7 @@ impl Client {
     pub(crate) fn new(number: u8, family: Family, view: View) -> Self {
         let node = if view == View::BackendNode { 5 + number % 4 } else { 5 };
         let mut suffixes = vec!["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             suffixes.push("eu-1.compute.internal");
         }
         let names = APPS[usize::from(number) % APPS.len()].to_vec();

@@ -189,10 +189,14 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Six clients on two backends: pinned, or in turn; the first backend dies if `dead`.
     fn clients(pinned: bool, dead: bool) -> String {
+        findings(&clients_text(pinned, dead))
+    }
+
+    fn clients_text(pinned: bool, dead: bool) -> String {
         let mut hosts = String::from(
             "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
              dns2 = 10.244.2.10\n",
@@ -211,7 +215,7 @@ mod tests {
                 situation.ask(at, &format!("c{client}"), "kube-dns", via, fate);
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -231,5 +235,11 @@ mod tests {
     #[test]
     fn clients_that_take_turns_are_not_pinned() {
         assert!(!clients(false, false).contains("affinity-pinned"));
+    }
+
+    /// Eight flows of each client are needed; the capture ends with the seventh.
+    #[test]
+    fn seven_flows_of_each_are_too_few() {
+        assert_eq!(findings_until(&clients_text(true, false), 19.0), "quiet\n");
     }
 }

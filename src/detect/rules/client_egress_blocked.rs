@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list};
-use crate::base::{Network, Span, Transport};
+use crate::base::{Span, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
     Proof, RuledOut, Scene, Where,
@@ -70,7 +70,7 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
     }
     let asked: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.server).collect();
     let backends: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.responder).collect();
-    let network = Network::of(client);
+    let network = scene.reach.group(client);
     let mut neighbours = BTreeSet::new();
     let mut answered = 0_u64;
     for flow in scene.reach.flows() {

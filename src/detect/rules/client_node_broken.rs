@@ -90,11 +90,15 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Clients here and elsewhere ask two backends; from 10 s on this node's queries meet `here`,
     /// the other's `there`.
     fn nodes(here: Fate, there: Fate) -> String {
+        findings(&nodes_text(here, there))
+    }
+
+    fn nodes_text(here: Fate, there: Fate) -> String {
         let mut situation = Situation::cluster();
         for round in 0..40 {
             let at = f64::from(round);
@@ -105,7 +109,7 @@ mod tests {
                 situation.ask(at, "far", "kube-dns", via, if bad { there } else { Fate::Answered });
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -127,5 +131,12 @@ mod tests {
     #[test]
     fn single_losses_are_no_outage() {
         assert!(!nodes(Fate::LostOnce, Fate::Answered).contains("client-node-broken"));
+    }
+
+    /// Three failures of each server, the last of them not waited for.
+    #[test]
+    fn a_capture_that_ends_with_the_first_failures_says_nothing() {
+        let said = findings_until(&nodes_text(Fate::Lost, Fate::Answered), 11.0);
+        assert_eq!(said, "quiet\n");
     }
 }

@@ -184,7 +184,7 @@ impl ClientStorm {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     fn storm(rate: u32, clients: u32) -> String {
         let mut text = String::from("dns = 10.96.0.10\n");
@@ -211,5 +211,10 @@ mod tests {
     fn forty_a_second_is_busy_and_two_clients_have_no_median() {
         assert_eq!(findings(&storm(40, 4)), "quiet\n");
         assert_eq!(findings(&storm(60, 2)), "quiet\n");
+    }
+
+    #[test]
+    fn a_capture_that_ends_after_a_few_seconds_has_no_storm() {
+        assert_eq!(findings_until(&storm(60, 4), 3.0), "quiet\n");
     }
 }

@@ -145,7 +145,7 @@ fn is_plain(transaction: &Transaction) -> bool {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     fn repeats(rounds: u32, answer: f64) -> String {
         let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
@@ -178,5 +178,11 @@ mod tests {
             let said = findings(&text);
             assert!(!said.contains("dup-query-no-effect"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_last_repeat_says_nothing() {
+        let said = findings_until(&repeats(20, 0.001), 19.0 * 7.0 + 4.0);
+        assert!(!said.contains("dup-query-no-effect"), "{said}");
     }
 }

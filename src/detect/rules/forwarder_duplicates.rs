@@ -161,7 +161,7 @@ fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Findin
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     /// A forwarder that serves a client and asks two upstreams `gap` seconds apart.
     fn forwarded(times: u32, gap: f64) -> String {
@@ -203,5 +203,10 @@ mod tests {
             let said = findings(&text);
             assert!(!said.contains("forwarder-duplicates"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_there_are_enough_says_nothing() {
+        assert_eq!(findings_until(&forwarded(110, 0.001), 40.0), "quiet\n");
     }
 }

@@ -189,7 +189,7 @@ impl IdCollision {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     fn pair(ids: [&str; 2], repeat: bool, answers: bool) -> String {
         let name = "redis.default.svc.cluster.local.";
@@ -229,5 +229,11 @@ mod tests {
         for text in [pair(["1a2b", "1a2c"], true, true), pair(["1a2b", "1a2c"], true, false)] {
             assert!(!findings(&text).contains("glibc-id-collision"));
         }
+    }
+
+    /// Whether the client asks again is not seen.
+    #[test]
+    fn a_capture_that_ends_before_the_repeat_says_nothing() {
+        assert_eq!(findings_until(&pair(["1a2b", "1a2b"], true, true), 4.0), "quiet\n");
     }
 }

@@ -175,3 +175,45 @@ fn finding(
         }],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{findings, findings_until};
+
+    /// So many queries for which a router says `kind` at once.
+    fn rejected(times: u32, kind: &str) -> String {
+        format!(
+            "pod = 10.244.0.2\ndns = 192.0.2.53\nrouter = 10.244.0.1\nrepeat {times} every 3\n\
+             0.000 pod:40000 > dns rd A www.example.org.\n\
+             0.002 pod:40000 < dns icmp {kind} from router\n\
+             1.000 pod:45000 > dns rd A www.example.net.\n\
+             1.010 pod:45000 < dns www.example.net. 60 A 203.0.113.7\nend\n"
+        )
+    }
+
+    #[test]
+    fn a_router_has_no_way_to_the_server_now_and_then() {
+        let said = findings(&rejected(4, "host-unreachable"));
+        assert!(said.contains(" icmp-host-unreachable ["), "{said}");
+        let said = findings(&rejected(4, "net-unreachable"));
+        assert!(said.contains(" icmp-host-unreachable ["), "{said}");
+    }
+
+    #[test]
+    fn one_error_is_not_enough() {
+        assert!(!findings(&rejected(1, "host-unreachable")).contains("icmp-host-unreachable"));
+        let said = findings_until(&rejected(4, "host-unreachable"), 2.5);
+        assert!(!said.contains("icmp-host-unreachable"), "{said}");
+    }
+
+    #[test]
+    fn an_error_about_an_answer_comes_from_a_client_that_has_gone() {
+        let said = findings(
+            "pod = 10.244.0.2\ndns = 192.0.2.53\nrepeat 5 every 3\n\
+             0.000 pod:40000 > dns rd A www.example.org.\n\
+             0.002 pod:40000 < dns www.example.org. 60 A 203.0.113.7\n\
+             0.003 pod:40000 > dns icmp host-unreachable\nend\n",
+        );
+        assert_eq!(said, "quiet\n");
+    }
+}

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list};
-use crate::base::{Span, Timestamp};
+use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::load::{Course, Load, delay, is_cluster_name};
 use crate::detect::{
@@ -66,7 +66,7 @@ struct LateResponse {
     load: Load,
     late: BTreeMap<IpAddr, Vec<Late>>,
     /// Transactions with each server by the second, those that it could answer alone.
-    asked: BTreeMap<(IpAddr, i64), u64>,
+    asked: Table<(IpAddr, i64), u64>,
 }
 
 /// An answer that came too late.
@@ -87,8 +87,8 @@ impl Detector for LateResponse {
         }
         let server = transaction.responder();
         let key = (server, transaction.first().ts.nanos().div_euclid(1_000_000_000));
-        if self.asked.len() < MAX_SECONDS || self.asked.contains_key(&key) {
-            *self.asked.entry(key).or_default() += 1;
+        if let Some(asked) = self.asked.entry_within(key, MAX_SECONDS) {
+            *asked.or_default() += 1;
         }
         let (Some(delay), Some(answer)) = (delay(transaction), transaction.responses.first())
         else {
@@ -140,7 +140,8 @@ impl Detector for LateResponse {
 impl LateResponse {
     fn asked(&self, server: IpAddr, span: Span) -> u64 {
         let second = |ts: Timestamp| (server, ts.nanos().div_euclid(1_000_000_000));
-        self.asked.range(second(span.start)..=second(span.end)).map(|(_, asked)| asked).sum()
+        let during = second(span.start)..=second(span.end);
+        self.asked.unordered().filter(|(at, _)| during.contains(at)).map(|(_, asked)| asked).sum()
     }
 
     fn finding(&self, server: IpAddr, late: &[Late], scene: &Scene<'_>) -> Option<Finding> {

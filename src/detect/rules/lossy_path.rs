@@ -116,7 +116,7 @@ impl Detector for LossyPath {
             });
             let reached_client = flow.lost.is_none();
             if flow.cell.transport == Transport::Udp && judged && !in_outage && reached_client {
-                rows.entry(Network::of(flow.cell.client)).or_default().add(flow);
+                rows.entry(scene.reach.group(flow.cell.client)).or_default().add(flow);
             }
         }
         rows.into_iter()
@@ -200,10 +200,14 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// One query in `every` is lost and answered when it is repeated.
     fn loss(every: u16, queries: u16) -> String {
+        findings(&loss_text(every, queries))
+    }
+
+    fn loss_text(every: u16, queries: u16) -> String {
         let mut situation = Situation::cluster();
         for round in 0..queries {
             let via = if round % 2 == 0 { "dns1" } else { "dns2" };
@@ -211,7 +215,7 @@ mod tests {
             let fate = if lost { Fate::LostOnce } else { Fate::Answered };
             situation.ask(f64::from(round) * 0.7, "pod", "kube-dns", via, fate);
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -227,5 +231,11 @@ mod tests {
     #[test]
     fn four_losses_are_not_enough() {
         assert!(!loss(10, 40).contains("lossy-path"));
+    }
+
+    #[test]
+    fn a_capture_that_ends_with_the_fourth_loss_says_nothing() {
+        let said = findings_until(&loss_text(10, 400), 26.0);
+        assert!(!said.contains("lossy-path"), "{said}");
     }
 }

@@ -197,7 +197,7 @@ impl Side {
         let servers = |tally: &Tally| tally.servers.iter().all(|s| self.small.contains_key(s));
         let lost: BTreeMap<&Key, &Tally> = self
             .questions
-            .iter()
+            .unordered()
             .filter(|(_, tally)| tally.lost >= EACH && tally.answered == 0)
             .filter(|(_, tally)| tally.small_lost == 0 && servers(tally))
             // An answer as large as this one might be did arrive: size is not what matters.

@@ -233,7 +233,7 @@ fn finding(
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     /// The same question to two servers at once; the answers come after `one` and `two` ms.
     fn scenario(times: usize, one: u32, two: u32, denial: &str) -> String {
@@ -272,5 +272,10 @@ mod tests {
     fn without_the_second_answer_there_is_no_conflict_to_see() {
         let text = scenario(5, 1, 5, "NXDOMAIN").replace("192.0.2.80", "192.0.2.80 lost");
         assert!(!findings(&text).contains("musl"));
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_second_answer_says_nothing() {
+        assert_eq!(findings_until(&scenario(2, 1, 5, "NXDOMAIN"), 1.003), "quiet\n");
     }
 }

@@ -80,11 +80,15 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// glibc with two name servers: the first is silent if `dead`, and then the second is asked
     /// after five seconds.
     fn two_servers(dead: bool) -> String {
+        findings(&two_servers_text(dead))
+    }
+
+    fn two_servers_text(dead: bool) -> String {
         let hosts = "ns1 = 192.0.2.1\nns2 = 192.0.2.2\na = 10.0.0.5\nb = 10.0.0.6";
         let mut situation = Situation::new(hosts);
         for round in 0..20_u16 {
@@ -105,7 +109,7 @@ mod tests {
                 );
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -118,5 +122,10 @@ mod tests {
     #[test]
     fn a_first_server_that_answers_is_quiet() {
         assert_eq!(two_servers(false), "quiet\n");
+    }
+
+    #[test]
+    fn a_capture_that_ends_during_the_second_lookup_says_nothing() {
+        assert_eq!(findings_until(&two_servers_text(true), 8.0), "quiet\n");
     }
 }

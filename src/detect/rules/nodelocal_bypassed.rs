@@ -151,7 +151,7 @@ impl Detector for NodelocalBypassed {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     fn mix(past: u32, local: u32) -> String {
         let mut text = String::from(
@@ -184,5 +184,10 @@ mod tests {
         assert_eq!(findings(&mix(200, 201)), "quiet\n");
         assert_eq!(findings(&mix(200, 0)), "quiet\n");
         assert_eq!(findings(&mix(199, 50)), "quiet\n");
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_there_are_enough_says_nothing() {
+        assert_eq!(findings_until(&mix(200, 100), 30.0), "quiet\n");
     }
 }

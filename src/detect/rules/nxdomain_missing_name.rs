@@ -14,7 +14,8 @@
 //! `headless-nxdomain`); pods below a Service that resolves (`statefulset-pod-nxdomain`).
 //!
 //! **Cannot tell.** Whether the name is mistyped, or what it names is missing, renamed or in
-//! another namespace. The nearest name that resolves is a guess.
+//! another namespace. The nearest name that resolves is a guess. Where many names are missing, those
+//! asked most are incidents of their own and the others are one list.
 //!
 //! Source: rulebook 2.F; RFC 2308 section 2.1, RFC 8020.
 
@@ -24,6 +25,7 @@ use std::net::IpAddr;
 use crate::base::words::{clock, count, list};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
+use crate::detect::likeness::nearest;
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
@@ -35,13 +37,15 @@ use crate::lookup::{Lookup, LookupOutcome};
 const ENOUGH: u64 = 3;
 /// Names tallied; random ones are asked once and stay below [`ENOUGH`].
 const MAX_NAMES: usize = 20_000;
-/// Findings told for names of the cluster, and for others.
-const MOST: (usize, usize) = (16, 4);
+/// A name with so large a share of all such lookups is a matter of its own.
+const OWN_MATTER: f64 = 0.2;
+/// More names than this beside those are told as one list.
+const FEW: usize = 3;
+/// Names of a list that are spelled out, and frames shown of it.
+const TOLD: usize = 12;
+const FRAMES: usize = 4;
 /// Names that are compared for a suggestion.
 const MAX_COMPARED: usize = 5_000;
-/// A typo is one or two letters (rulebook 2.F), in a name long enough to be told from others.
-const TYPO: usize = 2;
-const LONG: usize = 8;
 /// Names that hosts ask for on their own, whether they exist or not.
 const PROBES: [&str; 5] = ["wpad", "isatap", "localhost", "localdomain", "local"];
 
@@ -115,7 +119,7 @@ impl Detector for NxdomainMissingName {
         *missing.clients.entry(lookup.client).or_default() += 1;
         missing.servers.extend(servers);
         missing.candidates = candidates;
-        if missing.frames.len() < 4 {
+        if missing.frames.len() < FRAMES {
             missing.frames.push(start);
         }
     }
@@ -130,7 +134,7 @@ impl Detector for NxdomainMissingName {
             .collect();
         let mut names: Vec<(Name, Missing)> = self
             .names
-            .into_iter()
+            .into_unordered()
             .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
             .filter(|(name, missing)| {
                 // A name below one that resolves is a pod without a name of its own.
@@ -140,21 +144,73 @@ impl Detector for NxdomainMissingName {
                     && !is_part_of_search(name, known)
             })
             .collect();
-        names.sort_by_key(|(_, missing)| std::cmp::Reverse(missing.lookups));
-        let (mut harm, mut information) = (0, 0);
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        merge_forms(&mut names, scene);
+        let asked: Vec<Asked> = names
+            .into_iter()
+            .map(|(name, missing)| {
+                let near = nearest(&missing.candidates, &found);
+                Asked { name, missing, near }
+            })
+            .collect();
+        let (harm, information): (Vec<Asked>, Vec<Asked>) =
+            asked.into_iter().partition(|one| one.near.is_some() || is_clusters(&one.name, scene));
         let mut findings = Vec::new();
-        for (name, missing) in names {
-            let near = nearest(&missing.candidates, &found);
-            let counts = near.is_some() || is_clusters(&name, scene);
-            let (told, most) =
-                if counts { (&mut harm, MOST.0) } else { (&mut information, MOST.1) };
-            *told += 1;
-            if *told <= most {
-                findings.push(finding(&name, &missing, near.as_ref(), counts, scene));
-            }
+        for (group, counts) in [(harm, true), (information, false)] {
+            findings.extend(matters(group).iter().map(|asked| finding(asked, counts, scene)));
         }
         findings
     }
+}
+
+/// A name that nobody has, and what was probably meant.
+struct Asked {
+    name: Name,
+    missing: Missing,
+    near: Option<(Name, &'static str)>,
+}
+
+/// What is told together: names that are asked much more than others by themselves, the many others
+/// as one list, for somebody who reads twenty incidents of the same kind reads none.
+fn matters(mut asked: Vec<Asked>) -> Vec<Vec<Asked>> {
+    asked.sort_by(|a, b| {
+        b.missing.lookups.cmp(&a.missing.lookups).then_with(|| a.name.cmp(&b.name))
+    });
+    let all: u64 = asked.iter().map(|one| one.missing.lookups).sum();
+    let own = |one: &Asked| one.missing.lookups as f64 >= OWN_MATTER * all as f64;
+    let rest = asked.iter().position(|one| !own(one)).unwrap_or(asked.len());
+    let rest = asked.split_off(rest);
+    let mut matters: Vec<Vec<Asked>> = asked.into_iter().map(|one| vec![one]).collect();
+    if rest.len() > FEW {
+        matters.push(rest);
+    } else {
+        matters.extend(rest.into_iter().map(|one| vec![one]));
+    }
+    matters
+}
+
+/// `cart.shop` and `cart.shop.svc.cluster.local` are one Service: the form that is asked most stands
+/// for both.
+fn merge_forms(names: &mut Vec<(Name, Missing)>, scene: &Scene<'_>) {
+    let service = |name: &Name| -> Name {
+        let whole = scene.answers.zones.is_cluster(name)
+            && ClusterName::of(name).is_some_and(|parts| parts.depth() == 2);
+        let short = whole.then(|| Name::from_labels(name.labels().take(2))).flatten();
+        short.unwrap_or_else(|| name.clone())
+    };
+    let mut forms: BTreeMap<Name, (Name, Missing)> = BTreeMap::new();
+    for (name, missing) in names.drain(..) {
+        let Some((known, sum)) = forms.get_mut(&service(&name)) else {
+            forms.insert(service(&name), (name, missing));
+            continue;
+        };
+        if (missing.lookups, &*known) > (sum.lookups, &name) {
+            known.clone_from(&name);
+            sum.candidates.clone_from(&missing.candidates);
+        }
+        sum.absorb(missing);
+    }
+    names.extend(forms.into_values());
 }
 
 fn exists(known: &BTreeMap<Name, Known>, name: &Name) -> bool {
@@ -162,6 +218,19 @@ fn exists(known: &BTreeMap<Name, Known>, name: &Name) -> bool {
 }
 
 impl Missing {
+    fn absorb(&mut self, other: Self) {
+        self.lookups += other.lookups;
+        self.transactions += other.transactions;
+        self.span = self.span.join(other.span);
+        self.frames.extend(other.frames);
+        self.frames.sort_unstable();
+        self.frames.truncate(FRAMES);
+        for (client, lookups) in other.clients {
+            *self.clients.entry(client).or_default() += lookups;
+        }
+        self.servers.extend(other.servers);
+    }
+
     /// What is left without the lookups that DNS servers made for others, if it is enough.
     fn without(mut self, servers: &BTreeSet<IpAddr>) -> Option<Self> {
         self.clients.retain(|client, _| !servers.contains(client));
@@ -226,143 +295,97 @@ fn is_generic(label: &[u8]) -> bool {
     .any(|tld| label.eq_ignore_ascii_case(tld.as_bytes()))
 }
 
-/// The name that resolves and is most like one of the candidates, and how they differ.
-fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, &'static str)> {
-    let text = |name: &Name| name.to_string().to_ascii_lowercase();
-    let long: Vec<(usize, String)> = candidates
-        .iter()
-        .map(|name| (name.wire().len(), text(name)))
-        .filter(|(_, text)| text.len() >= LONG)
-        .collect();
-    let mut best: Option<(usize, &Name)> = None;
-    for name in found {
-        let length = name.wire().len();
-        for (_, candidate) in long.iter().filter(|(other, _)| other.abs_diff(length) <= TYPO) {
-            let distance = edit_distance(candidate, &text(name));
-            if distance <= TYPO && best.is_none_or(|(known, _)| distance < known) {
-                best = Some((distance, name));
+fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
+    let names: Vec<&Name> = asked.iter().map(|one| &one.name).collect();
+    let sum = |figure: fn(&Missing) -> u64| asked.iter().map(|one| figure(&one.missing)).sum();
+    let (lookups, transactions): (u64, u64) =
+        (sum(|missing| missing.lookups), sum(|missing| missing.transactions));
+    let span = asked.iter().map(|one| one.missing.span).reduce(Span::join);
+    let span = span.unwrap_or(scene.span);
+    let clients: BTreeSet<IpAddr> =
+        asked.iter().flat_map(|one| one.missing.clients.keys().copied()).collect();
+    let servers: BTreeSet<IpAddr> =
+        asked.iter().flat_map(|one| one.missing.servers.iter().copied()).collect();
+    let (who, do_not) = match names.as_slice() {
+        [name] => (name.to_string(), "does not exist"),
+        several => (count(several.len() as u64, "name"), "do not exist"),
+    };
+    let each = || asked.iter().map(|one| format!("{} ({})", one.name, one.missing.lookups));
+    let (listed, said) = match names.as_slice() {
+        [first, second, ..] => {
+            (format!(", {first} and {second} most of all"), "none of these names exists".to_owned())
+        }
+        _ => (String::new(), format!("{who} does not exist")),
+    };
+    let mut frames: Vec<(Seen, &Name)> =
+        asked.iter().flat_map(|one| one.missing.frames.iter().map(|f| (*f, &one.name))).collect();
+    frames.sort_unstable();
+    frames.truncate(FRAMES);
+    let mut facts = Vec::new();
+    match asked {
+        [one] => {
+            let value = one.near.as_ref().map_or_else(
+                || "none close to it resolves in this capture".to_owned(),
+                |(near, how)| format!("{near} ({how})"),
+            );
+            facts.push(Fact { label: "nearest name that resolves", value });
+            let value = list(&one.missing.candidates, 6);
+            facts.push(Fact { label: "candidates, all denied", value });
+        }
+        several => {
+            facts.push(Fact { label: "names (lookups of each)", value: list(each(), TOLD) });
+            let close = several.iter().filter_map(|one| Some((&one.name, one.near.as_ref()?)));
+            let close: Vec<String> =
+                close.map(|(name, (near, how))| format!("{name}: {near} ({how})")).collect();
+            if !close.is_empty() {
+                facts.push(Fact { label: "nearest names that resolve", value: list(close, 4) });
             }
         }
     }
-    if let Some((_, name)) = best {
-        return Some((name.clone(), "one or two letters differ"));
-    }
-    let first = candidates.first()?;
-    let moved = found.iter().find(|name| {
-        let service = ClusterName::of(name);
-        let short = service.as_ref().is_some_and(|parts| parts.depth() == 2);
-        short && name.first_label() == first.first_label()
-    })?;
-    let without = first.labels().filter(|label| label.eq_ignore_ascii_case(b"svc")).count() == 0;
-    let how = if without { "it lacks svc" } else { "it is in another namespace" };
-    Some(((*moved).clone(), how))
-}
-
-/// Insertions, deletions, replacements and swaps between two texts, counted up to [`TYPO`] + 1.
-fn edit_distance(one: &str, other: &str) -> usize {
-    const MOST: usize = Name::MAX_WIRE;
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    if one.len().abs_diff(other.len()) > TYPO || one.len().max(other.len()) >= MOST {
-        return TYPO + 1;
-    }
-    let (mut before, mut row, mut next) = ([0_u16; MOST], [0_u16; MOST], [0_u16; MOST]);
-    for (place, j) in row.iter_mut().zip(0..) {
-        *place = j;
-    }
-    for (i, of_i) in (1..=one.len()).zip(1_u16..) {
-        next[0] = of_i;
-        let mut least_of_row = of_i;
-        for j in 1..=other.len() {
-            let replaced = row[j - 1] + u16::from(one[i - 1] != other[j - 1]);
-            let mut least = replaced.min(row[j] + 1).min(next[j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(before[j - 2] + 1);
-            }
-            next[j] = least;
-            least_of_row = least_of_row.min(least);
-        }
-        if usize::from(least_of_row) > TYPO {
-            return TYPO + 1;
-        }
-        (before, row, next) = (row, next, before);
-    }
-    usize::from(row[other.len()])
-}
-
-fn finding(
-    name: &Name,
-    missing: &Missing,
-    near: Option<&(Name, &'static str)>,
-    counts: bool,
-    scene: &Scene<'_>,
-) -> Finding {
-    let span = missing.span;
-    let first = name.first_label().map(|label| String::from_utf8_lossy(label).into_owned());
-    let suggestion = near.map_or_else(
-        || "none close to it resolves in this capture".to_owned(),
-        |(near, how)| format!("{near} ({how})"),
-    );
-    let mut actions = vec![Action {
-        why: "look for what the name may have meant".to_owned(),
-        command: if counts {
-            format!("kubectl get services -A | grep -i '{}'", first.unwrap_or_default())
-        } else {
-            format!("dig {name} +trace")
-        },
-    }];
-    if let Some(client) = missing.clients.keys().next() {
-        actions.push(Action {
-            why: "find the application that asks".to_owned(),
-            command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
-        });
-    }
+    facts.push(Fact { label: "clients", value: list(&clients, 5) });
+    facts.push(Fact { label: "servers that denied it", value: list(&servers, 4) });
     Finding {
         rule: &DETECTOR,
         title: format!(
-            "{name} does not exist: {} by {} ended with NXDOMAIN for every candidate, from {} to {}",
-            count(missing.lookups, "lookup"),
-            count(missing.clients.len() as u64, "client"),
+            "{who} {do_not}{listed}: {} by {} ended with NXDOMAIN for every candidate, from {} to {}",
+            count(lookups, "lookup"),
+            count(clients.len() as u64, "client"),
             clock(span.start),
             clock(span.end)
         ),
         confidence: if counts { Confidence::Likely } else { Confidence::Possible },
-        culprits: vec![Culprit::Name(name.clone())],
+        culprits: names.iter().take(TOLD).map(|name| Culprit::Name((*name).clone())).collect(),
         place: Where::Server,
         span,
         ongoing: scene.lasts(span),
-        transactions: missing.transactions,
+        transactions,
         claim: Claim {
-            zones: Some(if counts { BTreeSet::from([name.clone()]) } else { BTreeSet::new() }),
-            clients: Some(missing.clients.keys().copied().collect()),
+            zones: Some(if counts {
+                names.iter().copied().cloned().collect()
+            } else {
+                BTreeSet::new()
+            }),
             symptoms: BTreeSet::from([Symptom::NxDomain]),
             kinds: BTreeSet::from([HarmKind::Negative]),
+            clients: Some(clients.clone()),
             ..Claim::default()
         },
         cause: format!(
-            "Every server that was asked said that {name} does not exist, under each search \
-             suffix and as it is. It is mistyped, or what it names is missing, renamed or in \
-             another namespace.{}",
+            "Every server that was asked said that {said}, under each search \
+             suffix and as it is. A name like that is mistyped, or what it names is missing, renamed \
+             or in another namespace.{}",
             if counts { "" } else { " A blocklist answers the same on purpose." }
         ),
-        facts: vec![
-            Fact { label: "nearest name that resolves", value: suggestion },
-            Fact { label: "candidates, all denied", value: list(&missing.candidates, 6) },
-            Fact { label: "clients", value: list(missing.clients.keys(), 5) },
-            Fact { label: "servers that denied it", value: list(&missing.servers, 4) },
-        ],
-        evidence: missing
-            .frames
-            .iter()
-            .map(|seen| Proof { seen: *seen, summary: format!("a lookup of {name} begins") })
+        facts,
+        evidence: frames
+            .into_iter()
+            .map(|(seen, name)| Proof { seen, summary: format!("a lookup of {name} begins") })
             .collect(),
-        actions,
+        actions: actions(&names, &clients, counts),
         ruled_out: vec![
             RuledOut {
                 rule: "replica-divergence",
-                because: format!(
-                    "no server has an address for it ({} asked)",
-                    missing.servers.len()
-                ),
+                because: format!("no server has an address ({} asked)", servers.len()),
             },
             RuledOut {
                 rule: "search-suffix-storm",
@@ -372,9 +395,30 @@ fn finding(
     }
 }
 
+fn actions(names: &[&Name], clients: &BTreeSet<IpAddr>, counts: bool) -> Vec<Action> {
+    let first =
+        |name: &Name| name.first_label().map(|label| String::from_utf8_lossy(label).into_owned());
+    let services: BTreeSet<String> =
+        names.iter().take(TOLD).filter_map(|name| first(name)).collect();
+    let services: Vec<String> = services.into_iter().collect();
+    let look = if counts {
+        format!("kubectl get services -A | grep -iE '{}'", services.join("|"))
+    } else {
+        names.first().map_or_else(String::new, |name| format!("dig {name} +trace"))
+    };
+    let mut actions =
+        vec![Action { why: "look for what the name may have meant".to_owned(), command: look }];
+    if let Some(client) = clients.first() {
+        actions.push(Action {
+            why: "find the application that asks".to_owned(),
+            command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
+        });
+    }
+    actions
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testkit::findings;
 
     /// One lookup a second of `name` under two suffixes and as it is, and one of a real Service.
@@ -396,6 +440,30 @@ mod tests {
     #[test]
     fn a_mistyped_service_is_denied_under_every_suffix() {
         insta::assert_snapshot!(findings(&scenario(3, "redsi", "NXDOMAIN")), @"low nxdomain-missing-name [name redsi] likely 10:00:01.000-10:00:03.005 3/3");
+    }
+
+    /// So many names, asked so often each, one after the other.
+    fn several(times: &[usize]) -> String {
+        let mut text = String::new();
+        for (number, times) in times.iter().enumerate() {
+            let one = scenario(*times, &format!("lost{number}"), "NXDOMAIN");
+            let begin = number * 100 + 1;
+            text += &one.replace("from 1\n", &format!("from {begin}\n"));
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn a_few_names_are_told_one_by_one() {
+        assert_eq!(several(&[4, 4, 4]).matches("nxdomain-missing-name").count(), 3);
+    }
+
+    #[test]
+    fn many_names_are_one_list_and_the_one_asked_most_stands_alone() {
+        let said = several(&[20, 3, 3, 3, 3, 3, 3]);
+        assert_eq!(said.matches("nxdomain-missing-name").count(), 2, "{said}");
+        assert!(said.contains("nxdomain-missing-name [name lost0] likely"), "{said}");
+        assert!(said.contains("[name lost1, name lost2, name lost3, name lost4,"), "{said}");
     }
 
     #[test]
@@ -446,20 +514,5 @@ mod tests {
                     10.003 pod:40001 > dns rd id 2 A cart.\n\
                     10.004 pod:40001 < dns id 2 NXDOMAIN\nend\n";
         assert!(!findings(text).contains("nxdomain-missing-name"), "{}", findings(text));
-    }
-
-    #[test]
-    fn typos_are_one_or_two_letters() {
-        let distances = [("redis", "redis"), ("redis", "redsi"), ("redis", "rediss"), ("a", "xyz")]
-            .map(|(one, other)| edit_distance(one, other));
-        assert_eq!(distances, [0, 1, 1, 3]);
-        let near = |asked: &str| {
-            let found = Name::parse("redis.shop.svc.cluster.local").unwrap();
-            nearest(&[Name::parse(asked).unwrap()], &[&found]).map(|(_, how)| how)
-        };
-        assert_eq!(near("redsi.shop.svc.cluster.local"), Some("one or two letters differ"));
-        assert_eq!(near("redis.team-a.svc.cluster.local"), Some("it is in another namespace"));
-        assert_eq!(near("redis.shop.cluster.local"), Some("it lacks svc"));
-        assert_eq!(near("mysql.shop.svc.cluster.local"), None);
     }
 }

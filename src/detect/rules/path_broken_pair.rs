@@ -9,6 +9,9 @@
 //! **Needs.** Two client networks and two servers in the capture; or, for the second form, a capture
 //! on the client's node with `-i any`.
 //!
+//! Without the second form, the network's failures against the rest of the server's column have to be
+//! beyond chance (Fisher's test, p < 0.02 over the number of cells), or the finding is only possible.
+//!
 //! **Not this.** A server that answers nobody: `stale-backend`, `dead-backend`. A network that reaches
 //! no server: `client-node-broken`. Packet type OTHERHOST on a veth is normal.
 //!
@@ -21,6 +24,10 @@ use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
 };
+
+/// So many failures of one network must be rarer than this by chance if the server failed all alike,
+/// divided by the cells that were looked at (rulebook 6.3).
+const CHANCE: f64 = 0.02;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -49,6 +56,11 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let place = if stale { Where::PathToClient } else { hole.place() };
     let back = place == Where::PathToClient;
     let decided = matches!(place, Where::PathToServer | Where::PathToClient);
+    // As many cells were looked at as there are networks and servers in its row and column.
+    let isolated = hole.outages.iter().all(|outage| {
+        let cells = outage.context.row.len() + outage.context.column.len() + 1;
+        outage.chance_of_isolation() < CHANCE / cells as f64
+    });
     let mut culprits: Vec<Culprit> = Vec::new();
     for outage in &hole.outages {
         let (near, far) = (outage.network.to_string(), outage.server.to_string());
@@ -92,7 +104,11 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             } else {
                 format!("nothing passes between {network} and {server}")
             },
-            confidence: if stale || decided { Confidence::Confirmed } else { Confidence::Likely },
+            confidence: match (stale || decided, isolated) {
+                (true, _) => Confidence::Confirmed,
+                (false, true) => Confidence::Likely,
+                (false, false) => Confidence::Possible,
+            },
             culprits,
             place,
             cause,
@@ -141,11 +157,15 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Clients here and elsewhere ask three backends; `fate` is what this node's queries to the
     /// first meet, `other` what the other node's meet.
     fn pair(fate: Fate, other: Fate) -> String {
+        findings(&pair_text(fate, other))
+    }
+
+    fn pair_text(fate: Fate, other: Fate) -> String {
         let mut situation = Situation::cluster();
         for round in 0..40 {
             let at = f64::from(round);
@@ -156,7 +176,7 @@ mod tests {
                 situation.ask(at, "far", "kube-dns", via, if bad { other } else { Fate::Answered });
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -180,5 +200,17 @@ mod tests {
     #[test]
     fn a_healthy_pair_is_quiet() {
         assert_eq!(pair(Fate::Answered, Fate::Answered), "quiet\n");
+    }
+
+    #[test]
+    fn a_capture_that_ends_with_the_first_failures_says_nothing() {
+        assert_eq!(findings_until(&pair_text(Fate::Lost, Fate::Answered), 11.0), "quiet\n");
+    }
+
+    /// Three failures against four answers elsewhere are chance once in thirty-five times.
+    #[test]
+    fn few_failures_make_it_only_possible() {
+        let said = findings_until(&pair_text(Fate::Lost, Fate::Answered), 24.0);
+        assert!(said.contains(" path-broken-pair ["), "{said}");
     }
 }

@@ -91,7 +91,12 @@ impl Detector for SearchSuffixStorm {
             if self.frames.len() < 6 && !known {
                 self.frames.push(seen);
             }
-            bump(&mut self.suffixes, transaction.question.name.without_leading(own));
+            let suffix = transaction.question.name.ending(own);
+            if let Some(times) = self.suffixes.get_mut(&suffix) {
+                *times += 1;
+            } else {
+                bump(&mut self.suffixes, suffix.to_name());
+            }
         }
         bump(&mut self.names, lookup.name.clone());
     }
@@ -173,8 +178,8 @@ impl Detector for SearchSuffixStorm {
 }
 
 fn bump(tally: &mut Table<Name, u64>, name: Name) {
-    if tally.len() < MAX_NAMES || tally.contains_key(&name) {
-        *tally.entry(name).or_default() += 1;
+    if let Some(times) = tally.entry_within(name, MAX_NAMES) {
+        *times.or_default() += 1;
     }
 }
 

@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::base::Table;
 use crate::base::words::{clock, count, list};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
@@ -49,7 +50,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct SearchWildcardCapture {
     /// Suffixes that lookups went through.
-    suffixes: BTreeSet<Name>,
+    suffixes: Table<Name, ()>,
 }
 
 impl Detector for SearchWildcardCapture {
@@ -61,7 +62,10 @@ impl Detector for SearchWildcardCapture {
             let asked = &transaction.question.name;
             let own = lookup.name.label_count();
             if asked.label_count() > own && asked.common_prefix(&lookup.name) == own {
-                self.suffixes.insert(asked.without_leading(own));
+                let suffix = asked.ending(own);
+                if !self.suffixes.contains_key(&suffix) {
+                    self.suffixes.entry(suffix.to_name()).or_default();
+                }
             }
         }
     }
@@ -69,7 +73,7 @@ impl Detector for SearchWildcardCapture {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let names = scene.answers.names();
         self.suffixes
-            .iter()
+            .keys()
             .filter(|suffix| !scene.answers.zones.is_cluster(suffix))
             .filter_map(|suffix| {
                 let mut sets: BTreeMap<u64, BTreeMap<&Name, Name>> = BTreeMap::new();

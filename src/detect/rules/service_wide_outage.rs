@@ -87,9 +87,13 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     fn asked_by(clients: &[&str], fate: Fate) -> String {
+        findings(&asked_by_text(clients, fate))
+    }
+
+    fn asked_by_text(clients: &[&str], fate: Fate) -> String {
         let hosts = "dns = 192.0.2.53\na = 10.0.0.5\nb = 10.0.1.5\nc = 10.0.2.5";
         let mut situation = Situation::new(hosts);
         for round in 0..30 {
@@ -99,7 +103,7 @@ mod tests {
                 situation.ask(at, client, "dns", "", if bad { fate } else { Fate::Answered });
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -116,5 +120,11 @@ mod tests {
     #[test]
     fn repeats_that_are_answered_are_no_outage() {
         assert!(!asked_by(&["a", "b", "c"], Fate::LostOnce).contains("service-wide-outage"));
+    }
+
+    #[test]
+    fn a_capture_that_ends_with_the_first_failures_says_nothing() {
+        let text = asked_by_text(&["a", "b", "c"], Fate::Lost);
+        assert_eq!(findings_until(&text, 11.5), "quiet\n");
     }
 }

@@ -230,7 +230,7 @@ fn finding(
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     /// Lookups of musl whose AAAA is repeated and, if `cured`, answered then.
     fn lookups(times: u32, cured: bool, cut: bool) -> String {
@@ -280,5 +280,11 @@ mod tests {
             let said = findings(&text);
             assert!(!said.contains("single-family-stall"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_capture_that_ends_during_the_third_lookup_says_nothing() {
+        let said = findings_until(&lookups(4, false, false), 43.0);
+        assert!(!said.contains("single-family-stall"), "{said}");
     }
 }

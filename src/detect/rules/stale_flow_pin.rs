@@ -127,10 +127,10 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
         return None;
     }
     let service = pins.first()?.1.service;
-    let networks: BTreeSet<Network> = pins.iter().map(|(c, _)| Network::of(c.ip())).collect();
+    let networks: BTreeSet<Network> = pins.iter().map(|(c, _)| scene.reach.group(c.ip())).collect();
     let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
     for flow in scene.reach.flows() {
-        let ours = networks.contains(&Network::of(flow.cell.client));
+        let ours = networks.contains(&scene.reach.group(flow.cell.client));
         if !flow.fresh || !ours || flow.cell.server != service || !span.contains(flow.first.ts) {
             continue;
         }

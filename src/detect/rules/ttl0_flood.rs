@@ -159,7 +159,7 @@ impl Detector for TtlZero {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     fn answers(times: u32, ttl: u32) -> String {
         format!(
@@ -179,5 +179,10 @@ mod tests {
     fn one_second_can_be_cached_and_few_answers_do_not_matter() {
         assert_eq!(findings(&answers(200, 1)), "quiet\n");
         assert_eq!(findings(&answers(199, 0)), "quiet\n");
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_there_are_enough_says_nothing() {
+        assert_eq!(findings_until(&answers(200, 0), 30.0), "quiet\n");
     }
 }

@@ -86,10 +86,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Both backends are silent over UDP from 10 s on; a client with TCP is served if `tcp`.
     fn udp_fails(tcp: bool) -> String {
+        findings(&udp_fails_text(tcp))
+    }
+
+    fn udp_fails_text(tcp: bool) -> String {
         let mut situation = Situation::cluster();
         for round in 0..40_u16 {
             let at = f64::from(round);
@@ -107,7 +111,7 @@ mod tests {
                 );
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -119,5 +123,10 @@ mod tests {
     #[test]
     fn without_tcp_nothing_says_that_udp_alone_is_blocked() {
         assert!(!udp_fails(false).contains("udp53-blocked"));
+    }
+
+    #[test]
+    fn a_capture_that_ends_with_the_first_failures_says_nothing() {
+        assert_eq!(findings_until(&udp_fails_text(true), 11.5), "quiet\n");
     }
 }

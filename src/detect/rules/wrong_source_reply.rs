@@ -81,10 +81,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Situation, findings};
+    use crate::testkit::{Situation, findings, findings_until};
 
     /// Inside a pod: the service is asked; answers come from `source`.
     fn pod_view(source: &str) -> String {
+        findings(&pod_view_text(source))
+    }
+
+    fn pod_view_text(source: &str) -> String {
         let hosts = "service = 10.96.0.10\nbackend = 10.244.0.10\npod = 10.244.0.2";
         let mut situation = Situation::new(hosts);
         for round in 0..12_u16 {
@@ -100,7 +104,7 @@ mod tests {
                 );
             }
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -112,5 +116,12 @@ mod tests {
     #[test]
     fn answers_from_the_asked_address_are_fine() {
         assert_eq!(pod_view("service"), "quiet\n");
+    }
+
+    /// Three flows are needed, and the third is not over when the capture ends.
+    #[test]
+    fn two_answers_are_too_few() {
+        let said = findings_until(&pod_view_text("backend"), 13.0);
+        assert!(!said.contains("wrong-source-reply"), "{said}");
     }
 }

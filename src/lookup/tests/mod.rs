@@ -1,2 +1,3 @@
 mod profiles;
 mod vectors;
+mod ways;

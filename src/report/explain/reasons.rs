@@ -97,7 +97,9 @@ fn headline(lookup: &Lookup, usual: Option<Duration>, slow: bool) -> String {
         Some(usual) if !lookup.outcome.is_failure() => {
             let half =
                 format!("half of the undisturbed lookups here take at most {}", duration(usual));
-            format!(", which nobody feels ({half})")
+            let short = lookup.duration().is_some_and(|took| took < NOTICEABLE);
+            let felt = if short { "which nobody feels" } else { "no more than is usual" };
+            format!(", {felt} ({half})")
         }
         _ => String::new(),
     };

@@ -1,0 +1,72 @@
+//! Lookups whose end the places of an answer, or the resolver's own timers, decide.
+
+use crate::testkit::lookups;
+
+/// Ten healthy lookups on a node, and one whose answer is not seen at the pod's own interface; it
+/// `goes_on` or does not.
+fn stopped(goes_on: &str) -> String {
+    let said = lookups(&format!(
+        "
+        capture node sll2
+        service dns = 10.96.0.10
+        core = 10.244.1.10
+        pod = 10.244.0.2
+        repeat 10 every 1
+        0.000 pod:40{{n+100}} > dns via core rd A warm{{n}}.example.com.
+        0.001 pod:40{{n+100}} < dns via core warm{{n}}.example.com. 5 A 192.0.2.1
+        end
+        20.000 pod:50000 > dns via core id 0007 rd A api.example.com.
+        20.001 pod:50000 < dns via core id 0007 api.example.com. 5 A 192.0.2.2 until bridge
+        {goes_on}
+        60.000 pod:51000 > dns via core rd A end.example.com.
+        60.001 pod:51000 < dns via core end.example.com. 5 A 192.0.2.1
+        "
+    ));
+    said.lines().filter(|line| line.contains("api")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_client_that_asks_no_more_had_its_answer() {
+    insta::assert_snapshot!(stopped(""), @"10:00:20.000 10.244.0.2 api.example.com A ok 1.0 ms 1 attempts unknown");
+}
+
+#[test]
+fn a_client_that_asks_again_had_none() {
+    let again = "
+        25.000 pod:50000 > dns via core id 0007 rd A api.example.com.
+        25.001 pod:50000 < dns via core id 0007 api.example.com. 5 A 192.0.2.2 until bridge
+    ";
+    insta::assert_snapshot!(stopped(again), @r#"10:00:20.000 10.244.0.2 api.example.com A timeout 10.0 s 2 attempts glibc "Temporary failure in name resolution""#);
+}
+
+/// glibc asks one family after the other once a server failed to answer a pair. The timer of a
+/// try covers both questions: here it runs out at 15 s, though AAAA was asked at 12.8 s.
+#[test]
+fn one_timer_covers_both_families_of_a_try() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        0.0001 pod:40001 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        3.0000 pod:40001 < dns id 1111 NXDOMAIN
+        5.0010 pod:40001 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        7.7200 pod:40001 < dns id 1111 NXDOMAIN
+        7.7201 pod:40001 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        10.0020 pod:40002 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        12.8000 pod:40002 < dns id 1111 NXDOMAIN
+        12.8001 pod:40003 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        15.0030 pod:40004 > dns id 2222 rd A api.example.com.svc.cluster.local.
+        15.0031 pod:40004 > dns id 8e2b rd AAAA api.example.com.svc.cluster.local.
+        15.0040 pod:40004 < dns id 2222 api.example.com.svc.cluster.local. 5 A 192.0.2.1
+        15.0041 pod:40004 < dns id 8e2b auth svc.cluster.local. 5 SOA ns. root. 1 2 3 4 5
+        15.8000 pod:40003 < dns id 9f3c ? AAAA api.example.com.shop.svc.cluster.local. NXDOMAIN
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA ok 15.0 s 8 attempts glibc
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    ");
+}
