@@ -114,7 +114,11 @@ fn without_references(mut document: Value) -> Value {
                 }
                 members.values_mut().for_each(strip);
             }
-            Value::Array(items) => items.iter_mut().for_each(strip),
+            Value::Array(items) => {
+                // `cap-order` speaks of files alone: a pause may fall between two of them.
+                items.retain(|item| item["rule"] != "cap-order");
+                items.iter_mut().for_each(strip);
+            }
             _ => {}
         }
     }

@@ -29,10 +29,10 @@ use smallvec::{SmallVec, smallvec};
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
 use super::masquerade::Recent;
-use super::model::{Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered};
+use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
 use super::pattern::Paths;
-use super::sighting::{MAX_ATTEMPTS, Sighting, takes_attempt};
+use super::sighting::{MAX_ATTEMPTS, Sighting, sight, takes_attempt};
 use super::table::{Item, SocketKey, Table};
 use super::timing::{COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
@@ -43,8 +43,6 @@ use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 const MAX_REPEATS: usize = MAX_ATTEMPTS;
 /// Datagrams of a transaction that a sighting may be a copy of: those sent within a moment.
 const LATEST: usize = 16;
-/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
-const MAX_HOPS: usize = 32;
 /// Answers whose copies are waited for at once.
 const FRESH: usize = 8_192;
 /// A backward jump of the clock by more than this is a step, not disorder between interfaces.
@@ -591,20 +589,4 @@ impl Matcher {
             connect.take(signal);
         }
     }
-}
-
-/// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
-/// points agree only so far, so between those the TTL says which place came first.
-fn sight(hops: &mut Hops, hop: Hop) -> usize {
-    if hops.len() >= MAX_HOPS {
-        if let Some(last) = hops.last_mut() {
-            *last = hop;
-        }
-        return 0;
-    }
-    let inline = hops.inline_size();
-    let behind = |known: &Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
-    let place = hops.iter().position(behind).unwrap_or(hops.len());
-    hops.insert(place, hop);
-    if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }

@@ -9,6 +9,8 @@ use crate::dns::AnswerKind;
 
 /// Attempts of one transaction: one a second over its longest life, and a few more.
 pub(super) const MAX_ATTEMPTS: usize = 128;
+/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
+const MAX_HOPS: usize = 32;
 
 /// One sighting, as far as it tells copies from new datagrams.
 pub(super) struct Sighting {
@@ -44,6 +46,22 @@ impl Sighting {
         };
         apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
     }
+}
+
+/// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
+/// points agree only so far, so between those the TTL says which place came first.
+pub(super) fn sight(hops: &mut Hops, hop: Hop) -> usize {
+    if hops.len() >= MAX_HOPS {
+        if let Some(last) = hops.last_mut() {
+            *last = hop;
+        }
+        return 0;
+    }
+    let inline = hops.inline_size();
+    let behind = |known: &Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
+    let place = hops.iter().position(behind).unwrap_or(hops.len());
+    hops.insert(place, hop);
+    if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }
 
 /// Whether a new datagram with this transaction's key is one more attempt of it (rule 3).

@@ -26,7 +26,7 @@ use crate::capture::Seen;
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
-    Proof, Reached, Scene, Symptom, Where,
+    Proof, Reached, RuledOut, Scene, Symptom, Where,
 };
 
 /// Lost datagrams (rulebook 7.6).
@@ -188,13 +188,23 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
                 command: format!("mtr -u -P 53 -rwc 100 {}", first(row.servers.keys())),
             },
         ],
-        ruled_out: vec![crate::detect::RuledOut {
-            rule: "cap-loss",
-            because: format!(
-                "the clients repeated the queries, {} of them",
-                count(row.lost, "datagram")
-            ),
-        }],
+        ruled_out: vec![
+            RuledOut {
+                rule: "cap-loss",
+                because: format!(
+                    "clients waited and asked again for {}: had only the capture lost them, nobody \
+                 would have",
+                    count(row.lost, "datagram")
+                ),
+            },
+            RuledOut {
+                rule: "dead-backend",
+                because: format!(
+                    "{} of {} repeats from the same port were answered, which a silent backend never does",
+                    row.recovered, row.repeated
+                ),
+            },
+        ],
     })
 }
 

@@ -70,7 +70,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ruled_out: vec![(
             "service-wide-outage",
             format!(
-                "{} of the same clients were answered by others, {} at first",
+                "{} of {} were answered by other servers meanwhile",
                 count(hole.answered_elsewhere(), "flow"),
                 list(&hole.clients, 2)
             ),

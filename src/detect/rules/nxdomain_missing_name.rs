@@ -19,7 +19,8 @@
 //!
 //! Source: rulebook 2.F; RFC 2308 section 2.1, RFC 8020.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::IpAddr;
 
 use crate::base::words::{clock, count, list};
@@ -144,7 +145,10 @@ impl Detector for NxdomainMissingName {
                     && !is_part_of_search(name, known)
             })
             .collect();
-        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        // They come in no order; the most asked form of a name stands for it.
+        names.sort_unstable_by(|(one, a), (other, b)| {
+            b.lookups.cmp(&a.lookups).then_with(|| one.cmp(other))
+        });
         merge_forms(&mut names, scene);
         let asked: Vec<Asked> = names
             .into_iter()
@@ -189,7 +193,7 @@ fn matters(mut asked: Vec<Asked>) -> Vec<Vec<Asked>> {
     matters
 }
 
-/// `cart.shop` and `cart.shop.svc.cluster.local` are one Service: the form that is asked most stands
+/// `cart.shop` and `cart.shop.svc.cluster.local` are one Service: the form that comes first stands
 /// for both.
 fn merge_forms(names: &mut Vec<(Name, Missing)>, scene: &Scene<'_>) {
     let service = |name: &Name| -> Name {
@@ -200,15 +204,12 @@ fn merge_forms(names: &mut Vec<(Name, Missing)>, scene: &Scene<'_>) {
     };
     let mut forms: BTreeMap<Name, (Name, Missing)> = BTreeMap::new();
     for (name, missing) in names.drain(..) {
-        let Some((known, sum)) = forms.get_mut(&service(&name)) else {
-            forms.insert(service(&name), (name, missing));
-            continue;
-        };
-        if (missing.lookups, &*known) > (sum.lookups, &name) {
-            known.clone_from(&name);
-            sum.candidates.clone_from(&missing.candidates);
+        match forms.entry(service(&name)) {
+            Entry::Vacant(place) => {
+                place.insert((name, missing));
+            }
+            Entry::Occupied(mut known) => known.get_mut().1.absorb(missing),
         }
-        sum.absorb(missing);
     }
     names.extend(forms.into_values());
 }

@@ -321,7 +321,7 @@ impl SlowAaaa {
             RuledOut {
                 rule: "coredns-overload",
                 because: format!(
-                    "{} to the same servers was answered at once in the same lookups",
+                    "the same servers answered {} at once in the same lookups",
                     count(tally.lookups, "A query")
                 ),
             },

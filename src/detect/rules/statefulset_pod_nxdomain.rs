@@ -173,8 +173,8 @@ fn finding(
             RuledOut {
                 rule: "nxdomain-missing-name",
                 because: format!(
-                    "the Service exists: {} in the same window",
-                    count(contrast.map_or(0, |known| known.data.times), "answer with addresses")
+                    "the Service exists: its name was answered {} in the same window",
+                    count(contrast.map_or(0, |known| known.data.times), "time")
                 ),
             },
             RuledOut {

@@ -97,7 +97,7 @@ fn finding(failing: &Failing<'_>) -> Finding {
             "{} {} glibc and Go go on at once, musl repeats the query.",
             if failing.is_seen() {
                 format!(
-                    "{who} itself says SERVFAIL to {}, which pass it on and keep it for 5 s.",
+                    "{who} itself says SERVFAIL to {}; the DNS pods pass it on and keep it for 5 s.",
                     list(failing.forwarders(), 3)
                 )
             } else {

@@ -60,10 +60,10 @@ fn finding(failing: &Failing<'_>) -> Finding {
             "{who} has not answered {forwarders} since {since}: external names fail, cluster names \
              do not need it"
         ),
-        (false, _, Some((middle, _))) => format!(
-            "external names fail since {since}: {forwarders} say SERVFAIL after {}, the time that \
-             CoreDNS waits for a silent upstream",
-            duration(middle)
+        (false, _, Some((_, longest))) => format!(
+            "external names fail since {since}: {forwarders} say SERVFAIL after up to {}, as long \
+             as CoreDNS waits for a silent upstream",
+            duration(longest)
         ),
         (false, _, None) => format!(
             "external names are not answered since {since} by {forwarders}, which answer cluster \
