@@ -9,7 +9,7 @@ use std::thread::Scope;
 use std::vec::IntoIter;
 
 use super::block::{Block, Decoder, Unit};
-use super::clocks::Shift;
+use super::clocks::{PointClock, Shift};
 use crate::base::Coverage;
 use crate::capture::{CaptureFile, FileId, FileStats, Inventory, LinkType, PointId, Reader, Seen};
 use crate::flow::Ports;
@@ -21,8 +21,8 @@ const AHEAD: usize = 6;
 pub(super) struct Manner<'a> {
     /// Where DNS is expected.
     pub(super) ports: &'a Ports,
-    /// What corrects the clock of each point.
-    pub(super) shifts: &'a [Shift],
+    /// How the clock of each point goes.
+    pub(super) clocks: &'a [Option<PointClock>],
     /// What the points are called.
     pub(super) names: Vec<String>,
 }
@@ -199,7 +199,12 @@ fn source<'scope, 'env: 'scope>(
 ) -> Source<'env> {
     let producer = |files: Vec<&'env CaptureFile>| Producer {
         point,
-        shift: manner.shifts.get(usize::from(point.0)).cloned().unwrap_or_default(),
+        shift: manner
+            .clocks
+            .get(usize::from(point.0))
+            .cloned()
+            .flatten()
+            .map_or_else(Shift::default, |clock| clock.shift),
         files: files.into_iter(),
         current: None,
         ended: None,

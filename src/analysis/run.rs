@@ -58,7 +58,7 @@ pub fn run(
     let threads = options.threads.map_or_else(cores, NonZero::get);
     let clocks = compare(inventory, &ports, threads);
     let names = names(inventory, options.mask.is_some());
-    let manner = Manner { ports: &ports, shifts: &clocks.shifts, names };
+    let manner = Manner { ports: &ports, clocks: &clocks.points, names };
     let (reads, ended) = if threads == 1 {
         let tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
         let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
@@ -335,12 +335,12 @@ fn points(inventory: &Inventory, reads: &[Read], clocks: &Clocks) -> Vec<PointAc
                 .filter_map(|file| reads.get(*file)?.stats.span)
                 .reduce(crate::base::Span::join);
             let at = usize::from(point.id.0);
-            let shift = clocks.shifts.get(at);
+            let clock = clocks.points.get(at).cloned().flatten();
             PointAccount {
                 name: point.name.clone(),
                 files,
-                span: span.map(|span| shift.map_or(span, |shift| shift.apply_to(span))),
-                clock: clocks.points.get(at).cloned().flatten(),
+                span: span.map(|span| clock.as_ref().map_or(span, |clock| clock.shift.apply_to(span))),
+                clock,
                 role: None,
                 reference: clocks.reference == Some(point.id),
             }

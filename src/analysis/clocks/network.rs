@@ -24,8 +24,20 @@ pub struct PointClock {
     pub wander: i64,
     /// How often it was set, as the other clocks show.
     pub steps: usize,
+    /// What makes its times those of the reference.
+    pub(in crate::analysis) shift: Shift,
+}
+
+impl PointClock {
     /// Whether its times are corrected.
-    pub corrected: bool,
+    pub fn is_corrected(&self) -> bool {
+        !self.shift.is_none()
+    }
+
+    /// The time of one of its files by the clock of the reference.
+    pub fn correct(&self, ts: Timestamp) -> Timestamp {
+        self.shift.apply(ts)
+    }
 }
 
 /// The clocks of all points.
@@ -33,8 +45,6 @@ pub struct PointClock {
 pub(in crate::analysis) struct Clocks {
     /// By point; `None` for one that has no datagram in common with the others.
     pub(in crate::analysis) points: Vec<Option<PointClock>>,
-    /// What corrects each.
-    pub(in crate::analysis) shifts: Vec<Shift>,
     /// The one whose clock is the measure, where there are several.
     pub(in crate::analysis) reference: Option<PointId>,
 }
@@ -51,11 +61,7 @@ struct Link {
 pub(in crate::analysis) fn compare(inventory: &Inventory, ports: &Ports, threads: usize) -> Clocks {
     let count = inventory.points.len();
     if count < 2 {
-        return Clocks {
-            points: vec![None; count],
-            shifts: vec![Shift::default(); count],
-            reference: None,
-        };
+        return Clocks { points: vec![None; count], reference: None };
     }
     let read = |point: &crate::capture::Point| Sample::read(inventory, point.id, ports);
     if threads == 1 {
@@ -83,7 +89,6 @@ fn join(samples: &[Sample]) -> Clocks {
     }
     let reference = reference(count, &links);
     let mut points: Vec<Option<PointClock>> = vec![None; count];
-    let mut shifts = vec![Shift::default(); count];
     if let Some(place) = points.get_mut(reference) {
         *place = Some(PointClock { uncertainty: Some(0), ..PointClock::default() });
     }
@@ -109,22 +114,21 @@ fn join(samples: &[Sample]) -> Clocks {
         {
             shift.stages.push(fit.pieces.clone());
         }
-        shift.stages.extend(shifts.get(near).map(|near| near.stages.clone()).unwrap_or_default());
-        let corrected = !shift.is_none();
+        shift.stages.extend(base.shift.stages);
         let clock = fit.map_or_else(PointClock::default, |fit| PointClock {
             offset: base.offset.saturating_add(fit.offset),
             uncertainty: base.uncertainty.zip(fit.uncertainty).map(|(a, b)| a.saturating_add(b)),
             drift: base.drift.saturating_add(fit.drift),
             wander: base.wander.max(fit.wander),
             steps: base.steps + fit.steps,
-            corrected,
+            shift,
         });
-        if let (Some(place), Some(correction)) = (points.get_mut(far), shifts.get_mut(far)) {
-            (*place, *correction) = (Some(clock), shift);
+        if let Some(place) = points.get_mut(far) {
+            *place = Some(clock);
         }
     }
     let reference = u16::try_from(reference).ok().filter(|_| !links.is_empty()).map(PointId);
-    Clocks { points, shifts, reference }
+    Clocks { points, reference }
 }
 
 /// How far ahead the second clock of these sightings is, and which way queries went.

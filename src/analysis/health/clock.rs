@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::{CaptureRule, Facts, Health};
 use crate::analysis::PointClock;
-use crate::base::words::{clock, count, duration};
+use crate::base::words::{clock, count, duration, precise};
 
 /// A clock that strays by more than this a minute, in nanoseconds, puts nothing in order (rulebook
 /// `cap-clock`).
@@ -30,7 +30,7 @@ const WANDER: i64 = 1_000_000;
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-clock",
-    title: "the clock of the capture was set while it ran",
+    title: "a clock was set while it ran, or those of capture points differ",
     references: &["rulebook 2.A cap-clock"],
     source: include_str!("clock.rs"),
     judge,
@@ -83,7 +83,7 @@ fn points(facts: &Facts<'_>) -> Vec<Health> {
     let Some(reference) = facts.points.iter().find(|point| point.reference) else {
         return Vec::new();
     };
-    let differ = |clock: &PointClock| clock.corrected || clock.steps > 0;
+    let differ = |clock: &PointClock| clock.is_corrected() || clock.steps > 0;
     let mut health = Vec::new();
     for point in facts.points {
         let Some(clock) = point.clock.as_ref().filter(|clock| differ(clock)) else { continue };
@@ -111,7 +111,7 @@ fn points(facts: &Facts<'_>) -> Vec<Health> {
 impl PointClock {
     /// How the clock of one point goes by that of another, in words.
     fn words(&self, point: &str, reference: &str) -> String {
-        let nanos = |nanos: i64| duration(Duration::from_nanos(nanos.unsigned_abs()));
+        let nanos = |nanos: i64| precise(Duration::from_nanos(nanos.unsigned_abs()));
         let (ahead, offset) = (self.offset >= 0, nanos(self.offset));
         let side = if ahead { "ahead of" } else { "behind" };
         let mut words = match self.uncertainty {
