@@ -339,7 +339,8 @@ fn points(inventory: &Inventory, reads: &[Read], clocks: &Clocks) -> Vec<PointAc
             PointAccount {
                 name: point.name.clone(),
                 files,
-                span: span.map(|span| clock.as_ref().map_or(span, |clock| clock.shift.apply_to(span))),
+                span: span
+                    .map(|span| clock.as_ref().map_or(span, |clock| clock.shift.apply_to(span))),
                 clock,
                 role: None,
                 reference: clocks.reference == Some(point.id),

@@ -80,7 +80,7 @@ struct Side {
 #[derive(Debug, Default)]
 pub struct Trips {
     names: Vec<String>,
-    trips: Vec<Trip>,
+    kept: Vec<Trip>,
     sides: Map<(IpAddr, PointId), Side>,
     active: Vec<BTreeSet<i64>>,
     halved: u32,
@@ -150,14 +150,16 @@ impl Trips {
         }
         let Some(trip) = Trip::of(transaction) else { return };
         self.learn(transaction, &trip);
-        if self.trips.len() >= MAX_TRIPS {
+        if self.kept.len() >= MAX_TRIPS {
             self.thin_out();
         }
-        let stays = |n: usize| self.halved == 0 || n % (1 << self.halved.min(31)) == 0;
+        // One of as many as each that stays stands for, by the microsecond that it was sent in.
+        let weight = 1_u32 << self.halved.min(31);
+        let micros = trip.sent.nanos().unsigned_abs() / 1_000;
         if !trip.is_well() {
-            self.trips.push(trip);
-        } else if stays(usize::try_from(trip.sent.nanos() & 0x7fff_ffff).unwrap_or(0) / 1_000) {
-            self.trips.push(Trip { weight: 1 << self.halved.min(31), ..trip });
+            self.kept.push(trip);
+        } else if micros.is_multiple_of(u64::from(weight)) {
+            self.kept.push(Trip { weight, ..trip });
         }
     }
 
@@ -190,7 +192,7 @@ impl Trips {
     fn thin_out(&mut self) {
         self.halved += 1;
         let mut keep = false;
-        self.trips.retain_mut(|trip| {
+        self.kept.retain_mut(|trip| {
             if !trip.is_well() {
                 return true;
             }
@@ -229,10 +231,11 @@ impl Trips {
     /// What became of the transactions in `scope` between the two points that saw most of them;
     /// `None` where there are no two.
     pub fn stretch(&self, scope: &Scope<'_>) -> Option<Stretch> {
-        let mut found: BTreeMap<(PointId, PointId), (Stretch, Vec<[Duration; 3]>)> =
-            BTreeMap::new();
+        /// With the times there, inside and back of each slow transaction.
+        type Timed = (Stretch, Vec<[Duration; 3]>);
+        let mut found: BTreeMap<(PointId, PointId), Timed> = BTreeMap::new();
         let mut nearest: BTreeMap<(IpAddr, PointId), Option<PointId>> = BTreeMap::new();
-        for trip in &self.trips {
+        for trip in &self.kept {
             let within =
                 scope.span.is_none_or(|span| trip.sent <= span.end && span.start <= trip.last_sent);
             let asked = (scope.server)(trip.server) || (scope.server)(trip.responder);
@@ -453,7 +456,7 @@ impl Stretch {
     pub fn facts(&self) -> Vec<Fact> {
         let Self { near, far, .. } = self;
         let mut facts = vec![Fact {
-            label: "queries between the points",
+            label: "queries under way",
             value: format!("of {} that left {near}, {} arrived at {far}", self.left, self.arrived),
         }];
         let mut say = |label, value| facts.push(Fact { label, value });
@@ -461,7 +464,7 @@ impl Stretch {
             say("queries that never left", format!("{} ended at {near}", self.kept));
         }
         say(
-            "answers between the points",
+            "answers under way",
             format!("of {} that left {far}, {} arrived at {near}", self.replied, self.returned),
         );
         if let Some(Pace { there, inside, back, of }) = self.pace {

@@ -294,28 +294,9 @@ impl Matcher {
             return;
         }
 
-        // The same datagram, a moment ago, under another client address.
-        if let Some(serial) = self.recent.find(&sighting)
-            && let Some(entry) = self.table.entry(serial)
-        {
-            entry.keys.push(key);
-            if let Item::Transaction(transaction) = &mut entry.item {
-                transaction.masquerade.get_or_insert(tuple.src);
-                if let Some(attempt) = transaction
-                    .attempts
-                    .iter_mut()
-                    .rev()
-                    .find(|attempt| attempt.ip_id == sighting.ip_id)
-                {
-                    sight(&mut attempt.hops, hop);
-                }
-            }
-            self.table.list(key, serial);
-            self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
-            coverage.nat_copies += 1;
+        if self.masqueraded(&sighting, key, coverage) {
             return;
         }
-
         let transaction = Transaction {
             client: tuple.src,
             server: tuple.dst,
@@ -334,6 +315,29 @@ impl Matcher {
         };
         let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
         self.recent.note(&sighting, serial);
+    }
+
+    /// Whether it is the same datagram as a moment ago, under another client address.
+    fn masqueraded(
+        &mut self,
+        sighting: &Sighting,
+        key: SocketKey,
+        coverage: &mut Coverage,
+    ) -> bool {
+        let Some(serial) = self.recent.find(sighting) else { return false };
+        let Some(entry) = self.table.entry(serial) else { return false };
+        entry.keys.push(key);
+        if let Item::Transaction(transaction) = &mut entry.item {
+            transaction.masquerade.get_or_insert(key.client);
+            let mut attempts = transaction.attempts.iter_mut().rev();
+            if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
+                sight(&mut attempt.hops, sighting.hop);
+            }
+        }
+        self.table.list(key, serial);
+        self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
+        coverage.nat_copies += 1;
+        true
     }
 
     fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
