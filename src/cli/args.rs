@@ -173,6 +173,9 @@ pub(super) struct Extract {
     /// The pcapng file to write; - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(super) write: PathBuf,
+    /// Tell all times by one clock, where the clocks of several capture points differ
+    #[arg(long)]
+    pub(super) correct_clocks: bool,
 }
 
 #[derive(Debug, Args)]

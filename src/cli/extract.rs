@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::output::{standard_output, write_file};
 use super::progress::Meter;
 use super::run::{complain, focused, has_streams};
-use crate::analysis::{Sinks, run};
+use crate::analysis::{PointAccount, Sinks, run};
 use crate::base::words::count;
 use crate::capture::Inventory;
 use crate::report::{Picked, Trace, trace, write_pcapng};
@@ -35,7 +35,8 @@ pub(super) fn extract(cli: &Cli, extract: &Extract) -> Result<Exit> {
     let mut traces = trace(&inventory, &options, &analysis, progress);
     let trace = traces.swap_remove(extract.incident - 1);
     drop(meter);
-    let packets = pick(&inventory, trace)?;
+    let points: &[_] = if extract.correct_clocks { &analysis.points } else { &[] };
+    let packets = pick(&inventory, trace, points)?;
     let rule = incident.cause.rule.id;
     if extract.write.as_os_str() == "-" {
         let mut out = standard_output();
@@ -52,14 +53,17 @@ pub(super) fn extract(cli: &Cli, extract: &Extract) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Reads the frames of a trace, in the order of time.
-fn pick(inventory: &Inventory, trace: Trace) -> Result<Vec<Picked>> {
+/// Reads the frames of a trace, in the order of time; corrects the clocks of these points.
+fn pick(inventory: &Inventory, trace: Trace, points: &[PointAccount]) -> Result<Vec<Picked>> {
     let mut frames = trace.frames;
     let mut packets = Vec::new();
     for file in &inventory.files {
         let Some(last) = frames.keys().filter(|at| at.file == file.id).max().copied() else {
             continue;
         };
+        let point = usize::from(file.point.0);
+        let name = inventory.points.get(point).map_or_else(String::new, |point| point.name.clone());
+        let clock = points.get(point).and_then(|point| point.clock.as_ref());
         let mut reader = file.open().context("failed to read the packets again")?;
         while let Some(frame) = reader.next_frame() {
             // Damage was told when the whole was read.
@@ -67,8 +71,8 @@ fn pick(inventory: &Inventory, trace: Trace) -> Result<Vec<Picked>> {
             if let Some(why) = frames.remove(&frame.seen.at) {
                 packets.push(Picked {
                     at: frame.seen.at,
-                    ts: frame.seen.ts,
-                    interface: (file.display.clone(), frame.interface),
+                    ts: clock.map_or(frame.seen.ts, |clock| clock.correct(frame.seen.ts)),
+                    interface: (name.clone(), frame.interface),
                     link: frame.link,
                     wire_len: frame.wire_len,
                     bytes: frame.bytes.to_vec(),
