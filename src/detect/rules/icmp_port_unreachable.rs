@@ -183,7 +183,7 @@ mod tests {
             let incident = analysis.incidents.first().expect("an incident");
             assert_eq!(incident.cause.rule.id, "icmp-port-unreachable");
             assert!(incident.severity >= Severity::High, "{}", incident.severity);
-            let cause = incident.cause.cause.to_string();
+            let cause = &incident.cause.cause;
             assert!(cause.contains("the service has no ready endpoint"), "{cause}");
         }
     }
@@ -196,7 +196,7 @@ mod tests {
         let analysis = analyse(&text);
         let rule = "icmp-port-unreachable";
         let said = analysis.incidents.iter().find(|one| one.cause.rule.id == rule);
-        let cause = said.expect("an incident").cause.cause.to_string();
+        let cause = &said.expect("an incident").cause.cause;
         assert!(cause.contains("firewall") && !cause.contains("endpoint"), "{cause}");
     }
 }
