@@ -14,7 +14,7 @@
 //! were not captured on both.
 
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::{clock, count, duration};
+use crate::base::words::{clock, count, duration, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-clock",
@@ -31,35 +31,35 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     if let (Some(first), Some(longest)) =
         (serious.first(), serious.iter().map(|step| step.back).max())
     {
-        health.push(RULE.caution(format!(
-            "the clock went back {} (first at {}, by up to {}); latencies across it are left out. \
-             Keep the clock still while recording: chronyc tracking",
-            count(serious.len() as u64, "time"),
-            clock(first.at),
-            duration(longest)
+        health.push(RULE.caution(text!(
+            "the clock went back {times} (first at {at}, by up to {longest}); latencies across it \
+             are left out. Keep the clock still while recording: chronyc tracking",
+            times = count(serious.len() as u64, "time"),
+            at = clock(first.at),
+            longest = duration(longest)
         )));
     } else if let Some(longest) = steps.iter().map(|step| step.back).max() {
-        health.push(RULE.note(format!(
-            "{} before the one in front, by up to {}: out of order, or a clock that is being \
-             corrected",
-            if steps.len() == 1 {
-                "1 frame stands".to_owned()
+        health.push(RULE.note(text!(
+            "{rest} before the one in front, by up to {longest}: out of order, or a clock that is \
+             being corrected",
+            rest = if steps.len() == 1 {
+                text!("1 frame stands")
             } else {
-                format!("{} stand", count(steps.len() as u64, "frame"))
+                text!("{frames} stand", frames = count(steps.len() as u64, "frame"))
             },
-            duration(longest)
+            longest = duration(longest)
         )));
     }
     let jumps: Vec<_> = facts.watch.jumps().collect();
     if let Some(first) = jumps.first() {
         let longest = jumps.iter().map(|jump| jump.length()).max().unwrap_or_default();
-        health.push(RULE.caution(format!(
-            "the clock jumped forward {}, or the whole host stood still (first at {}, for up to \
-             {}): questions from just before were answered just behind; latencies across it are \
-             left out",
-            count(jumps.len() as u64, "time"),
-            clock(first.start),
-            duration(longest)
+        health.push(RULE.caution(text!(
+            "the clock jumped forward {times}, or the whole host stood still (first at {start}, \
+             for up to {longest}): questions from just before were answered just behind; latencies \
+             across it are left out",
+            times = count(jumps.len() as u64, "time"),
+            start = clock(first.start),
+            longest = duration(longest)
         )));
     }
     health
