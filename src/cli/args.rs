@@ -111,6 +111,15 @@ pub(super) struct Analyze {
     /// Clients are named, and grouped by the node that they run on instead of by prefix.
     #[arg(long, value_name = "FILE")]
     pub(super) k8s: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
+    /// Exit with status 1 if an incident of that severity or worse is found
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub(super) fail_on: Option<Level>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Privacy {
     /// Make addresses and names strange, the same way for the same key
     ///
     /// Prefixes stay common, private stays private, cluster suffixes stay. A key file that does not
@@ -118,9 +127,6 @@ pub(super) struct Analyze {
     #[arg(long, value_name = "KEYFILE", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "not asked for, without a file, with one")]
     pub(super) anonymize: Option<Option<PathBuf>>,
-    /// Exit with status 1 if an incident of that severity or worse is found
-    #[arg(long, value_enum, value_name = "SEVERITY")]
-    pub(super) fail_on: Option<Level>,
 }
 
 /// What to look at. Everything is read and paired first, so nothing is torn at the edges.
@@ -176,6 +182,8 @@ pub(super) struct Extract {
     /// Tell all times by one clock, where the clocks of several capture points differ
     #[arg(long)]
     pub(super) correct_clocks: bool,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
 }
 
 #[derive(Debug, Args)]
@@ -218,6 +226,8 @@ pub(super) struct List {
     pub(super) input: Input,
     #[command(flatten)]
     pub(super) focus: FocusArgs,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
     /// Form of the lines
     #[arg(short, long, value_enum, default_value_t = ListFormat::Jsonl)]
     pub(super) format: ListFormat,
@@ -245,6 +255,8 @@ pub(super) struct Explain {
     /// The lookup nearest to this time: RFC 3339, or '2022-12-22 20:00:03' in UTC
     #[arg(long, value_name = "TIME", value_parser = super::explain::instant)]
     pub(super) at: Option<crate::base::Timestamp>,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
     /// Form of the story
     #[arg(short, long, value_enum, default_value_t = StoryFormat::Text)]
     pub(super) format: StoryFormat,

@@ -86,11 +86,9 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     let inventory = take(&analyze.input)?;
     let mut known = k8s::known(&analyze.k8s, cli.quiet)?;
     let mut options = focused(&analyze.input, &analyze.focus, &inventory)?;
-    if let Some(key) = &analyze.anonymize {
-        let mut mask = anonymize::mask(key.as_deref(), cli.quiet)?;
-        options.focus = focus::masked(options.focus, &mut mask)?;
-        known = known.masked(&mut mask);
-        options.mask = Some(mask);
+    anonymize::masked(&mut options, &analyze.privacy, cli.quiet)?;
+    if let Some(mask) = &mut options.mask {
+        known = known.masked(mask);
     }
     options.nodes = known.nodes();
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
@@ -126,7 +124,8 @@ fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let mut out = standard_output();
     let job = list::Job { what, format: list.format, inventory: &inventory };
-    let options = focused(&list.input, &list.focus, &inventory)?;
+    let mut options = focused(&list.input, &list.focus, &inventory)?;
+    anonymize::masked(&mut options, &list.privacy, cli.quiet)?;
     list::print(job, &options, &meter, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)

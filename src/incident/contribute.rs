@@ -2,6 +2,7 @@
 //! stand beside the one that does (rulebook 2.B `affinity-pinned`, 2.D `search-suffix-storm`).
 
 use super::model::Incident;
+use crate::base::words::{plain, text};
 use crate::detect::{Class, Fact, Finding};
 
 /// Rules that only cost, and the failures that they make worse: affinity leaves clients no other
@@ -29,8 +30,12 @@ pub(super) fn contribute(incidents: &mut [Incident]) {
         .collect();
     for incident in incidents {
         let worse = beside.iter().filter(|other| worsens(other, incident));
-        let worse = worse.map(|other| format!("{}: {}", other.rule.id, other.title));
-        let facts: Vec<Fact> = worse.map(|value| Fact { label: "made worse by", value }).collect();
+        let facts: Vec<Fact> = worse
+            .map(|other| Fact {
+                label: text!("made worse by"),
+                value: text!("{rule}: {what}", rule = plain(other.rule.id), what = other.title),
+            })
+            .collect();
         incident.cause.facts.extend(facts);
     }
 }

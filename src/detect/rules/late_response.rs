@@ -4,8 +4,8 @@
 //! client's retry or after its last patience; the delay is there from one query to the next and is
 //! gone as suddenly. The server is alive: something holds its answers, or its queries, back.
 //!
-//! **Needs.** At least five such answers to at least two names, and a fifth of what the server was
-//! asked meanwhile.
+//! **Needs.** At least five such answers to at least two names: a fifth of what the server was asked
+//! meanwhile, or five that found nobody waiting any more.
 //!
 //! **Not this.** Latency that climbs and sinks with the load is `coredns-overload`. If only names
 //! that need an upstream come late, `upstream-timeout` and its kin are responsible. An answer right
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, plain, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::load::{Course, Load, delay, is_cluster_name};
@@ -35,7 +35,8 @@ use crate::transaction::{Outcome, Transaction};
 const ENOUGH: usize = 5;
 const NAMES: usize = 2;
 /// Share of the server's transactions that are late while it lasts: below, single answers
-/// straggle, as they do after any burst of loss.
+/// straggle, as they do after any burst of loss. Answers that nobody waits for any more are no
+/// stragglers: that takes longer than all repeats of a lost query.
 const SHARE: f64 = 0.2;
 /// No stub gives up, or asks again, sooner than this (rulebook `slow_any`).
 const SOON: Duration = Duration::from_millis(900);
@@ -149,26 +150,27 @@ impl LateResponse {
         let (first, last) = (late.first()?, late.last()?);
         let sent = Span::between(first.sent.ts, last.sent.ts);
         let asked = self.asked(server, sent);
-        if late.len() < ENOUGH || names.len() < NAMES || (late.len() as f64) < SHARE * asked as f64
-        {
+        let given_up = late.iter().filter(|late| late.given_up).count();
+        let often = late.len() >= ENOUGH && late.len() as f64 >= SHARE * asked as f64;
+        if names.len() < NAMES || !(often || given_up >= ENOUGH) {
             return None;
         }
         let end = late.iter().map(|late| late.came.ts).max()?;
         let span = Span::between(first.sent.ts, end);
         let shortest = late.iter().map(|late| late.delay).min()?;
         let longest = late.iter().map(|late| late.delay).max()?;
-        let given_up = late.iter().filter(|late| late.given_up).count();
         let clients: BTreeSet<IpAddr> = late.iter().map(|late| late.client).collect();
         let others = self.late.keys().filter(|other| **other != server).count();
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{server} answered {} to {} after the query between {} and {}, later than clients \
-                 wait",
-                duration(shortest),
-                duration(longest),
-                clock(sent.start),
-                clock(sent.end)
+            title: text!(
+                "{server} answered {shortest} to {longest} after the query between {start} and \
+                 {end}, later than clients wait",
+                server,
+                shortest = duration(shortest),
+                longest = duration(longest),
+                start = clock(sent.start),
+                end = clock(sent.end)
             ),
             confidence: Confidence::Confirmed,
             culprits: vec![Culprit::Backend(server)],
@@ -187,36 +189,41 @@ impl LateResponse {
                 ]),
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "{server} is alive, and its answers are right, but they come too late: musl has \
                  given up by then, glibc and others have asked again. The delay came from one \
-                 query to the next and not with the load, so it is held back on the way or \
-                 stands still now and then; names that need no upstream are late as well."
+                 query to the next and not with the load, so it is held back on the way or stands \
+                 still now and then; names that need no upstream are late as well.",
+                server
             ),
             facts: vec![
                 Fact {
-                    label: "late answers",
-                    value: format!("{} of {asked} queries meanwhile", late.len()),
+                    label: text!("late answers"),
+                    value: text!("{late} of {asked} queries meanwhile", late = late.len(), asked),
                 },
                 Fact {
-                    label: "delay",
-                    value: format!("{} to {}", duration(shortest), duration(longest)),
+                    label: text!("delay"),
+                    value: text!(
+                        "{shortest} to {longest}",
+                        shortest = duration(shortest),
+                        longest = duration(longest)
+                    ),
                 },
-                Fact { label: "after the client had given up", value: given_up.to_string() },
-                Fact { label: "clients", value: list(&clients, 5) },
-                Fact { label: "names", value: list(&names, 5) },
-                Fact { label: "other servers with late answers", value: others.to_string() },
+                Fact { label: text!("after the client had given up"), value: plain(given_up) },
+                Fact { label: text!("clients"), value: list(&clients, 5) },
+                Fact { label: text!("names"), value: list(&names, 5) },
+                Fact { label: text!("other servers with late answers"), value: plain(others) },
             ],
             evidence: late
                 .iter()
                 .take(FRAMES)
                 .map(|late| Proof {
                     seen: late.came,
-                    summary: format!(
-                        "answer to {} for {}, {} after the query",
-                        late.client,
-                        late.name,
-                        duration(late.delay)
+                    summary: text!(
+                        "answer to {client} for {name}, {delay} after the query",
+                        client = late.client,
+                        name = late.name,
+                        delay = duration(late.delay)
                     ),
                 })
                 .collect(),
@@ -224,15 +231,14 @@ impl LateResponse {
             ruled_out: vec![
                 RuledOut {
                     rule: "dead-backend",
-                    because: format!(
-                        "it answered {}, only late",
-                        count(late.len() as u64, "query")
+                    because: text!(
+                        "it answered {queries}, only late",
+                        queries = count(late.len() as u64, "query")
                     ),
                 },
                 RuledOut {
                     rule: "coredns-overload",
-                    because: "the delay jumped to its level instead of growing with a queue"
-                        .to_owned(),
+                    because: text!("the delay jumped to its level instead of growing with a queue"),
                 },
             ],
         })
@@ -242,20 +248,20 @@ impl LateResponse {
 fn actions(server: IpAddr) -> Vec<Action> {
     vec![
         Action {
-            why: "record at the server as well: are the answers late there already?".to_owned(),
+            why: text!("record at the server as well: are the answers late there already?"),
             command: format!(
                 "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap 'host {server} and port 53'"
             ),
         },
         Action {
-            why: "see what its node and its way do".to_owned(),
+            why: text!("see what its node and its way do"),
             command: format!(
                 "kubectl get pods -A -o wide | grep -wF {server}; ping -c 5 {server}; mpstat -P ALL 1 \
                  5"
             ),
         },
         Action {
-            why: "measure it".to_owned(),
+            why: text!("measure it"),
             command: format!(
                 "dig @{server} kubernetes.default.svc.cluster.local +tries=1 +time=15"
             ),
