@@ -107,6 +107,8 @@ pub(super) struct Analyze {
     #[command(flatten)]
     pub(super) focus: FocusArgs,
     /// Who the addresses are: kubectl get pods,svc,endpointslices,nodes -A -o json > FILE
+    ///
+    /// Clients are named, and grouped by the node that they run on instead of by prefix.
     #[arg(long, value_name = "FILE")]
     pub(super) k8s: Vec<PathBuf>,
     #[command(flatten)]
@@ -160,7 +162,7 @@ pub(super) struct FocusArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dnswhy extract --incident 1 -w proof.pcapng client_dns.pcap*\n\
-                        Give the same captures and the same focus as to `dnswhy analyze`, whose \
+                        Give the same captures, focus and --k8s as to `dnswhy analyze`, whose \
                         report numbers the incidents."
 )]
 pub(super) struct Extract {
@@ -168,6 +170,9 @@ pub(super) struct Extract {
     pub(super) input: Input,
     #[command(flatten)]
     pub(super) focus: FocusArgs,
+    /// The cluster that the report was made with: it groups clients by their nodes
+    #[arg(long, value_name = "FILE")]
+    pub(super) k8s: Vec<PathBuf>,
     /// The rank of the incident in the report
     #[arg(long, value_name = "N")]
     pub(super) incident: usize,
@@ -238,6 +243,9 @@ pub(super) struct List {
 pub(super) struct Explain {
     #[command(flatten)]
     pub(super) input: Input,
+    /// The cluster that the report was made with: it groups clients by their nodes
+    #[arg(long, value_name = "FILE")]
+    pub(super) k8s: Vec<PathBuf>,
     /// The lookup of this client
     #[arg(long, value_name = "IP")]
     pub(super) client: Option<std::net::IpAddr>,

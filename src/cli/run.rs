@@ -84,19 +84,20 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
 fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     let targets = targets(analyze.format.map(format), &analyze.output)?;
     let inventory = take(&analyze.input)?;
-    let mut names = k8s::names(&analyze.k8s, cli.quiet)?;
+    let mut known = k8s::known(&analyze.k8s, cli.quiet)?;
     let mut options = focused(&analyze.input, &analyze.focus, &inventory)?;
     anonymize::masked(&mut options, &analyze.privacy, cli.quiet)?;
     if let Some(mask) = &mut options.mask {
-        names = k8s::masked(&names, mask);
+        known = known.masked(mask);
     }
+    options.nodes = known.nodes();
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let analysis = crate::analysis::run(&inventory, &options, Sinks::default(), &mut |bytes| {
         meter.read(bytes);
     });
     drop(meter);
     warn(cli, &analysis);
-    let mut view = View::of(&analysis).with_names(names);
+    let mut view = View::of(&analysis).with_names(known.names);
     if wants_ladders(&targets) && !has_streams(&inventory) {
         let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
         let traces = trace(&inventory, &options, &analysis, &mut |bytes| meter.read(bytes));
