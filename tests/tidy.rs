@@ -18,6 +18,7 @@ const LAYERS: [&str; 13] = [
     "incident",
     "analysis",
     "report",
+    "archive",
     "testkit",
     "cli",
 ];

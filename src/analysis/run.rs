@@ -229,7 +229,7 @@ pub fn run_frames<'f>(
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
     let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
-    let Results { directions, sided, loss, outside, .. } = results;
+    let Results { directions, sided, loss, outside, reachability, .. } = results;
     let Inputs { files, points, duplicates } = inputs;
     let mut population = traffic.population();
     population.span = span;
@@ -277,6 +277,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         incidents,
         residual,
         nat,
+        reachability,
     }
 }
 

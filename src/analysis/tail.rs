@@ -12,7 +12,10 @@ use super::peers::Peers;
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Nodes, Span, Timestamp};
-use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
+use crate::detect::{
+    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Reachability, Scene,
+    localise_and_tally,
+};
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
 
@@ -58,6 +61,7 @@ pub(super) struct Results {
     pub(super) directions: Directions,
     pub(super) sided: Sided,
     pub(super) loss: Option<Loss>,
+    pub(super) reachability: Reachability,
 }
 
 impl Next for Tail<'_> {
@@ -193,8 +197,12 @@ impl<'a> Tail<'a> {
         let sided = directions.sided();
         series.finish(&sided);
         let loss = directions.loss(&sided);
+        let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward);
+        // What was not recorded cannot be told from what was not answered.
+        if sided.lacks_responses() {
+            reachability = Reachability::default();
+        }
         let findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&reach, nat, &forward);
             let scene = Scene {
                 span,
                 coverage,
@@ -222,6 +230,7 @@ impl<'a> Tail<'a> {
             directions,
             sided,
             loss,
+            reachability,
         }
     }
 }

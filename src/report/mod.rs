@@ -4,7 +4,7 @@
 //! for the page that they go to.
 
 mod compare;
-mod escape;
+pub(crate) mod escape;
 pub mod explain;
 mod extract;
 mod filter;
@@ -16,6 +16,8 @@ mod ladder;
 mod lines;
 mod markdown;
 mod names;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod provider;
 mod resolvers;
 mod rows;
@@ -30,6 +32,8 @@ pub use extract::{Picked, write_pcapng};
 pub use format::{Format, write};
 pub use ladder::{Ladder, Rung, RungKind};
 pub use names::{Named, Names};
+#[cfg(feature = "parquet")]
+pub use parquet::{Table, TableRow};
 pub use rows::{LookupRow, TransactionRow, lookup_row, transaction_row};
 pub use text::Style;
 pub use trace::{Trace, trace};
