@@ -9,12 +9,23 @@ use std::thread::Scope;
 use std::vec::IntoIter;
 
 use super::block::{Block, Decoder, Unit};
+use super::clocks::{PointClock, Shift};
 use crate::base::Coverage;
 use crate::capture::{CaptureFile, FileId, FileStats, Inventory, LinkType, PointId, Reader, Seen};
 use crate::flow::Ports;
 
 /// Blocks that a thread may be ahead: a megabyte of them.
 const AHEAD: usize = 6;
+
+/// How frames are read.
+pub(super) struct Manner<'a> {
+    /// Where DNS is expected.
+    pub(super) ports: &'a Ports,
+    /// How the clock of each point goes.
+    pub(super) clocks: &'a [Option<PointClock>],
+    /// What the points are called.
+    pub(super) names: Vec<String>,
+}
 
 /// What became of one file.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +54,8 @@ enum Sent {
 /// Reads files of one point one after the other, and makes blocks of them.
 struct Producer<'a> {
     point: PointId,
+    /// What makes its times those of the reference point.
+    shift: Shift,
     files: IntoIter<&'a CaptureFile>,
     current: Option<(FileId, Reader, Vec<String>)>,
     ended: Option<(FileId, Read)>,
@@ -67,7 +80,12 @@ impl Producer<'_> {
         let (file, mut reader, mut problems) = self.current.take()?;
         while !self.decoder.is_full() {
             match reader.next_frame() {
-                Some(Ok(frame)) => self.decoder.frame(&frame, self.point),
+                Some(Ok(mut frame)) => {
+                    if !self.shift.is_none() {
+                        frame.seen.ts = self.shift.apply(frame.seen.ts);
+                    }
+                    self.decoder.frame(&frame, self.point);
+                }
                 Some(Err(damage)) => problems.push(damage.to_string()),
                 None => {
                     let block = self.decoder.take(reader.bytes_read().get());
@@ -121,7 +139,7 @@ struct Lane<'a> {
 /// Returns what became of every file, by its place in the inventory.
 pub(super) fn feed<'scope, 'env: 'scope>(
     inventory: &'env Inventory,
-    ports: &Ports,
+    manner: &Manner<'_>,
     ahead: usize,
     scope: &'scope Scope<'scope, 'env>,
     intake: &mut impl Intake,
@@ -138,7 +156,7 @@ pub(super) fn feed<'scope, 'env: 'scope>(
             let workers = ahead.div_ceil(points).min(files.len());
             Lane {
                 point: point.id,
-                source: source(point.id, files, ports, workers, scope),
+                source: source(point.id, files, manner, workers, scope),
                 units: Vec::new().into_iter().peekable(),
                 raw: Vec::new(),
                 told: 0,
@@ -175,16 +193,22 @@ pub(super) fn feed<'scope, 'env: 'scope>(
 fn source<'scope, 'env: 'scope>(
     point: PointId,
     files: Vec<&'env CaptureFile>,
-    ports: &Ports,
+    manner: &Manner<'_>,
     workers: usize,
     scope: &'scope Scope<'scope, 'env>,
 ) -> Source<'env> {
     let producer = |files: Vec<&'env CaptureFile>| Producer {
         point,
+        shift: manner
+            .clocks
+            .get(usize::from(point.0))
+            .cloned()
+            .flatten()
+            .map_or_else(Shift::default, |clock| clock.shift),
         files: files.into_iter(),
         current: None,
         ended: None,
-        decoder: Decoder::new(ports.clone()),
+        decoder: Decoder::new(manner.ports.clone()),
     };
     if workers == 0 {
         return Source::Here(Box::new(producer(files)));

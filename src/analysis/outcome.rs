@@ -1,7 +1,9 @@
 //! What an analysis leaves behind: everything that a report shows.
 
+use super::clocks::PointClock;
 use super::focus::LeftOut;
 use super::health::Health;
+use super::roles::PointRole;
 use super::series::Series;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
@@ -73,8 +75,14 @@ pub struct PointAccount {
     pub name: String,
     /// Its files, by their place in [`Analysis::files`].
     pub files: Vec<usize>,
-    /// First and last frame.
+    /// First and last frame, by the clock of the reference point.
     pub span: Option<Span>,
+    /// How its clock goes by that of the reference point; `None` where nothing was seen at both.
+    pub clock: Option<PointClock>,
+    /// Where it stands, by what it sees; `None` where there is one point alone.
+    pub role: Option<PointRole>,
+    /// Whether all times are told by this point's clock.
+    pub reference: bool,
 }
 
 impl Analysis {

@@ -9,11 +9,12 @@ use super::engine::{Item, Next};
 use super::focus::{Focus, LeftOut};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
+use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Nodes, Span, Timestamp};
 use crate::detect::{
-    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Reachability, Scene,
+    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Reachability, Scene, Trips,
     localise_and_tally,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
@@ -45,8 +46,18 @@ pub(super) struct Tail<'a> {
     servers: BTreeSet<IpAddr>,
     directions: Directions,
     peers: Peers,
+    trips: Trips,
+    roles: Roles,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
+}
+
+/// What is known before the first frame.
+pub(super) struct Known {
+    /// Which clients run on which node.
+    pub(super) nodes: Nodes,
+    /// The names of the capture points.
+    pub(super) points: Vec<String>,
 }
 
 /// What the tail leaves behind.
@@ -62,6 +73,8 @@ pub(super) struct Results {
     pub(super) sided: Sided,
     pub(super) loss: Option<Loss>,
     pub(super) reachability: Reachability,
+    /// Where each capture point stands; empty where there is one alone.
+    pub(super) roles: Vec<PointRole>,
 }
 
 impl Next for Tail<'_> {
@@ -75,7 +88,8 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, nodes: Nodes) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known) -> Self {
+        let Known { nodes, points } = known;
         let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
@@ -93,6 +107,8 @@ impl<'a> Tail<'a> {
             servers: BTreeSet::new(),
             directions: Directions::default(),
             peers: Peers::default(),
+            roles: Roles::new(points.len()),
+            trips: Trips::new(points),
             detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
             sinks,
         }
@@ -117,6 +133,8 @@ impl<'a> Tail<'a> {
                 self.traffic.transaction(transaction, watch, coverage);
                 self.series.transaction(transaction, *start, coverage);
                 let (client, server) = (transaction.client.ip(), transaction.responder());
+                self.trips.note(transaction);
+                self.roles.note(transaction, &self.servers);
                 if self.peers.admit(client, server, coverage) {
                     self.forward.note(transaction, &self.servers, coverage);
                     if transaction.answer().is_some() {
@@ -193,16 +211,17 @@ impl<'a> Tail<'a> {
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
         let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
+        let Self { trips, roles, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
         let loss = directions.loss(&sided);
-        let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward);
+        let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward, &trips);
         // What was not recorded cannot be told from what was not answered.
         if sided.lacks_responses() {
             reachability = Reachability::default();
         }
-        let findings = span.map_or_else(Vec::new, |span| {
+        let mut findings = span.map_or_else(Vec::new, |span| {
             let scene = Scene {
                 span,
                 coverage,
@@ -216,6 +235,7 @@ impl<'a> Tail<'a> {
             };
             finish(detectors, &scene, threads)
         });
+        trips.place(&mut findings);
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
         let profiles = grouper.into_profiles();
@@ -231,6 +251,7 @@ impl<'a> Tail<'a> {
             sided,
             loss,
             reachability,
+            roles: roles.finish(),
         }
     }
 }

@@ -19,7 +19,8 @@ use super::join::Joined;
 use super::record::{SetIncident, SetRecord, severity};
 use crate::base::{Coverage, Span, Timestamp, Transport};
 use crate::detect::{
-    ALL, Answers, CellTally, Finding, Forward, Ledger, MIN_FLOWS, PutBack, Scene, Where, localise,
+    ALL, Answers, CellTally, Finding, Forward, Ledger, MIN_FLOWS, PutBack, Scene, Trips, Where,
+    localise,
 };
 use crate::report::json::Culprit;
 
@@ -107,7 +108,7 @@ impl Sight<'_> {
     }
 
     fn extent(&self) -> Option<Span> {
-        self.cell.stretches.iter().map(crate::detect::Stretch::span).reduce(Span::join)
+        self.cell.spells.iter().map(crate::detect::Spell::span).reduce(Span::join)
     }
 }
 
@@ -161,17 +162,12 @@ fn episodes(sets: &[&SetRecord]) -> Vec<Span> {
     episodes
 }
 
-fn judge(
-    scope: &str,
-    sets: &[&SetRecord],
-    episode: Span,
-    joined: &mut [Joined],
-) -> Vec<Across> {
+fn judge(scope: &str, sets: &[&SetRecord], episode: Span, joined: &mut [Joined]) -> Vec<Across> {
     let mut sights: Vec<Sight<'_>> = Vec::new();
     for set in sets.iter().filter(|set| set.span().is_some_and(|span| span.overlaps(episode))) {
         for mut cell in set.reachability.cells() {
-            cell.stretches.retain(|stretch| stretch.span().overlaps(episode));
-            if !cell.stretches.is_empty() {
+            cell.spells.retain(|spell| spell.span().overlaps(episode));
+            if !cell.spells.is_empty() {
                 sights.push(Sight { set, cell });
             }
         }
@@ -186,7 +182,7 @@ fn judge(
     let ends = taken.iter().filter_map(|sight| Some(sight.set.span()?.end)).max();
     let (coverage, forward, ledger) = (Coverage::default(), Forward::default(), Ledger::default());
     let (answers, servers) = (Answers::default(), BTreeSet::new());
-    let outages = localise(&back.reach, &back.nat, &forward);
+    let outages = localise(&back.reach, &back.nat, &forward, &Trips::default());
     let scene = Scene {
         span: ends.map_or(episode, |end| Span::between(episode.start.min(end), end)),
         coverage: &coverage,
@@ -201,7 +197,9 @@ fn judge(
     let rules = ALL.iter().filter(|rule| LOCALISED.contains(&rule.id));
     let findings = rules.flat_map(|rule| (rule.new)().finish(&scene));
     findings
-        .filter_map(|finding| tell(scope, &finding, Sights { taken: &taken, doubled: &doubled }, joined))
+        .filter_map(|finding| {
+            tell(scope, &finding, Sights { taken: &taken, doubled: &doubled }, joined)
+        })
         .collect()
 }
 
@@ -255,10 +253,10 @@ fn tell(
     let clients = finding.claim.clients.clone().unwrap_or_default();
     let is_failure = |sight: &&Sight<'_>| {
         servers.contains(&sight.cell.server)
-            && sight.cell.stretches.iter().any(|stretch| {
-                stretch.is_run()
-                    && stretch.span().overlaps(finding.span)
-                    && stretch.clients.iter().any(|client| clients.contains(client))
+            && sight.cell.spells.iter().any(|spell| {
+                spell.is_run()
+                    && spell.span().overlaps(finding.span)
+                    && spell.clients.iter().any(|client| clients.contains(client))
             })
     };
     let failing: Vec<&Sight<'_>> = sights.taken.iter().filter(is_failure).collect();
@@ -279,8 +277,8 @@ fn tell(
         return None;
     }
     let other = |sight: &&Sight<'_>| {
-        let meanwhile = |one: &crate::detect::Stretch| one.span().overlaps(finding.span);
-        !sets.contains(sight.set.name.as_str()) && sight.cell.stretches.iter().any(meanwhile)
+        let meanwhile = |one: &crate::detect::Spell| one.span().overlaps(finding.span);
+        !sets.contains(sight.set.name.as_str()) && sight.cell.spells.iter().any(meanwhile)
     };
     let judged_with: BTreeSet<&str> =
         sights.taken.iter().filter(other).map(|sight| sight.set.name.as_str()).collect();
@@ -292,10 +290,12 @@ fn tell(
         .iter()
         .filter(|sight| servers.contains(&sight.cell.server))
         .filter(|sight| groups.contains(sight.cell.group.as_str()))
-        .filter(|sight| sight.cell.stretches.iter().any(|one| {
-            let within = finding.span.contains(one.start) && finding.span.contains(one.last);
-            within && one.answered > 0
-        }))
+        .filter(|sight| {
+            sight.cell.spells.iter().any(|one| {
+                let within = finding.span.contains(one.start) && finding.span.contains(one.last);
+                within && one.answered > 0
+            })
+        })
         .map(|sight| sight.set.name.as_str())
         .collect();
     let explained: Vec<&Joined> = joined

@@ -140,7 +140,10 @@ fn page(index: &Index) -> Page {
             .map(|one| CalendarRow {
                 rule: terminal(&one.rule),
                 culprit: terminal(&one.culprit),
-                cells: days.iter().map(|day| one.days.get(day).cloned().unwrap_or_default()).collect(),
+                cells: days
+                    .iter()
+                    .map(|day| one.days.get(day).cloned().unwrap_or_default())
+                    .collect(),
             })
             .collect(),
         days,
@@ -224,6 +227,9 @@ mod tests {
     fn a_link_is_a_path_and_nothing_else() {
         assert_eq!(address("a/b-1.html"), "./a/b-1.html");
         assert_eq!(address("javascript:x?#\"é"), "./javascript%3Ax%3F%23%22%C3%A9");
-        assert_eq!(address("../n1/dns@20260102T000000Z.html"), "./../n1/dns%4020260102T000000Z.html");
+        assert_eq!(
+            address("../n1/dns@20260102T000000Z.html"),
+            "./../n1/dns%4020260102T000000Z.html"
+        );
     }
 }

@@ -132,8 +132,11 @@ pub(super) fn join(sets: &[SetRecord]) -> Vec<Joined> {
 /// Puts those together whose windows touch, directly or through others.
 fn touching(mut seen: Vec<Seen<'_>>) -> Vec<Joined> {
     seen.sort_by(|one, other| {
-        (one.span, &one.set.name, one.incident.rank)
-            .cmp(&(other.span, &other.set.name, other.incident.rank))
+        (one.span, &one.set.name, one.incident.rank).cmp(&(
+            other.span,
+            &other.set.name,
+            other.incident.rank,
+        ))
     });
     let mut groups: Vec<(Span, Vec<Seen<'_>>)> = Vec::new();
     for one in seen {

@@ -97,7 +97,9 @@ pub struct SetIncident {
 }
 
 /// A set that could not be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Unreadable {
     /// The set's place in its archive.
     pub name: String,

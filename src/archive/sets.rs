@@ -54,7 +54,8 @@ pub fn sets<T>(
         let name = if folder.is_empty() { stem.to_owned() } else { format!("{folder}/{stem}") };
         for (number, part) in parts(ring, gap, last).into_iter().enumerate() {
             let begins = part.iter().find_map(|file| file.first).filter(|_| number > 0);
-            let wanted = begins.map_or_else(|| name.clone(), |at| format!("{name}@{}", compact(at)));
+            let wanted =
+                begins.map_or_else(|| name.clone(), |at| format!("{name}@{}", compact(at)));
             let name = free(wanted, &mut taken);
             found.push(CaptureSet { name, files: part.into_iter().map(|one| one.file).collect() });
         }
@@ -94,7 +95,11 @@ fn parts<T>(
 
 /// A time as a file name can hold it: `20260102T030405Z`.
 fn compact(at: Timestamp) -> String {
-    at.to_string().chars().take_while(|c| *c != '.').filter(char::is_ascii_alphanumeric).collect::<String>()
+    at.to_string()
+        .chars()
+        .take_while(|c| *c != '.')
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
         + "Z"
 }
 

@@ -40,6 +40,18 @@ pub fn duration(length: Duration) -> String {
     }
 }
 
+/// A length of time to the last digit that a clock is compared by: `4 µs`, `52.31 ms`, `3600.500 s`.
+pub fn precise(length: Duration) -> String {
+    let seconds = length.as_secs_f64();
+    if seconds < 0.001 {
+        format!("{:.0} µs", seconds * 1e6)
+    } else if seconds < 1.0 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.3} s")
+    }
+}
+
 /// A count with its noun: `1 lookup`, `12 lookups`.
 pub fn count(n: u64, noun: &str) -> String {
     match (n, noun.strip_suffix("query"), noun.strip_suffix("address")) {
@@ -93,6 +105,9 @@ mod tests {
         assert_eq!(duration(Duration::from_micros(412)), "0.4 ms");
         assert_eq!(duration(Duration::from_millis(5_003)), "5.00 s");
         assert_eq!(duration(Duration::from_millis(40_190)), "40.2 s");
+        assert_eq!(precise(Duration::from_nanos(3_500)), "4 µs");
+        assert_eq!(precise(Duration::from_micros(52_314)), "52.31 ms");
+        assert_eq!(precise(Duration::from_millis(3_600_500)), "3600.500 s");
         assert_eq!(count(1, "lookup"), "1 lookup");
         assert_eq!(count(2, "query"), "2 queries");
         assert_eq!(list(["a", "b", "c"], 2), "a, b and 1 more");

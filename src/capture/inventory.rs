@@ -206,10 +206,7 @@ impl Sorting {
 }
 
 /// Looks into a candidate.
-fn look(
-    candidate: &Candidate,
-    remotes: &[Arc<dyn Remote>],
-) -> Result<(Glimpse, Source), Reason> {
+fn look(candidate: &Candidate, remotes: &[Arc<dyn Remote>]) -> Result<(Glimpse, Source), Reason> {
     let stream: Box<dyn Read + Send> = match candidate.kind {
         Kind::File => return Ok((glimpse_path(&candidate.path)?, Source::Path)),
         Kind::Remote(place) => {

@@ -44,6 +44,9 @@ pub(super) fn print(
         return table(job, options, meter, out);
     }
     let path = |at: FrameRef| {
+        if options.mask.is_some() {
+            return format!("file-{}", at.file.0 + 1);
+        }
         inventory.files.get(at.file.0 as usize).map_or_else(String::new, |f| f.display.clone())
     };
     let columns: &[&str] = match what {
@@ -84,13 +87,10 @@ fn table(
 }
 
 #[cfg(not(feature = "parquet"))]
-fn table(
-    _: Job<'_>,
-    _: &Options,
-    _: &Meter,
-    _: &mut (dyn Write + Send),
-) -> io::Result<()> {
-    Err(io::Error::other("this build has no Parquet; build it with: cargo build --features parquet"))
+fn table(_: Job<'_>, _: &Options, _: &Meter, _: &mut (dyn Write + Send)) -> io::Result<()> {
+    Err(io::Error::other(
+        "this build has no Parquet; build it with: cargo build --features parquet",
+    ))
 }
 
 /// How long a line may wait for others, so that a reader sees it while the input goes on.

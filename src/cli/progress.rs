@@ -66,8 +66,7 @@ impl SetsMeter {
         }
         let bar = ProgressBar::new(bytes);
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        let template =
-            "{bar:30} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
+        let template = "{bar:30} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::classify::{Kind, classify};
+use super::finding::Where;
 use super::forward::Forward;
 use super::odds;
 use super::posterior::{Flows, State};
 use super::reach::{Flow, Reach, Reached};
+use super::stretch::{Scope, Stretch, Trips};
 use super::tallies::Reachability;
 use crate::base::{Network, Span, Timestamp, Transport};
 use crate::capture::Seen;
@@ -78,6 +80,8 @@ pub struct Outage {
     pub context: Context,
     /// Whether the server answered any of these clients at any time.
     pub ever_answered: bool,
+    /// What another capture point shows of the ways to the server and back.
+    pub stretch: Option<Stretch>,
 }
 
 /// What other flows did while a server did not answer a group of clients.
@@ -156,6 +160,11 @@ impl Outage {
         odds::fisher(self.failed, self.failed, hits, hits + ok)
     }
 
+    /// Where another capture point shows that the datagrams ended, and whether beyond doubt.
+    pub fn place(&self) -> Option<(Where, bool)> {
+        self.stretch.as_ref().and_then(Stretch::verdict)
+    }
+
     /// Flows that ICMP rejected.
     pub fn rejected(&self) -> u64 {
         self.icmp.values().sum()
@@ -164,8 +173,8 @@ impl Outage {
 
 /// Finds every outage in `reach`, in the order of their starts. What servers ask the resolvers
 /// behind them is left out: the rules about upstreams judge it.
-pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward) -> Vec<Outage> {
-    localise_cells(reach, &cells(reach, nat, forward), nat)
+pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward, trips: &Trips) -> Vec<Outage> {
+    localise_cells(reach, &cells(reach, nat, forward), nat, trips)
 }
 
 /// What [`localise`] finds, and the tallies that it was found from.
@@ -173,9 +182,10 @@ pub fn localise_and_tally(
     reach: &Reach,
     nat: &Nat,
     forward: &Forward,
+    trips: &Trips,
 ) -> (Vec<Outage>, Reachability) {
     let cells = cells(reach, nat, forward);
-    (localise_cells(reach, &cells, nat), Reachability::of(reach, &cells))
+    (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
 }
 
 /// The flows of every server and group of clients, in the order of their first frames.
@@ -200,7 +210,7 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
     cells
 }
 
-fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat) -> Vec<Outage> {
+fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) -> Vec<Outage> {
     let mut outages: Vec<Outage> = cells
         .iter()
         .flat_map(|((server, network), flows)| {
@@ -208,6 +218,13 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat) -> Vec<Outage> {
         })
         .collect();
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
+    for outage in &mut outages {
+        outage.stretch = trips.stretch(&Scope {
+            span: Some(outage.span),
+            client: &|client| outage.network.contains(client),
+            server: &|server| server == outage.server,
+        });
+    }
     let kinds: Vec<Kind> = outages.iter().map(|one| classify(one, &outages, nat)).collect();
     for (outage, kind) in outages.iter_mut().zip(kinds) {
         outage.kind = kind;
@@ -283,6 +300,7 @@ fn outage(
         frames: failed.iter().take(FRAMES - 1).map(|flow| flow.first).collect(),
         context: Context::default(),
         ever_answered: flows.iter().any(|flow| flow.succeeded()),
+        stretch: None,
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {

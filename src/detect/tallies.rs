@@ -1,13 +1,13 @@
 //! Who reached whom, short enough to be carried by a report: what localisation looks at, told as
-//! stretches of time instead of flow by flow.
+//! spells instead of flow by flow.
 //!
 //! One capture sees one node. That a server answers the others, or that the others answer this
 //! node, stands in their captures, which may lie on another machine or be gone. So every report
 //! carries its tallies, and whoever has several reports localises over all of them.
 //!
-//! A stretch is either a run of failures without a success in between, which is kept exactly,
+//! A spell is either a run of failures without a success in between, which is kept exactly,
 //! because it may be an outage; or everything between two of them, by the minute. Flows of a
-//! stretch are taken to be spread evenly over it when they are put back.
+//! spell are taken to be spread evenly over it when they are put back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,14 +20,14 @@ use crate::capture::{FileId, FrameRef, Seen};
 use crate::packet::IcmpKind;
 use crate::transaction::{Nat, Undelivered};
 
-/// How many stretches a report carries: a megabyte of them.
-const MAX_STRETCHES: usize = 5_000;
-/// A stretch of successes ends with its minute; with its hour or day where there are too many.
+/// How many spells a report carries: a megabyte of them.
+const MAX_SPELLS: usize = 5_000;
+/// A spell of successes ends with its minute; with its hour or day where there are too many.
 const GRIDS: [Duration; 3] =
     [Duration::from_mins(1), Duration::from_hours(1), Duration::from_hours(24)];
 /// How many clients of a run of failures are named.
 const CLIENTS: usize = 8;
-/// How many flows stand for the successes of a stretch where they are put back.
+/// How many flows stand for the successes of a spell where they are put back.
 const SPREAD: u64 = 8;
 /// How many flows stand for its failures: localisation counts them one by one.
 const SPREAD_FAILED: u64 = 64;
@@ -55,12 +55,12 @@ pub struct CellTally {
     /// UDP or TCP.
     pub transport: Transport,
     /// What came of it, in the order of time.
-    pub stretches: Vec<Stretch>,
+    pub spells: Vec<Spell>,
 }
 
-/// A stretch of time in which a cell fared alike.
+/// A spell in which a cell fared alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stretch {
+pub struct Spell {
     /// When its first flow began.
     pub start: Timestamp,
     /// When its last flow began.
@@ -81,8 +81,8 @@ pub struct Stretch {
     pub icmp: BTreeMap<(IcmpKind, IpAddr), u64>,
 }
 
-impl Stretch {
-    /// A stretch without flows yet, from its first flow to its last.
+impl Spell {
+    /// A spell without flows yet, from its first flow to its last.
     pub fn between(start: Timestamp, last: Timestamp) -> Self {
         Self {
             start,
@@ -146,7 +146,7 @@ impl Reachability {
         for grid in GRIDS {
             tallies = tally(cells, Transport::Udp, grid);
             tallies.extend(tally(&tcp, Transport::Tcp, grid));
-            if stretches(&tallies) <= MAX_STRETCHES {
+            if spells(&tallies) <= MAX_SPELLS {
                 break;
             }
         }
@@ -155,14 +155,14 @@ impl Reachability {
 
     /// Keeps the cells that failed most, as many as there is room for.
     fn bounded(mut cells: Vec<CellTally>) -> Self {
-        let failed = |cell: &CellTally| cell.stretches.iter().map(|one| one.failed).sum::<u64>();
+        let failed = |cell: &CellTally| cell.spells.iter().map(|one| one.failed).sum::<u64>();
         cells.sort_by(|one, other| failed(other).cmp(&failed(one)).then_with(|| one.cmp(other)));
-        let mut room = MAX_STRETCHES;
+        let mut room = MAX_SPELLS;
         let mut left_out = 0;
         cells.retain(|cell| {
-            let fits = cell.stretches.len() <= room;
+            let fits = cell.spells.len() <= room;
             if fits {
-                room -= cell.stretches.len();
+                room -= cell.spells.len();
             } else {
                 left_out += cell.flows();
             }
@@ -173,8 +173,8 @@ impl Reachability {
     }
 }
 
-fn stretches(cells: &[CellTally]) -> usize {
-    cells.iter().map(|cell| cell.stretches.len()).sum()
+fn spells(cells: &[CellTally]) -> usize {
+    cells.iter().map(|cell| cell.spells.len()).sum()
 }
 
 fn tally(cells: &Cells<'_>, transport: Transport, grid: Duration) -> Vec<CellTally> {
@@ -188,21 +188,21 @@ fn tally(cells: &Cells<'_>, transport: Transport, grid: Duration) -> Vec<CellTal
             server: *server,
             service: told.cell.server,
             transport,
-            stretches: told_in_stretches(&flows, grid),
+            spells: told_in_spells(&flows, grid),
         })
     });
     tallied.collect()
 }
 
 /// Runs of failures that may be outages, and what lies between them.
-fn told_in_stretches(flows: &[&Flow], grid: Duration) -> Vec<Stretch> {
-    let mut told: Vec<Stretch> = Vec::new();
-    // Whether the last stretch may still grow.
+fn told_in_spells(flows: &[&Flow], grid: Duration) -> Vec<Spell> {
+    let mut told: Vec<Spell> = Vec::new();
+    // Whether the last spell may still grow.
     let mut open = false;
     for part in flows.chunk_by(|one, other| one.failed() == other.failed()) {
         let Some(first) = part.first() else { continue };
         if first.failed() && part.len() as u64 >= MIN_FLOWS {
-            let mut run = Stretch::between(first.first.ts, first.first.ts);
+            let mut run = Spell::between(first.first.ts, first.first.ts);
             for flow in part {
                 run.count(flow);
                 run.explain(flow);
@@ -212,13 +212,13 @@ fn told_in_stretches(flows: &[&Flow], grid: Duration) -> Vec<Stretch> {
             continue;
         }
         for flow in part {
-            let fits = |last: &&mut Stretch| slot(last.start, grid) == slot(flow.first.ts, grid);
+            let fits = |last: &&mut Spell| slot(last.start, grid) == slot(flow.first.ts, grid);
             match told.last_mut().filter(|_| open).filter(fits) {
                 Some(last) => last.count(flow),
                 None => {
-                    let mut stretch = Stretch::between(flow.first.ts, flow.first.ts);
-                    stretch.count(flow);
-                    told.push(stretch);
+                    let mut spell = Spell::between(flow.first.ts, flow.first.ts);
+                    spell.count(flow);
+                    told.push(spell);
                     open = true;
                 }
             }
@@ -235,15 +235,15 @@ fn slot(at: Timestamp, grid: Duration) -> i64 {
 impl CellTally {
     /// All its flows.
     pub fn flows(&self) -> u64 {
-        self.stretches.iter().map(|stretch| stretch.answered + stretch.failed).sum()
+        self.spells.iter().map(|spell| spell.answered + spell.failed).sum()
     }
 
     /// Its flows, as far as they can be put back.
     fn put_back(&self, flows: &mut Vec<Flow>) {
-        for stretch in &self.stretches {
-            let answered = spread(stretch.answered, SPREAD.max(stretch.failed.min(SPREAD_FAILED)));
-            let failed = spread(stretch.failed, SPREAD_FAILED);
-            let mut reasons = Reasons::of(stretch);
+        for spell in &self.spells {
+            let answered = spread(spell.answered, SPREAD.max(spell.failed.min(SPREAD_FAILED)));
+            let failed = spread(spell.failed, SPREAD_FAILED);
+            let mut reasons = Reasons::of(spell);
             let mut all: Vec<(u64, bool, u32)> = Vec::new();
             // The places of both kinds are spread over one scale, failures between successes.
             let places = |weights: &[u32], failed: bool| -> Vec<(u64, bool, u32)> {
@@ -257,16 +257,16 @@ impl CellTally {
             all.sort_unstable();
             let count = all.len();
             for (index, (_, failed, weight)) in all.into_iter().enumerate() {
-                let first = between(stretch.start, stretch.last, index, count);
-                let ends = if index + 1 == count { stretch.end } else { first };
-                flows.push(self.flow(stretch, first, ends.max(first), failed, weight, &mut reasons));
+                let first = between(spell.start, spell.last, index, count);
+                let ends = if index + 1 == count { spell.end } else { first };
+                flows.push(self.flow(spell, first, ends.max(first), failed, weight, &mut reasons));
             }
         }
     }
 
     fn flow(
         &self,
-        stretch: &Stretch,
+        spell: &Spell,
         first: Timestamp,
         last_sent: Timestamp,
         failed: bool,
@@ -292,7 +292,7 @@ impl CellTally {
             fresh: true,
             weight,
         };
-        if failed && stretch.is_run() {
+        if failed && spell.is_run() {
             reasons.give(&mut flow);
         }
         flow
@@ -311,12 +311,12 @@ struct Reasons {
 }
 
 impl Reasons {
-    fn of(stretch: &Stretch) -> Self {
+    fn of(spell: &Spell) -> Self {
         let times = |n: u64| usize::try_from(n.min(SPREAD_FAILED)).unwrap_or(0);
-        let mut lost = vec![Undelivered::OtherHost; times(stretch.other_host)];
-        lost.extend(vec![Undelivered::WrongSource; times(stretch.wrong_source)]);
-        let icmp = stretch.icmp.iter().flat_map(|(said, n)| vec![*said; times(*n)]).collect();
-        Self { clients: stretch.clients.clone(), next: 0, lost, icmp }
+        let mut lost = vec![Undelivered::OtherHost; times(spell.other_host)];
+        lost.extend(vec![Undelivered::WrongSource; times(spell.wrong_source)]);
+        let icmp = spell.icmp.iter().flat_map(|(said, n)| vec![*said; times(*n)]).collect();
+        Self { clients: spell.clients.clone(), next: 0, lost, icmp }
     }
 
     fn give(&mut self, flow: &mut Flow) {
@@ -368,7 +368,7 @@ impl PutBack {
                 nat.learn(cell.service, cell.server);
             }
             if !cell.group.contains('/') {
-                let failed = cell.stretches.iter().flat_map(|stretch| &stretch.clients);
+                let failed = cell.spells.iter().flat_map(|spell| &spell.clients);
                 named.extend(failed.chain([&cell.client]).map(|one| (cell.group.as_str(), *one)));
             }
             cell.put_back(&mut flows);

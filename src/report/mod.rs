@@ -15,6 +15,7 @@ pub mod json;
 mod ladder;
 mod lines;
 mod markdown;
+mod masked;
 mod names;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -31,6 +32,7 @@ pub use compare::{Change, Comparison, Figure};
 pub use extract::{Picked, write_pcapng};
 pub use format::{Format, write};
 pub use ladder::{Ladder, Rung, RungKind};
+pub use masked::Masked;
 pub use names::{Named, Names};
 #[cfg(feature = "parquet")]
 pub use parquet::{Table, TableRow};

@@ -49,8 +49,7 @@ impl<'a, R: TableRow> Table<'a, R> {
             .set_max_row_group_row_count(Some(GROUP))
             .set_created_by(format!("dnswhy {}", env!("CARGO_PKG_VERSION")))
             .build();
-        let writer =
-            ArrowWriter::try_new(out, empty.schema(), Some(properties)).map_err(plain)?;
+        let writer = ArrowWriter::try_new(out, empty.schema(), Some(properties)).map_err(plain)?;
         Ok(Self { writer, rows: Vec::with_capacity(BATCH), result: Ok(()) })
     }
 

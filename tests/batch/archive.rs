@@ -8,44 +8,44 @@ use dnswhy::testkit::{Compression, Fate, PcapOptions, Scenario, Situation};
 use serde_json::Value;
 
 /// Seconds of a day.
-pub const DAY: f64 = 86_400.0;
+pub(crate) const DAY: f64 = 86_400.0;
 
 /// A folder with an archive in it, and one for reports.
-pub struct Archive {
+pub(crate) struct Archive {
     folder: tempfile::TempDir,
 }
 
 /// What a real capture of the archive must be found to show.
-pub struct Expected {
+pub(crate) struct Expected {
     /// Its set.
-    pub set: String,
+    pub(crate) set: String,
     /// The rules that must be named; none for a healthy one.
-    pub rules: Vec<String>,
+    pub(crate) rules: Vec<String>,
 }
 
 impl Archive {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("archive")).unwrap();
         Self { folder }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("archive")
     }
 
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn put(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
 
     /// A made ring, compressed, in files of so many frames.
-    pub fn put_made(&self, set: &str, text: &str, frames_per_file: usize) {
+    pub(crate) fn put_made(&self, set: &str, text: &str, frames_per_file: usize) {
         let options = PcapOptions {
             compression: Compression::Gzip,
             frames_per_file: Some(frames_per_file),
@@ -57,7 +57,7 @@ impl Archive {
     }
 
     /// Sets that cannot be read, or not to their ends; returns their names.
-    pub fn put_broken(&self) -> [&'static str; 4] {
+    pub(crate) fn put_broken(&self) -> [&'static str; 4] {
         let whole = Scenario::parse(&healthy(50, 0.0)).write_pcap(&PcapOptions::default());
         self.put("broken/n1/2026-01-05/client_dns.pcap00", b"this is no capture, but is named so");
         self.put("broken/n2/2026-01-05/client_dns.pcap00", b"");
@@ -69,7 +69,7 @@ impl Archive {
 
     /// The captures of a laboratory below `from`, compressed, each scenario a cluster of its own,
     /// for they all use the same addresses; only those of at most so many bytes.
-    pub fn put_real(&self, from: &Path, most: u64) -> Vec<Expected> {
+    pub(crate) fn put_real(&self, from: &Path, most: u64) -> Vec<Expected> {
         let mut folders: Vec<PathBuf> =
             fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
         folders.sort();
@@ -109,31 +109,37 @@ impl Archive {
     }
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// Node `n` with two pods, and three backends behind a service.
+/// Node `n` with three pods, and three backends behind a service.
 fn node(n: u8) -> Situation {
     Situation::new(&format!(
         "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.201.10\n\
-         dns2 = 10.244.202.10\ndns3 = 10.244.203.10\npod = 10.244.{n}.2\nnear = 10.244.{n}.3"
+         dns2 = 10.244.202.10\ndns3 = 10.244.203.10\npod = 10.244.{n}.2\nnear = 10.244.{n}.3\n\
+         third = 10.244.{n}.4"
     ))
 }
 
 /// A minute of node `n` from `start` on, in which the backends in `silent` answer nothing from the
 /// tenth second on.
-pub fn minute(n: u8, start: f64, silent: &[&str]) -> String {
+pub(crate) fn minute(n: u8, start: f64, silent: &[&str]) -> String {
+    asking(n, start, &["dns1", "dns2", "dns3"], silent)
+}
+
+/// The same where the node's clients are kept to some of the backends.
+pub(crate) fn asking(n: u8, start: f64, asked: &[&str], silent: &[&str]) -> String {
     let mut situation = node(n);
     for round in 0..60_u8 {
-        for (index, via) in ["dns1", "dns2", "dns3"].into_iter().enumerate() {
+        for (index, via) in asked.iter().copied().enumerate() {
             let lost = round >= 10 && silent.contains(&via);
             let fate = if lost { Fate::Lost } else { Fate::Answered };
             // Nodes do not ask in step.
             let offset = 0.2 * f64::from(u8::try_from(index).unwrap()) + 0.001 * f64::from(n);
-            let client = if round % 2 == 0 { "pod" } else { "near" };
+            let client = ["pod", "near", "third"][usize::from(round % 3)];
             situation.ask(start + f64::from(round) + offset, client, "kube-dns", via, fate);
         }
     }
@@ -141,6 +147,6 @@ pub fn minute(n: u8, start: f64, silent: &[&str]) -> String {
 }
 
 /// A minute in which nothing fails.
-pub fn healthy(n: u8, start: f64) -> String {
+pub(crate) fn healthy(n: u8, start: f64) -> String {
     minute(n, start, &[])
 }

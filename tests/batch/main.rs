@@ -83,10 +83,12 @@ fn an_archive_becomes_one_index() {
     cluster(&archive);
     archive.put_broken();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = std::env::var_os("DNSWHY_SHARED").map(|path| Path::new(&path).join("lab-captures"));
+    let shared = std::env::var_os("DNSWHY_SHARED");
+    let shared = shared.map(|path| Path::new(&path).join("lab-captures"));
     let expected = archive.put_real(&shared.unwrap_or(root.join("testdata/pcap")), 3_000_000);
     let reports = archive.beside("reports");
-    let out = batch(&[&archive.path()], &reports, &["--format", "json,html,markdown", "--apart", "1"]);
+    let out =
+        batch(&[&archive.path()], &reports, &["--format", "json,html,markdown", "--apart", "1"]);
     assert_eq!(out.status.code(), Some(0), "{}", said(&out));
     assert!(out.stdout.is_empty());
     let index = index(&reports);
@@ -98,15 +100,17 @@ fn an_archive_becomes_one_index() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| format!("{}: {}", one["name"].as_str().unwrap(), one["reason"].as_str().unwrap()))
+        .map(|one| {
+            format!("{}: {}", one["name"].as_str().unwrap(), one["reason"].as_str().unwrap())
+        })
         .collect();
     assert_eq!(
         unread,
         [
             "broken/n1/2026-01-05/client_dns: client_dns.pcap00: not a pcap or pcapng capture",
             "broken/n2/2026-01-05/client_dns: client_dns.pcap00: the file is empty",
-            "broken/n3/2026-01-05/client_dns: client_dns.pcap00.gz: cannot be decompressed: \
-             unexpected end of file",
+            "broken/n3/2026-01-05/client_dns: client_dns.pcap00.gz: the compressed data ends \
+             early",
         ]
     );
     let cut = sets.iter().find(|set| set["name"] == "broken/n4/2026-01-05/client_dns").unwrap();
@@ -119,7 +123,7 @@ fn an_archive_becomes_one_index() {
     assert_eq!(ours.len(), 2, "{ours:#?}");
     assert_eq!(ours.iter().map(|line| line["sets"].as_u64().unwrap()).max(), Some(17));
     let first = ours.iter().find(|line| line["sets"] == 17).unwrap();
-    assert_eq!(first["clients"], 34);
+    assert_eq!(first["clients"], 3 * 17);
     let lookups: u64 = sets
         .iter()
         .filter(|set| set["name"].as_str().unwrap().contains("/2026-01-05/"))
@@ -130,9 +134,10 @@ fn an_archive_becomes_one_index() {
     assert_eq!(first["lookups"].as_u64(), Some(lookups));
     assert!(lookups > 17 * 20);
     assert_eq!(first["confidence"], "confirmed", "other nodes see the same");
-    let days = index["recurring"].as_array().unwrap().iter().find(|one| {
-        one["rule"] == "dead-backend" && one["culprit"] == format!("backend {DEAD}")
-    });
+    let days =
+        index["recurring"].as_array().unwrap().iter().find(|one| {
+            one["rule"] == "dead-backend" && one["culprit"] == format!("backend {DEAD}")
+        });
     let days: Vec<&String> = days.unwrap()["days"].as_object().unwrap().keys().collect();
     assert_eq!(days, ["2026-01-05", "2026-01-07"]);
 
@@ -149,7 +154,8 @@ fn an_archive_becomes_one_index() {
             .filter(of_set)
             .map(|line| line["rule"].as_str().unwrap())
             .collect();
-        let fits = expected.rules.is_empty() || expected.rules.iter().any(|rule| named.contains(&rule.as_str()));
+        let fits = expected.rules.is_empty()
+            || expected.rules.iter().any(|rule| named.contains(&rule.as_str()));
         assert!(fits, "{}: {:?} is not among {named:?}", expected.set, expected.rules);
         assert!(sets.iter().any(|set| set["name"] == *expected.set), "{}", expected.set);
     }
@@ -163,11 +169,16 @@ fn an_archive_becomes_one_index() {
     let text = fs::read_to_string(reports.join("index.md")).unwrap();
     assert!(text.contains("## Recurring") && text.contains("## Could not be read"), "{text}");
     let last = said(&out).lines().last().unwrap().to_owned();
-    assert!(last.contains(&format!("{} sets: ", sets.len() + 3)) && last.contains("incidents above info"), "{last}");
+    assert!(
+        last.contains(&format!("{} sets: ", sets.len() + 3))
+            && last.contains("incidents above info"),
+        "{last}"
+    );
 
     // Again, nothing is done, and nothing changes.
     let before = tree(&reports);
-    let again = batch(&[&archive.path()], &reports, &["--format", "markdown,html,json", "--apart", "1"]);
+    let again =
+        batch(&[&archive.path()], &reports, &["--format", "markdown,html,json", "--apart", "1"]);
     assert!(said(&again).contains("sets: 0 analysed"), "{}", said(&again));
     assert!(tree(&reports) == before);
 
@@ -312,10 +323,18 @@ fn clusters_may_be_kept_apart() {
     assert_eq!(lines(&index(&reports), "dead-backend").len(), 1);
     batch(&[&archive.path()], &reports, &["-f", "json", "--apart", "1"]);
     let apart = index(&reports);
-    let scopes: Vec<&Value> = lines(&apart, "dead-backend").iter().map(|line| &line["scope"]).collect();
+    let scopes: Vec<&Value> =
+        lines(&apart, "dead-backend").iter().map(|line| &line["scope"]).collect();
     assert_eq!(scopes, ["east", "west"]);
     let merged = archive.beside("merged");
-    let out = command().arg("merge").arg(reports.join("index.json")).arg("-o").arg(&merged).args(["--apart", "0"]).output().unwrap();
+    let out = command()
+        .arg("merge")
+        .arg(reports.join("index.json"))
+        .arg("-o")
+        .arg(&merged)
+        .args(["--apart", "0"])
+        .output()
+        .unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", said(&out));
     assert_eq!(lines(&index(&merged), "dead-backend").len(), 1);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::archive::{Archive, healthy, minute};
+use super::archive::{Archive, asking, healthy, minute};
 use super::{batch, command, index, lines, said};
 
 /// One node cannot reach one backend, which answers the others: its own capture can only say that
@@ -31,11 +31,12 @@ fn a_broken_path_is_named_once_others_are_seen() {
     assert_eq!(path["severity"], blamed[0]["severity"]);
 }
 
-/// One node reaches nobody: its own capture cannot tell that from a service that is down.
+/// One node reaches nobody: its own capture, whose clients are kept to one backend, cannot tell that
+/// from a service that is down.
 #[test]
 fn a_broken_node_is_named_once_others_are_seen() {
     let archive = Archive::new();
-    archive.put_made("n1/client_dns", &minute(1, 0.0, &["dns1", "dns2", "dns3"]), 400);
+    archive.put_made("n1/client_dns", &asking(1, 0.0, &["dns1"], &["dns1"]), 400);
     archive.put_made("n2/client_dns", &healthy(2, 0.0), 400);
     let reports = archive.beside("reports");
     batch(&[&archive.path()], &reports, &["-f", "json"]);
@@ -44,6 +45,9 @@ fn a_broken_node_is_named_once_others_are_seen() {
     let rules: Vec<&Value> = across.iter().map(|one| &one["rule"]).collect();
     assert_eq!(rules, ["client-node-broken"], "{across:#?}");
     assert_eq!(across[0]["culprits"][0]["value"], "10.244.1.0/24");
+    let blamed = lines(&index, "service-wide-outage");
+    assert_eq!(blamed.len(), 1);
+    assert_eq!(blamed[0]["explained_by"], 1);
 }
 
 /// What all nodes see is no news across them.

@@ -52,8 +52,7 @@ pub(super) fn list(archives: &[PathBuf], except: &Path) -> Result<Listing> {
     for archive in archives {
         let text = archive.to_string_lossy();
         if text.contains("://") {
-            list_remote(&text, &mut listing)
-                .with_context(|| format!("failed to list {text}"))?;
+            list_remote(&text, &mut listing).with_context(|| format!("failed to list {text}"))?;
             continue;
         }
         match (fs::metadata(archive), glob::glob(&text)) {
@@ -81,18 +80,16 @@ pub(in crate::cli) fn captures(named: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<A
     let mut listing = Listing::default();
     for address in remote {
         let address = address.to_string_lossy();
-        list_remote(&address, &mut listing)
-            .with_context(|| format!("failed to list {address}"))?;
+        list_remote(&address, &mut listing).with_context(|| format!("failed to list {address}"))?;
     }
     let is_capture = |listed: &&Listed| {
         listed.named || listed.path.last().is_some_and(|name| looks_like_a_capture(name))
     };
-    let remotes = listing.files.iter().filter(is_capture).filter_map(|listed| {
-        match &listed.location {
+    let remotes =
+        listing.files.iter().filter(is_capture).filter_map(|listed| match &listed.location {
             Location::Remote(remote) => Some(Arc::clone(remote)),
             Location::File(_) => None,
-        }
-    });
+        });
     Ok((local.into_iter().cloned().collect(), remotes.collect()))
 }
 

@@ -27,8 +27,7 @@ impl Folder {
         let failed = || format!("failed to write to {}", path.display());
         fs::create_dir_all(&memory).with_context(failed)?;
         let at = memory.join("lock");
-        let mut lock =
-            File::options().create(true).append(true).open(&at).with_context(failed)?;
+        let mut lock = File::options().create(true).append(true).open(&at).with_context(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -87,8 +87,7 @@ fn recall(
 ) -> (Vec<(String, State)>, Vec<CaptureSet<Entry>>) {
     let (mut known, mut pending) = (Vec::new(), Vec::new());
     for set in sets {
-        let prints: Vec<Fingerprint> =
-            set.files.iter().map(|entry| entry.print.clone()).collect();
+        let prints: Vec<Fingerprint> = set.files.iter().map(|entry| entry.print.clone()).collect();
         let mut last = |place: usize| -> Option<Timestamp> {
             set.files.get(place).and_then(|entry| entry.location.last_frame())
         };

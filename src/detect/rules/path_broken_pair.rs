@@ -53,6 +53,9 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let (server, network) = (hole.server(), hole.network());
     let stale_address = hole.sum(|outage| outage.other_host);
     let stale = stale_address > 0;
+    let place = if stale { Where::PathToClient } else { hole.place() };
+    let back = place == Where::PathToClient;
+    let decided = matches!(place, Where::PathToServer | Where::PathToClient);
     // As many cells were looked at as there are networks and servers in its row and column.
     let isolated = hole.outages.iter().all(|outage| {
         let cells = outage.context.row.len() + outage.context.column.len() + 1;
@@ -61,7 +64,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let mut culprits: Vec<Culprit> = Vec::new();
     for outage in &hole.outages {
         let (near, far) = (outage.network.to_string(), outage.server.to_string());
-        culprits.push(if stale { Culprit::Path(far, near) } else { Culprit::Path(near, far) });
+        culprits.push(if back { Culprit::Path(far, near) } else { Culprit::Path(near, far) });
     }
     culprits.extend(hole.networks.iter().copied().map(Culprit::ClientSubnet));
     let cause = if stale {
@@ -71,6 +74,16 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
              kernel dropped them. The nodes of {server} still use the old link address of this \
              node's overlay device, as after a reboot or a restart of its network agent.",
             count(stale_address, "answer")
+        )
+    } else if decided {
+        format!(
+            "{} A missing route, a stale ARP or FDB entry in the overlay, or a filter between the \
+             two hosts does that.",
+            if back {
+                format!("What {server} answers does not come back to {network}.")
+            } else {
+                format!("What {network} asks does not arrive at {server}.")
+            }
         )
     } else {
         format!(
@@ -84,16 +97,20 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         Words {
             title: if stale {
                 format!("answers of {server} reach the node of {network} and are dropped there")
+            } else if back {
+                format!("answers of {server} do not come back to {network}")
+            } else if decided {
+                format!("queries of {network} do not arrive at {server}")
             } else {
                 format!("nothing passes between {network} and {server}")
             },
-            confidence: match (stale, isolated) {
+            confidence: match (stale || decided, isolated) {
                 (true, _) => Confidence::Confirmed,
                 (false, true) => Confidence::Likely,
                 (false, false) => Confidence::Possible,
             },
             culprits,
-            place: if stale { Where::PathToClient } else { Where::Unknown },
+            place,
             cause,
             actions: vec![
             (
@@ -112,8 +129,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
         ],
             ruled_out: vec![
-                if stale {
+                if back {
                     ("dead-backend", format!("the answers of {server} are in the capture"))
+                } else if decided {
+                    ("dead-backend", "the queries were lost before they came there".to_owned())
                 } else {
                     (
                         "dead-backend",

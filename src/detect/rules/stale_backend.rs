@@ -65,15 +65,23 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
         ),
     ];
+    let decided = hole.place() == Where::Server;
     let doubt = if hole.one_vantage() {
         " With clients of one node alone in the capture, the path to the pod may have died \
          instead: a capture on its node would tell."
     } else {
-        ruled_out.push(("path-broken-pair", "no other network reached it either".to_owned()));
+        ruled_out.push((
+            "path-broken-pair",
+            if decided {
+                "the queries arrived on its node, and it did not answer".to_owned()
+            } else {
+                "no other network reached it either".to_owned()
+            },
+        ));
         ""
     };
     let confidence =
-        if hole.networks.len() > 1 { Confidence::Confirmed } else { Confidence::Likely };
+        if decided || hole.networks.len() > 1 { Confidence::Confirmed } else { Confidence::Likely };
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push(give_up_sooner());
     hole.finding(&DETECTOR, Words {
@@ -84,7 +92,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ),
         confidence,
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
-        place: Where::Unknown,
+        place: hole.place(),
         cause: format!(
             "{server} answered nothing to anyone for {lasted}, while {service} was still \
              translated to it; then new queries went to {} alone. That is what the death of a \

@@ -151,11 +151,16 @@ fn file(file: &FileAccount) -> File {
 
 fn point(point: &PointAccount, analysis: &Analysis) -> Point {
     let path = |index: &usize| analysis.files.get(*index).map(|file| file.path.clone());
+    let clock = point.clock.as_ref();
     Point {
         name: point.name.clone(),
         files: point.files.iter().filter_map(path).collect(),
         start: point.span.map(|span| time(span.start)),
         end: point.span.map(|span| time(span.end)),
+        role: point.role.map(|role| role.to_string()),
+        offset_ms: clock.map(|clock| clock.offset as f64 / 1e6),
+        uncertainty_ms: clock.and_then(|clock| clock.uncertainty).map(|nanos| nanos as f64 / 1e6),
+        drift_ppm: clock.map(|clock| clock.drift as f64 / 1e3),
     }
 }
 

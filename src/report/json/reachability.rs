@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Timestamp, Transport};
-use crate::detect::{CellTally, Reachability, Stretch};
+use crate::detect::{CellTally, Reachability, Spell};
 use crate::packet::IcmpKind;
 
 /// The kinds of ICMP errors, to read their words back.
@@ -104,10 +104,7 @@ fn is_zero(count: &u64) -> bool {
 impl ReachabilityV1 {
     /// The tallies of an analysis.
     pub(super) fn of(known: &Reachability) -> Self {
-        Self {
-            cells: known.cells.iter().map(cell).collect(),
-            flows_left_out: known.left_out,
-        }
+        Self { cells: known.cells.iter().map(cell).collect(), flows_left_out: known.left_out }
     }
 
     /// The tallies as localisation takes them. A cell that cannot be read is left out: it came
@@ -118,8 +115,8 @@ impl ReachabilityV1 {
 }
 
 fn cell(cell: &CellTally) -> CellV1 {
-    let from = cell.stretches.first().map_or(Timestamp::MIN, |stretch| stretch.start);
-    let between: Vec<&Stretch> = cell.stretches.iter().filter(|one| !one.is_run()).collect();
+    let from = cell.spells.first().map_or(Timestamp::MIN, |spell| spell.start);
+    let between: Vec<&Spell> = cell.spells.iter().filter(|one| !one.is_run()).collect();
     let micros = |at: Timestamp| u64::try_from(at.since(from).as_micros()).unwrap_or(u64::MAX);
     CellV1 {
         clients: cell.group.clone(),
@@ -128,15 +125,15 @@ fn cell(cell: &CellTally) -> CellV1 {
         service: cell.service.to_string(),
         transport: cell.transport.to_string().to_lowercase(),
         from: from.to_string(),
-        starts_us: between.iter().map(|stretch| micros(stretch.start)).collect(),
-        lasts_us: between.iter().map(|stretch| micros(stretch.last)).collect(),
-        answered: between.iter().map(|stretch| stretch.answered).collect(),
-        failed: between.iter().map(|stretch| stretch.failed).collect(),
-        runs: cell.stretches.iter().filter(|stretch| stretch.is_run()).map(run).collect(),
+        starts_us: between.iter().map(|spell| micros(spell.start)).collect(),
+        lasts_us: between.iter().map(|spell| micros(spell.last)).collect(),
+        answered: between.iter().map(|spell| spell.answered).collect(),
+        failed: between.iter().map(|spell| spell.failed).collect(),
+        runs: cell.spells.iter().filter(|spell| spell.is_run()).map(run).collect(),
     }
 }
 
-fn run(run: &Stretch) -> RunV1 {
+fn run(run: &Spell) -> RunV1 {
     let icmp = run.icmp.iter().map(|((kind, from), flows)| IcmpV1 {
         said: kind.to_string(),
         from: from.to_string(),
@@ -160,15 +157,15 @@ fn read_cell(cell: &CellV1) -> Option<CellTally> {
     let starts = cell.starts_us.iter().zip(&cell.lasts_us);
     let counts = cell.answered.iter().zip(&cell.failed);
     let between = starts.zip(counts).map(|((start, last), (answered, failed))| {
-        Some(Stretch {
+        Some(Spell {
             answered: *answered,
             failed: *failed,
-            ..Stretch::between(at(*start), at(*last))
+            ..Spell::between(at(*start), at(*last))
         })
     });
-    let mut stretches: Vec<Stretch> =
+    let mut spells: Vec<Spell> =
         between.chain(cell.runs.iter().map(read_run)).collect::<Option<_>>()?;
-    stretches.sort();
+    spells.sort();
     Some(CellTally {
         group: cell.clients.clone(),
         client: cell.client.parse().ok()?,
@@ -179,11 +176,11 @@ fn read_cell(cell: &CellV1) -> Option<CellTally> {
             "tcp" => Transport::Tcp,
             _ => return None,
         },
-        stretches,
+        spells,
     })
 }
 
-fn read_run(run: &RunV1) -> Option<Stretch> {
+fn read_run(run: &RunV1) -> Option<Spell> {
     let address = |text: &String| text.parse::<IpAddr>().ok();
     let said = |word: &str| ICMP.into_iter().find(|kind| kind.to_string() == word);
     let icmp: Option<BTreeMap<_, _>> = run
@@ -191,14 +188,14 @@ fn read_run(run: &RunV1) -> Option<Stretch> {
         .iter()
         .map(|icmp| Some(((said(&icmp.said)?, address(&icmp.from)?), icmp.flows)))
         .collect();
-    Some(Stretch {
+    Some(Spell {
         end: Timestamp::parse(&run.end)?,
         failed: run.flows,
         clients: run.clients.iter().map(address).collect::<Option<_>>()?,
         other_host: run.other_host,
         wrong_source: run.wrong_source,
         icmp: icmp?,
-        ..Stretch::between(Timestamp::parse(&run.start)?, Timestamp::parse(&run.last)?)
+        ..Spell::between(Timestamp::parse(&run.start)?, Timestamp::parse(&run.last)?)
     })
 }
 
@@ -218,18 +215,18 @@ mod tests {
                 server,
                 service: server,
                 transport: Transport::Udp,
-                stretches: vec![
-                    Stretch { answered: 7, failed: 1, ..Stretch::between(at(0), at(0)) },
-                    Stretch {
+                spells: vec![
+                    Spell { answered: 7, failed: 1, ..Spell::between(at(0), at(0)) },
+                    Spell {
                         end: at(3),
                         failed: 4,
                         clients: vec![client],
                         other_host: 1,
                         wrong_source: 2,
                         icmp: BTreeMap::from([((IcmpKind::PortUnreachable, server), 3)]),
-                        ..Stretch::between(at(1), at(2))
+                        ..Spell::between(at(1), at(2))
                     },
-                    Stretch { answered: 9, ..Stretch::between(at(4), at(60)) },
+                    Spell { answered: 9, ..Spell::between(at(4), at(60)) },
                 ],
             }],
             left_out: 5,

@@ -149,8 +149,11 @@ impl Page<'_> {
             skipped.map(|(reason, frames)| format!("{}: {reason}", count(*frames, "frame")));
         self.list("skipped", skipped, out)?;
         let points = analysis.points.iter();
-        let points = points
-            .map(|point| format!("{} ({})", point.name, count(point.files.len() as u64, "file")));
+        let points = points.map(|point| {
+            let files = count(point.files.len() as u64, "file");
+            let role = point.role.map_or_else(String::new, |role| format!(", {}", role.words()));
+            format!("{} ({files}){role}", point.name)
+        });
         self.list("points", points, out)?;
         let services = analysis.nat.services();
         let services = services
