@@ -19,8 +19,10 @@ pub(crate) struct Archive {
 pub(crate) struct Expected {
     /// Its set.
     pub(crate) set: String,
-    /// The rules that must be named; none for a healthy one.
+    /// The rules that must be named, each with its alternatives; none for a healthy one.
     pub(crate) rules: Vec<String>,
+    /// Whether nobody felt it, so that information is loud enough.
+    pub(crate) harmless: bool,
 }
 
 impl Archive {
@@ -98,6 +100,7 @@ impl Archive {
             }
             let rules = label["expected_root_causes"].as_array().unwrap().iter();
             expected.push(Expected {
+                harmless: label["harmless"] == true,
                 set: format!("lab-{scenario}/client/2026-11-20/client_dns"),
                 rules: rules
                     .map(|rule| rule.as_str().unwrap().to_owned())

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use dnswhy::detect::Class;
 use serde_json::Value;
 
 use archive::{Archive, DAY, healthy, minute};
@@ -143,9 +144,16 @@ fn an_archive_becomes_one_index() {
 
     // Every fault of a real capture is in the index, with its set.
     for expected in &expected {
+        // Some faults are seen at the backend's node alone.
+        let cluster = expected.set.trim_end_matches("client/2026-11-20/client_dns");
         let of_set = |line: &&Value| {
             let parts = line["parts"].as_array().unwrap();
-            line["severity"] != "info" && parts.iter().any(|part| part["set"] == *expected.set)
+            // What costs only work is information by its class.
+            let costs = dnswhy::detect::ALL
+                .iter()
+                .any(|rule| line["rule"] == rule.id && rule.class == Class::Efficiency);
+            let loud = expected.harmless || costs || line["severity"] != "info";
+            loud && parts.iter().any(|part| part["set"].as_str().unwrap().starts_with(cluster))
         };
         let named: Vec<&str> = index["incidents"]
             .as_array()
@@ -154,9 +162,10 @@ fn an_archive_becomes_one_index() {
             .filter(of_set)
             .map(|line| line["rule"].as_str().unwrap())
             .collect();
-        let fits = expected.rules.is_empty()
-            || expected.rules.iter().any(|rule| named.contains(&rule.as_str()));
-        assert!(fits, "{}: {:?} is not among {named:?}", expected.set, expected.rules);
+        for rule in &expected.rules {
+            let fits = rule.split('|').any(|rule| named.contains(&rule));
+            assert!(fits, "{}: {rule} is not among {named:?}", expected.set);
+        }
         assert!(sets.iter().any(|set| set["name"] == *expected.set), "{}", expected.set);
     }
 
