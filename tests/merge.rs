@@ -172,7 +172,7 @@ proptest! {
             parts.dedup();
             prop_assert_eq!(parts.len(), all);
         }
-        prop_assert_eq!(merged.totals.sets as usize, merged.sets.len());
+        prop_assert_eq!(merged.totals.sets, merged.sets.len() as u64);
     }
 
     #[test]

@@ -179,7 +179,8 @@ fn line(one: &Joined, links: &BTreeMap<&str, String>) -> Line {
     let part = |part: &Part| {
         let text = terminal(&format!("{} #{}", part.set, part.incident));
         let mut link = link(&part.set, text, links);
-        if link.to.ends_with(".html") {
+        // Batch writes that ending, and no other form has anchors.
+        if link.to.strip_suffix(".html").is_some() {
             link.to += &format!("#incident-{}", part.incident);
         }
         link

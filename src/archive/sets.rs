@@ -56,7 +56,7 @@ pub fn sets<T>(
             let begins = part.iter().find_map(|file| file.first).filter(|_| number > 0);
             let wanted =
                 begins.map_or_else(|| name.clone(), |at| format!("{name}@{}", compact(at)));
-            let name = free(wanted, &mut taken);
+            let name = free(&wanted, &mut taken);
             found.push(CaptureSet { name, files: part.into_iter().map(|one| one.file).collect() });
         }
     }
@@ -103,8 +103,9 @@ fn compact(at: Timestamp) -> String {
         + "Z"
 }
 
-fn free(wanted: String, taken: &mut BTreeSet<String>) -> String {
-    let mut name = wanted.clone();
+/// `wanted`, or the next name that nobody has.
+fn free(wanted: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut name = wanted.to_owned();
     let mut number = 2;
     while !taken.insert(name.clone()) {
         name = format!("{wanted}-{number}");

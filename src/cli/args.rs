@@ -342,7 +342,7 @@ pub(super) enum ListFormat {
     Jsonl,
     /// A header and one record a line; lists are separated by spaces
     Csv,
-    /// A table for DuckDB, pandas and others; needs a build with the feature parquet
+    /// A table for databases and data frames; needs a build with the feature parquet
     Parquet,
 }
 

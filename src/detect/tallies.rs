@@ -213,15 +213,14 @@ fn told_in_spells(flows: &[&Flow], grid: Duration) -> Vec<Spell> {
         }
         for flow in part {
             let fits = |last: &&mut Spell| slot(last.start, grid) == slot(flow.first.ts, grid);
-            match told.last_mut().filter(|_| open).filter(fits) {
-                Some(last) => last.count(flow),
-                None => {
-                    let mut spell = Spell::between(flow.first.ts, flow.first.ts);
-                    spell.count(flow);
-                    told.push(spell);
-                    open = true;
-                }
+            if let Some(last) = told.last_mut().filter(|_| open).filter(fits) {
+                last.count(flow);
+                continue;
             }
+            let mut spell = Spell::between(flow.first.ts, flow.first.ts);
+            spell.count(flow);
+            told.push(spell);
+            open = true;
         }
     }
     told

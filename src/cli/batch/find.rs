@@ -62,7 +62,9 @@ pub(super) fn list(archives: &[PathBuf], except: &Path) -> Result<Listing> {
                 if paths.is_empty() {
                     listing.problems.push(format!("{text}: no file matches this pattern"));
                 }
-                paths.iter().for_each(|path| listing.add(path, except));
+                for path in &paths {
+                    listing.add(path, except);
+                }
             }
             (Err(error), _) => listing.problems.push(format!("{text}: {error}")),
         }
@@ -73,8 +75,11 @@ pub(super) fn list(archives: &[PathBuf], except: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
+/// Files, patterns and folders here, and captures elsewhere.
+type Named = (Vec<PathBuf>, Vec<Arc<dyn Remote>>);
+
 /// Parts what was named into what lies here and the captures that lie elsewhere.
-pub(in crate::cli) fn captures(named: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Arc<dyn Remote>>)> {
+pub(in crate::cli) fn captures(named: &[PathBuf]) -> Result<Named> {
     let is_remote = |path: &&PathBuf| path.to_string_lossy().contains("://");
     let (remote, local): (Vec<&PathBuf>, Vec<&PathBuf>) = named.iter().partition(is_remote);
     let mut listing = Listing::default();
@@ -177,7 +182,7 @@ fn common(bases: &[Vec<String>]) -> usize {
 
 /// Looks at the first frames of everything listed, with so many threads. What neither is a capture
 /// nor is named like one is left out.
-pub(super) fn look(listing: Listing, threads: usize) -> Vec<Facts<Entry>> {
+pub(super) fn look(listing: &Listing, threads: usize) -> Vec<Facts<Entry>> {
     let root = common(&listing.bases);
     let (next, facts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {

@@ -28,7 +28,7 @@ pub(in crate::cli) fn batch(cli: &Cli, batch: &Batch) -> Result<Exit> {
     for problem in &listing.problems {
         complain(problem);
     }
-    let files = look(listing, jobs);
+    let files = look(&listing, jobs);
     let mut last = |entry: &Entry| entry.location.last_frame();
     let sets = sets(files, batch.split_gap, &mut last);
     if sets.is_empty() {
