@@ -93,7 +93,7 @@ impl Archive {
                 let name = capture.file_name().unwrap().to_string_lossy().into_owned();
                 let (node, date) = (name.split('_').next().unwrap(), "2026-11-20");
                 let bytes = fs::read(&capture).unwrap();
-                let plain = !name.ends_with(".gz");
+                let plain = name.strip_suffix(".gz").is_none();
                 let name = if plain { format!("{name}.gz") } else { name.clone() };
                 let bytes = if plain { gzip(&bytes) } else { bytes };
                 self.put(&format!("lab-{scenario}/{node}/{date}/{name}"), &bytes);
