@@ -1,5 +1,6 @@
 """The parts of .ci/exports that need a library: see there."""
 
+import datetime
 import json
 import pathlib
 import sys
@@ -7,7 +8,7 @@ import time
 
 TYPES = {
     "lookups": {
-        "client": "VARCHAR", "name": "VARCHAR", "types": "VARCHAR[]", "start": "TIMESTAMP WITH TIME ZONE",
+        "client": "VARCHAR", "name": "VARCHAR", "types": "VARCHAR[]", "start": "TIMESTAMPTZ_NS",
         "duration_seconds": "DOUBLE", "outcome": "VARCHAR", "attempts": "UINTEGER", "servers": "VARCHAR[]",
         "resolver": "VARCHAR", "suffixes_tried": "UINTEGER", "approximate": "BOOLEAN", "file": "VARCHAR",
         "frame": "UINTEGER",
@@ -15,17 +16,16 @@ TYPES = {
     "transactions": {
         "client": "VARCHAR", "server": "VARCHAR", "backend": "VARCHAR", "masquerade": "VARCHAR",
         "transport": "VARCHAR", "id": "USMALLINT", "name": "VARCHAR", "type": "VARCHAR",
-        "start": "TIMESTAMP WITH TIME ZONE", "outcome": "VARCHAR", "rcode": "VARCHAR", "latency_ms": "DOUBLE",
+        "start": "TIMESTAMPTZ_NS", "outcome": "VARCHAR", "rcode": "VARCHAR", "latency_ms": "DOUBLE",
         "attempts": "UINTEGER", "responses": "UINTEGER", "frames": "VARCHAR[]",
     },
 }
 
 
 def nanoseconds(text):
-    """Microseconds since the epoch of a time with nine digits: what DuckDB keeps."""
-    import datetime
+    """Nanoseconds since the epoch of a time with nine digits."""
     whole = datetime.datetime.fromisoformat(text[:19] + "+00:00")
-    return int(whole.timestamp()) * 1_000_000 + int(text[20:29]) // 1000
+    return int(whole.timestamp()) * 1_000_000_000 + int(text[20:29])
 
 
 def tables(folder):
@@ -35,7 +35,7 @@ def tables(folder):
         table = f"read_parquet('{folder}/{what}.parquet')"
         shown = {row[0]: row[1] for row in duckdb.sql(f"DESCRIBE SELECT * FROM {table}").fetchall()}
         assert shown == types, f"{what}: {shown}"
-        columns = [f"epoch_us({name})" if name == "start" else f'"{name}"' for name in types]
+        columns = [f"epoch_ns({name})" if name == "start" else f'"{name}"' for name in types]
         rows = duckdb.sql(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
         lines = [json.loads(line) for line in open(f"{folder}/{what}.jsonl")]
         assert len(rows) == len(lines) > 100, f"{what}: {len(rows)} rows, {len(lines)} lines"
