@@ -16,7 +16,7 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::health::{Loss, Sided, Watch};
 use crate::base::Span;
-use crate::base::words::{clock, percent};
+use crate::base::words::{Text, clock, percent, text};
 use crate::detect::{
     Class, Culprit, Fact, Finding, Flow, Layer, MIN_FLOWS, Reach, Reached, Symptom,
 };
@@ -67,42 +67,42 @@ fn demote(finding: &mut Finding, reach: &Reach, doubts: &Doubts<'_>) {
         let effect = effect(finding, reach);
         if effect.total > 0 && effect.share() < TIMES_TO_CONVINCE * loss.share() {
             let lost = percent_of(loss.share());
-            lower(finding, format!("the capture itself lost {lost} of the frames"));
+            lower(finding, text!("the capture itself lost {lost} of the frames", lost));
         }
     }
     if let Some(change) = doubts.watch.clock_changes().find(|at| at.overlaps(finding.span)) {
-        lower(finding, format!("the clock was set at {}", clock(change.start)));
+        lower(finding, text!("the clock was set at {start}", start = clock(change.start)));
     }
     let about_reach = matches!(finding.rule.layer, Layer::Service | Layer::Path | Layer::Kernel);
     if about_reach && (1..MIN_FLOWS).contains(&finding.transactions) {
-        lower(finding, format!("fewer than {MIN_FLOWS} failures"));
+        lower(finding, text!("fewer than {MIN_FLOWS} failures", MIN_FLOWS));
     }
     for hole in doubts.watch.holes() {
         if let Some(edge) = edge_at(hole, finding.span) {
             finding.facts.push(Fact {
                 label: edge,
-                value: format!(
-                    "the capture has a hole from {} to {}",
-                    clock(hole.start),
-                    clock(hole.end)
+                value: text!(
+                    "the capture has a hole from {start} to {end}",
+                    start = clock(hole.start),
+                    end = clock(hole.end)
                 ),
             });
         }
     }
 }
 
-fn lower(finding: &mut Finding, because: String) {
+fn lower(finding: &mut Finding, because: Text) {
     finding.confidence = finding.confidence.demoted();
-    finding.facts.push(Fact { label: "confidence lowered", value: because });
+    finding.facts.push(Fact { label: text!("confidence lowered"), value: because });
 }
 
 /// The edge of `span` that `hole` may hide.
-fn edge_at(hole: Span, span: Span) -> Option<&'static str> {
+fn edge_at(hole: Span, span: Span) -> Option<Text> {
     let near = |distance: Duration| distance <= NEAR;
     if hole.end <= span.start && near(span.start.since(hole.end)) {
-        Some("beginning uncertain")
+        Some(text!("beginning uncertain"))
     } else if hole.start >= span.end && near(hole.start.since(span.end)) {
-        Some("end uncertain")
+        Some(text!("end uncertain"))
     } else {
         None
     }
@@ -180,7 +180,7 @@ fn exceeds(effect: &Effect, loss: Loss) -> bool {
     Binomial::new(explained.min(1.0), effect.total).map_or(true, |lost| lost.sf(fewer) < CHANCE)
 }
 
-fn percent_of(share: f64) -> String {
+fn percent_of(share: f64) -> Text {
     // Shares are of thousands of frames at most; one decimal is shown.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]
     let thousandths = (share.clamp(0.0, 1.0) * 1_000.0).round() as u64;

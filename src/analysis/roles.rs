@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::base::words::{Text, text};
 use crate::capture::PointId;
 use crate::transaction::{Hop, Transaction};
 
@@ -48,14 +49,14 @@ impl fmt::Display for PointRole {
 
 impl PointRole {
     /// The same for people.
-    pub fn words(self) -> &'static str {
+    pub fn words(self) -> Text {
         match self {
-            Self::ClientNode => "on the clients' node",
-            Self::DnsNode => "on a DNS server's node",
-            Self::Pod => "inside a pod",
-            Self::Upstream => "at the upstream side",
-            Self::Between => "between clients and servers",
-            Self::Unknown => "somewhere",
+            Self::ClientNode => text!("on the clients' node"),
+            Self::DnsNode => text!("on a DNS server's node"),
+            Self::Pod => text!("inside a pod"),
+            Self::Upstream => text!("at the upstream side"),
+            Self::Between => text!("between clients and servers"),
+            Self::Unknown => text!("somewhere"),
         }
     }
 }

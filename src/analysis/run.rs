@@ -14,7 +14,7 @@ use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::tail::{Known, Results, Sinks, Tail};
 use super::verdict::Verdict;
-use crate::base::words::count;
+use crate::base::words::{count, plain, text};
 use crate::base::{Coverage, Nodes, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId};
 use crate::detect::{HarmKind, Ledger};
@@ -267,7 +267,8 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
     let mut verdict = Verdict::of(&incidents, &residual, &traffic);
     if outside.transactions > 0 && traffic.transactions == 0 {
-        verdict.headline = format!("nothing in this capture fits: {}", outside.focus.join("; "));
+        verdict.headline =
+            text!("nothing in this capture fits: {focus}", focus = plain(outside.focus.join("; ")));
     }
     let health = judge(&Facts {
         span,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::health::{Loss, Sided, Watch};
+use crate::base::words::{Text, ToText, text};
 use crate::base::{Coverage, Histogram, Limit, Map, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Population;
@@ -79,14 +80,20 @@ pub enum Role {
     Server,
 }
 
+impl ToText for Role {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Service => text!("service"),
+            Self::Backend => text!("backend"),
+            Self::Upstream => text!("upstream"),
+            Self::Server => text!("server"),
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Service => "service",
-            Self::Backend => "backend",
-            Self::Upstream => "upstream",
-            Self::Server => "server",
-        })
+        self.to_text().fmt(f)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::traffic::Traffic;
-use crate::base::words::{count, percent};
+use crate::base::words::{Text, ToText, count, percent, text};
 use crate::incident::{Incident, Residual, Severity};
 
 /// How DNS did.
@@ -19,14 +19,20 @@ pub enum Status {
     Inconclusive,
 }
 
+impl ToText for Status {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Healthy => text!("healthy"),
+            Self::Degraded => text!("degraded"),
+            Self::Failing => text!("failing"),
+            Self::Inconclusive => text!("inconclusive"),
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Failing => "failing",
-            Self::Inconclusive => "inconclusive",
-        })
+        self.to_text().fmt(f)
     }
 }
 
@@ -36,7 +42,7 @@ pub struct Verdict {
     /// How DNS did.
     pub status: Status,
     /// One sentence.
-    pub headline: String,
+    pub headline: Text,
 }
 
 impl Verdict {
@@ -52,25 +58,25 @@ impl Verdict {
         let judged = traffic.transactions - traffic.unknown;
         if traffic.transactions == 0 {
             let headline = if traffic.responses > 0 {
-                "only responses were captured: whether anybody waited cannot be told".to_owned()
+                text!("only responses were captured: whether anybody waited cannot be told")
             } else {
-                "there is no DNS query in this capture".to_owned()
+                text!("there is no DNS query in this capture")
             };
             return Self { status: Status::Inconclusive, headline };
         }
         if judged * 2 < traffic.transactions {
-            let headline = format!(
-                "{} of the transactions cannot be judged by this capture; nothing wrong is seen in \
-                 the others",
-                percent(traffic.unknown, traffic.transactions)
+            let headline = text!(
+                "{share} of the transactions cannot be judged by this capture; nothing wrong is \
+                 seen in the others",
+                share = percent(traffic.unknown, traffic.transactions)
             );
             return Self { status: Status::Inconclusive, headline };
         }
         if residual.failed > 0 {
-            let headline = format!(
-                "{} of {} failed, too few or too scattered for a cause",
-                count(residual.failed, "lookup"),
-                traffic.lookups
+            let headline = text!(
+                "{lookups} of {lookups_2} failed, too few or too scattered for a cause",
+                lookups = count(residual.failed, "lookup"),
+                lookups_2 = traffic.lookups
             );
             let share = residual.failed * 100 >= traffic.lookups;
             return Self {
@@ -78,10 +84,10 @@ impl Verdict {
                 headline,
             };
         }
-        let headline = format!(
-            "nothing is wrong: {} of {} answered in time, no lookup failed",
-            percent(traffic.answered, judged),
-            count(judged, "transaction")
+        let headline = text!(
+            "nothing is wrong: {share} of {transactions} answered in time, no lookup failed",
+            share = percent(traffic.answered, judged),
+            transactions = count(judged, "transaction")
         );
         Self { status: Status::Healthy, headline }
     }

@@ -3,6 +3,7 @@
 //! Every layer adds to one [`Coverage`]; the report prints it. The identity
 //! `frames = dns_frames + not_dns + undecodable(by reason)` holds for every input.
 
+use super::text::{Text, text};
 use std::collections::BTreeMap;
 
 /// Counters of frames, messages and skips over the whole input.
@@ -141,18 +142,18 @@ pub enum Limit {
 
 impl Limit {
     /// What was kept out, for the report.
-    pub fn describe(self) -> &'static str {
+    pub fn describe(self) -> Text {
         match self {
-            Self::Fragments => "IP fragments dropped before their datagram was whole",
-            Self::Connections => "TCP connections no longer followed",
-            Self::StreamBytes => "TCP streams that waited too long for a missing segment",
-            Self::OpenTransactions => "transactions closed early",
-            Self::OpenLookups => "lookups closed early",
-            Self::Flows => "flows closed early",
-            Self::Names => "counts of further names left to the totals",
-            Self::Clients => "counts of further clients left to the totals",
-            Self::Servers => "counts of further servers left to the totals",
-            Self::HarmedLookups => "harmed lookups counted only in the totals",
+            Self::Fragments => text!("IP fragments dropped before their datagram was whole"),
+            Self::Connections => text!("TCP connections no longer followed"),
+            Self::StreamBytes => text!("TCP streams that waited too long for a missing segment"),
+            Self::OpenTransactions => text!("transactions closed early"),
+            Self::OpenLookups => text!("lookups closed early"),
+            Self::Flows => text!("flows closed early"),
+            Self::Names => text!("counts of further names left to the totals"),
+            Self::Clients => text!("counts of further clients left to the totals"),
+            Self::Servers => text!("counts of further servers left to the totals"),
+            Self::HarmedLookups => text!("harmed lookups counted only in the totals"),
         }
     }
 }

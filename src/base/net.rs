@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::nodes::Node;
+use super::text::ToText;
 
 /// The transport of a DNS message (RFC 1035 section 4.2, RFC 7766).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +14,8 @@ pub enum Transport {
     /// Transmission Control Protocol.
     Tcp,
 }
+
+impl ToText for Transport {}
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,6 +44,8 @@ impl FiveTuple {
         Self { transport: self.transport, src: self.dst, dst: self.src }
     }
 }
+
+impl ToText for FiveTuple {}
 
 impl fmt::Display for FiveTuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +88,8 @@ impl Network {
         }
     }
 }
+
+impl ToText for Network {}
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,71 +5,69 @@ use std::time::Duration;
 
 use super::Timestamp;
 
+pub(crate) use super::text::text;
+pub use super::text::{Text, ToText, plain};
+
 /// The time of day in UTC with milliseconds: `12:00:03.005`.
-pub fn clock(ts: Timestamp) -> String {
+pub fn clock(ts: Timestamp) -> Text {
     match jiff::Timestamp::from_nanosecond(i128::from(ts.nanos())) {
-        Ok(time) => time.strftime("%H:%M:%S%.3f").to_string(),
-        Err(_) => ts.to_string(),
+        Ok(time) => plain(time.strftime("%H:%M:%S%.3f")),
+        Err(_) => plain(ts),
     }
 }
 
 /// Date and time of day in UTC, to the second: `2022-12-22 12:00:03`.
-pub fn date(ts: Timestamp) -> String {
+pub fn date(ts: Timestamp) -> Text {
     match jiff::Timestamp::from_nanosecond(i128::from(ts.nanos())) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => ts.to_string(),
+        Ok(time) => plain(time.strftime("%Y-%m-%d %H:%M:%S")),
+        Err(_) => plain(ts),
     }
 }
 
 /// A length of time with as many digits as it deserves: `0.4 ms`, `52 ms`, `5.00 s`, `40.2 s`,
 /// `12 min`, `3.5 h`.
-pub fn duration(length: Duration) -> String {
+pub fn duration(length: Duration) -> Text {
     let seconds = length.as_secs_f64();
     if seconds < 0.01 {
-        format!("{:.1} ms", seconds * 1e3)
+        text!("{n} ms", n = format_args!("{:.1}", seconds * 1e3))
     } else if seconds < 1.0 {
-        format!("{:.0} ms", seconds * 1e3)
+        text!("{n} ms", n = format_args!("{:.0}", seconds * 1e3))
     } else if seconds < 10.0 {
-        format!("{seconds:.2} s")
+        text!("{n} s", n = format_args!("{seconds:.2}"))
     } else if seconds < 600.0 {
-        format!("{seconds:.1} s")
+        text!("{n} s", n = format_args!("{seconds:.1}"))
     } else if seconds < 7_200.0 {
-        format!("{:.0} min", seconds / 60.0)
+        text!("{n} min", n = format_args!("{:.0}", seconds / 60.0))
     } else {
-        format!("{:.1} h", seconds / 3_600.0)
+        text!("{n} h", n = format_args!("{:.1}", seconds / 3_600.0))
     }
 }
 
 /// A length of time to the last digit that a clock is compared by: `4 µs`, `52.31 ms`, `3600.500 s`.
-pub fn precise(length: Duration) -> String {
+pub fn precise(length: Duration) -> Text {
     let seconds = length.as_secs_f64();
     if seconds < 0.001 {
-        format!("{:.0} µs", seconds * 1e6)
+        text!("{n} µs", n = format_args!("{:.0}", seconds * 1e6))
     } else if seconds < 1.0 {
-        format!("{:.2} ms", seconds * 1e3)
+        text!("{n} ms", n = format_args!("{:.2}", seconds * 1e3))
     } else {
-        format!("{seconds:.3} s")
+        text!("{n} s", n = format_args!("{seconds:.3}"))
     }
 }
 
-/// A count with its noun: `1 lookup`, `12 lookups`.
-pub fn count(n: u64, noun: &str) -> String {
-    match (n, noun.strip_suffix("query"), noun.strip_suffix("address")) {
-        (1, ..) => format!("1 {noun}"),
-        (_, Some(stem), _) => format!("{n} {stem}queries"),
-        (_, _, Some(stem)) => format!("{n} {stem}addresses"),
-        _ => format!("{n} {noun}s"),
-    }
+/// A count with its noun: `1 lookup`, `12 lookups`. The noun is a literal: the catalogues have it.
+pub fn count(n: u64, noun: &'static str) -> Text {
+    Text::count(n, noun)
 }
 
 /// The first few of a list, and how many more there are: `a, b, c and 4 more`.
-pub fn list<T: Display>(items: impl IntoIterator<Item = T>, most: usize) -> String {
-    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    let shown = items.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match items.len().saturating_sub(most) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+pub fn list<T: ToText>(items: impl IntoIterator<Item = T>, most: usize) -> Text {
+    Text::list(items.into_iter().map(|item| item.to_text()).collect(), most)
+}
+
+/// Clauses behind one another, with one of [`BETWEEN`](super::text::BETWEEN) between them.
+pub fn join(clauses: impl IntoIterator<Item = Text>, between: &'static str) -> Text {
+    Text::joined(clauses.into_iter().collect(), between)
 }
 
 /// The first of a list alone, as a command takes it; empty for none.
@@ -78,12 +76,16 @@ pub fn first<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 }
 
 /// A share in per cent: `31 %`, `0.4 %`.
-pub fn percent(part: u64, whole: u64) -> String {
+pub fn percent(part: u64, whole: u64) -> Text {
     if whole == 0 {
-        return "-".to_owned();
+        return plain("-");
     }
     let share = part as f64 * 100.0 / whole as f64;
-    if share > 0.0 && share < 10.0 { format!("{share:.1} %") } else { format!("{share:.0} %") }
+    if share > 0.0 && share < 10.0 {
+        text!("{n} %", n = format_args!("{share:.1}"))
+    } else {
+        text!("{n} %", n = format_args!("{share:.0}"))
+    }
 }
 
 /// The module docs of a source file, as Markdown: the explanation of the rule that it is.
@@ -110,7 +112,7 @@ mod tests {
         assert_eq!(precise(Duration::from_millis(3_600_500)), "3600.500 s");
         assert_eq!(count(1, "lookup"), "1 lookup");
         assert_eq!(count(2, "query"), "2 queries");
-        assert_eq!(list(["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(list(["a", "b", "c"].map(plain), 2), "a, b and 1 more");
         assert_eq!(first(["a", "b"]), "a");
         assert_eq!(percent(1, 250), "0.4 %");
         assert_eq!(clock(Timestamp::from_parts(1_671_710_403, 5_000_000)), "12:00:03.005");

@@ -151,7 +151,7 @@ pub(super) fn style(colour: Colour) -> Style {
         }
     };
     let width = if terminal { columns().unwrap_or(PAGE) } else { PAGE };
-    Style { width: width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour }
+    Style { width: width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour, ..Style::default() }
 }
 
 /// What the user says, else what the terminal says.

@@ -10,7 +10,7 @@ use super::finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, R
 use super::harm::Symptom;
 use super::localise::{End, Outage};
 use super::scene::Scene;
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
@@ -39,7 +39,7 @@ pub(super) struct Blackhole<'a> {
 /// What a rule says of a black hole; the rest follows from the outages.
 pub(super) struct Words {
     /// See [`Finding::title`].
-    pub(super) title: String,
+    pub(super) title: Text,
     /// See [`Finding::confidence`].
     pub(super) confidence: Confidence,
     /// See [`Finding::culprits`].
@@ -47,11 +47,11 @@ pub(super) struct Words {
     /// See [`Finding::place`].
     pub(super) place: Where,
     /// See [`Finding::cause`].
-    pub(super) cause: String,
+    pub(super) cause: Text,
     /// See [`Finding::actions`]: what for, and the command.
-    pub(super) actions: Vec<(&'static str, String)>,
+    pub(super) actions: Vec<(Text, String)>,
     /// See [`Finding::ruled_out`]: the rule, and what speaks against it.
-    pub(super) ruled_out: Vec<(&'static str, String)>,
+    pub(super) ruled_out: Vec<(&'static str, Text)>,
 }
 
 impl<'a> Blackhole<'a> {
@@ -94,17 +94,17 @@ impl<'a> Blackhole<'a> {
     }
 
     /// The servers, in words.
-    pub(super) fn server(&self) -> String {
+    pub(super) fn server(&self) -> Text {
         list(&self.servers, 3)
     }
 
     /// The asked addresses, in words.
-    pub(super) fn service(&self) -> String {
+    pub(super) fn service(&self) -> Text {
         list(&self.services, 3)
     }
 
     /// The client networks, in words.
-    pub(super) fn network(&self) -> String {
+    pub(super) fn network(&self) -> Text {
         list(&self.networks, 3)
     }
 
@@ -173,7 +173,7 @@ impl<'a> Blackhole<'a> {
             actions: words
                 .actions
                 .into_iter()
-                .map(|(why, command)| Action { why: why.to_owned(), command })
+                .map(|(why, command)| Action { why, command })
                 .collect(),
             ruled_out: words
                 .ruled_out
@@ -204,39 +204,52 @@ impl<'a> Blackhole<'a> {
 
     fn facts(&self) -> Vec<Fact> {
         let mut facts = vec![Fact {
-            label: "flows in vain",
-            value: format!("{} from {}", self.failed, list(&self.clients, 4)),
+            label: text!("flows in vain"),
+            value: text!(
+                "{failed} from {clients}",
+                failed = self.failed,
+                clients = list(&self.clients, 4)
+            ),
         }];
         let mut say = |label, value| facts.push(Fact { label, value });
         let elsewhere = self.answered_elsewhere();
         if elsewhere > 0 {
             let by = if self.mates.is_empty() {
-                String::new()
+                Text::EMPTY
             } else {
-                format!(", by {}", list(self.mates.difference(&self.servers), 3))
+                text!(
+                    ", by {difference}",
+                    difference = list(self.mates.difference(&self.servers), 3)
+                )
             };
-            say("answered meanwhile by others", format!("{}{by}", count(elsewhere, "flow")));
+            say(
+                text!("answered meanwhile by others"),
+                text!("{flows}{by}", flows = count(elsewhere, "flow"), by),
+            );
         }
         if let Some(good) = self.outages.iter().filter_map(|outage| outage.last_good).max() {
-            let value = format!("{} / {}", clock(good), clock(self.span.start));
-            say("last answered / first failed", value);
+            let value =
+                text!("{good} / {start}", good = clock(good), start = clock(self.span.start));
+            say(text!("last answered / first failed"), value);
         } else {
-            say("answered before", "never in this capture".to_owned());
+            say(text!("answered before"), text!("never in this capture"));
         }
         let ended = match self.outages.iter().map(|outage| outage.end).max() {
-            Some(End::Removed(at)) => format!("last new flow to it at {}, then none", clock(at)),
-            Some(End::Recovered(at)) => format!("it answered again at {}", clock(at)),
-            Some(End::Open) | None => "not before the capture did".to_owned(),
+            Some(End::Removed(at)) => {
+                text!("last new flow to it at {at}, then none", at = clock(at))
+            }
+            Some(End::Recovered(at)) => text!("it answered again at {at}", at = clock(at)),
+            Some(End::Open) | None => text!("not before the capture did"),
         };
-        say("ended", format!("{ended} ({})", duration(self.length())));
-        let said: BTreeSet<String> = self
+        say(text!("ended"), text!("{ended} ({length})", ended, length = duration(self.length())));
+        let said: BTreeSet<Text> = self
             .outages
             .iter()
             .flat_map(|outage| outage.icmp.iter())
-            .map(|((kind, from), flows)| format!("{kind} from {from} ({flows})"))
+            .map(|((kind, from), flows)| text!("{kind} from {from} ({flows})", kind, from, flows))
             .collect();
         if !said.is_empty() {
-            say("ICMP", list(said, 3));
+            say(text!("ICMP"), list(said, 3));
         }
         facts
     }
@@ -249,32 +262,35 @@ impl<'a> Blackhole<'a> {
             .collect();
         frames.sort_unstable();
         frames.dedup();
-        let summary = |server: IpAddr| format!("query to {server} without an answer");
+        let summary = |server: IpAddr| text!("query to {server} without an answer", server);
         frames.into_iter().map(|(seen, server)| Proof { seen, summary: summary(server) }).collect()
     }
 }
 
 /// Commands that look at a DNS pod and its place in the service.
-pub(super) fn look_at_pod(server: IpAddr) -> Vec<(&'static str, String)> {
+pub(super) fn look_at_pod(server: IpAddr) -> Vec<(Text, String)> {
     vec![
         (
-            "see which node it runs on, and whether that node is Ready",
+            text!("see which node it runs on, and whether that node is Ready"),
             format!("kubectl get pods -A -o wide | grep -wF {server}; kubectl get nodes -o wide"),
         ),
         (
-            "see whether it is still in the service",
+            text!("see whether it is still in the service"),
             "kubectl -n kube-system get endpointslices -l kubernetes.io/service-name=kube-dns \
              -o yaml"
                 .to_owned(),
         ),
-        ("ask it directly", format!("dig @{server} kubernetes.default.svc.cluster.local +tries=1")),
+        (
+            text!("ask it directly"),
+            format!("dig @{server} kubernetes.default.svc.cluster.local +tries=1"),
+        ),
     ]
 }
 
 /// The command that makes glibc clients give up sooner.
-pub(super) fn give_up_sooner() -> (&'static str, String) {
+pub(super) fn give_up_sooner() -> (Text, String) {
     (
-        "make clients give up a dead server sooner",
+        text!("make clients give up a dead server sooner"),
         "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":{\"dnsConfig\":\
          {\"options\":[{\"name\":\"timeout\",\"value\":\"1\"},{\"name\":\"attempts\",\"value\":\
          \"3\"}]}}}}}'"

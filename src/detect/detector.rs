@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::scene::Scene;
-use crate::base::words::module_docs;
+use crate::base::words::{Text, module_docs};
 use crate::lookup::Lookup;
 use crate::transaction::{TcpAttempt, Transaction};
 
@@ -74,6 +74,11 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// A few words for lists, in any language.
+    pub fn title(&self) -> Text {
+        Text::constant(self.title)
+    }
+
     /// What the rule means, needs and cannot tell: its module docs, as Markdown.
     pub fn explanation(&self) -> String {
         module_docs(self.source)

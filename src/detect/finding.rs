@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::Descriptor;
 use super::harm::{BadStep, HarmKind, Harmed, Symptom};
+use crate::base::words::{Text, ToText, text};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
 use crate::dns::{Name, RecordType};
@@ -41,13 +42,19 @@ impl Confidence {
     }
 }
 
+impl ToText for Confidence {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Confirmed => text!("confirmed"),
+            Self::Likely => text!("likely"),
+            Self::Possible => text!("possible"),
+        }
+    }
+}
+
 impl fmt::Display for Confidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Confirmed => "confirmed",
-            Self::Likely => "likely",
-            Self::Possible => "possible",
-        })
+        self.to_text().fmt(f)
     }
 }
 
@@ -91,6 +98,25 @@ impl Culprit {
     }
 }
 
+impl Culprit {
+    /// What it is, in a word for people.
+    pub fn word(&self) -> Text {
+        match self {
+            Self::Service(_) => text!("service"),
+            Self::Backend(_) => text!("backend"),
+            Self::Upstream(_) => text!("upstream"),
+            Self::Client(_) => text!("client"),
+            Self::Node(_) | Self::ClientSubnet(Network::Node(_)) => text!("node"),
+            Self::ClientSubnet(_) => text!("client-subnet"),
+            Self::Path(..) => text!("path"),
+            Self::Name(_) => text!("name"),
+            Self::Zone(_) => text!("zone"),
+        }
+    }
+}
+
+impl ToText for Culprit {}
+
 /// The bare value: an address, a prefix, a name without its final dot, `A -> B`.
 impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,16 +150,37 @@ pub enum Where {
     Unknown,
 }
 
+impl ToText for Where {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::ClientNode => text!("client-node"),
+            Self::PathToServer => text!("path-to-server"),
+            Self::Server => text!("server"),
+            Self::PathToClient => text!("path-to-client"),
+            Self::Upstream => text!("upstream"),
+            Self::Unknown => text!("unknown"),
+        }
+    }
+}
+
+impl Where {
+    /// The same for people; `None` where it is not known.
+    pub fn words(self) -> Option<Text> {
+        Some(match self {
+            Self::ClientNode => text!("on the clients' own node"),
+            Self::PathToServer => text!("on the way to the server"),
+            Self::Server => text!("at the server"),
+            Self::PathToClient => text!("on the way back to the client"),
+            Self::Upstream => text!("behind the server, at its upstream"),
+            Self::Unknown => return None,
+        })
+    }
+}
+
+/// The word of the JSON contract.
 impl fmt::Display for Where {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ClientNode => "client-node",
-            Self::PathToServer => "path-to-server",
-            Self::Server => "server",
-            Self::PathToClient => "path-to-client",
-            Self::Upstream => "upstream",
-            Self::Unknown => "unknown",
-        })
+        self.to_text().fmt(f)
     }
 }
 
@@ -213,23 +260,23 @@ pub struct Proof {
     /// The frame.
     pub seen: Seen,
     /// What it shows, in a few words.
-    pub summary: String,
+    pub summary: Text,
 }
 
 /// A measured fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// What was measured.
-    pub label: &'static str,
+    pub label: Text,
     /// The value with its unit.
-    pub value: String,
+    pub value: Text,
 }
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
     /// What for.
-    pub why: String,
+    pub why: Text,
     /// The command to type, with this capture's own addresses and names.
     pub command: String,
 }
@@ -240,7 +287,7 @@ pub struct RuledOut {
     /// Its rule id.
     pub rule: &'static str,
     /// What speaks against it.
-    pub because: String,
+    pub because: Text,
 }
 
 /// What one detector saw.
@@ -249,7 +296,7 @@ pub struct Finding {
     /// The rule.
     pub rule: &'static Descriptor,
     /// One sentence with culprit and window, for the first screen.
-    pub title: String,
+    pub title: Text,
     /// How sure it is.
     pub confidence: Confidence,
     /// Who is to blame, the foremost first.
@@ -265,7 +312,7 @@ pub struct Finding {
     /// Which harmed lookups it explains.
     pub claim: Claim,
     /// Mechanism and root cause, kept apart, in words.
-    pub cause: String,
+    pub cause: Text,
     /// What was measured.
     pub facts: Vec<Fact>,
     /// The frames that prove it, the foremost first.

@@ -1,6 +1,7 @@
 //! Which name that resolves was probably meant by one that does not.
 
 use super::zone::ClusterName;
+use crate::base::words::{Text, text};
 use crate::dns::Name;
 
 /// A typo is one or two letters (rulebook 2.F), in a name long enough to be told from others.
@@ -8,7 +9,7 @@ const TYPO: usize = 2;
 const LONG: usize = 8;
 
 /// The name that resolves and is most like one of the candidates, and how they differ.
-pub(super) fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, &'static str)> {
+pub(super) fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, Text)> {
     let text = |name: &Name| name.to_string().to_ascii_lowercase();
     let long: Vec<(usize, String)> = candidates
         .iter()
@@ -26,7 +27,7 @@ pub(super) fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, &'s
         }
     }
     if let Some((_, name)) = best {
-        return Some((name.clone(), "one or two letters differ"));
+        return Some((name.clone(), text!("one or two letters differ")));
     }
     let first = candidates.first()?;
     let moved = found.iter().find(|name| {
@@ -35,7 +36,7 @@ pub(super) fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, &'s
         short && name.first_label() == first.first_label()
     })?;
     let without = first.labels().filter(|label| label.eq_ignore_ascii_case(b"svc")).count() == 0;
-    let how = if without { "it lacks svc" } else { "it is in another namespace" };
+    let how = if without { text!("it lacks svc") } else { text!("it is in another namespace") };
     Some(((*moved).clone(), how))
 }
 
@@ -81,11 +82,17 @@ mod tests {
         assert_eq!(distances, [0, 1, 1, 3]);
         let near = |asked: &str| {
             let found = Name::parse("redis.shop.svc.cluster.local").unwrap();
-            nearest(&[Name::parse(asked).unwrap()], &[&found]).map(|(_, how)| how)
+            nearest(&[Name::parse(asked).unwrap()], &[&found]).map(|(_, how)| how.to_string())
         };
-        assert_eq!(near("redsi.shop.svc.cluster.local"), Some("one or two letters differ"));
-        assert_eq!(near("redis.team-a.svc.cluster.local"), Some("it is in another namespace"));
-        assert_eq!(near("redis.shop.cluster.local"), Some("it lacks svc"));
+        assert_eq!(
+            near("redsi.shop.svc.cluster.local"),
+            Some("one or two letters differ".to_owned())
+        );
+        assert_eq!(
+            near("redis.team-a.svc.cluster.local"),
+            Some("it is in another namespace".to_owned())
+        );
+        assert_eq!(near("redis.shop.cluster.local"), Some("it lacks svc".to_owned()));
         assert_eq!(near("mysql.shop.svc.cluster.local"), None);
     }
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::finding::{Confidence, Fact, Finding, Where};
 use super::harm::Symptom;
 use super::{Claim, Layer};
-use crate::base::words::{count, duration};
+use crate::base::words::{Text, count, duration, plain, text};
 use crate::base::{Map, Span, Timestamp};
 use crate::capture::PointId;
 use crate::transaction::{Attempt, Stage, Transaction};
@@ -454,27 +454,44 @@ impl Stretch {
 
     /// The facts that it gives.
     pub fn facts(&self) -> Vec<Fact> {
-        let Self { near, far, .. } = self;
+        let (near, far) = (plain(&self.near), plain(&self.far));
         let mut facts = vec![Fact {
-            label: "queries under way",
-            value: format!("of {} that left {near}, {} arrived at {far}", self.left, self.arrived),
+            label: text!("queries under way"),
+            value: text!(
+                "of {left} that left {near}, {arrived} arrived at {far}",
+                left = self.left,
+                near = near.clone(),
+                arrived = self.arrived,
+                far = far.clone()
+            ),
         }];
         let mut say = |label, value| facts.push(Fact { label, value });
         if self.kept > 0 {
-            say("queries that never left", format!("{} ended at {near}", self.kept));
+            say(
+                text!("queries that never left"),
+                text!("{queries} ended at {near}", queries = self.kept, near = near.clone()),
+            );
         }
         say(
-            "answers under way",
-            format!("of {} that left {far}, {} arrived at {near}", self.replied, self.returned),
+            text!("answers under way"),
+            text!(
+                "of {left} that left {far}, {arrived} arrived at {near}",
+                left = self.replied,
+                far = far.clone(),
+                arrived = self.returned,
+                near
+            ),
         );
         if let Some(Pace { there, inside, back, of }) = self.pace {
             say(
-                "time of slow answers",
-                format!(
-                    "{} to {far}, {} there, {} back (medians of {of})",
-                    duration(there),
-                    duration(inside),
-                    duration(back)
+                text!("time of slow answers"),
+                text!(
+                    "{there} to {far}, {inside} there, {back} back (medians of {of})",
+                    there = duration(there),
+                    far,
+                    inside = duration(inside),
+                    back = duration(back),
+                    of
                 ),
             );
         }
@@ -482,45 +499,56 @@ impl Stretch {
     }
 
     /// What it decides, in one sentence.
-    pub fn sentence(&self) -> Option<String> {
-        let Self { near, far, .. } = self;
+    pub fn sentence(&self) -> Option<Text> {
+        let (near, far) = (plain(&self.near), plain(&self.far));
         let (place, _) = self.verdict()?;
         let total: u64 = self.lost().iter().map(|(_, lost)| lost).sum();
         let late = total < ENOUGH;
+        let queries = |n| count(n, "query");
+        let answers = count(self.replied, "answer");
         Some(match (place, late) {
-            (Where::PathToServer, false) => format!(
-                "The capture of {far} decides it: of {} that left {near}, {} arrived there, so \
-                 the way to the server loses them",
-                count(self.left, "query"),
-                self.arrived
+            (Where::PathToServer, false) => text!(
+                " The capture of {far} decides it: of {queries} that left {near}, {arrived} arrived \
+                 there, so the way to the server loses them.",
+                far,
+                queries = queries(self.left),
+                near,
+                arrived = self.arrived
             ),
-            (Where::PathToClient, false) => format!(
-                "The capture of {far} decides it: of {} that left there, {} arrived at {near}, so \
-                 the way back loses them",
-                count(self.replied, "answer"),
-                self.returned
+            (Where::PathToClient, false) => text!(
+                " The capture of {far} decides it: of {answers} that left there, {arrived} arrived \
+                 at {near}, so the way back loses them.",
+                far,
+                answers,
+                arrived = self.returned,
+                near
             ),
-            (Where::Server, false) => format!(
-                "The capture of {far} decides it: {} arrived there, and {} left, so it is the \
-                 server and not the way",
-                count(self.arrived, "query"),
-                count(self.replied, "answer")
+            (Where::Server, false) => text!(
+                " The capture of {far} decides it: {queries} arrived there, and {answers} left, so \
+                 it is the server and not the way.",
+                far,
+                queries = queries(self.arrived),
+                answers
             ),
-            (Where::ClientNode, false) => format!(
-                "{} ended on the client's node: {} that left {near} arrived at {far}",
-                count(self.kept, "query"),
-                self.arrived
+            (Where::ClientNode, false) => text!(
+                " {queries} ended on the client's node: {arrived} that left {near} arrived at {far}.",
+                queries = queries(self.kept),
+                arrived = self.arrived,
+                near,
+                far
             ),
             (Where::PathToServer, true) => {
-                format!("The capture of {far} decides it: the queries were late there already")
+                text!(" The capture of {far} decides it: the queries were late there already.", far)
             }
-            (Where::PathToClient, true) => format!(
-                "The capture of {far} decides it: the answers left there in time, so the way back \
-                 holds them up"
+            (Where::PathToClient, true) => text!(
+                " The capture of {far} decides it: the answers left there in time, so the way back \
+                 holds them up.",
+                far
             ),
-            _ => format!(
-                "The capture of {far} decides it: the time passes between a query's arrival there \
-                 and its answer, so it is the server and not the way"
+            _ => text!(
+                " The capture of {far} decides it: the time passes between a query's arrival there \
+                 and its answer, so it is the server and not the way.",
+                far
             ),
         })
     }
@@ -539,10 +567,8 @@ impl Stretch {
             if certain && finding.rule.layer != Layer::Kernel {
                 finding.confidence = Confidence::Confirmed;
             }
-            if let Some(sentence) = self.sentence()
-                && !finding.cause.contains(&sentence)
-            {
-                finding.cause.push_str(&format!(" {sentence}."));
+            if let Some(sentence) = self.sentence() {
+                finding.cause.push(sentence);
             }
         }
     }

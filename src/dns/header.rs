@@ -1,5 +1,6 @@
 //! The header of a message (RFC 1035 section 4.1.1) and the codes in it.
 
+use crate::base::words::ToText;
 use std::fmt;
 
 /// The twelve bytes every message begins with.
@@ -103,6 +104,8 @@ impl Rcode {
     /// Bad OPT version (RFC 6891 section 9).
     pub const BADVERS: Self = Self(16);
 }
+
+impl ToText for Rcode {}
 
 impl fmt::Display for Rcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

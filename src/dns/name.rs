@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::base::digest;
+use crate::base::words::ToText;
 
 /// A domain name in uncompressed wire format, the root label included.
 ///
@@ -329,6 +330,8 @@ fn common_start(one: &[u8], two: &[u8]) -> usize {
 
 /// Presentation format without a final dot; bytes outside printable ASCII, dots and
 /// backslashes inside a label are escaped as RFC 1035 section 5.1 has it. The root is `.`.
+impl ToText for Name {}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;

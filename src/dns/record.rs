@@ -1,5 +1,6 @@
 //! Record types, and full record data for evidence.
 
+use crate::base::words::ToText;
 use std::fmt;
 
 /// A record type (RFC 1035 section 3.2.2; IANA "DNS Resource Record TYPEs").
@@ -36,6 +37,8 @@ impl RecordType {
     /// Any type.
     pub const ANY: Self = Self(255);
 }
+
+impl ToText for RecordType {}
 
 impl fmt::Display for RecordType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

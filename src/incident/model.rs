@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::names::NameKind;
 use crate::base::Span;
+use crate::base::words::{Text, ToText, text};
 use crate::detect::Finding;
 
 /// Findings with one root cause, ranked by the harm that people felt.
@@ -32,7 +33,7 @@ pub struct Symptom {
     /// Its rule id.
     pub rule: &'static str,
     /// What it says.
-    pub title: String,
+    pub title: Text,
 }
 
 /// Whom an incident hurt: the harmed lookups that are charged to it and to no other.
@@ -73,15 +74,21 @@ pub enum Severity {
     Critical,
 }
 
+impl ToText for Severity {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Info => text!("info"),
+            Self::Low => text!("low"),
+            Self::Medium => text!("medium"),
+            Self::High => text!("high"),
+            Self::Critical => text!("critical"),
+        }
+    }
+}
+
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        })
+        self.to_text().fmt(f)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a client's lookups together say of its resolvers (rulebook section 3, classifier).
 
+use crate::base::words::{Text, ToText, text};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -20,7 +21,7 @@ pub struct Fingerprint {
     /// How many lookups look like it.
     pub lookups: u64,
     /// What was observed, the most frequent first, with the number of lookups.
-    pub observed: Vec<String>,
+    pub observed: Vec<Text>,
 }
 
 /// How sure a fingerprint is.
@@ -32,12 +33,18 @@ pub enum Likelihood {
     Probable,
 }
 
+impl ToText for Likelihood {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Possible => text!("possible"),
+            Self::Probable => text!("probable"),
+        }
+    }
+}
+
 impl fmt::Display for Likelihood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Possible => "possible",
-            Self::Probable => "probable",
-        })
+        self.to_text().fmt(f)
     }
 }
 
@@ -95,7 +102,7 @@ impl Fingerprint {
                     lookups: signs.lookups,
                     observed: seen
                         .into_iter()
-                        .map(|(sign, count)| format!("{sign} ({count})"))
+                        .map(|(sign, count)| text!("{sign} ({count})", sign, count))
                         .collect(),
                 }
             })

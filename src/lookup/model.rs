@@ -1,5 +1,6 @@
 //! What an application asked for once, and what came of it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use smallvec::SmallVec;
 use super::manner::{Habits, Manner};
 use super::resolver::{self, Resolver, Sign};
 use crate::base::Timestamp;
+use crate::base::words::{Text, ToText, text};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::{TcpAttempt, Transaction};
@@ -74,6 +76,24 @@ impl LookupOutcome {
     /// Whether the application was told that resolving failed (not: that the name is missing).
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Error | Self::Timeout)
+    }
+}
+
+impl ToText for LookupOutcome {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Ok => text!("ok"),
+            Self::Negative => text!("negative"),
+            Self::Error => text!("error"),
+            Self::Timeout => text!("timeout"),
+            Self::Unknown => text!("unknown"),
+        }
+    }
+}
+
+impl fmt::Display for LookupOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -7,6 +7,7 @@ use super::manner::{self, Manner};
 use super::model::{Role, Step};
 use super::wait::TIMER;
 use crate::base::Transport;
+use crate::base::words::{Text, ToText, plain, text};
 use crate::dns::RecordType;
 use crate::transaction::{Transaction, timing};
 
@@ -40,22 +41,28 @@ pub enum Resolver {
     Unknown,
 }
 
+impl ToText for Resolver {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Glibc => plain("glibc"),
+            Self::Musl => plain("musl"),
+            Self::Busybox => plain("busybox"),
+            Self::Go => plain("go"),
+            Self::BindTools => plain("bind-tools"),
+            Self::CAres => plain("c-ares"),
+            Self::Jndi => plain("jndi"),
+            Self::Netty => plain("netty"),
+            Self::CoreDns => plain("coredns"),
+            Self::Forwarder => text!("forwarder"),
+            Self::Libc => plain("libc"),
+            Self::Unknown => text!("unknown"),
+        }
+    }
+}
+
 impl fmt::Display for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Glibc => "glibc",
-            Self::Musl => "musl",
-            Self::Busybox => "busybox",
-            Self::Go => "go",
-            Self::BindTools => "bind-tools",
-            Self::CAres => "c-ares",
-            Self::Jndi => "jndi",
-            Self::Netty => "netty",
-            Self::CoreDns => "coredns",
-            Self::Forwarder => "forwarder",
-            Self::Libc => "libc",
-            Self::Unknown => "unknown",
-        })
+        self.to_text().fmt(f)
     }
 }
 
@@ -116,32 +123,38 @@ impl Sign {
     }
 }
 
-impl fmt::Display for Sign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |tenths: &u16| f64::from(*tenths) / 10.0;
+impl ToText for Sign {
+    fn to_text(&self) -> Text {
+        let seconds = |tenths: &u16| plain(format_args!("{:.1}", f64::from(*tenths) / 10.0));
         match self {
-            Self::SharedPort => f.write_str("A and AAAA from one port"),
-            Self::OwnPorts => f.write_str("A and AAAA from two ports"),
-            Self::NearIds => f.write_str("ids of A and AAAA close to each other"),
-            Self::FarIds => f.write_str("ids of A and AAAA drawn at random"),
-            Self::Opt(size) => write!(f, "OPT with {size} bytes"),
-            Self::AuthenticData => f.write_str("AD set"),
-            Self::Cookie => f.write_str("a DNS cookie"),
+            Self::SharedPort => text!("A and AAAA from one port"),
+            Self::OwnPorts => text!("A and AAAA from two ports"),
+            Self::NearIds => text!("ids of A and AAAA close to each other"),
+            Self::FarIds => text!("ids of A and AAAA drawn at random"),
+            Self::Opt(size) => text!("OPT with {size} bytes", size),
+            Self::AuthenticData => text!("AD set"),
+            Self::Cookie => text!("a DNS cookie"),
             Self::Repeats(tenths) => {
-                write!(f, "the same datagram again after {:.1} s", seconds(tenths))
+                text!("the same datagram again after {seconds} s", seconds = seconds(tenths))
             }
             Self::NewPort(tenths) => {
-                write!(f, "a new port with the same id after {:.1} s", seconds(tenths))
+                text!("a new port with the same id after {seconds} s", seconds = seconds(tenths))
             }
             Self::NewId(tenths) => {
-                write!(f, "a new port with a new id after {:.1} s", seconds(tenths))
+                text!("a new port with a new id after {seconds} s", seconds = seconds(tenths))
             }
-            Self::AllServers => f.write_str("all servers asked at once"),
-            Self::AgainAtOnce => f.write_str("the same datagram again at once, after SERVFAIL"),
-            Self::NewPortAtOnce => f.write_str("a new port at once, after an error"),
-            Self::OnePort => f.write_str("one port for every question"),
-            Self::ServesDns => f.write_str("answers DNS queries itself"),
+            Self::AllServers => text!("all servers asked at once"),
+            Self::AgainAtOnce => text!("the same datagram again at once, after SERVFAIL"),
+            Self::NewPortAtOnce => text!("a new port at once, after an error"),
+            Self::OnePort => text!("one port for every question"),
+            Self::ServesDns => text!("answers DNS queries itself"),
         }
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().fmt(f)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::base::words::{Text, ToText, plain, text};
 use crate::base::{FiveTuple, Transport};
 use crate::capture::{LinkType, PointId, Seen};
 
@@ -137,16 +138,22 @@ pub enum IcmpKind {
     Other,
 }
 
+impl ToText for IcmpKind {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::HostUnreachable => text!("host unreachable"),
+            Self::PortUnreachable => text!("port unreachable"),
+            Self::AdminProhibited => text!("administratively prohibited"),
+            Self::PacketTooBig => text!("packet too big"),
+            Self::TimeExceeded => text!("time exceeded"),
+            Self::Other => text!("another error"),
+        }
+    }
+}
+
 impl fmt::Display for IcmpKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HostUnreachable => "host unreachable",
-            Self::PortUnreachable => "port unreachable",
-            Self::AdminProhibited => "administratively prohibited",
-            Self::PacketTooBig => "packet too big",
-            Self::TimeExceeded => "time exceeded",
-            Self::Other => "another error",
-        })
+        self.to_text().fmt(f)
     }
 }
 
@@ -183,17 +190,23 @@ pub enum Skip {
 }
 
 /// The name under which frames of this kind are counted in a report.
-impl fmt::Display for Skip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ToText for Skip {
+    fn to_text(&self) -> Text {
         match self {
             Self::LinkType(number) => {
-                write!(f, "link type {} ({number})", LinkType(*number))
+                text!("link type {name} ({number})", name = plain(LinkType(*number)), number)
             }
-            Self::Cut => f.write_str("cut before the end of its headers"),
-            Self::BadHeader => f.write_str("bad header"),
-            Self::Encrypted => f.write_str("encrypted"),
-            Self::TooDeep => f.write_str("encapsulated too deeply"),
+            Self::Cut => text!("cut before the end of its headers"),
+            Self::BadHeader => text!("bad header"),
+            Self::Encrypted => text!("encrypted"),
+            Self::TooDeep => text!("encapsulated too deeply"),
         }
+    }
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().fmt(f)
     }
 }
 

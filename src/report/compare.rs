@@ -9,6 +9,14 @@ use super::escape::{markdown, terminal};
 use super::json::{IncidentV1, Report};
 use super::table::{Align, table, wrap};
 use super::text::Style;
+use crate::analysis::Status;
+use crate::base::Lang;
+use crate::base::words::{Text, ToText, list, plain, text};
+use crate::detect::ALL;
+use crate::incident::Severity;
+
+/// Culprits named of one incident.
+const CULPRITS: usize = 3;
 
 /// What changed from one report to another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,7 +24,7 @@ pub struct Comparison {
     /// Always `dnswhy.comparison/1`.
     pub schema: &'static str,
     /// One sentence.
-    pub headline: String,
+    pub headline: Text,
     /// The verdicts, before and after.
     pub verdicts: [String; 2],
     /// Incidents of the first report alone.
@@ -52,7 +60,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
     /// What.
-    pub label: &'static str,
+    pub label: Text,
     /// The first report's; null where nothing was measured.
     pub before: Option<f64>,
     /// The second report's.
@@ -100,37 +108,35 @@ impl Comparison {
     /// # Errors
     /// When `out` cannot be written.
     pub fn write_text(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
-        let [before, after] = &self.verdicts;
-        writeln!(
-            out,
-            "DNS {} -> {}",
-            terminal(before).to_uppercase(),
-            terminal(after).to_uppercase()
-        )?;
-        writeln!(out, "  {}", self.headline)?;
+        let lang = style.lang;
+        let [before, after] = self.verdicts.each_ref().map(|status| terminal(&word(status, lang)));
+        writeln!(out, "DNS {} -> {}", before.to_uppercase(), after.to_uppercase())?;
+        writeln!(out, "  {}", self.headline.render(lang))?;
         for (title, changes) in self.parts() {
             if changes.is_empty() {
                 continue;
             }
-            writeln!(out, "\n{title}")?;
+            writeln!(out, "\n{}", title.render(lang))?;
             for change in changes {
-                let text = format!("{} {}: {}", change.severity(), change.rule, change.title);
+                let (severity, said) = (change.severity(lang), change.said(lang));
+                let text = format!("{severity} {}: {said}", change.rule);
                 for (index, line) in
                     wrap(&terminal(&text), style.width.saturating_sub(4)).iter().enumerate()
                 {
                     writeln!(out, "  {}{line}", if index == 0 { "" } else { "  " })?;
                 }
-                writeln!(out, "    {}", change.lookups())?;
+                writeln!(out, "    {}", change.lookups().render(lang))?;
             }
         }
-        writeln!(out, "\nTRAFFIC")?;
-        let rows: Vec<Vec<String>> = self.traffic.iter().map(Figure::cells).collect();
+        writeln!(out, "\n{}", text!("TRAFFIC").render(lang))?;
+        let rows: Vec<Vec<String>> = self.traffic.iter().map(|figure| figure.cells(lang)).collect();
         let header = [
-            ("", Align::Left),
-            ("before", Align::Right),
-            ("after", Align::Right),
-            ("change", Align::Right),
-        ];
+            (Text::EMPTY, Align::Left),
+            (text!("before"), Align::Right),
+            (text!("after"), Align::Right),
+            (text!("change"), Align::Right),
+        ]
+        .map(|(title, align)| (title.render(lang), align));
         for line in table(&header, &rows) {
             writeln!(out, "{line}")?;
         }
@@ -141,36 +147,41 @@ impl Comparison {
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn write_markdown(&self, out: &mut dyn Write) -> io::Result<()> {
-        let [before, after] = &self.verdicts;
-        writeln!(out, "# DNS before: {}, after: {}\n", markdown(before), markdown(after))?;
-        writeln!(out, "**{}**\n", markdown(&self.headline))?;
+    pub fn write_markdown(&self, lang: Lang, out: &mut dyn Write) -> io::Result<()> {
+        let [before, after] =
+            self.verdicts.each_ref().map(|status| plain(markdown(&word(status, lang))));
+        let title = text!("DNS before: {before}, after: {after}", before, after);
+        writeln!(out, "# {}\n", title.render(lang))?;
+        writeln!(out, "**{}**\n", markdown(&self.headline.render(lang)))?;
         for (title, changes) in self.parts() {
             if changes.is_empty() {
                 continue;
             }
-            writeln!(out, "## {title}\n")?;
+            writeln!(out, "## {}\n", title.render(lang))?;
             for change in changes {
                 writeln!(
                     out,
                     "- {} **{}**: {} ({})",
-                    markdown(&change.severity()),
+                    markdown(&change.severity(lang)),
                     markdown(&change.rule),
-                    markdown(&change.title),
-                    markdown(&change.lookups())
+                    markdown(&change.said(lang)),
+                    markdown(&change.lookups().render(lang))
                 )?;
             }
             writeln!(out)?;
         }
-        writeln!(out, "## Traffic\n\n| | before | after | change |\n| --- | ---: | ---: | ---: |")?;
+        writeln!(out, "## {}\n", text!("Traffic").render(lang))?;
+        let columns = [text!("before"), text!("after"), text!("change")];
+        let columns = columns.map(|column| column.render(lang));
+        writeln!(out, "| | {} |\n| --- | ---: | ---: | ---: |", columns.join(" | "))?;
         for figure in &self.traffic {
-            writeln!(out, "| {} |", figure.cells().join(" | "))?;
+            writeln!(out, "| {} |", figure.cells(lang).join(" | "))?;
         }
         Ok(())
     }
 
-    fn parts(&self) -> [(&'static str, &[Change]); 3] {
-        [("NEW", &self.new), ("STILL THERE", &self.same), ("GONE", &self.gone)]
+    fn parts(&self) -> [(Text, &[Change]); 3] {
+        [(text!("NEW"), &self.new), (text!("STILL THERE"), &self.same), (text!("GONE"), &self.gone)]
     }
 }
 
@@ -200,57 +211,91 @@ fn change(before: Option<&IncidentV1>, after: Option<&IncidentV1>) -> Change {
 }
 
 impl Change {
-    fn severity(&self) -> String {
+    fn severity(&self, lang: Lang) -> String {
         match (&self.severity_before, &self.severity_after) {
-            (Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
-            (Some(severity), _) | (None, Some(severity)) => severity.clone(),
+            (Some(before), Some(after)) if before != after => {
+                format!("{} -> {}", word(before, lang), word(after, lang))
+            }
+            (Some(severity), _) | (None, Some(severity)) => word(severity, lang),
             (None, None) => String::new(),
         }
     }
 
-    fn lookups(&self) -> String {
+    /// Its title. Reports hold it in English alone: in another language it is what the rule says of
+    /// itself, and of whom.
+    fn said(&self, lang: Lang) -> String {
+        let rule = ALL.iter().find(|rule| lang != Lang::En && rule.id == self.rule);
+        rule.map_or_else(
+            || self.title.clone(),
+            |rule| {
+                let culprits = list(self.culprits.iter().map(plain), CULPRITS);
+                text!("{title} ({culprits})", title = rule.title(), culprits).render(lang)
+            },
+        )
+    }
+
+    fn lookups(&self) -> Text {
         match (self.lookups_before, self.lookups_after) {
-            (Some(before), Some(after)) => format!("lookups hurt: {before} before, {after} after"),
-            (Some(before), None) => format!("lookups hurt: {before} before"),
-            (None, Some(after)) => format!("lookups hurt: {after} after"),
-            (None, None) => String::new(),
+            (Some(before), Some(after)) => {
+                text!("lookups hurt: {before} before, {after} after", before, after)
+            }
+            (Some(before), None) => text!("lookups hurt: {before} before", before),
+            (None, Some(after)) => text!("lookups hurt: {after} after", after),
+            (None, None) => Text::EMPTY,
         }
     }
 }
 
-fn headline(verdicts: &[String; 2], [gone, new, same]: [&Vec<Change>; 3]) -> String {
+/// A word of the contract, as people read it: a verdict or a severity.
+fn said(word: &str) -> Text {
+    let statuses = [Status::Healthy, Status::Degraded, Status::Failing, Status::Inconclusive];
+    let severities =
+        [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+    let words = statuses.iter().map(ToText::to_text);
+    let mut words = words.chain(severities.iter().map(ToText::to_text));
+    words.find(|known| *known == *word).unwrap_or_else(|| plain(word))
+}
+
+fn word(word: &str, lang: Lang) -> String {
+    said(word).render(lang)
+}
+
+fn headline(verdicts: &[String; 2], [gone, new, same]: [&Vec<Change>; 3]) -> Text {
     let loud = |changes: &[Change]| {
         let loud = |s: &Option<String>| s.as_deref().is_some_and(|severity| severity != "info");
         changes.iter().filter(|c| loud(&c.severity_after) || loud(&c.severity_before)).count()
     };
     let (gone, new, same) = (loud(gone), loud(new), loud(same));
-    let counted = format!("{gone} gone, {new} new, {same} still there (beyond info)");
+    let counted =
+        text!("{gone} gone, {new} new, {same} still there (beyond info)", gone, new, same);
     match (gone, new, same) {
-        (0, 0, 0) => "no incident in either report beyond info".to_owned(),
-        (_, 0, 0) => format!("it is better: {counted}"),
-        (0, _, _) if new > 0 => format!("it is worse: {counted}"),
-        _ if verdicts[0] == verdicts[1] => format!("as {} as before: {counted}", verdicts[0]),
-        _ => format!("it has changed: {counted}"),
+        (0, 0, 0) => text!("no incident in either report beyond info"),
+        (_, 0, 0) => text!("it is better: {counted}", counted),
+        (0, _, _) if new > 0 => text!("it is worse: {counted}", counted),
+        _ if verdicts[0] == verdicts[1] => {
+            text!("as {status} as before: {counted}", status = said(&verdicts[0]), counted)
+        }
+        _ => text!("it has changed: {counted}", counted),
     }
 }
 
 fn figures(before: &Report, after: &Report) -> Vec<Figure> {
     type Value = fn(&Report) -> Option<f64>;
-    const FIGURES: [(&str, bool, Value); 14] = [
-        ("capture, seconds", false, |r| Some(r.capture.duration_seconds)),
-        ("lookups", false, |r| Some(r.traffic.lookups as f64)),
-        ("failed lookups", true, |r| Some(r.traffic.failed_lookups as f64)),
-        ("failed lookups, %", true, |r| share(r.traffic.failed_lookups, r.traffic.lookups)),
-        ("slow lookups", true, |r| Some(r.traffic.slow_lookups as f64)),
-        ("slow lookups, %", true, |r| share(r.traffic.slow_lookups, r.traffic.lookups)),
-        ("lookup p50, seconds", true, |r| r.traffic.lookup_seconds.p50),
-        ("lookup p99, seconds", true, |r| r.traffic.lookup_seconds.p99),
-        ("longest lookup, seconds", true, |r| r.traffic.lookup_seconds.max),
-        ("queries", false, |r| Some(r.traffic.queries as f64)),
-        ("retransmissions", true, |r| Some(r.traffic.retransmissions as f64)),
-        ("unanswered", true, |r| Some(r.traffic.unanswered as f64)),
-        ("unanswered, %", true, |r| share(r.traffic.unanswered, r.traffic.transactions)),
-        ("latency p95, ms", true, |r| r.traffic.latency_ms.p95),
+    const FIGURES: [(Text, bool, Value); 14] = [
+        (text!("capture, seconds"), false, |r| Some(r.capture.duration_seconds)),
+        (text!("lookups"), false, |r| Some(r.traffic.lookups as f64)),
+        (text!("failed lookups"), true, |r| Some(r.traffic.failed_lookups as f64)),
+        (text!("failed lookups, %"), true, |r| share(r.traffic.failed_lookups, r.traffic.lookups)),
+        (text!("slow lookups"), true, |r| Some(r.traffic.slow_lookups as f64)),
+        (text!("slow lookups, %"), true, |r| share(r.traffic.slow_lookups, r.traffic.lookups)),
+        (text!("lookup p50, seconds"), true, |r| r.traffic.lookup_seconds.p50),
+        (text!("lookup p99, seconds"), true, |r| r.traffic.lookup_seconds.p99),
+        (text!("longest lookup, seconds"), true, |r| r.traffic.lookup_seconds.max),
+        (text!("queries"), false, |r| Some(r.traffic.queries as f64)),
+        (text!("retransmissions"), true, |r| Some(r.traffic.retransmissions as f64)),
+        (text!("unanswered"), true, |r| Some(r.traffic.unanswered as f64)),
+        (text!("unanswered, %"), true, |r| share(r.traffic.unanswered, r.traffic.transactions)),
+        (text!("latency p95, ms"), true, |r| r.traffic.latency_ms.p95),
     ];
     let figures = FIGURES.into_iter().map(|(label, less_is_better, value)| Figure {
         label,
@@ -266,16 +311,16 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 impl Figure {
-    fn cells(&self) -> Vec<String> {
+    fn cells(&self, lang: Lang) -> Vec<String> {
         let value = |value: Option<f64>| value.map_or("-".to_owned(), amount);
         let change = match (self.before, self.after) {
             (Some(before), Some(after)) if before > 0.0 => {
                 format!("{:+.0} %", (after - before) * 100.0 / before)
             }
-            (Some(before), Some(after)) if after > before => "new".to_owned(),
+            (Some(before), Some(after)) if after > before => text!("new").render(lang),
             _ => String::new(),
         };
-        vec![self.label.to_owned(), value(self.before), value(self.after), change]
+        vec![self.label.render(lang), value(self.before), value(self.after), change]
     }
 }
 

@@ -58,8 +58,8 @@ impl Format {
 pub fn write(view: &View<'_>, format: Format, style: Style, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Text => text::write(view, style, out),
-        Format::Markdown => markdown::write(view, out),
-        Format::Html => html::write(view, out),
+        Format::Markdown => markdown::write(view, style.lang, out),
+        Format::Html => html::write(view, style.lang, out),
         Format::Json => json::write(view, out),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::base::words::Text;
 use crate::capture::Seen;
 
 /// The packets around the evidence of one incident, in capture time.
@@ -21,7 +22,7 @@ pub struct Rung {
     /// To whom.
     pub to: IpAddr,
     /// What it is, in a few words.
-    pub what: String,
+    pub what: Text,
     /// What it means for the one who waits.
     pub kind: RungKind,
 }

@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use crate::analysis::{Analysis, ClientTally, LeftOut, ServerTally, Tally, Traffic};
-use crate::base::words::{clock, count, duration, list};
+use crate::base::Span;
+use crate::base::words::{Text, ToText, clock, count, date, duration, join, list, plain, text};
 use crate::incident::{Incident, Severity};
+use crate::packet::Skip;
 
 /// Culprits named in one line.
 const CULPRITS: usize = 5;
@@ -13,47 +15,81 @@ const CULPRITS: usize = 5;
 const RESOLVERS: usize = 3;
 
 /// Who was hurt, in one line.
-pub(super) fn hurt(incident: &Incident) -> String {
+pub(super) fn hurt(incident: &Incident) -> Text {
     let affected = &incident.affected;
     if affected.lookups == 0 {
-        return "nobody by itself".to_owned();
+        return text!("nobody by itself");
     }
     let delayed = affected.lookups - affected.failed;
     let mut parts = Vec::new();
     if affected.failed > 0 {
-        parts.push(format!("{} failed", count(affected.failed, "lookup")));
+        parts.push(text!("{lookups} failed", lookups = count(affected.failed, "lookup")));
     }
     if delayed > 0 {
-        let noun = if affected.failed > 0 { delayed.to_string() } else { count(delayed, "lookup") };
-        parts.push(format!("{noun} delayed"));
+        let lookups = if affected.failed > 0 { plain(delayed) } else { count(delayed, "lookup") };
+        parts.push(text!("{lookups} delayed", lookups));
     }
     if !affected.added.is_zero() {
-        parts.push(format!("{} added", duration(affected.added)));
+        parts.push(text!("{added} added", added = duration(affected.added)));
     }
     if let Some(worst) = affected.worst {
-        parts.push(format!("the worst took {}", duration(worst)));
+        parts.push(text!("the worst took {worst}", worst = duration(worst)));
     }
     let clients = affected.clients.len() as u64;
-    parts.push(format!("{} ({})", count(clients, "client"), list(affected.clients.keys(), 3)));
-    parts.join(", ")
+    parts.push(text!(
+        "{clients} ({addresses})",
+        clients = count(clients, "client"),
+        addresses = list(affected.clients.keys(), 3)
+    ));
+    join(parts, ", ")
 }
 
 /// Who is to blame, in one line.
-pub(super) fn culprits(incident: &Incident) -> String {
+pub(super) fn culprits(incident: &Incident) -> Text {
     let culprits = &incident.cause.culprits;
     if culprits.is_empty() {
-        return "not told by this capture".to_owned();
+        return text!("not told by this capture");
     }
-    list(culprits.iter().map(|culprit| format!("{} {culprit}", culprit.kind())), CULPRITS)
+    list(
+        culprits.iter().map(|culprit| text!("{kind} {culprit}", kind = culprit.word(), culprit)),
+        CULPRITS,
+    )
+}
+
+/// How sure it is and how much it matters.
+pub(super) fn sure(incident: &Incident) -> Text {
+    let confidence = incident.cause.confidence;
+    text!("{confidence}, score {score}", confidence, score = incident.score)
 }
 
 /// The time window, in one line.
-pub(super) fn window(incident: &Incident) -> String {
+pub(super) fn window(incident: &Incident) -> Text {
     let span = incident.cause.span;
-    let ongoing =
-        if incident.cause.ongoing { ", still going on when the capture ended" } else { "" };
+    let ongoing = if incident.cause.ongoing {
+        text!(", still going on when the capture ended")
+    } else {
+        Text::EMPTY
+    };
     let (start, end) = (clock(span.start), clock(span.end));
-    format!("{start} to {end} UTC ({}){ongoing}", duration(span.length()))
+    text!(
+        "{start} to {end} UTC ({length}){ongoing}",
+        start,
+        end,
+        length = duration(span.length()),
+        ongoing
+    )
+}
+
+/// What was captured, in one line.
+pub(super) fn captured(analysis: &Analysis, span: Span) -> Text {
+    text!(
+        "{start} to {end} UTC ({length}), {files}, {frames}",
+        start = date(span.start),
+        end = clock(span.end),
+        length = duration(span.length()),
+        files = count(analysis.files.len() as u64, "file"),
+        frames = count(analysis.coverage.frames, "frame")
+    )
 }
 
 /// Whether it is loud enough for the first screen.
@@ -62,13 +98,13 @@ pub(super) fn is_loud(incident: &Incident) -> bool {
 }
 
 /// Ranks as people write them: `#4`, `#4-#9`, `#4, #6, #7`.
-pub(super) fn ranks(ranks: impl IntoIterator<Item = usize>) -> String {
+pub(super) fn ranks(ranks: impl IntoIterator<Item = usize>) -> Text {
     let ranks: Vec<usize> = ranks.into_iter().collect();
     match (ranks.first(), ranks.last()) {
         (Some(first), Some(last)) if last - first + 1 == ranks.len() && first < last => {
-            format!("#{first}-#{last}")
+            text!("#{first}-#{last}", first, last)
         }
-        _ => list(ranks.iter().map(|rank| format!("#{rank}")), 4),
+        _ => list(ranks.iter().map(|rank| text!("#{rank}", rank)), 4),
     }
 }
 
@@ -78,28 +114,33 @@ pub(super) fn frame(analysis: &Analysis, at: crate::capture::FrameRef) -> String
 }
 
 /// What findings have to be read with in mind: serious gaps of the capture, inputs left out, damage.
-pub(super) fn cautions(analysis: &Analysis) -> impl Iterator<Item = String> {
+pub(super) fn cautions(analysis: &Analysis) -> impl Iterator<Item = Text> {
     let serious = analysis.health.iter().filter(|health| health.serious);
     let damaged = analysis.files.iter().flat_map(|file| {
-        file.problems.iter().map(move |problem| format!("{}: {problem}", file.path))
+        file.problems.iter().map(move |problem| {
+            text!("{path}: {problem}", path = plain(&file.path), problem = plain(problem))
+        })
     });
     focus(&analysis.outside)
         .into_iter()
-        .chain(serious.map(|health| format!("{}: {}", health.rule, health.detail)))
-        .chain(analysis.left_out.iter().cloned())
+        .chain(serious.map(|health| {
+            text!("{rule}: {detail}", rule = plain(health.rule), detail = health.detail)
+        }))
+        .chain(analysis.left_out.iter().map(plain))
         .chain(damaged)
 }
 
 /// What this report does not look at.
-pub(super) fn focus(outside: &LeftOut) -> Option<String> {
+pub(super) fn focus(outside: &LeftOut) -> Option<Text> {
     if outside.focus.is_empty() {
         return None;
     }
-    Some(format!(
-        "only a part is looked at ({}): {} and {} outside of it are left out",
-        outside.focus.join("; "),
-        count(outside.transactions, "transaction"),
-        count(outside.lookups, "lookup")
+    Some(text!(
+        "only a part is looked at ({focus}): {transactions} and {lookups} outside of it are left \
+         out",
+        focus = plain(outside.focus.join("; ")),
+        transactions = count(outside.transactions, "transaction"),
+        lookups = count(outside.lookups, "lookup")
     ))
 }
 
@@ -121,11 +162,11 @@ pub(super) fn clients(analysis: &Analysis) -> Vec<(IpAddr, &ClientTally)> {
 }
 
 /// The resolvers that a client's lookups look like, the likeliest first.
-pub(super) fn looks_like(client: &ClientTally) -> String {
+pub(super) fn looks_like(client: &ClientTally) -> Text {
     let mut resolvers: Vec<_> = client.resolvers.iter().collect();
     resolvers.sort_by_key(|(resolver, lookups)| (Reverse(**lookups), **resolver));
-    let names = resolvers.iter().take(RESOLVERS).map(|(resolver, _)| resolver.to_string());
-    names.collect::<Vec<_>>().join(", ")
+    let names = resolvers.iter().take(RESOLVERS).map(|(resolver, _)| resolver.to_text());
+    join(names, ", ")
 }
 
 /// The transactions that can be judged: the whole that a share of losses is of.
@@ -133,40 +174,67 @@ pub(super) fn lost_of(tally: &Tally) -> u64 {
     tally.answered + tally.unanswered + tally.late
 }
 
+/// Why frames were not understood, as coverage counts them.
+pub(super) fn skipped_for(reason: &str) -> Text {
+    let known = [Skip::Cut, Skip::BadHeader, Skip::Encrypted, Skip::TooDeep];
+    if let Some(skip) = known.iter().find(|skip| skip.to_text() == *reason) {
+        return skip.to_text();
+    }
+    reason
+        .strip_prefix("link type ")
+        .map_or_else(|| plain(reason), |link| text!("link type {link}", link = plain(link)))
+}
+
+/// A length of time, if there is one.
+pub(super) fn time(length: Option<std::time::Duration>) -> Text {
+    length.map_or_else(|| plain("-"), duration)
+}
+
 /// The lookups, in one sentence.
-pub(super) fn lookups(traffic: &Traffic) -> String {
+pub(super) fn lookups(traffic: &Traffic) -> Text {
     let times = match (traffic.lookup_times.quantile(500), traffic.lookup_times.max()) {
         (Some(p50), Some(max)) => {
-            format!("half took at most {}, the longest {}", duration(p50), duration(max))
+            text!(
+                "half took at most {p50}, the longest {max}",
+                p50 = duration(p50),
+                max = duration(max)
+            )
         }
-        _ => "none could be timed".to_owned(),
+        _ => text!("none could be timed"),
     };
-    format!(
-        "{}, {} failed, {} slower than 1 s; {times}",
-        count(traffic.lookups, "lookup"),
-        traffic.failed_lookups,
-        traffic.slow_lookups,
+    text!(
+        "{lookups}, {failed_lookups} failed, {slow_lookups} slower than 1 s; {times}",
+        lookups = count(traffic.lookups, "lookup"),
+        failed_lookups = traffic.failed_lookups,
+        slow_lookups = traffic.slow_lookups,
+        times
     )
 }
 
 /// The transactions, in one sentence.
-pub(super) fn questions(traffic: &Traffic) -> String {
-    format!(
-        "{}: {} answered, {} unanswered, {} late, {} unknown; {} in {} sent",
-        count(traffic.transactions, "transaction"),
-        traffic.answered,
-        traffic.unanswered,
-        traffic.late,
-        traffic.unknown,
-        count(traffic.retransmissions, "retransmission"),
-        count(traffic.queries, "query"),
+pub(super) fn questions(traffic: &Traffic) -> Text {
+    text!(
+        "{transactions}: {answered} answered, {unanswered} unanswered, {late} late, {unknown} \
+         unknown; {retransmissions} in {queries} sent",
+        transactions = count(traffic.transactions, "transaction"),
+        answered = traffic.answered,
+        unanswered = traffic.unanswered,
+        late = traffic.late,
+        unknown = traffic.unknown,
+        retransmissions = count(traffic.retransmissions, "retransmission"),
+        queries = count(traffic.queries, "query")
     )
 }
 
 /// The answers, in one sentence.
-pub(super) fn answers(traffic: &Traffic) -> String {
-    let rcodes = traffic.rcodes.iter().map(|(rcode, count)| format!("{rcode} {count}"));
-    let rcodes = rcodes.collect::<Vec<_>>().join(", ");
-    let rcodes = if rcodes.is_empty() { "none".to_owned() } else { rcodes };
-    format!("{rcodes}; {} without data, {} truncated", traffic.nodata, traffic.truncated)
+pub(super) fn answers(traffic: &Traffic) -> Text {
+    let rcodes = traffic.rcodes.iter().map(|(rcode, count)| text!("{rcode} {count}", rcode, count));
+    let rcodes = join(rcodes, ", ");
+    let rcodes = if rcodes.is_empty() { text!("none") } else { rcodes };
+    text!(
+        "{rcodes}; {nodata} without data, {truncated} truncated",
+        rcodes,
+        nodata = traffic.nodata,
+        truncated = traffic.truncated
+    )
 }

@@ -14,7 +14,7 @@ pub(super) enum Align {
 }
 
 /// Rows under a header, aligned; each line is indented by two spaces.
-pub(super) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> Vec<String> {
+pub(super) fn table(header: &[(String, Align)], rows: &[Vec<String>]) -> Vec<String> {
     let mut widths: Vec<usize> = header.iter().map(|(title, _)| title.width()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -34,9 +34,14 @@ pub(super) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> Vec<Strin
         line.truncate(line.trim_end().len());
         line
     };
-    let mut lines = vec![line(&mut header.iter().map(|(title, _)| *title))];
+    let mut lines = vec![line(&mut header.iter().map(|(title, _)| title.as_str()))];
     lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
     lines
+}
+
+/// `text` with spaces behind it up to `width` columns.
+pub(super) fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
 /// Units stay on the line of their number.
@@ -103,7 +108,8 @@ mod tests {
     fn columns_align_in_any_script() {
         let rows =
             vec![vec!["域名".to_owned(), "7".to_owned()], vec!["a".to_owned(), "12".to_owned()]];
-        let lines = table(&[("name", Align::Left), ("n", Align::Right)], &rows);
+        let lines =
+            table(&[("name".to_owned(), Align::Left), ("n".to_owned(), Align::Right)], &rows);
         assert_eq!(lines, ["  name   n", "  域名   7", "  a     12"]);
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::analysis::{Analysis, Options, Progress, Sinks, run};
 use crate::base::Timestamp;
-use crate::base::words::duration;
+use crate::base::words::{Text, ToText, duration, join, plain, text};
 use crate::capture::{FrameRef, Inventory, Seen};
 use crate::incident::Incident;
 use crate::report::{Ladder, Rung, RungKind};
@@ -91,7 +91,12 @@ impl Trace {
             self.frames(&attempt.hops, &why);
             let to = attempt.backend().unwrap_or(transaction.server.ip());
             let ends = (transaction.client.ip(), to);
-            self.rung(attempt.sent(), ends, format!("{what}{question}"), kind);
+            self.rung(
+                attempt.sent(),
+                ends,
+                text!("{what}{question}", what, question = plain(&question)),
+                kind,
+            );
         }
         for response in &transaction.responses {
             let (what, kind) = came(transaction, response);
@@ -100,14 +105,14 @@ impl Trace {
             self.rung(response.arrived(), (from, transaction.client.ip()), what, kind);
         }
         for rejected in &transaction.rejections {
-            let what = format!("ICMP {}", rejected.kind);
+            let what = text!("ICMP {kind}", kind = rejected.kind);
             self.insert(rejected.seen.at, format!("{what} about {question}"));
             let ends = (rejected.from, transaction.client.ip());
             self.rung(rejected.seen, ends, what, RungKind::Bad);
         }
     }
 
-    fn rung(&mut self, seen: Seen, (from, to): (IpAddr, IpAddr), what: String, kind: RungKind) {
+    fn rung(&mut self, seen: Seen, (from, to): (IpAddr, IpAddr), what: Text, kind: RungKind) {
         if self.ladder.rungs.len() < MAX_RUNGS {
             self.ladder.rungs.push(Rung { seen, from, to, what, kind });
         }
@@ -137,7 +142,7 @@ impl Trace {
 }
 
 /// What an attempt is, and whether anything came of it.
-fn sent(transaction: &Transaction, index: usize, attempt: &Attempt) -> (&'static str, RungKind) {
+fn sent(transaction: &Transaction, index: usize, attempt: &Attempt) -> (Text, RungKind) {
     let at = attempt.sent().ts;
     let next = transaction.attempts.get(index + 1).map_or(Timestamp::MAX, |next| next.sent().ts);
     let answered = transaction
@@ -145,30 +150,30 @@ fn sent(transaction: &Transaction, index: usize, attempt: &Attempt) -> (&'static
         .iter()
         .filter(|response| response.reached())
         .any(|response| (at..next).contains(&response.arrived().ts));
-    let what = if index == 0 { "" } else { "again: " };
+    let what = if index == 0 { Text::EMPTY } else { text!("again: ") };
     (what, if answered { RungKind::Query } else { RungKind::Lost })
 }
 
 /// What a response says, and whether it helped.
-fn came(transaction: &Transaction, response: &Response) -> (String, RungKind) {
+fn came(transaction: &Transaction, response: &Response) -> (Text, RungKind) {
     use crate::dns::AnswerKind;
     let in_time = transaction.answer().is_some_and(|answer| std::ptr::eq(answer, response))
         || transaction.deadline().is_some_and(|deadline| response.arrived().ts <= deadline);
     let says = match response.kind {
-        AnswerKind::Truncated => "truncated".to_owned(),
-        AnswerKind::NoData => format!("{} without data", response.rcode),
-        _ => response.rcode.to_string(),
+        AnswerKind::Truncated => text!("truncated"),
+        AnswerKind::NoData => text!("{rcode} without data", rcode = response.rcode),
+        _ => response.rcode.to_text(),
     };
     let (after, bad) = match (response.reached(), in_time) {
-        (false, _) => (", not delivered", true),
-        (true, false) => (", too late", true),
-        (true, true) => ("", matches!(response.kind, AnswerKind::Error(_))),
+        (false, _) => (text!(", not delivered"), true),
+        (true, false) => (text!(", too late"), true),
+        (true, true) => (Text::EMPTY, matches!(response.kind, AnswerKind::Error(_))),
     };
     let first = transaction.attempts.first().map(|attempt| attempt.sent().ts);
     let waited = first.map(|first| response.arrived().ts.since(first));
     let waited = match waited {
-        Some(waited) if waited >= WAITED => format!(" after {}", duration(waited)),
-        _ => String::new(),
+        Some(waited) if waited >= WAITED => text!(" after {wait}", wait = duration(waited)),
+        _ => Text::EMPTY,
     };
-    (format!("{says}{waited}{after}"), if bad { RungKind::Bad } else { RungKind::Answer })
+    (join([says, waited, after], ""), if bad { RungKind::Bad } else { RungKind::Answer })
 }

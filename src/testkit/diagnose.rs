@@ -89,7 +89,7 @@ pub fn lookups(text: &str) -> String {
             lookup.name,
             types.join("+"),
             lookup.outcome.word(),
-            lookup.duration().map_or_else(|| "-".to_owned(), duration),
+            lookup.duration().map_or_else(|| "-".to_owned(), |took| duration(took).to_string()),
             lookup.attempts(),
             lookup.resolver,
         );

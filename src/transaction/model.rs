@@ -1,10 +1,12 @@
 //! What a transaction is made of: attempts, responses, and the places where each was seen.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::base::words::{Text, ToText, text};
 use crate::base::{Timestamp, Transport};
 use crate::capture::{PointId, Seen};
 use crate::dns::{AnswerKind, Edns, Header, Name, Opcode, Question, Rcode, Records};
@@ -274,6 +276,27 @@ pub enum Outcome {
     Timeout,
     /// The capture cannot tell.
     Unknown,
+}
+
+impl ToText for Outcome {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Ok => text!("ok"),
+            Self::Negative => text!("negative"),
+            Self::Error(_) => text!("error"),
+            Self::Truncated => text!("truncated"),
+            Self::Late => text!("late"),
+            Self::Rejected(_) => text!("icmp-rejected"),
+            Self::Timeout => text!("timeout"),
+            Self::Unknown => text!("unknown"),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 impl Outcome {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::{CaptureRule, Facts, Health};
 use crate::analysis::PointClock;
-use crate::base::words::{clock, count, duration, precise};
+use crate::base::words::{Text, clock, count, duration, plain, precise, text};
 
 /// A clock that strays by more than this a minute, in nanoseconds, puts nothing in order (rulebook
 /// `cap-clock`).
@@ -43,35 +43,35 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     if let (Some(first), Some(longest)) =
         (serious.first(), serious.iter().map(|step| step.back).max())
     {
-        health.push(RULE.caution(format!(
-            "the clock went back {} (first at {}, by up to {}); latencies across it are left out. \
-             Keep the clock still while recording: chronyc tracking",
-            count(serious.len() as u64, "time"),
-            clock(first.at),
-            duration(longest)
+        health.push(RULE.caution(text!(
+            "the clock went back {times} (first at {at}, by up to {longest}); latencies across it \
+             are left out. Keep the clock still while recording: chronyc tracking",
+            times = count(serious.len() as u64, "time"),
+            at = clock(first.at),
+            longest = duration(longest)
         )));
     } else if let Some(longest) = steps.iter().map(|step| step.back).max() {
-        health.push(RULE.note(format!(
-            "{} before the one in front, by up to {}: out of order, or a clock that is being \
-             corrected",
-            if steps.len() == 1 {
-                "1 frame stands".to_owned()
+        health.push(RULE.note(text!(
+            "{rest} before the one in front, by up to {longest}: out of order, or a clock that is \
+             being corrected",
+            rest = if steps.len() == 1 {
+                text!("1 frame stands")
             } else {
-                format!("{} stand", count(steps.len() as u64, "frame"))
+                text!("{frames} stand", frames = count(steps.len() as u64, "frame"))
             },
-            duration(longest)
+            longest = duration(longest)
         )));
     }
     let jumps: Vec<_> = facts.watch.jumps().collect();
     if let Some(first) = jumps.first() {
         let longest = jumps.iter().map(|jump| jump.length()).max().unwrap_or_default();
-        health.push(RULE.caution(format!(
-            "the clock jumped forward {}, or the whole host stood still (first at {}, for up to \
-             {}): questions from just before were answered just behind; latencies across it are \
-             left out",
-            count(jumps.len() as u64, "time"),
-            clock(first.start),
-            duration(longest)
+        health.push(RULE.caution(text!(
+            "the clock jumped forward {times}, or the whole host stood still (first at {start}, \
+             for up to {longest}): questions from just before were answered just behind; latencies \
+             across it are left out",
+            times = count(jumps.len() as u64, "time"),
+            start = clock(first.start),
+            longest = duration(longest)
         )));
     }
     health.extend(points(facts));
@@ -87,20 +87,24 @@ fn points(facts: &Facts<'_>) -> Vec<Health> {
     let mut health = Vec::new();
     for point in facts.points {
         let Some(clock) = point.clock.as_ref().filter(|clock| differ(clock)) else { continue };
-        let detail = format!(
-            "{}; its times are told by the clock of {}",
-            clock.words(&point.name, &reference.name),
-            reference.name
+        let detail = text!(
+            "{clock}; its times are told by the clock of {reference}",
+            clock = clock.words(&point.name, &reference.name),
+            reference = plain(&reference.name)
         );
         let strays = clock.wander > WANDER;
-        health.push(if strays || clock.uncertainty.is_none() {
-            let why = if strays {
-                ". It strays by more than 1 ms a minute: what happened first at which point is \
-                 not known. Let both follow one clock: chronyc tracking"
-            } else {
-                ". Only one direction was seen at both, so that is a bound"
-            };
-            RULE.caution(format!("{detail}{why}"))
+        health.push(if strays {
+            RULE.caution(text!(
+                "{detail}. It strays by more than 1 ms a minute: what happened first at which point \
+                 is not known. Let both follow one clock: {command}",
+                detail,
+                command = plain("chronyc tracking")
+            ))
+        } else if clock.uncertainty.is_none() {
+            RULE.caution(text!(
+                "{detail}. Only one direction was seen at both, so that is a bound",
+                detail
+            ))
         } else {
             RULE.note(detail)
         });
@@ -110,23 +114,43 @@ fn points(facts: &Facts<'_>) -> Vec<Health> {
 
 impl PointClock {
     /// How the clock of one point goes by that of another, in words.
-    fn words(&self, point: &str, reference: &str) -> String {
+    fn words(&self, point: &str, reference: &str) -> Text {
         let nanos = |nanos: i64| precise(Duration::from_nanos(nanos.unsigned_abs()));
-        let (ahead, offset) = (self.offset >= 0, nanos(self.offset));
-        let side = if ahead { "ahead of" } else { "behind" };
-        let mut words = match self.uncertainty {
-            Some(within) => {
-                let within = nanos(within);
-                format!("the clock of {point} is {offset} {side} that of {reference} (± {within})")
-            }
-            None => format!("the clock of {point} is at most {offset} {side} that of {reference}"),
+        let (point, reference, offset) = (plain(point), plain(reference), nanos(self.offset));
+        let mut words = match (self.uncertainty.map(nanos), self.offset >= 0) {
+            (Some(within), true) => text!(
+                "the clock of {point} is {offset} ahead of that of {reference} (± {within})",
+                point,
+                offset,
+                reference,
+                within
+            ),
+            (Some(within), false) => text!(
+                "the clock of {point} is {offset} behind that of {reference} (± {within})",
+                point,
+                offset,
+                reference,
+                within
+            ),
+            (None, true) => text!(
+                "the clock of {point} is at most {offset} ahead of that of {reference}",
+                point,
+                offset,
+                reference
+            ),
+            (None, false) => text!(
+                "the clock of {point} is at most {offset} behind that of {reference}",
+                point,
+                offset,
+                reference
+            ),
         };
         if self.drift != 0 {
             let drift = self.drift as f64 / 1_000.0;
-            words.push_str(&format!(", and drifts by {drift:+.1} ppm"));
+            words.push(text!(", and drifts by {ppm} ppm", ppm = format_args!("{drift:+.1}")));
         }
         if self.steps > 0 {
-            words.push_str(&format!(", and was set {}", count(self.steps as u64, "time")));
+            words.push(text!(", and was set {times}", times = count(self.steps as u64, "time")));
         }
         words
     }

@@ -9,6 +9,7 @@
 //! Cannot tell: a mirror port that repeats every frame with its identification looks the same.
 
 use super::{CaptureRule, Facts, Health};
+use crate::base::words::text;
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-copies",
@@ -25,10 +26,10 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     if copies == 0 || datagrams == 0 {
         return Vec::new();
     }
-    vec![RULE.note(format!(
-        "every datagram was seen {:.1} times on average, before and after translation; copies are \
-         folded and never counted as retransmissions",
-        coverage.messages.total as f64 / datagrams as f64
+    vec![RULE.note(text!(
+        "every datagram was seen {datagrams} times on average, before and after translation; \
+         copies are folded and never counted as retransmissions",
+        datagrams = format_args!("{:.1}", coverage.messages.total as f64 / datagrams as f64)
     ))]
 }
 

@@ -9,7 +9,7 @@
 //! Cannot tell: whether an outage that touches the edge began before or went on behind it.
 
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::{count, list};
+use crate::base::words::{Text, count, list, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-edge",
@@ -26,26 +26,26 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     let early = facts.directions.early;
     let mut parts = Vec::new();
     if at_end > 0 {
-        parts.push(format!("{} when the capture ended", were_open(at_end)));
+        parts.push(text!("{were_open} when the capture ended", were_open = were_open(at_end)));
     }
     if early > 0 {
-        parts.push(format!("{} from before it began, or in a hole", answer(early)));
+        parts.push(text!("{answer} from before it began, or in a hole", answer = answer(early)));
     }
     if within > 0 {
-        parts.push(format!("{} at a hole, or unreadable", were_open(within)));
+        parts.push(text!("{were_open} at a hole, or unreadable", were_open = were_open(within)));
     }
     if parts.is_empty() {
         return Vec::new();
     }
-    vec![RULE.note(format!("not judged: {}", list(parts, 3)))]
+    vec![RULE.note(text!("not judged: {parts}", parts = list(parts, 3)))]
 }
 
-fn were_open(n: u64) -> String {
-    format!("{} still open", count(n, "transaction"))
+fn were_open(n: u64) -> Text {
+    text!("{transactions} still open", transactions = count(n, "transaction"))
 }
 
-fn answer(n: u64) -> String {
-    if n == 1 { "1 response to a query".to_owned() } else { format!("{n} responses to queries") }
+fn answer(n: u64) -> Text {
+    if n == 1 { text!("1 response to a query") } else { text!("{n} responses to queries", n) }
 }
 
 #[cfg(test)]

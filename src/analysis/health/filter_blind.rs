@@ -11,6 +11,7 @@
 
 use super::facts::RECORD;
 use super::{CaptureRule, Facts, Health};
+use crate::base::words::{plain, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-filter-blind",
@@ -25,14 +26,16 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
         return Vec::new();
     }
     let missing = match (facts.watch.icmp, facts.watch.later_fragments) {
-        (0, 0) => "no ICMP error and no later IP fragment is",
-        (0, _) => "no ICMP error is",
-        (_, 0) => "no later IP fragment is",
+        (0, 0) => text!("no ICMP error and no later IP fragment is"),
+        (0, _) => text!("no ICMP error is"),
+        (_, 0) => text!("no later IP fragment is"),
         _ => return Vec::new(),
     };
-    vec![RULE.note(format!(
+    vec![RULE.note(text!(
         "{missing} in this capture; the filter `port 53` hides both, so their absence proves \
-         nothing. Record with: {RECORD}"
+         nothing. Record with: {record}",
+        missing,
+        record = plain(RECORD)
     ))]
 }
 

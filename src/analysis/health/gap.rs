@@ -14,7 +14,7 @@
 
 use super::facts::RECORD;
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::{clock, count, duration};
+use crate::base::words::{clock, count, duration, plain, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-gap",
@@ -28,13 +28,15 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     let holes: Vec<_> = facts.watch.holes().collect();
     let (Some(first), Some(last)) = (holes.first(), holes.last()) else { return Vec::new() };
     let longest = holes.iter().map(|gap| gap.length()).max().unwrap_or_default();
-    vec![RULE.caution(format!(
-        "{} without a frame, the longest {}, between {} and {}; silence in them proves nothing. \
-         Look at \"dropped by kernel\" and the disk, and record with: {RECORD}",
-        count(holes.len() as u64, "hole"),
-        duration(longest),
-        clock(first.start),
-        clock(last.end)
+    vec![RULE.caution(text!(
+        "{holes} without a frame, the longest {longest}, between {start} and {end}; silence in \
+         them proves nothing. Look at \"dropped by kernel\" and the disk, and record with: \
+         {record}",
+        holes = count(holes.len() as u64, "hole"),
+        longest = duration(longest),
+        start = clock(first.start),
+        end = clock(last.end),
+        record = plain(RECORD)
     ))]
 }
 

@@ -9,7 +9,7 @@
 //! capture point at a time) to see all of them.
 
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::list;
+use crate::base::words::{list, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-limit",
@@ -24,6 +24,7 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     if limits.is_empty() {
         return Vec::new();
     }
-    let said = limits.iter().map(|(limit, n)| format!("{n} {}", limit.describe()));
+    let said =
+        limits.iter().map(|(limit, n)| text!("{n} {describe}", n, describe = limit.describe()));
     vec![RULE.caution(list(said, limits.len()))]
 }

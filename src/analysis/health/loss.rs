@@ -15,7 +15,7 @@
 //! it was not all along.
 
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::{count, percent};
+use crate::base::words::{count, percent, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-loss",
@@ -28,22 +28,23 @@ pub(super) static RULE: CaptureRule = CaptureRule {
 fn judge(facts: &Facts<'_>) -> Vec<Health> {
     let mut health = Vec::new();
     if let Some(loss) = facts.loss {
-        health.push(RULE.caution(format!(
-            "{} of {} responses ({}) have no query in the capture, and {} were neither answered \
-             nor asked again: it lost frames, so some silence is its own. Record with a larger \
-             buffer (tcpdump -B 8192) and a shorter filter, and look at \"dropped by kernel\"",
-            loss.orphans,
-            loss.responses,
-            percent(loss.orphans, loss.responses),
-            count(loss.unretried, "query"),
+        health.push(RULE.caution(text!(
+            "{orphans} of {responses} responses ({share}) have no query in the capture, and \
+             {queries} were neither answered nor asked again: it lost frames, so some silence is \
+             its own. Record with a larger buffer (tcpdump -B 8192) and a shorter filter, and look \
+             at \"dropped by kernel\"",
+            orphans = loss.orphans,
+            responses = loss.responses,
+            share = percent(loss.orphans, loss.responses),
+            queries = count(loss.unretried, "query")
         )));
     }
     // Frames cut by the snap length lack bytes of streams as well, and for another reason.
     if facts.coverage.lost_stream_bytes > 0 && facts.coverage.cut_frames == 0 {
-        let detail = format!(
-            "{} of TCP streams were sent and acknowledged but never captured; messages in them are \
-             missing. Record with a larger buffer (tcpdump -B 8192)",
-            count(facts.coverage.lost_stream_bytes, "byte")
+        let detail = text!(
+            "{bytes} of TCP streams were sent and acknowledged but never captured; messages in \
+             them are missing. Record with a larger buffer (tcpdump -B 8192)",
+            bytes = count(facts.coverage.lost_stream_bytes, "byte")
         );
         health.push(Health { rule: RULE.id, detail, serious: health.is_empty() });
     }

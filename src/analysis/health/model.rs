@@ -1,7 +1,7 @@
 //! A rule about the capture itself, and what it has to say.
 
 use super::Facts;
-use crate::base::words::module_docs;
+use crate::base::words::{Text, module_docs};
 
 /// One thing to know about the capture.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,7 +9,7 @@ pub struct Health {
     /// The rule id, `cap-…`.
     pub rule: &'static str,
     /// What it means for this capture, and how to record one that shows more.
-    pub detail: String,
+    pub detail: Text,
     /// Whether findings have to be read with it in mind; else it is only for the record.
     pub serious: bool,
 }
@@ -30,18 +30,23 @@ pub struct CaptureRule {
 }
 
 impl CaptureRule {
+    /// A few words for lists, in any language.
+    pub fn title(&self) -> Text {
+        Text::constant(self.title)
+    }
+
     /// What the rule means, needs and cannot tell: its module docs, as Markdown.
     pub fn explanation(&self) -> String {
         module_docs(self.source)
     }
 
     /// Something that findings have to be read with in mind.
-    pub(super) fn caution(&self, detail: String) -> Health {
+    pub(super) fn caution(&self, detail: Text) -> Health {
         Health { rule: self.id, detail, serious: true }
     }
 
     /// Something for the record.
-    pub(super) fn note(&self, detail: String) -> Health {
+    pub(super) fn note(&self, detail: Text) -> Health {
         Health { rule: self.id, detail, serious: false }
     }
 }

@@ -14,7 +14,7 @@
 use super::directions::Missing;
 use super::facts::RECORD;
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::{count, list};
+use crate::base::words::{count, list, plain, text};
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-one-sided",
@@ -28,43 +28,46 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     let (sided, traffic) = (facts.sided, facts.traffic);
     match sided.whole {
         Some(Missing::Responses) => {
-            return vec![RULE.caution(format!(
-                "only queries were captured ({}, {} answered): whether they were answered cannot \
-                 be told, and timeouts are not reported. Record both directions, on the node of \
-                 the clients and on that of the servers: {RECORD}",
-                count(traffic.queries, "query"),
-                traffic.answered
+            return vec![RULE.caution(text!(
+                "only queries were captured ({queries}, {answered} answered): whether they were \
+                 answered cannot be told, and timeouts are not reported. Record both directions, \
+                 on the node of the clients and on that of the servers: {record}",
+                queries = count(traffic.queries, "query"),
+                answered = traffic.answered,
+                record = plain(RECORD)
             ))];
         }
         Some(Missing::Queries) => {
-            return vec![RULE.caution(format!(
-                "only responses were captured ({} of them, {}): timeouts cannot be seen. Record \
-                 both directions: {RECORD}",
-                traffic.responses,
-                count(traffic.queries, "query")
+            return vec![RULE.caution(text!(
+                "only responses were captured ({responses} of them, {queries}): timeouts cannot be \
+                 seen. Record both directions: {record}",
+                responses = traffic.responses,
+                queries = count(traffic.queries, "query"),
+                record = plain(RECORD)
             ))];
         }
         None => {}
     }
     let mut health = Vec::new();
     if !sided.networks.is_empty() {
-        health.push(RULE.caution(format!(
-            "no response to clients of {} was captured, and hardly any of them asks again: their \
-             timeouts are not reported. Record on their node: {RECORD}",
-            list(&sided.networks, 5)
+        health.push(RULE.caution(text!(
+            "no response to clients of {networks} was captured, and hardly any of them asks again: \
+             their timeouts are not reported. Record on their node: {record}",
+            networks = list(&sided.networks, 5),
+            record = plain(RECORD)
         )));
     }
     if !sided.servers.is_empty() {
-        health.push(RULE.note(format!(
-            "no response from {} was captured, and hardly anybody asks again: they take another \
-             way, or nobody waits for them",
-            list(&sided.servers, 5)
+        health.push(RULE.note(text!(
+            "no response from {servers} was captured, and hardly anybody asks again: they take \
+             another way, or nobody waits for them",
+            servers = list(&sided.servers, 5)
         )));
     }
     if !sided.only_responses.is_empty() {
-        health.push(RULE.note(format!(
-            "responses from {} were captured and queries to them were not",
-            list(&sided.only_responses, 5)
+        health.push(RULE.note(text!(
+            "responses from {only_responses} were captured and queries to them were not",
+            only_responses = list(&sided.only_responses, 5)
         )));
     }
     health

@@ -15,7 +15,7 @@
 use super::{CaptureRule, Facts, Health};
 use crate::analysis::outcome::FileAccount;
 use crate::base::Span;
-use crate::base::words::{count, duration, list};
+use crate::base::words::{count, duration, list, plain, text};
 
 /// Frames that two files hold together before their pace says anything.
 const ENOUGH: u64 = 40;
@@ -37,26 +37,27 @@ pub(super) static RULE: CaptureRule = CaptureRule {
 fn judge(facts: &Facts<'_>) -> Vec<Health> {
     let mut health = Vec::new();
     if facts.duplicates > 0 {
-        let text = count(facts.duplicates as u64, "input");
-        health.push(RULE.note(format!("{text} given more than once and read once")));
+        let inputs = count(facts.duplicates as u64, "input");
+        health.push(RULE.note(text!("{inputs} given more than once and read once", inputs)));
     }
     let path = |file: crate::capture::FileId| {
-        facts.files.get(file.0 as usize).map_or("?", |file| file.path.as_str())
+        plain(facts.files.get(file.0 as usize).map_or("?", |file| &file.path))
     };
     let overlaps = facts.watch.overlaps();
     if !overlaps.is_empty() {
         let told = overlaps.iter().map(|overlap| {
             let by = duration(overlap.by);
-            format!(
-                "{} goes on {by} past the beginning of {}",
-                path(overlap.earlier),
-                path(overlap.later)
+            text!(
+                "{earlier} goes on {by} past the beginning of {later}",
+                earlier = path(overlap.earlier),
+                by,
+                later = path(overlap.later)
             )
         });
-        health.push(RULE.caution(format!(
-            "files of one capture point overlap: {}. If they were taken at different places, say so \
-             with --point NAME=GLOB",
-            list(told, TOLD)
+        health.push(RULE.caution(text!(
+            "files of one capture point overlap: {told}. If they were taken at different places, \
+             say so with --point NAME=GLOB",
+            told = list(told, TOLD)
         )));
     }
     let (mut wrapped, mut holes) = (Vec::new(), Vec::new());
@@ -64,25 +65,27 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
         let files: Vec<&FileAccount> =
             point.files.iter().filter_map(|file| facts.files.get(*file)).collect();
         if files.windows(2).any(|pair| by_name(&pair[0].path) > by_name(&pair[1].path)) {
-            wrapped.push(point.name.as_str());
+            wrapped.push(plain(&point.name));
         }
         for pair in files.windows(2) {
             if let Some(hole) = hole(pair[0], pair[1]) {
-                let (length, before, behind) = (duration(hole), &pair[0].path, &pair[1].path);
-                holes.push(format!("{length} between {before} and {behind}"));
+                let (length, before, behind) =
+                    (duration(hole), plain(&pair[0].path), plain(&pair[1].path));
+                holes.push(text!("{length} between {before} and {behind}", length, before, behind));
             }
         }
     }
     if !wrapped.is_empty() {
         let points = list(wrapped, TOLD);
-        health.push(
-            RULE.note(format!("the ring of {points} has wrapped; it is read in the order of time")),
-        );
+        health.push(RULE.note(text!(
+            "the ring of {points} has wrapped; it is read in the order of time",
+            points
+        )));
     }
     if !holes.is_empty() {
-        health.push(RULE.note(format!(
-            "no frame for {}: a file is missing, or nobody asked",
-            list(holes, TOLD)
+        health.push(RULE.note(text!(
+            "no frame for {holes}: a file is missing, or nobody asked",
+            holes = list(holes, TOLD)
         )));
     }
     health

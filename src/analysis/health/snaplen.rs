@@ -8,6 +8,7 @@
 //! Not this: a file that ends in the middle of a record, which is damage and told as such.
 
 use super::{CaptureRule, Facts, Health};
+use crate::base::words::text;
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-snaplen",
@@ -22,9 +23,11 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     if coverage.cut_frames == 0 {
         return Vec::new();
     }
-    vec![RULE.note(format!(
-        "{} of {} frames were cut by the snap length; record with tcpdump -s 0 to see whole answers",
-        coverage.cut_frames, coverage.frames
+    vec![RULE.note(text!(
+        "{cut_frames} of {frames} frames were cut by the snap length; record with tcpdump -s 0 to \
+         see whole answers",
+        cut_frames = coverage.cut_frames,
+        frames = coverage.frames
     ))]
 }
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{count, list};
+use crate::base::words::{Text, count, list, text};
 use crate::base::{Network, Timestamp, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -121,18 +121,24 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
     if !by_client || (sticky.len() < ENOUGH_CLIENTS && pinned_to_bad.is_empty()) {
         return None;
     }
-    let pins: Vec<String> = sticky
+    let pins: Vec<Text> = sticky
         .iter()
-        .map(|(address, client)| format!("{address} on {}", list(client.backends.keys(), 1)))
+        .map(|(address, client)| {
+            text!("{address} on {backends}", address, backends = list(client.backends.keys(), 1))
+        })
         .collect();
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "session affinity of {service} keeps each client on one backend{}",
-            if pinned_to_bad.is_empty() {
-                String::new()
+        title: text!(
+            "session affinity of {service} keeps each client on one backend{rest}",
+            service,
+            rest = if pinned_to_bad.is_empty() {
+                Text::EMPTY
             } else {
-                format!(", and {} on a broken one", list(&pinned_to_bad, 3))
+                text!(
+                    ", and {pinned_to_bad} on a broken one",
+                    pinned_to_bad = list(&pinned_to_bad, 3)
+                )
             }
         ),
         confidence: Confidence::Confirmed,
@@ -147,37 +153,45 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
             kinds: BTreeSet::from([HarmKind::Failed]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "The service translates each client to the backend that it had before \
              (sessionAffinity: ClientIP). Load follows single clients instead of queries, and a \
              broken backend takes all of its clients with it until the affinity expires, 10800 s \
-             by default; with round robin every second query of {service} would succeed."
+             by default; with round robin every second query of {service} would succeed.",
+            service
         ),
         facts: vec![
             Fact {
-                label: "clients with one backend only",
-                value: format!("{} of {} with enough flows", sticky.len(), judged.len()),
+                label: text!("clients with one backend only"),
+                value: text!(
+                    "{sticky} of {judged} with enough flows",
+                    sticky = sticky.len(),
+                    judged = judged.len()
+                ),
             },
-            Fact { label: "chance of that", value: format!("{chance:.1e}") },
-            Fact { label: "pins", value: list(pins, 5) },
             Fact {
-                label: "clients pinned to a broken backend",
+                label: text!("chance of that"),
+                value: text!("{chance}", chance = format_args!("{:.1e}", chance)),
+            },
+            Fact { label: text!("pins"), value: list(pins, 5) },
+            Fact {
+                label: text!("clients pinned to a broken backend"),
                 value: count(pinned_to_bad.len() as u64, "client"),
             },
         ],
         evidence: frames
             .into_iter()
-            .map(|seen| Proof { seen, summary: "new flow, the same backend as ever".to_owned() })
+            .map(|seen| Proof { seen, summary: text!("new flow, the same backend as ever") })
             .collect(),
         actions: vec![
             Action {
-                why: "see the affinity of the service".to_owned(),
+                why: text!("see the affinity of the service"),
                 command: "kubectl -n kube-system get svc kube-dns -o \
                           jsonpath='{.spec.sessionAffinity} {.spec.sessionAffinityConfig}'"
                     .to_owned(),
             },
             Action {
-                why: "turn it off".to_owned(),
+                why: text!("turn it off"),
                 command: "kubectl -n kube-system patch svc kube-dns -p \
                           '{\"spec\":{\"sessionAffinity\":\"None\"}}'"
                     .to_owned(),

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
@@ -237,10 +237,10 @@ fn wrong_addresses(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option
         let said = list(odd.asked.addresses(odd.answer), 3);
         evidence.extend(odd.told.frames.iter().take(3).map(|seen| Proof {
             seen: *seen,
-            summary: format!("{} is {said}, says {server}", odd.name),
+            summary: text!("{name} is {said}, says {server}", name = odd.name, said, server),
         }));
         let usual = list(odd.asked.addresses(odd.usual), 3);
-        let summary = format!("the usual answer: {usual}");
+        let summary = text!("the usual answer: {usual}", usual);
         evidence.extend(odd.usual_frame.map(|seen| Proof { seen, summary }));
     }
     let mut culprits =
@@ -248,43 +248,52 @@ fn wrong_addresses(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option
     culprits.extend(names.iter().take(3).map(|name| Culprit::Name(name.clone())));
     let mut facts = vec![
         Fact {
-            label: "wrong answers",
-            value: format!("{said}, {} from {server} alone", count(times, "answer")),
+            label: text!("wrong answers"),
+            value: text!(
+                "{said}, {answers} from {server} alone",
+                said,
+                answers = count(times, "answer"),
+                server
+            ),
         },
         Fact {
-            label: "usual answer",
+            label: text!("usual answer"),
             value: if blind {
-                format!("{usual}; the replicas behind {server} cannot be told apart")
+                text!("{usual}; the replicas behind {server} cannot be told apart", usual, server)
             } else {
-                format!(
-                    "{usual}; {} by {} never gave another",
-                    count(elsewhere, "answer"),
-                    list(&others, 3)
+                text!(
+                    "{usual}; {answers} by {others} never gave another",
+                    usual,
+                    answers = count(elsewhere, "answer"),
+                    others = list(&others, 3)
                 )
             },
         },
         Fact {
-            label: "changes sooner than the answers' own TTL",
-            value: odd.iter().map(|odd| odd.hasty).sum::<u64>().to_string(),
+            label: text!("changes sooner than the answers' own TTL"),
+            value: plain(odd.iter().map(|odd| odd.hasty).sum::<u64>()),
         },
-        Fact { label: "lookups that ended with it", value: wrong.len().to_string() },
+        Fact { label: text!("lookups that ended with it"), value: plain(wrong.len()) },
     ];
     if odd.iter().any(|odd| odd.inside) {
         facts.push(Fact {
-            label: "kind of address",
-            value: "private, where the usual answer is public".to_owned(),
+            label: text!("kind of address"),
+            value: text!("private, where the usual answer is public"),
         });
     }
     let sure = !blind && odd.iter().any(|odd| odd.by_chance < CHANCE);
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} {server} answers {} by autopath with the wrong address {said}, {} from {} to {}",
-            if blind { "service" } else { "replica" },
-            list(&names, 2),
-            count(times, "time"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{kind} {server} answers {names} by autopath with the wrong address {said}, {times} \
+             from {start} to {end}",
+            kind = if blind { text!("service") } else { text!("replica") },
+            server,
+            names = list(&names, 2),
+            said,
+            times = count(times, "time"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: if sure { Confidence::Likely } else { Confidence::Possible },
         culprits,
@@ -293,22 +302,26 @@ fn wrong_addresses(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option
         ongoing: scene.lasts(span),
         transactions: times,
         claim: Claim { wrong, ..Claim::default() },
-        cause: format!(
+        cause: text!(
             "CoreDNS completes search-suffixed names by itself (autopath) and answers with an \
-             alias to the name as it is. For {} {} gives {said}, where {usual} is the usual \
-             answer, so applications connect to the wrong place although resolving looks fine. \
-             The plugin keeps its own map of pods, which may be stale; the capture does not show \
-             where the address comes from.",
-            list(&names, 2),
-            if blind { "one of the replicas".to_owned() } else { format!("{server} alone") },
+             alias to the name as it is. For {names} {rest} gives {said}, where {usual} is the \
+             usual answer, so applications connect to the wrong place although resolving looks \
+             fine. The plugin keeps its own map of pods, which may be stale; the capture does not \
+             show where the address comes from.",
+            names = list(&names, 2),
+            rest =
+                if blind { text!("one of the replicas") } else { text!("{server} alone", server) },
+            said,
+            usual
         ),
         facts,
         evidence,
         actions: actions(scene, server, &others, first.name),
         ruled_out: vec![RuledOut {
             rule: "replica-divergence",
-            because: "the answers carry autopath's alias, so they are not the cluster's own data"
-                .to_owned(),
+            because: text!(
+                "the answers carry autopath's alias, so they are not the cluster's own data"
+            ),
         }],
     })
 }
@@ -322,7 +335,7 @@ fn actions(
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     vec![
         Action {
-            why: "ask every replica for the suffixed name and for the bare one".to_owned(),
+            why: text!("ask every replica for the suffixed name and for the bare one"),
             command: format!(
                 "for p in {server} {}; do echo $p; dig @$p {name} +short; dig @$p {} +short; done",
                 others.join(" "),
@@ -330,13 +343,13 @@ fn actions(
             ),
         },
         Action {
-            why: "take autopath out of the Corefile; lower ndots instead".to_owned(),
+            why: text!("take autopath out of the Corefile; lower ndots instead"),
             command: "kubectl -n kube-system get configmap coredns -o yaml | grep -n -B2 -A2 \
                       autopath; kubectl -n kube-system edit configmap coredns"
                 .to_owned(),
         },
         Action {
-            why: "restart the replica until then".to_owned(),
+            why: text!("restart the replica until then"),
             command: format!(
                 "kubectl -n kube-system delete pod $(kubectl -n kube-system get pods -o wide | \
                  grep -wF {server} | awk '{{print $1}}')"
@@ -366,17 +379,17 @@ fn split_families(split: BTreeMap<(Seen, IpAddr), Split>, scene: &Scene<'_>) -> 
         .take(6)
         .map(|split| Proof {
             seen: split.denied,
-            summary: format!("A of {} is NXDOMAIN, its AAAA is not", split.name),
+            summary: text!("A of {name} is NXDOMAIN, its AAAA is not", name = split.name),
         })
         .collect();
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "autopath denied A and confirmed AAAA of the same suffixed names: {} ended without an \
-             address from {} to {}",
-            count(lookups, "lookup"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "autopath denied A and confirmed AAAA of the same suffixed names: {lookups} ended \
+             without an address from {start} to {end}",
+            lookups = count(lookups, "lookup"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Confirmed,
         culprits: servers.iter().take(3).map(|server| Culprit::Backend(*server)).collect(),
@@ -388,21 +401,21 @@ fn split_families(split: BTreeMap<(Seen, IpAddr), Split>, scene: &Scene<'_>) -> 
             wrong: split.into_iter().map(|(key, split)| (key, split.harmed)).collect(),
             ..Claim::default()
         },
-        cause:
+        cause: text!(
             "A name exists or does not exist as a whole. With autopath one of the two questions \
-                was completed to the name as it is, and the other was not, so the client was told \
-                that the name exists without an address, and did not search on."
-                .to_owned(),
+             was completed to the name as it is, and the other was not, so the client was told \
+             that the name exists without an address, and did not search on."
+        ),
         facts: vec![
-            Fact { label: "names", value: list(&names, 4) },
-            Fact { label: "lookups that ended with it", value: lookups.to_string() },
-            Fact { label: "servers that denied A", value: list(&servers, 4) },
+            Fact { label: text!("names"), value: list(&names, 4) },
+            Fact { label: text!("lookups that ended with it"), value: plain(lookups) },
+            Fact { label: text!("servers that denied A"), value: list(&servers, 4) },
         ],
         evidence,
         actions: actions(scene, server, &BTreeSet::new(), &name),
         ruled_out: vec![RuledOut {
             rule: "empty-noerror",
-            because: "the names are in the cluster zone, and A was NXDOMAIN".to_owned(),
+            because: text!("the names are in the cluster zone, and A was NXDOMAIN"),
         }],
     })
 }

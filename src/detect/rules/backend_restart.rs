@@ -12,7 +12,7 @@
 //!
 //! Source: rulebook 2.B; coredns/coredns `plugin/health` (lameduck).
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -43,37 +43,40 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let times = hole.outages.len() as u64;
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push((
-        "see whether it was restarted, and why",
+        text!("see whether it was restarted, and why"),
         "kubectl -n kube-system describe pod -l k8s-app=kube-dns | grep -A6 'Last State'"
             .to_owned(),
     ));
     actions.push((
-        "let it finish its answers before it stops",
+        text!("let it finish its answers before it stops"),
         "kubectl -n kube-system edit configmap coredns # health { lameduck 5s }".to_owned(),
     ));
     hole.finding(
         &DETECTOR,
         Words {
-            title: format!(
-                "backend {server} was away for {} at {}{}",
-                duration(hole.outages.first().map_or(hole.length(), |outage| outage.length())),
-                clock(hole.span.start),
-                if times > 1 { format!(", {times} times") } else { String::new() }
+            title: text!(
+                "backend {server} was away for {outages} at {start}{rest}",
+                server,
+                outages =
+                    duration(hole.outages.first().map_or(hole.length(), |outage| outage.length())),
+                start = clock(hole.span.start),
+                rest = if times > 1 { text!(", {times} times", times) } else { Text::EMPTY }
             ),
             confidence: Confidence::Likely,
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: Where::Server,
-            cause: format!(
-                "{server} answered nothing for a short time, while {} answered the same clients. \
-             That is what a restart or a rollout looks like.",
-                list(hole.mates.difference(&hole.servers), 3)
+            cause: text!(
+                "{server} answered nothing for a short time, while {difference} answered the same \
+                 clients. That is what a restart or a rollout looks like.",
+                server,
+                difference = list(hole.mates.difference(&hole.servers), 3)
             ),
             actions,
             ruled_out: vec![(
                 "service-wide-outage",
-                format!(
-                    "{} were answered by others meanwhile",
-                    count(hole.answered_elsewhere(), "flow")
+                text!(
+                    "{flows} were answered by others meanwhile",
+                    flows = count(hole.answered_elsewhere(), "flow")
                 ),
             )],
         },

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -111,12 +111,18 @@ fn finding(server: IpAddr, changed: Changed, scene: &Scene<'_>) -> Option<Findin
     let harm = changed.again > 0;
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{server} changes the case of the name in its answers ({}, {} to {}){}",
-            count(changed.answers, "answer"),
-            clock(span.start),
-            clock(span.end),
-            if harm { ", and clients that mix cases ask again" } else { "; nobody minds" }
+        title: text!(
+            "{server} changes the case of the name in its answers ({answers}, {start} to \
+             {end}){rest}",
+            server,
+            answers = count(changed.answers, "answer"),
+            start = clock(span.start),
+            end = clock(span.end),
+            rest = if harm {
+                text!(", and clients that mix cases ask again")
+            } else {
+                text!("; nobody minds")
+            }
         ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Backend(server)],
@@ -132,38 +138,43 @@ fn finding(server: IpAddr, changed: Changed, scene: &Scene<'_>) -> Option<Findin
             kinds: BTreeSet::from([HarmKind::Failed, HarmKind::Slow]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "The clients write names in mixed case, to recognise forged answers, and expect it \
              back. {server} writes the name its own way, so such a client takes the answer for \
-             forged."
+             forged.",
+            server
         ),
         facts: vec![
             Fact {
-                label: "answers to names in mixed case",
-                value: format!("{} changed, {} kept", changed.answers, changed.kept),
+                label: text!("answers to names in mixed case"),
+                value: text!(
+                    "{answers} changed, {kept} kept",
+                    answers = changed.answers,
+                    kept = changed.kept
+                ),
             },
-            Fact { label: "asked again after it", value: changed.again.to_string() },
-            Fact { label: "names", value: list(&changed.names, 4) },
-            Fact { label: "clients", value: list(&changed.clients, 4) },
+            Fact { label: text!("asked again after it"), value: plain(changed.again) },
+            Fact { label: text!("names"), value: list(&changed.names, 4) },
+            Fact { label: text!("clients"), value: list(&changed.clients, 4) },
         ],
         evidence: changed
             .frames
             .into_iter()
-            .map(|seen| Proof { seen, summary: "an answer in another case".to_owned() })
+            .map(|seen| Proof { seen, summary: text!("an answer in another case") })
             .collect(),
         actions: vec![
             Action {
-                why: "see it".to_owned(),
+                why: text!("see it"),
                 command: format!("dig @{server} wWw.ExAmPlE.cOm +noall +question +answer"),
             },
             Action {
-                why: "do not mix cases towards this server (unbound: use-caps-for-id)".to_owned(),
+                why: text!("do not mix cases towards this server (unbound: use-caps-for-id)"),
                 command: "grep -rn 'use-caps-for-id\\|caps-whitelist' /etc/unbound".to_owned(),
             },
         ],
         ruled_out: vec![RuledOut {
             rule: "glibc-id-collision",
-            because: "the questions have ids of their own".to_owned(),
+            because: text!("the questions have ids of their own"),
         }],
     })
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
@@ -92,12 +92,13 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
     Some(Finding {
         rule: &DETECTOR,
         title: if late {
-            format!(
-                "pod {client} could not query for its first {}, then it could",
-                duration(span.length())
+            text!(
+                "pod {client} could not query for its first {length}, then it could",
+                client,
+                length = duration(span.length())
             )
         } else {
-            format!("pod {client} gets no answer from any DNS server, its neighbours do")
+            text!("pod {client} gets no answer from any DNS server, its neighbours do", client)
         },
         confidence: Confidence::Likely,
         culprits: vec![Culprit::Client(client)],
@@ -110,45 +111,49 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
             clients: Some(BTreeSet::from([client])),
             ..Claim::default()
         },
-        cause: format!(
-            "All of {} from {client} failed, while {} on the same node were answered by the same \
-             servers. A network policy without DNS egress, a service mesh that captures the pod's \
-             packets, or a wrong MTU does that{}.",
-            count(failed.len() as u64, "flow"),
-            list(&neighbours, 3),
-            if late {
-                "; that it healed by itself speaks for a policy that was programmed late"
+        cause: text!(
+            "All of {flows} from {client} failed, while {neighbours} on the same node were \
+             answered by the same servers. A network policy without DNS egress, a service mesh \
+             that captures the pod's packets, or a wrong MTU does that{rest}.",
+            flows = count(failed.len() as u64, "flow"),
+            client,
+            neighbours = list(&neighbours, 3),
+            rest = if late {
+                text!("; that it healed by itself speaks for a policy that was programmed late")
             } else {
-                ""
+                Text::EMPTY
             }
         ),
         facts: vec![
-            Fact { label: "failed flows", value: failed.len().to_string() },
-            Fact { label: "answered flows of neighbours", value: answered.to_string() },
-            Fact { label: "servers", value: list(&asked, 3) },
+            Fact { label: text!("failed flows"), value: plain(failed.len()) },
+            Fact { label: text!("answered flows of neighbours"), value: plain(answered) },
+            Fact { label: text!("servers"), value: list(&asked, 3) },
             Fact {
-                label: "healed",
-                value: healed.map_or_else(|| "not in this capture".to_owned(), clock),
+                label: text!("healed"),
+                value: healed.map_or_else(|| text!("not in this capture"), clock),
             },
         ],
         evidence: failed
             .iter()
             .take(6)
-            .map(|flow| Proof { seen: flow.first, summary: "query without an answer".to_owned() })
+            .map(|flow| Proof { seen: flow.first, summary: text!("query without an answer") })
             .collect(),
         actions: vec![
             Action {
-                why: "find the pod".to_owned(),
+                why: text!("find the pod"),
                 command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
             },
             Action {
-                why: "look for a policy that forgets DNS".to_owned(),
+                why: text!("look for a policy that forgets DNS"),
                 command: "kubectl -n <namespace> get networkpolicy -o yaml".to_owned(),
             },
         ],
         ruled_out: vec![RuledOut {
             rule: "dead-backend",
-            because: format!("{} of neighbours were answered by it", count(answered, "flow")),
+            because: text!(
+                "{flows} of neighbours were answered by it",
+                flows = count(answered, "flow")
+            ),
         }],
     })
 }

@@ -14,7 +14,7 @@
 //!
 //! Source: rulebook 2.B.
 
-use crate::base::words::{clock, count, duration, first};
+use crate::base::words::{Text, clock, count, duration, first, text};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -45,41 +45,52 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let abroad = hole.outages.iter().map(|outage| outage.context.abroad_ok).max().unwrap_or(0);
     let mut ruled_out = vec![(
         "udp53-blocked",
-        "no TCP connection to port 53 succeeded meanwhile, so it is not UDP alone".to_owned(),
+        text!("no TCP connection to port 53 succeeded meanwhile, so it is not UDP alone"),
     )];
     let doubt = if abroad > 0 {
-        let because = format!("{} of other networks were answered", count(abroad, "flow"));
+        let because =
+            text!("{flows} of other networks were answered", flows = count(abroad, "flow"));
         ruled_out.push(("service-wide-outage", because));
-        ""
+        Text::EMPTY
     } else {
-        " The capture shows no clients elsewhere, so either this node or the whole DNS service is \
-         broken: a capture on another node would tell."
+        text!(
+            " The capture shows no clients elsewhere, so either this node or the whole DNS service \
+             is broken: a capture on another node would tell."
+        )
     };
     hole.finding(
         &DETECTOR,
         Words {
-            title: format!(
-                "no DNS server answers {network} from {} on{}",
-                clock(hole.span.start),
-                if abroad > 0 { ", while other nodes are served" } else { "" }
+            title: text!(
+                "no DNS server answers {network} from {start} on{others}",
+                network,
+                start = clock(hole.span.start),
+                others =
+                    if abroad > 0 { text!(", while other nodes are served") } else { Text::EMPTY }
             ),
             confidence: if abroad > 0 { Confidence::Likely } else { Confidence::Possible },
             culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
             place: Where::Unknown,
-            cause: format!(
-                "Every query of {network} to {server} went unanswered for {}. The node's overlay \
-             network, its service translation (kube-proxy), a firewall on it, or its network card \
-             is the likely cause.{doubt}",
-                duration(hole.length())
+            cause: text!(
+                "Every query of {network} to {server} went unanswered for {hole}. The node's \
+                 overlay network, its service translation (kube-proxy), a firewall on it, or its \
+                 network card is the likely cause.{doubt}",
+                network,
+                server,
+                hole = duration(hole.length()),
+                doubt
             ),
             actions: vec![
                 (
-                    "on that node, look at the translation of the DNS service",
+                    text!("on that node, look at the translation of the DNS service"),
                     format!("iptables-save | grep {}; ipvsadm -Ln", first(&hole.services)),
                 ),
-                ("and at its routes and devices", "ip route; ip -s link; ip neigh".to_owned()),
                 (
-                    "ask a server past the service address",
+                    text!("and at its routes and devices"),
+                    "ip route; ip -s link; ip neigh".to_owned(),
+                ),
+                (
+                    text!("ask a server past the service address"),
                     format!("dig @{} kubernetes.default.svc.cluster.local", first(&hole.servers)),
                 ),
             ],

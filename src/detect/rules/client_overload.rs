@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places_home};
@@ -190,12 +190,13 @@ fn finding(
     }
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} reached the node of {network} in time between {} and {}, and its pods asked again \
-             all the same",
-            count(ignored.len() as u64, "answer"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{answers} reached the node of {network} in time between {start} and {end}, and its \
+             pods asked again all the same",
+            answers = count(ignored.len() as u64, "answer"),
+            network,
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: if stopped >= ENOUGH { Confidence::Likely } else { Confidence::Possible },
         culprits: vec![Culprit::ClientSubnet(network)],
@@ -209,20 +210,22 @@ fn finding(
             symptoms: BTreeSet::from([Symptom::AskedAgain, Symptom::Unanswered, Symptom::Late]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "Good answers came to the node before the clients' timers fired. {stopped} of them \
              were not seen on the pod's own interface, where answers usually are; {spread} took \
              more than 5 ms through the node. A node short of CPU, or a pod that its limit \
-             throttles, loses and delays packets like that."
+             throttles, loses and delays packets like that.",
+            stopped,
+            spread
         ),
         facts: vec![
-            Fact { label: "answers in time, asked again", value: ignored.len().to_string() },
-            Fact { label: "of them not seen at the pod", value: stopped.to_string() },
-            Fact { label: "of them slow through the node", value: spread.to_string() },
-            Fact { label: "clients", value: list(&clients, 5) },
+            Fact { label: text!("answers in time, asked again"), value: plain(ignored.len()) },
+            Fact { label: text!("of them not seen at the pod"), value: plain(stopped) },
+            Fact { label: text!("of them slow through the node"), value: plain(spread) },
+            Fact { label: text!("clients"), value: list(&clients, 5) },
             Fact {
-                label: "other networks with the same servers, answered / failed",
-                value: format!("{fine} / {failed}"),
+                label: text!("other networks with the same servers, answered / failed"),
+                value: text!("{fine} / {failed}", fine, failed),
             },
         ],
         evidence: ignored
@@ -230,20 +233,25 @@ fn finding(
             .take(FRAMES)
             .map(|one| Proof {
                 seen: one.seen,
-                summary: format!(
-                    "last copy of an answer to {}, seen at {} of {usual} places",
-                    one.client, one.places
+                summary: text!(
+                    "last copy of an answer to {client}, seen at {places} of {usual} places",
+                    client = one.client,
+                    places = one.places,
+                    usual
                 ),
             })
             .collect(),
         actions: vec![
             Action {
-                why: format!("on the node of {network}: is the CPU, or a socket buffer, full?"),
+                why: text!(
+                    "on the node of {network}: is the CPU, or a socket buffer, full?",
+                    network
+                ),
                 command: "mpstat -P ALL 1 5; nstat -az | grep -iE 'udp.*err|SoftirqSqueezed'"
                     .to_owned(),
             },
             Action {
-                why: "are the pods throttled?".to_owned(),
+                why: text!("are the pods throttled?"),
                 command: format!(
                     "kubectl get pods -A -o wide | grep -wE '{}'; kubectl exec <pod> -- cat \
                      /sys/fs/cgroup/cpu.stat",
@@ -253,7 +261,7 @@ fn finding(
         ],
         ruled_out: vec![RuledOut {
             rule: "late-response",
-            because: "the answers came to the node in time".to_owned(),
+            because: text!("the answers came to the node in time"),
         }],
     })
 }

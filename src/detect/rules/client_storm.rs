@@ -17,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::words::{clock, count, list, percent};
+use crate::base::words::{clock, count, list, percent, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
@@ -134,10 +134,12 @@ impl ClientStorm {
         let rate = tally.most / WINDOW.unsigned_abs();
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{client} sent {rate} queries a second at {} and {} of all queries",
-                clock(span.start),
-                percent(tally.queries, self.all)
+            title: text!(
+                "{client} sent {rate} queries a second at {start} and {share} of all queries",
+                client,
+                rate,
+                start = clock(span.start),
+                share = percent(tally.queries, self.all)
             ),
             confidence: Confidence::Confirmed,
             culprits: vec![Culprit::Client(client)],
@@ -151,28 +153,36 @@ impl ClientStorm {
                 zones: Some(BTreeSet::new()),
                 ..Claim::default()
             },
-            cause: "One client asks far more than the others: it does not cache, or tries again \
-                    at once whatever the answer."
-                .to_owned(),
+            cause: text!(
+                "One client asks far more than the others: it does not cache, or tries again at \
+                 once whatever the answer."
+            ),
             facts: vec![
-                Fact { label: "queries", value: count(tally.queries, "query") },
+                Fact { label: text!("queries"), value: count(tally.queries, "query") },
                 Fact {
-                    label: "in its busiest ten seconds / the median client's ten",
-                    value: format!("{} / {median:.0}", tally.most),
+                    label: text!("in its busiest ten seconds / the median client's ten"),
+                    value: text!(
+                        "{most} / {median}",
+                        most = tally.most,
+                        median = format_args!("{:.0}", median)
+                    ),
                 },
                 Fact {
-                    label: "without a positive answer",
+                    label: text!("without a positive answer"),
                     value: percent(tally.failed, tally.queries),
                 },
-                Fact { label: "names asked most", value: list(names.iter().map(|(n, _)| n), 5) },
+                Fact {
+                    label: text!("names asked most"),
+                    value: list(names.iter().map(|(n, _)| n), 5),
+                },
             ],
             evidence: tally
                 .first
                 .iter()
-                .map(|seen| Proof { seen: *seen, summary: "query in the storm".to_owned() })
+                .map(|seen| Proof { seen: *seen, summary: text!("query in the storm") })
                 .collect(),
             actions: vec![Action {
-                why: "find the pod, and why it does not cache".to_owned(),
+                why: text!("find the pod, and why it does not cache"),
                 command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
             }],
             ruled_out: Vec::new(),

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::detect::{
     Action, Answer, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
     Finding, HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
@@ -81,11 +81,12 @@ fn finding(name: &Name, empty: &Tally, six: bool, scene: &Scene<'_>) -> Option<F
     let (service, namespace) = (labels.next()?, labels.next()?);
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{name} exists and has no A record: {} ended with that from {} to {}",
-            count(empty.ended, "lookup"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{name} exists and has no A record: {lookups} ended with that from {start} to {end}",
+            name,
+            lookups = count(empty.ended, "lookup"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Possible,
         culprits: vec![Culprit::Name(name.clone())],
@@ -101,24 +102,28 @@ fn finding(name: &Name, empty: &Tally, six: bool, scene: &Scene<'_>) -> Option<F
             ..Claim::default()
         },
         cause: if six {
-            "The Service has IPv6 addresses only, and the client asks for IPv4 alone.".to_owned()
+            text!("The Service has IPv6 addresses only, and the client asks for IPv4 alone.")
         } else {
-            "The Service has no address of the type that is asked for: it is IPv6-only, or of type \
-             ExternalName with a target that has none, or the name is no Service."
-                .to_owned()
+            text!(
+                "The Service has no address of the type that is asked for: it is IPv6-only, or of \
+                 type ExternalName with a target that has none, or the name is no Service."
+            )
         },
         facts: vec![
-            Fact { label: "answers without a record", value: empty.times.to_string() },
-            Fact { label: "AAAA", value: if six { "has data" } else { "no data seen" }.to_owned() },
-            Fact { label: "servers", value: list(&empty.servers, 4) },
+            Fact { label: text!("answers without a record"), value: plain(empty.times) },
+            Fact {
+                label: text!("AAAA"),
+                value: if six { text!("has data") } else { text!("no data seen") }.to_owned(),
+            },
+            Fact { label: text!("servers"), value: list(&empty.servers, 4) },
         ],
         evidence: empty
             .frames
             .iter()
-            .map(|seen| Proof { seen: *seen, summary: format!("{name} has no A record") })
+            .map(|seen| Proof { seen: *seen, summary: text!("{name} has no A record", name) })
             .collect(),
         actions: vec![Action {
-            why: "see the Service's type and addresses".to_owned(),
+            why: text!("see the Service's type and addresses"),
             command: format!(
                 "kubectl -n {namespace} get service {service} -o \
                  jsonpath='{{.spec.type}} {{.spec.externalName}} {{.spec.clusterIPs}}'"
@@ -126,7 +131,7 @@ fn finding(name: &Name, empty: &Tally, six: bool, scene: &Scene<'_>) -> Option<F
         }],
         ruled_out: vec![RuledOut {
             rule: "empty-noerror",
-            because: "the name is in the cluster zone, which CoreDNS answers by itself".to_owned(),
+            because: text!("the name is in the cluster zone, which CoreDNS answers by itself"),
         }],
     })
 }

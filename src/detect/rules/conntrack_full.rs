@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places};
@@ -228,12 +228,13 @@ impl<'a> Burst<'a> {
         let seen_known = self.known_passed > 0;
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} from pods of {network} vanished where they entered their node between {} and \
-                 {}: its connection table was probably full",
-                count(lost, "new flow"),
-                clock(span.start),
-                clock(span.end)
+            title: text!(
+                "{flows} from pods of {network} vanished where they entered their node between \
+                 {start} and {end}: its connection table was probably full",
+                flows = count(lost, "new flow"),
+                network,
+                start = clock(span.start),
+                end = clock(span.end)
             ),
             confidence: if seen_known || self.passed > 0 {
                 Confidence::Likely
@@ -256,15 +257,17 @@ impl<'a> Burst<'a> {
                 ]),
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "The first packets of new flows were seen on the pod's interface and nowhere \
                  behind it, untranslated, whichever server they were for. That is where a packet \
-                 goes when conntrack has no room for another entry.{}",
-                if seen_known {
-                    ""
+                 goes when conntrack has no room for another entry.{rest}",
+                rest = if seen_known {
+                    Text::EMPTY
                 } else {
-                    " No socket that the kernel knew sent anything meanwhile, so a rule that drops \
-                     packets on the node for a while would look the same."
+                    text!(
+                        " No socket that the kernel knew sent anything meanwhile, so a rule that \
+                         drops packets on the node for a while would look the same."
+                    )
                 }
             ),
             facts: self.facts(&clients),
@@ -273,15 +276,16 @@ impl<'a> Burst<'a> {
             ruled_out: vec![
                 RuledOut {
                     rule: "conntrack-race-aaaa",
-                    because: "the queries vanished before translation, lone ones as well as pairs"
-                        .to_owned(),
+                    because: text!(
+                        "the queries vanished before translation, lone ones as well as pairs"
+                    ),
                 },
                 RuledOut {
                     rule: "client-node-broken",
-                    because: format!(
-                        "{} got through meanwhile, and {} afterwards",
-                        count(self.passed + self.known_passed, "flow"),
-                        self.after
+                    because: text!(
+                        "{flows} got through meanwhile, and {after} afterwards",
+                        flows = count(self.passed + self.known_passed, "flow"),
+                        after = self.after
                     ),
                 },
             ],
@@ -293,27 +297,34 @@ impl<'a> Burst<'a> {
         let servers: BTreeSet<IpAddr> = self.flows.iter().map(|flow| flow.server).collect();
         vec![
             Fact {
-                label: "new flows seen at the first place only",
-                value: format!("{}, {tcp} of them TCP", self.sockets.len()),
+                label: text!("new flows seen at the first place only"),
+                value: text!("{sockets}, {tcp} of them TCP", sockets = self.sockets.len(), tcp),
             },
-            Fact { label: "to", value: list(&servers, 4) },
-            Fact { label: "clients", value: list(clients, 5) },
+            Fact { label: text!("to"), value: list(&servers, 4) },
+            Fact { label: text!("clients"), value: list(clients, 5) },
             Fact {
-                label: "new flows answered meanwhile / afterwards",
-                value: format!("{} / {}", self.passed, self.after),
+                label: text!("new flows answered meanwhile / afterwards"),
+                value: text!("{passed} / {after}", passed = self.passed, after = self.after),
             },
             Fact {
-                label: "queries from known sockets, answered / lost",
-                value: format!("{} / {}", self.known_passed, self.known_lost),
+                label: text!("queries from known sockets, answered / lost"),
+                value: text!(
+                    "{known_passed} / {known_lost}",
+                    known_passed = self.known_passed,
+                    known_lost = self.known_lost
+                ),
             },
-            Fact { label: "lasted", value: duration(self.span.length()) },
+            Fact { label: text!("lasted"), value: duration(self.span.length()) },
         ]
     }
 
     fn evidence(&self) -> Vec<Proof> {
         let proof = |flow: &Vanished| Proof {
             seen: flow.seen,
-            summary: format!("{} never left the place where it entered the node", flow.transport),
+            summary: text!(
+                "{transport} never left the place where it entered the node",
+                transport = flow.transport
+            ),
         };
         let mut proofs: Vec<Proof> = self.flows.iter().take(FRAMES - 1).map(proof).collect();
         proofs.extend(self.flows.iter().skip(FRAMES - 1).next_back().map(proof));
@@ -324,20 +335,20 @@ impl<'a> Burst<'a> {
 fn actions(network: Network) -> Vec<Action> {
     vec![
         Action {
-            why: format!("on the node of {network}: did the kernel say so?"),
+            why: text!("on the node of {network}: did the kernel say so?", network),
             command: "dmesg -T | grep -i 'nf_conntrack: table full'; sysctl \
                       net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"
                 .to_owned(),
         },
         Action {
-            why: "see who holds the entries".to_owned(),
+            why: text!("see who holds the entries"),
             command:
                 "conntrack -L 2>/dev/null | awk '{print $1, $4}' | sort | uniq -c | sort -rn | \
                       head"
                     .to_owned(),
         },
         Action {
-            why: "make room (kube-proxy: conntrack.maxPerCore)".to_owned(),
+            why: text!("make room (kube-proxy: conntrack.maxPerCore)"),
             command: "sysctl -w net.netfilter.nf_conntrack_max=$((2 * $(sysctl -n \
                       net.netfilter.nf_conntrack_max)))"
                 .to_owned(),

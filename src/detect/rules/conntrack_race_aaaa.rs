@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list, percent};
+use crate::base::words::{Text, clock, count, duration, list, percent, text};
 use crate::base::{Map, Network, Purge, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, places, retry_answered};
@@ -101,7 +101,7 @@ struct Tally {
     clients: BTreeSet<IpAddr>,
     servers: BTreeSet<IpAddr>,
     span: Option<Span>,
-    frames: Vec<(Seen, String)>,
+    frames: Vec<(Seen, Text)>,
 }
 
 impl Detector for ConntrackRace {
@@ -208,7 +208,11 @@ impl Tally {
                 let was_first = second.1.question.rtype == RecordType::A;
                 self.first += u64::from(was_first);
                 self.second += u64::from(!was_first);
-                self.lost(second.1, first.1, "its repeat: the query itself never came this far");
+                self.lost(
+                    second.1,
+                    first.1,
+                    text!("its repeat: the query itself never came this far"),
+                );
             }
             return;
         }
@@ -234,10 +238,10 @@ impl Tally {
                 (second.1, first.1)
             }
         };
-        self.lost(gone, mate, "lost, though its pair from the same socket was answered");
+        self.lost(gone, mate, text!("lost, though its pair from the same socket was answered"));
     }
 
-    fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: &str) {
+    fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: Text) {
         let (own, usual) = (reached(gone), reached(mate));
         // Only the client's own node translates; on another, a query that stops has passed that.
         let at_home = mate.attempts.first().is_some_and(|attempt| attempt.backend().is_some());
@@ -258,8 +262,16 @@ impl Tally {
             let vanish = gone.attempts.first().and_then(|attempt| attempt.last_hop());
             let seen = vanish.map_or(gone.first(), |hop| hop.seen);
             let rtype = gone.question.rtype;
-            self.frames
-                .push((seen, format!("{rtype} query seen at {own} of {usual} places; {what}")));
+            self.frames.push((
+                seen,
+                text!(
+                    "{rtype} query seen at {own} of {usual} places; {what}",
+                    rtype,
+                    own,
+                    usual,
+                    what
+                ),
+            ));
         }
     }
 
@@ -298,17 +310,20 @@ impl Tally {
         let confidence = self.confidence(suspects)?;
         let span = self.span?;
         let lost = self.alone();
-        let types =
-            list(self.types.iter().map(|(rtype, times)| format!("{rtype} {times} times")), 2);
+        let types = list(
+            self.types.iter().map(|(rtype, times)| text!("{rtype} {times} times", rtype, times)),
+            2,
+        );
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} of {} pairs of A and AAAA from {network} lost one of the two inside the \
-                 client's node between {} and {}",
+            title: text!(
+                "{lost} of {pairs} pairs of A and AAAA from {network} lost one of the two inside \
+                 the client's node between {start} and {end}",
                 lost,
-                self.pairs,
-                clock(span.start),
-                clock(span.end)
+                pairs = self.pairs,
+                network,
+                start = clock(span.start),
+                end = clock(span.end)
             ),
             confidence,
             culprits: vec![Culprit::ClientSubnet(network)],
@@ -322,12 +337,14 @@ impl Tally {
                 symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late, Symptom::AskedAgain]),
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "Of two queries sent back to back from a new socket, one was lost on the client's \
-                 own node: {} of them were last seen before the way out, {} behind it. That is \
-                 how two packets look that race for one conntrack entry when they are translated \
-                 from the service address to a backend. The kernel's counters would prove it.",
-                self.stopped, self.passed
+                 own node: {stopped} of them were last seen before the way out, {passed} behind \
+                 it. That is how two packets look that race for one conntrack entry when they are \
+                 translated from the service address to a backend. The kernel's counters would \
+                 prove it.",
+                stopped = self.stopped,
+                passed = self.passed
             ),
             facts: self.facts(&types),
             evidence: self
@@ -340,31 +357,45 @@ impl Tally {
         })
     }
 
-    fn facts(&self, types: &str) -> Vec<Fact> {
+    fn facts(&self, types: &Text) -> Vec<Fact> {
         let lost = self.alone();
         vec![
             Fact {
-                label: "pairs that lost one query",
-                value: format!("{lost} of {} ({})", self.pairs, percent(lost, self.pairs)),
+                label: text!("pairs that lost one query"),
+                value: text!(
+                    "{lost} of {pairs} ({share})",
+                    lost,
+                    pairs = self.pairs,
+                    share = percent(lost, self.pairs)
+                ),
             },
             Fact {
-                label: "lost the second / the first / both",
-                value: format!("{} / {} / {}", self.second, self.first, self.both),
+                label: text!("lost the second / the first / both"),
+                value: text!(
+                    "{second} / {first} / {both}",
+                    second = self.second,
+                    first = self.first,
+                    both = self.both
+                ),
             },
-            Fact { label: "lost types", value: types.to_owned() },
+            Fact { label: text!("lost types"), value: types.clone() },
             Fact {
-                label: "repeats that were answered",
-                value: format!("{} of {}", self.cured, self.repeated),
+                label: text!("repeats that were answered"),
+                value: text!("{cured} of {repeated}", cured = self.cured, repeated = self.repeated),
             },
             Fact {
-                label: "lone queries lost",
-                value: format!("{} of {}", self.lone_lost, self.lone),
+                label: text!("lone queries lost"),
+                value: text!("{lone_lost} of {lone}", lone_lost = self.lone_lost, lone = self.lone),
             },
-            Fact { label: "clients", value: list(&self.clients, 5) },
-            Fact { label: "servers", value: list(&self.servers, 5) },
+            Fact { label: text!("clients"), value: list(&self.clients, 5) },
+            Fact { label: text!("servers"), value: list(&self.servers, 5) },
             Fact {
-                label: "each cost",
-                value: format!("{} (musl) or {} (glibc)", duration(TIMERS[0]), duration(TIMERS[1])),
+                label: text!("each cost"),
+                value: text!(
+                    "{timers} (musl) or {timers_2} (glibc)",
+                    timers = duration(TIMERS[0]),
+                    timers_2 = duration(TIMERS[1])
+                ),
             },
         ]
     }
@@ -373,18 +404,20 @@ impl Tally {
         vec![
             RuledOut {
                 rule: "lossy-path",
-                because: format!(
-                    "{} pairs lost the second query, {} the first and {} both: independent loss \
-                     takes both alike",
-                    self.second, self.first, self.both
+                because: text!(
+                    "{second} pairs lost the second query, {first} the first and {both} both: \
+                     independent loss takes both alike",
+                    second = self.second,
+                    first = self.first,
+                    both = self.both
                 ),
             },
             RuledOut {
                 rule: "slow-or-dropped-aaaa",
-                because: format!(
-                    "{} of {} were answered when they were repeated",
-                    self.cured,
-                    count(self.repeated, "lost query")
+                because: text!(
+                    "{cured} of {queries} were answered when they were repeated",
+                    cured = self.cured,
+                    queries = count(self.repeated, "lost query")
                 ),
             },
         ]
@@ -394,19 +427,23 @@ impl Tally {
 fn actions(network: Network) -> Vec<Action> {
     vec![
         Action {
-            why: format!("on the node of {network}: does this counter grow while lookups stall?"),
+            why: text!(
+                "on the node of {network}: does this counter grow while lookups stall?",
+                network
+            ),
             command: "conntrack -S | grep -o 'insert_failed=[0-9]*'".to_owned(),
         },
         Action {
-            why: "let glibc send the two from different sockets, until the node is fixed"
-                .to_owned(),
+            why: text!("let glibc send the two from different sockets, until the node is fixed"),
             command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
                       {\"dnsConfig\":{\"options\":[{\"name\":\"single-request-reopen\"}]}}}}}'"
                 .to_owned(),
         },
         Action {
-            why: "for good: NodeLocal DNSCache, which skips conntrack; musl images have no option"
-                .to_owned(),
+            why: text!(
+                "for good: NodeLocal DNSCache, which skips conntrack; musl images have no option"
+            )
+            .to_owned(),
             command: "kubectl -n kube-system get daemonset node-local-dns; uname -r".to_owned(),
         },
     ]

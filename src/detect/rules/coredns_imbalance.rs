@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, list, percent};
+use crate::base::words::{clock, list, percent, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
@@ -150,18 +150,30 @@ impl CorednsImbalance {
             return None;
         }
         let shares = backends.iter().map(|(backend, tally)| {
-            format!("{backend} {} ({})", tally.flows, percent(tally.flows, all))
+            text!(
+                "{backend} {flows} ({share})",
+                backend,
+                flows = tally.flows,
+                share = percent(tally.flows, all)
+            )
         });
         let queries = backends.keys().map(|backend| {
-            format!("{backend} {}", self.queries.get(&(service, *backend)).unwrap_or(&0))
+            text!(
+                "{backend} {queries}",
+                backend,
+                queries = self.queries.get(&(service, *backend)).unwrap_or(&0)
+            )
         });
         let coolest = backends.iter().min_by_key(|(_, backend)| backend.flows)?;
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{hot} got {} of the new flows to service {service}, with {} backends to share them",
-                percent(most.flows, all),
-                backends.len()
+            title: text!(
+                "{hot} got {share} of the new flows to service {service}, with {backends} backends \
+                 to share them",
+                hot,
+                share = percent(most.flows, all),
+                service,
+                backends = backends.len()
             ),
             confidence: Confidence::Confirmed,
             culprits: vec![Culprit::Backend(*hot)],
@@ -175,36 +187,49 @@ impl CorednsImbalance {
                 zones: Some(BTreeSet::new()),
                 ..Claim::default()
             },
-            cause: format!(
-                "New flows are uneven, not only queries: {}",
-                if pinned {
-                    "every client stays with one backend (session affinity), and the busy clients \
-                     are with this one."
+            cause: text!(
+                "New flows are uneven, not only queries: {rest}",
+                rest = if pinned {
+                    text!(
+                        "every client stays with one backend (session affinity), and the busy \
+                         clients are with this one."
+                    )
                 } else {
-                    "the same clients go to all backends, but to this one far more often, so the \
-                     translation itself is weighted: backends counted twice, a preferred zone or \
-                     node, or stale rules."
+                    text!(
+                        "the same clients go to all backends, but to this one far more often, so \
+                         the translation itself is weighted: backends counted twice, a preferred \
+                         zone or node, or stale rules."
+                    )
                 }
             ),
             facts: vec![
-                Fact { label: "new flows by backend", value: list(shares, 6) },
-                Fact { label: "queries by backend", value: list(queries, 6) },
+                Fact { label: text!("new flows by backend"), value: list(shares, 6) },
+                Fact { label: text!("queries by backend"), value: list(queries, 6) },
                 Fact {
-                    label: "fair share",
-                    value: format!("{fair:.0} flows; {:.2} times that", most.flows as f64 / fair),
-                },
-                Fact {
-                    label: "clients",
-                    value: format!(
-                        "{} with {hot}, {} with {}",
-                        most.clients.len(),
-                        coolest.1.clients.len(),
-                        coolest.0
+                    label: text!("fair share"),
+                    value: text!(
+                        "{fair} flows; {fair_2} times that",
+                        fair = format_args!("{:.0}", fair),
+                        fair_2 = format_args!("{:.2}", most.flows as f64 / fair)
                     ),
                 },
                 Fact {
-                    label: "from / to",
-                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                    label: text!("clients"),
+                    value: text!(
+                        "{clients} with {hot}, {clients_2} with {coolest}",
+                        clients = most.clients.len(),
+                        hot,
+                        clients_2 = coolest.1.clients.len(),
+                        coolest = coolest.0
+                    ),
+                },
+                Fact {
+                    label: text!("from / to"),
+                    value: text!(
+                        "{start} / {end}",
+                        start = clock(span.start),
+                        end = clock(span.end)
+                    ),
                 },
             ],
             evidence: most
@@ -214,13 +239,13 @@ impl CorednsImbalance {
                 .chain(coolest.1.frames.iter().map(|seen| (seen, coolest.0)))
                 .map(|(seen, backend)| Proof {
                     seen: *seen,
-                    summary: format!("new flow that went to {backend}"),
+                    summary: text!("new flow that went to {backend}", backend),
                 })
                 .collect(),
             actions: actions(),
             ruled_out: vec![RuledOut {
                 rule: "coredns-overload",
-                because: "the finding is about shares; its latency is judged apart".to_owned(),
+                because: text!("the finding is about shares; its latency is judged apart"),
             }],
         })
     }
@@ -253,14 +278,14 @@ fn is_pinned(backends: &BTreeMap<IpAddr, Backend>) -> bool {
 fn actions() -> Vec<Action> {
     vec![
         Action {
-            why: "see affinity, traffic policy and topology hints of the service".to_owned(),
+            why: text!("see affinity, traffic policy and topology hints of the service"),
             command: "kubectl -n kube-system get service kube-dns -o yaml | grep -iE \
                       'affinity|policy|topology'; kubectl -n kube-system get endpointslices -l \
                       kubernetes.io/service-name=kube-dns -o yaml | grep -A3 hints"
                 .to_owned(),
         },
         Action {
-            why: "see where the replicas run, and what the node's rules weigh".to_owned(),
+            why: text!("see where the replicas run, and what the node's rules weigh"),
             command:
                 "kubectl -n kube-system get pod -l k8s-app=kube-dns -o wide; iptables-save -t \
                       nat | grep -i 'kube-dns.*statistic'"

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, text};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
 use crate::detect::load::{Load, Slow, delay, is_cluster_name};
@@ -100,13 +100,14 @@ impl CorednsOverload {
         let lost: u64 = slow.iter().map(|slow| slow.lost).sum();
         Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} answered slower the more was asked: {} at worst instead of {} between {} and {}",
-                list(&servers, 4),
-                duration(top),
-                duration(fast),
-                clock(span.start),
-                clock(span.end)
+            title: text!(
+                "{servers} answered slower the more was asked: {top} at worst instead of {fast} \
+                 between {start} and {end}",
+                servers = list(&servers, 4),
+                top = duration(top),
+                fast = duration(fast),
+                start = clock(span.start),
+                end = clock(span.end)
             ),
             confidence: Confidence::Likely,
             culprits: servers.iter().copied().map(Culprit::Backend).collect(),
@@ -126,13 +127,13 @@ impl CorednsOverload {
                 ]),
                 ..Claim::default()
             },
-            cause: format!(
-                "Answers that need nobody else took up to {}, and the more queries waited the \
-                 longer: queries queue at the server, and {} did not get an answer at all. Clients \
-                 that ask again add to the queue. Too few replicas, or too little CPU for them, is \
-                 the likely reason.",
-                duration(top),
-                count(lost, "query")
+            cause: text!(
+                "Answers that need nobody else took up to {top}, and the more queries waited the \
+                 longer: queries queue at the server, and {queries} did not get an answer at all. \
+                 Clients that ask again add to the queue. Too few replicas, or too little CPU for \
+                 them, is the likely reason.",
+                top = duration(top),
+                queries = count(lost, "query")
             ),
             facts: facts(slow),
             evidence: self
@@ -140,19 +141,22 @@ impl CorednsOverload {
                 .iter()
                 .map(|(seen, server, delay)| Proof {
                     seen: *seen,
-                    summary: format!("answer of {server}, {} after the query", duration(*delay)),
+                    summary: text!(
+                        "answer of {server}, {delay} after the query",
+                        server,
+                        delay = duration(*delay)
+                    ),
                 })
                 .collect(),
             actions: actions(&servers),
             ruled_out: vec![
                 RuledOut {
                     rule: "late-response",
-                    because: "latency rose and sank step by step, it did not jump".to_owned(),
+                    because: text!("latency rose and sank step by step, it did not jump"),
                 },
                 RuledOut {
                     rule: "upstream-slow",
-                    because: "names of the cluster itself were slow, which need no upstream"
-                        .to_owned(),
+                    because: text!("names of the cluster itself were slow, which need no upstream"),
                 },
             ],
         }
@@ -163,28 +167,36 @@ fn facts(slow: &[Slow]) -> Vec<Fact> {
     let mut facts = Vec::new();
     for one in slow {
         facts.push(Fact {
-            label: "95 % of the answers within",
-            value: format!(
-                "{}: {} in its best tenth of the time, {} in its worst",
-                one.server,
-                duration(one.best),
-                duration(one.worst)
+            label: text!("95 % of the answers within"),
+            value: text!(
+                "{server}: {best} in its best tenth of the time, {worst} in its worst",
+                server = one.server,
+                best = duration(one.best),
+                worst = duration(one.worst)
             ),
         });
         facts.push(Fact {
-            label: "queries a second, slow / otherwise",
-            value: format!("{}: {:.1} / {:.1}", one.server, one.rate.0, one.rate.1),
-        });
-        facts.push(Fact {
-            label: "latency goes with the queries in flight",
-            value: format!(
-                "{}: rank correlation {:.2} over {} bins, up to {} in flight",
-                one.server, one.rho, one.bins, one.in_flight
+            label: text!("queries a second, slow / otherwise"),
+            value: text!(
+                "{server}: {rate} / {rate_2}",
+                server = one.server,
+                rate = format_args!("{:.1}", one.rate.0),
+                rate_2 = format_args!("{:.1}", one.rate.1)
             ),
         });
         facts.push(Fact {
-            label: "queries not answered meanwhile",
-            value: format!("{}: {}", one.server, one.lost),
+            label: text!("latency goes with the queries in flight"),
+            value: text!(
+                "{server}: rank correlation {rho} over {bins} bins, up to {in_flight} in flight",
+                server = one.server,
+                rho = format_args!("{:.2}", one.rho),
+                bins = one.bins,
+                in_flight = one.in_flight
+            ),
+        });
+        facts.push(Fact {
+            label: text!("queries not answered meanwhile"),
+            value: text!("{server}: {lost}", server = one.server, lost = one.lost),
         });
     }
     facts
@@ -193,7 +205,7 @@ fn facts(slow: &[Slow]) -> Vec<Fact> {
 fn actions(servers: &BTreeSet<IpAddr>) -> Vec<Action> {
     vec![
         Action {
-            why: "see whether the DNS pods run into their CPU limit".to_owned(),
+            why: text!("see whether the DNS pods run into their CPU limit"),
             command: format!(
                 "kubectl -n kube-system top pod -l k8s-app=kube-dns; kubectl -n kube-system get pod \
                  -o wide | grep -wE '{}'",
@@ -201,14 +213,14 @@ fn actions(servers: &BTreeSet<IpAddr>) -> Vec<Action> {
             ),
         },
         Action {
-            why: "spread the load".to_owned(),
+            why: text!("spread the load"),
             command: format!(
                 "kubectl -n kube-system scale deployment coredns --replicas={}",
                 servers.len() * 2
             ),
         },
         Action {
-            why: "ask less: a cache on every node, fewer search suffixes".to_owned(),
+            why: text!("ask less: a cache on every node, fewer search suffixes"),
             command: "kubectl -n kube-system get daemonset node-local-dns".to_owned(),
         },
     ]

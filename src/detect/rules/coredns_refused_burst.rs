@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Span, Timestamp};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
@@ -109,10 +109,13 @@ fn finding(
     let clients: BTreeSet<IpAddr> = own.iter().map(|trouble| trouble.client).collect();
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{server} refuses {} by itself since {}, with {least} or more in flight upstream",
-            count(own.len() as u64, "query"),
-            clock(span.start)
+        title: text!(
+            "{server} refuses {queries} by itself since {start}, with {least} or more in flight \
+             upstream",
+            server,
+            queries = count(own.len() as u64, "query"),
+            start = clock(span.start),
+            least
         ),
         confidence: Confidence::Likely,
         culprits: vec![Culprit::Backend(server)],
@@ -127,32 +130,35 @@ fn finding(
             symptoms: BTreeSet::from([Symptom::Error(Rcode::REFUSED)]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "{server} said REFUSED without asking its upstream, while {least} to {most} of its \
              questions were on their way. CoreDNS does so at max_concurrent. Slow or silent \
-             upstreams fill that limit; so do search lists that multiply queries."
+             upstreams fill that limit; so do search lists that multiply queries.",
+            server,
+            least,
+            most
         ),
         facts: vec![
-            Fact { label: "refused without a question upstream", value: own.len().to_string() },
+            Fact { label: text!("refused without a question upstream"), value: plain(own.len()) },
             Fact {
-                label: "in flight upstream at those moments",
-                value: format!("{least} at least, {most} at most in the capture"),
+                label: text!("in flight upstream at those moments"),
+                value: text!("{least} at least, {most} at most in the capture", least, most),
             },
-            Fact { label: "clients", value: list(&clients, 4) },
-            Fact { label: "names", value: list(&names, 5) },
+            Fact { label: text!("clients"), value: list(&clients, 4) },
+            Fact { label: text!("names"), value: list(&names, 5) },
         ],
         evidence: own
             .iter()
             .take(6)
             .filter_map(|trouble| {
-                let summary = format!("{} is told REFUSED", trouble.client);
+                let summary = text!("{client} is told REFUSED", client = trouble.client);
                 Some(Proof { seen: trouble.replied?, summary })
             })
             .collect(),
         actions: vec![
             read_the_corefile(),
             Action {
-                why: "see how often CoreDNS counted this itself".to_owned(),
+                why: text!("see how often CoreDNS counted this itself"),
                 command: format!(
                     "curl -s http://{server}:9153/metrics | grep max_concurrent_rejects"
                 ),
@@ -160,7 +166,7 @@ fn finding(
         ],
         ruled_out: vec![RuledOut {
             rule: "upstream-refused",
-            because: "no query to an upstream stands behind these answers".to_owned(),
+            because: text!("no query to an upstream stands behind these answers"),
         }],
     })
 }

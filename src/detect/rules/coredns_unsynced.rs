@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::Timestamp;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
@@ -141,17 +141,19 @@ fn finding(
     if others.is_empty() || knows || upstream {
         return None;
     }
-    let word = if servfail { "SERVFAIL" } else { "NXDOMAIN" };
+    let word = plain(if servfail { Rcode::SERVFAIL } else { Rcode::NXDOMAIN });
     let started = start.filter(|start| *start <= span.end);
     let wrong = if servfail { BTreeMap::new() } else { denied_wrongly(server, scene) };
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "replica {server} answered {word} for {} of the cluster zone from {} to {}, as if it \
-             had no data of the API server",
-            count(names.len() as u64, "name"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "replica {server} answered {word} for {names} of the cluster zone from {start} to \
+             {end}, as if it had no data of the API server",
+            server,
+            word,
+            names = count(names.len() as u64, "name"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Likely,
         culprits: vec![Culprit::Backend(server)],
@@ -168,47 +170,52 @@ fn finding(
             wrong,
             ..Claim::default()
         },
-        cause: format!(
-            "{server} runs and answers, but knew no name of the cluster while {} did. CoreDNS \
-             says so until its first synchronisation with the API server is complete: the API \
-             server is out of its reach, or its permissions are wrong.",
-            list(others, 3)
+        cause: text!(
+            "{server} runs and answers, but knew no name of the cluster while {others} did. \
+             CoreDNS says so until its first synchronisation with the API server is complete: the \
+             API server is out of its reach, or its permissions are wrong.",
+            server,
+            others = list(others, 3)
         ),
         facts: vec![
-            Fact { label: "names that it did not know", value: list(names, 4) },
+            Fact { label: text!("names that it did not know"), value: list(names, 4) },
             Fact {
-                label: "answers",
-                value: format!(
-                    "{word} {}, addresses for cluster names 0",
-                    count(bad.times, "time")
+                label: text!("answers"),
+                value: text!(
+                    "{word} {times}, addresses for cluster names 0",
+                    word,
+                    times = count(bad.times, "time")
                 ),
             },
             Fact {
-                label: "names outside the cluster",
-                value: format!(
-                    "{} answered, {} failed",
-                    replica.outside_ok, replica.outside_failed
+                label: text!("names outside the cluster"),
+                value: text!(
+                    "{outside_ok} answered, {outside_failed} failed",
+                    outside_ok = replica.outside_ok,
+                    outside_failed = replica.outside_failed
                 ),
             },
             Fact {
-                label: "start of the process",
+                label: text!("start of the process"),
                 value: started.map_or_else(
-                    || "no loop probe in this capture".to_owned(),
-                    |at| format!("loop probe (HINFO) at {}", clock(at)),
+                    || text!("no loop probe in this capture"),
+                    |at| text!("loop probe (HINFO) at {at}", at = clock(at)),
                 ),
             },
         ],
         evidence: bad
             .frames
             .iter()
-            .map(|seen| Proof { seen: *seen, summary: format!("{word} from {server}") })
+            .map(|seen| Proof { seen: *seen, summary: text!("{word} from {server}", word, server) })
             .collect(),
         actions: actions(server),
         ruled_out: vec![RuledOut {
             rule: "upstream-servfail",
-            because: format!(
-                "cluster names are answered from memory; outside names: {} answered, {} failed",
-                replica.outside_ok, replica.outside_failed
+            because: text!(
+                "cluster names are answered from memory; outside names: {outside_ok} answered, \
+                 {outside_failed} failed",
+                outside_ok = replica.outside_ok,
+                outside_failed = replica.outside_failed
             ),
         }],
     })
@@ -229,14 +236,14 @@ fn denied_wrongly(server: IpAddr, scene: &Scene<'_>) -> BTreeMap<(Seen, IpAddr),
 fn actions(server: IpAddr) -> Vec<Action> {
     vec![
         Action {
-            why: format!("read what {server} says about the API server"),
+            why: text!("read what {server} says about the API server", server),
             command: format!(
                 "kubectl -n kube-system logs $(kubectl -n kube-system get pods -o wide | grep -wF \
                  {server} | awk '{{print $1}}') | grep -iE 'kubernetes|reflector'"
             ),
         },
         Action {
-            why: "reach the API server from that pod's network".to_owned(),
+            why: text!("reach the API server from that pod's network"),
             command: "nsenter -t <pid of coredns> -n curl -k https://$(kubectl get service \
                       kubernetes -o jsonpath='{.spec.clusterIP}')/healthz"
                 .to_owned(),

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, plain, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::mixture::{Mixture, mixtures};
 use crate::detect::{
@@ -52,49 +52,56 @@ impl Detector for DeadBackend {
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let (server, service) = (hole.server(), hole.service());
     let direct = hole.services == hole.servers;
-    let of = if direct { String::new() } else { format!(" of service {service}") };
+    let of = if direct { Text::EMPTY } else { text!(" of service {service}", service) };
     let one_vantage = hole.one_vantage();
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
-    actions
-        .push(("on its node, see whether its interface is up", "ip -s link; ip addr".to_owned()));
     actions.push((
-        "move it to another node",
+        text!("on its node, see whether its interface is up"),
+        "ip -s link; ip addr".to_owned(),
+    ));
+    actions.push((
+        text!("move it to another node"),
         format!(
             "kubectl -n kube-system delete pod $(kubectl -n kube-system get pod -o wide | awk \
              '/{server}/{{print $1}}')"
         ),
     ));
     hole.finding(&DETECTOR, Words {
-        title: format!(
-            "backend {server}{of} answers nothing from {} on and still gets queries",
-            clock(hole.span.start)
+        title: text!(
+            "backend {server}{of} answers nothing from {start} on and still gets queries",
+            server,
+            of,
+            start = clock(hole.span.start)
         ),
         confidence: if one_vantage { Confidence::Likely } else { Confidence::Confirmed },
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: hole.place(),
-        cause: format!(
-            "{server} answered nothing for {} and was not taken out of service: its health check \
-             does not notice, or nobody checks. The process hangs, its network interface is down, \
-             or a filter drops what goes there.{}",
-            duration(hole.length()),
-            if one_vantage {
-                " With clients of one node alone in the capture, the path to it may be broken \
-                 instead: record on its node as well."
+        cause: text!(
+            "{server} answered nothing for {hole} and was not taken out of service: its health \
+             check does not notice, or nobody checks. The process hangs, its network interface is \
+             down, or a filter drops what goes there.{rest}",
+            server,
+            hole = duration(hole.length()),
+            rest = if one_vantage {
+                text!(
+                    " With clients of one node alone in the capture, the path to it may be broken \
+                     instead: record on its node as well."
+                )
             } else {
-                ""
+                Text::EMPTY
             }
         ),
         actions,
         ruled_out: vec![
             (
                 "stale-backend",
-                format!("new flows kept going to it until {}", clock(hole.span.end)),
+                text!("new flows kept going to it until {end}", end = clock(hole.span.end)),
             ),
             (
                 "service-wide-outage",
-                format!(
-                    "{} of the same network were answered meanwhile",
-                    count(hole.answered_elsewhere(), "flow")
+                text!(
+                    "{flows} of the same network were answered meanwhile",
+                    flows = count(hole.answered_elsewhere(), "flow")
                 ),
             ),
         ],
@@ -106,9 +113,11 @@ fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
     let (service, n) = (mixture.service, mixture.one_in());
     Finding {
         rule: &DETECTOR,
-        title: format!(
-            "about one in {n} backends of {service} answers nothing from {} on",
-            clock(mixture.span.start)
+        title: text!(
+            "about one in {n} backends of {service} answers nothing from {start} on",
+            n,
+            service,
+            start = clock(mixture.span.start)
         ),
         confidence: Confidence::Possible,
         culprits: vec![Culprit::Service(service)],
@@ -123,46 +132,47 @@ fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
             symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
             ..Claim::default()
         },
-        cause: format!(
-            "{} to {service} got no answer however often they repeated the query, while {} were \
-             answered at the same time: sockets that are pinned to one silent backend look like \
-             that, and random loss does not. The capture shows no translation, so it cannot say \
-             which backend, nor whether the service still has it: record with -i any on the \
-             client's node.",
-            count(mixture.failed, "socket"),
-            count(mixture.answered, "other")
+        cause: text!(
+            "{sockets} to {service} got no answer however often they repeated the query, while \
+             {others} were answered at the same time: sockets that are pinned to one silent \
+             backend look like that, and random loss does not. The capture shows no translation, \
+             so it cannot say which backend, nor whether the service still has it: record with -i \
+             any on the client's node.",
+            sockets = count(mixture.failed, "socket"),
+            service,
+            others = count(mixture.answered, "other")
         ),
         facts: vec![
-            Fact { label: "sockets in vain", value: mixture.failed.to_string() },
-            Fact { label: "sockets answered meanwhile", value: mixture.answered.to_string() },
-            Fact { label: "clients", value: list(&mixture.clients, 5) },
-            Fact { label: "silent for", value: duration(mixture.span.length()) },
+            Fact { label: text!("sockets in vain"), value: plain(mixture.failed) },
+            Fact { label: text!("sockets answered meanwhile"), value: plain(mixture.answered) },
+            Fact { label: text!("clients"), value: list(&mixture.clients, 5) },
+            Fact { label: text!("silent for"), value: duration(mixture.span.length()) },
         ],
         evidence: mixture
             .frames
             .iter()
             .map(|seen| Proof {
                 seen: *seen,
-                summary: "query from a socket that never got an answer".to_owned(),
+                summary: text!("query from a socket that never got an answer"),
             })
             .collect(),
         actions: vec![
             Action {
-                why: "ask every backend by itself".to_owned(),
+                why: text!("ask every backend by itself"),
                 command: "for p in $(kubectl -n kube-system get pod -l k8s-app=kube-dns -o \
                           jsonpath='{.items[*].status.podIP}'); do dig @$p \
                           kubernetes.default.svc.cluster.local +tries=1 +time=2; done"
                     .to_owned(),
             },
             Action {
-                why: "record where the translation can be seen".to_owned(),
+                why: text!("record where the translation can be seen"),
                 command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or icmp'"
                     .to_owned(),
             },
         ],
         ruled_out: vec![RuledOut {
             rule: "lossy-path",
-            because: "repeats from the same port failed with the first query".to_owned(),
+            because: text!("repeats from the same port failed with the first query"),
         }],
     }
 }

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use crate::base::Span;
-use crate::base::words::{count, list};
+use crate::base::words::{count, list, text};
 use crate::capture::Seen;
 use crate::detect::vanish::places_home;
 use crate::detect::{
@@ -84,10 +84,10 @@ impl Detector for DupQuery {
         };
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} repeated after the answer had been delivered, for no reason that the capture \
-                 shows",
-                count(self.repeats, "query")
+            title: text!(
+                "{queries} repeated after the answer had been delivered, for no reason that the \
+                 capture shows",
+                queries = count(self.repeats, "query")
             ),
             confidence: Confidence::Possible,
             culprits: self.clients.iter().take(5).copied().map(Culprit::Client).collect(),
@@ -96,20 +96,18 @@ impl Detector for DupQuery {
             ongoing: scene.lasts(span),
             transactions: self.repeats,
             claim: nothing(),
-            cause: "The answers were delivered to the client's interface and fit their questions; \
-                    the client asked again on its timer."
-                .to_owned(),
-            facts: vec![Fact { label: "clients", value: list(&self.clients, 5) }],
+            cause: text!(
+                "The answers were delivered to the client's interface and fit their questions; the \
+                 client asked again on its timer."
+            ),
+            facts: vec![Fact { label: text!("clients"), value: list(&self.clients, 5) }],
             evidence: self
                 .frames
                 .iter()
-                .map(|seen| Proof {
-                    seen: *seen,
-                    summary: "asked again, though answered".to_owned(),
-                })
+                .map(|seen| Proof { seen: *seen, summary: text!("asked again, though answered") })
                 .collect(),
             actions: vec![Action {
-                why: "see whether its sockets overflow".to_owned(),
+                why: text!("see whether its sockets overflow"),
                 command: "kubectl exec <pod> -- nstat -az | grep -i UdpRcvbufErrors".to_owned(),
             }],
             ruled_out: Vec::new(),

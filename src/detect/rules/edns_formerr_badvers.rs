@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::words::{clock, list};
+use crate::base::words::{Text, clock, list, text};
 use crate::base::{Set, Span, Table};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -115,10 +115,10 @@ impl Server {
         self.span = Some(self.span.map_or(own, |span| span.join(own)));
         if self.evidence.len() < FRAMES {
             let what = match outcome {
-                Outcome::Error(rcode) => format!("is answered {rcode}"),
-                _ => "is not answered".to_owned(),
+                Outcome::Error(rcode) => text!("is answered {rcode}", rcode),
+                _ => text!("is not answered"),
             };
-            let summary = format!("the query with OPT for {} {what}", question.name);
+            let summary = text!("the query with OPT for {name} {what}", name = question.name, what);
             self.evidence.push(Proof { seen, summary });
         }
     }
@@ -136,10 +136,10 @@ impl Server {
         if total < ENOUGH || names.len() < NAMES {
             return None;
         }
-        let mut said: Vec<String> =
-            self.rcodes.iter().map(|(rcode, n)| format!("{rcode} ({n})")).collect();
+        let mut said: Vec<Text> =
+            self.rcodes.iter().map(|(rcode, n)| text!("{rcode} ({n})", rcode, n)).collect();
         if self.silent > 0 {
-            said.push(format!("nothing ({})", self.silent));
+            said.push(text!("nothing ({silent})", silent = self.silent));
         }
         let said = list(said, 4);
         let name = names.first()?;
@@ -151,10 +151,12 @@ impl Server {
         let symptoms = self.rcodes.keys().map(|rcode| Symptom::Error(*rcode));
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{server} does not take EDNS: since {} it says {said} to queries with OPT, and \
-                 answers the same questions without",
-                clock(span.start)
+            title: text!(
+                "{server} does not take EDNS: since {start} it says {said} to queries with OPT, \
+                 and answers the same questions without",
+                server,
+                start = clock(span.start),
+                said
             ),
             confidence: Confidence::Confirmed,
             culprits: vec![culprit],
@@ -168,25 +170,28 @@ impl Server {
                 symptoms: symptoms.chain([Symptom::Unanswered]).collect(),
                 ..Claim::default()
             },
-            cause:
+            cause: text!(
                 "The server, or a middlebox before it, does not read the OPT record of RFC 6891. \
-                    Resolvers that ask again without it (c-ares, dig) only lose time; glibc takes \
-                    FORMERR for final."
-                    .to_owned(),
+                 Resolvers that ask again without it (c-ares, dig) only lose time; glibc takes \
+                 FORMERR for final."
+            ),
             facts: vec![
-                Fact { label: "queries with OPT", value: format!("none accepted, {said}") },
-                Fact { label: "the same questions without OPT", value: "answered".to_owned() },
-                Fact { label: "names", value: list(&names, 5) },
-                Fact { label: "clients", value: list(&self.clients, 5) },
+                Fact {
+                    label: text!("queries with OPT"),
+                    value: text!("none accepted, {said}", said),
+                },
+                Fact { label: text!("the same questions without OPT"), value: text!("answered") },
+                Fact { label: text!("names"), value: list(&names, 5) },
+                Fact { label: text!("clients"), value: list(&self.clients, 5) },
             ],
             evidence: self.evidence,
             actions: vec![
                 Action {
-                    why: "compare both".to_owned(),
+                    why: text!("compare both"),
                     command: format!("dig @{server} {name} +noedns; dig @{server} {name} +edns=0"),
                 },
                 Action {
-                    why: "ask without EDNS until the server is upgraded".to_owned(),
+                    why: text!("ask without EDNS until the server is upgraded"),
                     command:
                         "kubectl get deployment <app> -o yaml | grep -A4 edns0   # and remove \
                               it from dnsConfig.options"
@@ -195,7 +200,7 @@ impl Server {
             ],
             ruled_out: vec![RuledOut {
                 rule: "mtu-fragment",
-                because: "no query with OPT is accepted, for small answers either".to_owned(),
+                because: text!("no query with OPT is accepted, for small answers either"),
             }],
         })
     }

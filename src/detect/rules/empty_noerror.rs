@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
@@ -172,30 +172,34 @@ impl Suffix {
         let harmless = self.ended < ENOUGH;
         let upstream_changed = self.missing > 0;
         let title = if harmless {
-            format!(
-                "names under search suffix {suffix} get empty NOERROR answers; clients go on searching"
+            text!(
+                "names under search suffix {suffix} get empty NOERROR answers; clients go on \
+                 searching",
+                suffix
             )
         } else {
-            format!(
-                "empty NOERROR answers under search suffix {suffix} ended {} that should have gone \
-                 on to the real name, from {} to {}",
-                count(self.ended, "lookup"),
-                clock(span.start),
-                clock(span.end)
+            text!(
+                "empty NOERROR answers under search suffix {suffix} ended {lookups} that should \
+                 have gone on to the real name, from {start} to {end}",
+                suffix,
+                lookups = count(self.ended, "lookup"),
+                start = clock(span.start),
+                end = clock(span.end)
             )
         };
         let example = self.names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
-        let server = self.servers.first().map_or_else(String::new, |server| format!("@{server} "));
+        let server =
+            self.servers.first().map_or_else(Text::default, |server| text!("@{server} ", server));
         let mut ruled_out = vec![RuledOut {
             rule: "nxdomain-missing-name",
-            because: "the names were never asked as they are: the search ended before that"
-                .to_owned(),
+            because: text!("the names were never asked as they are: the search ended before that"),
         }];
         if self.empty > 0 {
             ruled_out.push(RuledOut {
                 rule: "cluster-nodata",
-                because: format!(
-                    "A and AAAA were both empty, and {suffix} is not in the cluster zone"
+                because: text!(
+                    "A and AAAA were both empty, and {suffix} is not in the cluster zone",
+                    suffix
                 ),
             });
         }
@@ -215,49 +219,59 @@ impl Suffix {
                 last_step: true,
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "Names under {suffix} that do not exist were answered NOERROR without records \
                  instead of NXDOMAIN. musl stops its search at such an answer and tells the \
                  application that the name does not resolve; glibc and Go ask on. The resolver \
                  that the cluster forwards {suffix} to makes these answers, or something on the \
-                 way does."
+                 way does.",
+                suffix
             ),
             facts: vec![
                 Fact {
-                    label: "empty answers under the suffix",
-                    value: format!(
-                        "{}, of which {} ended the lookup and {} did not",
-                        self.empty, self.ended, self.went_on
+                    label: text!("empty answers under the suffix"),
+                    value: text!(
+                        "{empty}, of which {ended} ended the lookup and {went_on} did not",
+                        empty = self.empty,
+                        ended = self.ended,
+                        went_on = self.went_on
                     ),
                 },
-                Fact { label: "NXDOMAIN under the same suffix", value: self.missing.to_string() },
+                Fact { label: text!("NXDOMAIN under the same suffix"), value: plain(self.missing) },
                 Fact {
-                    label: "clients that stopped",
-                    value: format!(
-                        "{} ({} of {} look like musl)",
-                        list(&self.clients, 4),
-                        self.musl,
-                        count(self.ended, "lookup")
+                    label: text!("clients that stopped"),
+                    value: text!(
+                        "{clients} ({musl} of {lookups} look like musl)",
+                        clients = list(&self.clients, 4),
+                        musl = self.musl,
+                        lookups = count(self.ended, "lookup")
                     ),
                 },
-                Fact { label: "first / last", value: format!("{} / {}", clock(span.start), clock(span.end)) },
+                Fact { label: text!("first / last"), value: text!(
+                    "{start} / {end}",
+                    start = clock(span.start),
+                    end = clock(span.end)
+                ) },
             ],
             evidence: self
                 .frames
                 .into_iter()
-                .map(|seen| Proof { seen, summary: format!("NOERROR without records under {suffix}") })
+                .map(|seen| Proof { seen, summary: text!(
+                    "NOERROR without records under {suffix}",
+                    suffix
+                ) })
                 .collect(),
             actions: vec![
                 Action {
-                    why: "compare with a resolver that says NXDOMAIN".to_owned(),
+                    why: text!("compare with a resolver that says NXDOMAIN"),
                     command: format!("dig {server}{example}.{suffix} A; dig @<upstream> {example}.{suffix} A"),
                 },
                 Action {
-                    why: "stop pods from inheriting the node's search domains".to_owned(),
+                    why: text!("stop pods from inheriting the node's search domains"),
                     command: "grep resolvConf /var/lib/kubelet/config.yaml; cat /etc/resolv.conf".to_owned(),
                 },
                 Action {
-                    why: "ask external names in full, with a trailing dot or fewer ndots".to_owned(),
+                    why: text!("ask external names in full, with a trailing dot or fewer ndots"),
                     command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
                               {\"dnsConfig\":{\"options\":[{\"name\":\"ndots\",\"value\":\"2\"}]}}}}}'"
                         .to_owned(),

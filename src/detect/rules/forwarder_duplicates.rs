@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{list, percent};
+use crate::base::words::{list, percent, text};
 use crate::base::{Map, Purge, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
@@ -116,10 +116,11 @@ fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Findin
     let span = tally.span?;
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{forwarder} sends {} of its queries to several upstreams at once ({})",
-            percent(tally.doubled, tally.queries),
-            list(&tally.upstreams, 3)
+        title: text!(
+            "{forwarder} sends {share} of its queries to several upstreams at once ({upstreams})",
+            forwarder,
+            share = percent(tally.doubled, tally.queries),
+            upstreams = list(&tally.upstreams, 3)
         ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Backend(forwarder)],
@@ -133,24 +134,24 @@ fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Findin
             zones: Some(BTreeSet::new()),
             ..Claim::default()
         },
-        cause:
+        cause: text!(
             "The forwarder asks more than one upstream and takes the first answer: quicker, and \
-                more load on them."
-                .to_owned(),
+             more load on them."
+        ),
         facts: vec![Fact {
-            label: "its queries / asked twice",
-            value: format!("{} / {}", tally.queries, tally.doubled),
+            label: text!("its queries / asked twice"),
+            value: text!("{queries} / {doubled}", queries = tally.queries, doubled = tally.doubled),
         }],
         evidence: tally
             .frames
             .iter()
             .map(|seen| Proof {
                 seen: *seen,
-                summary: "the same question to another upstream".to_owned(),
+                summary: text!("the same question to another upstream"),
             })
             .collect(),
         actions: vec![Action {
-            why: "see how it is configured (dnsmasq: all-servers)".to_owned(),
+            why: text!("see how it is configured (dnsmasq: all-servers)"),
             command: format!("kubectl get pods -A -o wide | grep -wF {forwarder}"),
         }],
         ruled_out: Vec::new(),

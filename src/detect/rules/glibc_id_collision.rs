@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::capture::Seen;
 use crate::detect::{
@@ -80,11 +80,11 @@ impl Detector for IdCollision {
         let example = self.names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} of {} stalled because A and AAAA had the same id: glibc before 2.33 takes the \
-                 two answers for one",
-                count(self.harmed, "lookup"),
-                list(&clients, 3)
+            title: text!(
+                "{lookups} of {clients} stalled because A and AAAA had the same id: glibc before \
+                 2.33 takes the two answers for one",
+                lookups = count(self.harmed, "lookup"),
+                clients = list(&clients, 3)
             ),
             confidence: Confidence::Confirmed,
             culprits: clients.iter().take(5).copied().map(Culprit::Client).collect(),
@@ -97,18 +97,23 @@ impl Detector for IdCollision {
                 clients: Some(clients.clone()),
                 ..claim()
             },
-            cause: "Both queries were answered at once, nothing was lost; they carry one id, and \
-                    the client waited for its timer and asked again. The resolver in the image \
-                    tells the answers apart by their ids alone."
-                .to_owned(),
+            cause: text!(
+                "Both queries were answered at once, nothing was lost; they carry one id, and the \
+                 client waited for its timer and asked again. The resolver in the image tells the \
+                 answers apart by their ids alone."
+            ),
             facts: vec![
-                Fact { label: "pairs with one id, asked again", value: self.harmed.to_string() },
-                Fact { label: "pairs with one id, no harm", value: self.harmless.to_string() },
-                Fact { label: "clients", value: list(&clients, 5) },
-                Fact { label: "names", value: list(&self.names, 5) },
+                Fact { label: text!("pairs with one id, asked again"), value: plain(self.harmed) },
+                Fact { label: text!("pairs with one id, no harm"), value: plain(self.harmless) },
+                Fact { label: text!("clients"), value: list(&clients, 5) },
+                Fact { label: text!("names"), value: list(&self.names, 5) },
                 Fact {
-                    label: "first / last",
-                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                    label: text!("first / last"),
+                    value: text!(
+                        "{start} / {end}",
+                        start = clock(span.start),
+                        end = clock(span.end)
+                    ),
                 },
             ],
             evidence: self
@@ -116,12 +121,15 @@ impl Detector for IdCollision {
                 .iter()
                 .map(|(seen, gap)| Proof {
                     seen: *seen,
-                    summary: format!("asked again after {}, though answered", duration(*gap)),
+                    summary: text!(
+                        "asked again after {gap}, though answered",
+                        gap = duration(*gap)
+                    ),
                 })
                 .collect(),
             actions: vec![
                 Action {
-                    why: "see which glibc the image has; 2.33 is fixed".to_owned(),
+                    why: text!("see which glibc the image has; 2.33 is fixed"),
                     command: format!(
                         "kubectl get pods -A -o wide | grep -wF {}; kubectl exec <pod> -- ldd \
                          --version",
@@ -129,13 +137,13 @@ impl Detector for IdCollision {
                     ),
                 },
                 Action {
-                    why: "until then: one query after the other".to_owned(),
+                    why: text!("until then: one query after the other"),
                     command: format!("RES_OPTIONS=single-request getent ahosts {example}"),
                 },
             ],
             ruled_out: vec![RuledOut {
                 rule: "conntrack-race-aaaa",
-                because: "both queries of each pair were answered".to_owned(),
+                because: text!("both queries of each pair were answered"),
             }],
         }]
     }

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, plain, text};
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
@@ -118,26 +118,36 @@ fn finding(
     );
     let cause = match (before, after) {
         (false, true) => {
-            "The name appeared later: its Service was made, or its first pod became ready, after \
-             clients began to ask."
+            text!(
+                "The name appeared later: its Service was made, or its first pod became ready, \
+                 after clients began to ask."
+            )
         }
         (true, false) => {
-            "The name was there before: its last ready pod went away, or the Service was deleted."
+            text!(
+                "The name was there before: its last ready pod went away, or the Service was \
+                 deleted."
+            )
         }
-        (true, true) => "The name was gone for a while: meanwhile no pod of the Service was ready.",
+        (true, true) => {
+            text!("The name was gone for a while: meanwhile no pod of the Service was ready.")
+        }
         (false, false) => {
-            "Clients ask for its pods by name, so it is meant to be a headless Service; it does \
-             not exist or no pod of it was ready at any time."
+            text!(
+                "Clients ask for its pods by name, so it is meant to be a headless Service; it \
+                 does not exist or no pod of it was ready at any time."
+            )
         }
     };
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "Service name {name} did not exist from {} to {}{}: {} failed",
-            clock(span.start),
-            clock(span.end),
-            if data.is_some() { ", and at other times it did" } else { "" },
-            count(known.missing.ended, "lookup")
+        title: text!(
+            "Service name {name} did not exist from {start} to {end}{rest}: {lookups} failed",
+            name,
+            start = clock(span.start),
+            end = clock(span.end),
+            rest = if data.is_some() { text!(", and at other times it did") } else { Text::EMPTY },
+            lookups = count(known.missing.ended, "lookup")
         ),
         confidence: if headless && data.is_some() {
             Confidence::Likely
@@ -157,9 +167,10 @@ fn finding(
             kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "{cause} A headless Service without ready endpoints has no name at all, unlike one \
-             with a cluster IP."
+             with a cluster IP.",
+            cause
         ),
         facts: facts(known, pods),
         evidence: evidence(name, known),
@@ -167,8 +178,8 @@ fn finding(
         ruled_out: vec![RuledOut {
             rule: "nxdomain-missing-name",
             because: match (data, pods) {
-                (Some(_), _) => "the name has addresses at other times".to_owned(),
-                _ => "pods below it are asked for in a namespace that exists".to_owned(),
+                (Some(_), _) => text!("the name has addresses at other times"),
+                _ => text!("pods below it are asked for in a namespace that exists"),
             },
         }],
     })
@@ -177,26 +188,29 @@ fn finding(
 fn facts(known: &Known, pods: Option<&BTreeSet<&Name>>) -> Vec<Fact> {
     let away = known.missing.span.map_or(Duration::ZERO, Span::length);
     vec![
-        Fact { label: "lookups that ended with it", value: known.missing.ended.to_string() },
-        Fact { label: "did not exist for", value: format!("{} at least", duration(away)) },
+        Fact { label: text!("lookups that ended with it"), value: plain(known.missing.ended) },
         Fact {
-            label: "addresses at other times",
+            label: text!("did not exist for"),
+            value: text!("{away} at least", away = duration(away)),
+        },
+        Fact {
+            label: text!("addresses at other times"),
             value: match known.data.span {
-                Some(data) => format!(
-                    "{}, up to {} each, from {} to {}",
-                    count(known.data.times, "answer"),
-                    known.widest,
-                    clock(data.start),
-                    clock(data.end)
+                Some(data) => text!(
+                    "{answers}, up to {widest} each, from {start} to {end}",
+                    answers = count(known.data.times, "answer"),
+                    widest = known.widest,
+                    start = clock(data.start),
+                    end = clock(data.end)
                 ),
-                None => "none".to_owned(),
+                None => text!("none"),
             },
         },
         Fact {
-            label: "pods asked for below it",
-            value: pods.map_or_else(|| "none".to_owned(), |pods| list(pods, 4)),
+            label: text!("pods asked for below it"),
+            value: pods.map_or_else(|| text!("none"), |pods| list(pods, 4)),
         },
-        Fact { label: "servers that said NXDOMAIN", value: list(&known.missing.servers, 4) },
+        Fact { label: text!("servers that said NXDOMAIN"), value: list(&known.missing.servers, 4) },
     ]
 }
 
@@ -205,27 +219,26 @@ fn evidence(name: &Name, known: &Known) -> Vec<Proof> {
         .missing
         .frames
         .iter()
-        .map(|seen| Proof { seen: *seen, summary: format!("{name} is NXDOMAIN") });
+        .map(|seen| Proof { seen: *seen, summary: text!("{name} is NXDOMAIN", name) });
     let found = known
         .data
         .frames
         .first()
-        .map(|seen| Proof { seen: *seen, summary: format!("{name} has addresses") });
+        .map(|seen| Proof { seen: *seen, summary: text!("{name} has addresses", name) });
     denied.chain(found).collect()
 }
 
 fn actions(service: &str, namespace: &str) -> Vec<Action> {
     vec![
         Action {
-            why: "see whether the Service is headless and its pods are ready".to_owned(),
+            why: text!("see whether the Service is headless and its pods are ready"),
             command: format!(
                 "kubectl -n {namespace} get service {service}; kubectl -n {namespace} get \
                  endpointslices -l kubernetes.io/service-name={service} -o wide"
             ),
         },
         Action {
-            why: "give pods names before they are ready, if they have to find each other"
-                .to_owned(),
+            why: text!("give pods names before they are ready, if they have to find each other"),
             command: format!(
                 "kubectl -n {namespace} patch service {service} -p \
                  '{{\"spec\":{{\"publishNotReadyAddresses\":true}}}}'"

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{count, list};
+use crate::base::words::{count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -125,7 +125,12 @@ fn finding(
     let own = from == server;
     Finding {
         rule,
-        title: format!("queries to {server} are rejected with ICMP {kind} by {from}"),
+        title: text!(
+            "queries to {server} are rejected with ICMP {kind} by {from}",
+            server,
+            kind,
+            from
+        ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Backend(server), Culprit::Node(from)],
         place: if own { Where::Server } else { Where::PathToServer },
@@ -140,38 +145,46 @@ fn finding(
             ..Claim::default()
         },
         cause: if own {
-            format!("{server} itself says that the DNS port is not open.")
+            text!("{server} itself says that the DNS port is not open.", server)
         } else {
-            format!(
+            text!(
                 "{from} says so of queries to {server}: a router without a way there, or a \
-                 firewall that rejects them."
+                 firewall that rejects them.",
+                from,
+                server
             )
         },
         facts: vec![
-            Fact { label: "queries rejected", value: tally.rejected.to_string() },
-            Fact { label: "by", value: from.to_string() },
-            Fact { label: "clients", value: list(&tally.clients, 4) },
+            Fact { label: text!("queries rejected"), value: plain(tally.rejected) },
+            Fact { label: text!("by"), value: plain(from) },
+            Fact { label: text!("clients"), value: list(&tally.clients, 4) },
         ],
         evidence: tally
             .frames
             .iter()
-            .map(|seen| Proof { seen: *seen, summary: format!("ICMP {kind} from {from}") })
+            .map(|seen| Proof {
+                seen: *seen,
+                summary: text!("ICMP {kind} from {from}", kind, from),
+            })
             .collect(),
         actions: vec![
             Action {
-                why: "see whether the service has endpoints".to_owned(),
+                why: text!("see whether the service has endpoints"),
                 command: "kubectl -n kube-system get endpointslices -l \
                           kubernetes.io/service-name=kube-dns -o wide"
                     .to_owned(),
             },
             Action {
-                why: format!("see how {from} would send there"),
+                why: text!("see how {from} would send there", from),
                 command: format!("ip route get {server}; iptables-save | grep -i reject"),
             },
         ],
         ruled_out: vec![crate::detect::RuledOut {
             rule: "lossy-path",
-            because: format!("{} came back for the queries", count(tally.rejected, "ICMP error")),
+            because: text!(
+                "{errors} came back for the queries",
+                errors = count(tally.rejected, "ICMP error")
+            ),
         }],
     }
 }

@@ -16,6 +16,7 @@
 //! Source: rulebook 2.B; RFC 792, RFC 4443 section 3.1.
 
 use super::icmp_host_unreachable::Rejections;
+use crate::base::words::text;
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -53,30 +54,34 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push((
-        "read what it said when it stopped",
+        text!("read what it said when it stopped"),
         "kubectl -n kube-system logs -l k8s-app=kube-dns --previous --tail=50".to_owned(),
     ));
     hole.finding(
         &DETECTOR,
         Words {
-            title: format!(
-                "nobody listens on port 53 of {server} any more, and {} still sends queries there",
-                hole.service()
+            title: text!(
+                "nobody listens on port 53 of {server} any more, and {service} still sends queries \
+                 there",
+                server,
+                service = hole.service()
             ),
             confidence: Confidence::Confirmed,
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: Where::Server,
-            cause: format!(
+            cause: text!(
                 "{server} itself answers queries with ICMP port unreachable: the host is up and \
-             reachable, the DNS process on it is not running or not listening, and the service \
-             still has it as a backend. Resolvers that heed ICMP fail at once, musl waits in vain."
+                 reachable, the DNS process on it is not running or not listening, and the service \
+                 still has it as a backend. Resolvers that heed ICMP fail at once, musl waits in \
+                 vain.",
+                server
             ),
             actions,
             ruled_out: vec![
-                ("stale-backend", "the host answers, so its node is alive".to_owned()),
+                ("stale-backend", text!("the host answers, so its node is alive")),
                 (
                     "path-broken-pair",
-                    format!("ICMP comes back from {server}: the path works both ways"),
+                    text!("ICMP comes back from {server}: the path works both ways", server),
                 ),
             ],
         },

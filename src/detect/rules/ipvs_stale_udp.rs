@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, text};
 use crate::base::{Map, Network, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
@@ -155,9 +155,11 @@ impl IpvsStaleUdp {
         let network = Network::of(mine.first()?.1.ip());
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
+            title: text!(
                 "queries from ports that had talked to {backend} vanish on the node of {network} \
-                 since that backend is gone"
+                 since that backend is gone",
+                backend,
+                network
             ),
             confidence: Confidence::Likely,
             culprits: vec![Culprit::ClientSubnet(network), Culprit::Backend(backend)],
@@ -172,28 +174,38 @@ impl IpvsStaleUdp {
                 symptoms: BTreeSet::from([Symptom::Unanswered]),
                 ..Claim::default()
             },
-            cause: format!(
-                "{} from source ports that were used with {backend} before were seen on their way \
-                 to {service} and never left the node, while other ports worked. IPVS keeps UDP \
-                 entries for 300 s and, with expire_nodest_conn=0, silently drops what belongs to a \
-                 removed backend. It ends by itself about {} after the removal.",
-                count(reused_failed, "query"),
-                crate::base::words::duration(REMEMBERED)
+            cause: text!(
+                "{queries} from source ports that were used with {backend} before were seen on \
+                 their way to {service} and never left the node, while other ports worked. IPVS \
+                 keeps UDP entries for 300 s and, with expire_nodest_conn=0, silently drops what \
+                 belongs to a removed backend. It ends by itself about {duration} after the \
+                 removal.",
+                queries = count(reused_failed, "query"),
+                backend,
+                service,
+                duration = crate::base::words::duration(REMEMBERED)
             ),
             facts: vec![
                 Fact {
-                    label: "ports used with it before: failed / answered",
-                    value: format!("{reused_failed} / {reused_ok}"),
+                    label: text!("ports used with it before: failed / answered"),
+                    value: text!("{reused_failed} / {reused_ok}", reused_failed, reused_ok),
                 },
                 Fact {
-                    label: "other ports: failed / answered",
-                    value: format!("{others_failed} / {others_ok}"),
+                    label: text!("other ports: failed / answered"),
+                    value: text!("{others_failed} / {others_ok}", others_failed, others_ok),
                 },
-                Fact { label: "chance of that", value: format!("{chance:.1e}") },
-                Fact { label: "clients", value: list(&clients, 4) },
                 Fact {
-                    label: "first / last",
-                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                    label: text!("chance of that"),
+                    value: text!("{chance}", chance = format_args!("{:.1e}", chance)),
+                },
+                Fact { label: text!("clients"), value: list(&clients, 4) },
+                Fact {
+                    label: text!("first / last"),
+                    value: text!(
+                        "{start} / {end}",
+                        start = clock(span.start),
+                        end = clock(span.end)
+                    ),
                 },
             ],
             evidence: mine
@@ -201,23 +213,27 @@ impl IpvsStaleUdp {
                 .take(6)
                 .map(|(seen, client, _)| Proof {
                     seen: *seen,
-                    summary: format!("query from {client}, a port that had talked to {backend}"),
+                    summary: text!(
+                        "query from {client}, a port that had talked to {backend}",
+                        client,
+                        backend
+                    ),
                 })
                 .collect(),
             actions: vec![
                 Action {
-                    why: "see the old entries on the client's node".to_owned(),
+                    why: text!("see the old entries on the client's node"),
                     command: "ipvsadm -Ln; ipvsadm -Lnc | grep ':53 '".to_owned(),
                 },
                 Action {
-                    why: "let IPVS forget UDP entries sooner".to_owned(),
+                    why: text!("let IPVS forget UDP entries sooner"),
                     command: "ipvsadm --set 0 0 10; sysctl net.ipv4.vs.expire_nodest_conn"
                         .to_owned(),
                 },
             ],
             ruled_out: vec![RuledOut {
                 rule: "stale-backend",
-                because: format!("nothing was translated to {backend} any more"),
+                because: text!("nothing was translated to {backend} any more", backend),
             }],
         })
     }

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, plain, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::load::{Course, Load, delay, is_cluster_name};
@@ -163,13 +163,14 @@ impl LateResponse {
         let others = self.late.keys().filter(|other| **other != server).count();
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{server} answered {} to {} after the query between {} and {}, later than clients \
-                 wait",
-                duration(shortest),
-                duration(longest),
-                clock(sent.start),
-                clock(sent.end)
+            title: text!(
+                "{server} answered {shortest} to {longest} after the query between {start} and \
+                 {end}, later than clients wait",
+                server,
+                shortest = duration(shortest),
+                longest = duration(longest),
+                start = clock(sent.start),
+                end = clock(sent.end)
             ),
             confidence: Confidence::Confirmed,
             culprits: vec![Culprit::Backend(server)],
@@ -188,36 +189,41 @@ impl LateResponse {
                 ]),
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "{server} is alive, and its answers are right, but they come too late: musl has \
                  given up by then, glibc and others have asked again. The delay came from one \
-                 query to the next and not with the load, so it is held back on the way or \
-                 stands still now and then; names that need no upstream are late as well."
+                 query to the next and not with the load, so it is held back on the way or stands \
+                 still now and then; names that need no upstream are late as well.",
+                server
             ),
             facts: vec![
                 Fact {
-                    label: "late answers",
-                    value: format!("{} of {asked} queries meanwhile", late.len()),
+                    label: text!("late answers"),
+                    value: text!("{late} of {asked} queries meanwhile", late = late.len(), asked),
                 },
                 Fact {
-                    label: "delay",
-                    value: format!("{} to {}", duration(shortest), duration(longest)),
+                    label: text!("delay"),
+                    value: text!(
+                        "{shortest} to {longest}",
+                        shortest = duration(shortest),
+                        longest = duration(longest)
+                    ),
                 },
-                Fact { label: "after the client had given up", value: given_up.to_string() },
-                Fact { label: "clients", value: list(&clients, 5) },
-                Fact { label: "names", value: list(&names, 5) },
-                Fact { label: "other servers with late answers", value: others.to_string() },
+                Fact { label: text!("after the client had given up"), value: plain(given_up) },
+                Fact { label: text!("clients"), value: list(&clients, 5) },
+                Fact { label: text!("names"), value: list(&names, 5) },
+                Fact { label: text!("other servers with late answers"), value: plain(others) },
             ],
             evidence: late
                 .iter()
                 .take(FRAMES)
                 .map(|late| Proof {
                     seen: late.came,
-                    summary: format!(
-                        "answer to {} for {}, {} after the query",
-                        late.client,
-                        late.name,
-                        duration(late.delay)
+                    summary: text!(
+                        "answer to {client} for {name}, {delay} after the query",
+                        client = late.client,
+                        name = late.name,
+                        delay = duration(late.delay)
                     ),
                 })
                 .collect(),
@@ -225,15 +231,14 @@ impl LateResponse {
             ruled_out: vec![
                 RuledOut {
                     rule: "dead-backend",
-                    because: format!(
-                        "it answered {}, only late",
-                        count(late.len() as u64, "query")
+                    because: text!(
+                        "it answered {queries}, only late",
+                        queries = count(late.len() as u64, "query")
                     ),
                 },
                 RuledOut {
                     rule: "coredns-overload",
-                    because: "the delay jumped to its level instead of growing with a queue"
-                        .to_owned(),
+                    because: text!("the delay jumped to its level instead of growing with a queue"),
                 },
             ],
         })
@@ -243,20 +248,20 @@ impl LateResponse {
 fn actions(server: IpAddr) -> Vec<Action> {
     vec![
         Action {
-            why: "record at the server as well: are the answers late there already?".to_owned(),
+            why: text!("record at the server as well: are the answers late there already?"),
             command: format!(
                 "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap 'host {server} and port 53'"
             ),
         },
         Action {
-            why: "see what its node and its way do".to_owned(),
+            why: text!("see what its node and its way do"),
             command: format!(
                 "kubectl get pods -A -o wide | grep -wF {server}; ping -c 5 {server}; mpstat -P ALL 1 \
                  5"
             ),
         },
         Action {
-            why: "measure it".to_owned(),
+            why: text!("measure it"),
             command: format!(
                 "dig @{server} kubernetes.default.svc.cluster.local +tries=1 +time=15"
             ),

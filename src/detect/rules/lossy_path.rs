@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::words::{count, first, list, percent};
+use crate::base::words::{Text, count, first, list, percent, plain, text};
 use crate::base::{Network, Span, Transport};
 use crate::capture::Seen;
 use crate::detect::odds::beyond_ordinary_loss;
@@ -128,22 +128,24 @@ impl Detector for LossyPath {
 
 fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
     let span = row.span?;
-    let servers: Vec<String> = row
+    let servers: Vec<Text> = row
         .servers
         .iter()
         .filter(|(_, (sent, _))| *sent > 0)
-        .map(|(server, (sent, lost))| format!("{server} {lost} of {sent}"))
+        .map(|(server, (sent, lost))| text!("{server} {lost} of {sent}", server, lost, sent))
         .collect();
     let names = list(row.servers.keys(), 3);
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} of the query datagrams of {network} to {names} get no answer, at random",
-            percent(row.lost, row.sent)
+        title: text!(
+            "{share} of the query datagrams of {network} to {names} get no answer, at random",
+            share = percent(row.lost, row.sent),
+            network,
+            names
         ),
         confidence: Confidence::Likely,
         culprits: vec![
-            Culprit::Path(network.to_string(), names.clone()),
+            Culprit::Path(network.to_string(), names.to_string()),
             Culprit::ClientSubnet(network),
         ],
         place: Where::Unknown,
@@ -155,53 +157,61 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
             symptoms: BTreeSet::from([Symptom::Unanswered]),
             ..Claim::default()
         },
-        cause: format!(
-            "{} of {} query datagrams went unanswered, whichever server, name or type they asked \
-             for, and repeats get through: datagrams or their answers are lost on the way. \
+        cause: text!(
+            "{lost} of {sent} query datagrams went unanswered, whichever server, name or type they \
+             asked for, and repeats get through: datagrams or their answers are lost on the way. \
              Congestion, a faulty link, or drops on a host's network card do that.",
-            row.lost, row.sent
+            lost = row.lost,
+            sent = row.sent
         ),
         facts: vec![
             Fact {
-                label: "lost",
-                value: format!("{} of {} ({})", row.lost, row.sent, percent(row.lost, row.sent)),
+                label: text!("lost"),
+                value: text!(
+                    "{lost} of {sent} ({share})",
+                    lost = row.lost,
+                    sent = row.sent,
+                    share = percent(row.lost, row.sent)
+                ),
             },
-            Fact { label: "by server", value: list(servers, 4) },
-            Fact { label: "clients", value: list(&row.clients, 5) },
-            Fact { label: "flows that failed altogether", value: row.dead_flows.to_string() },
+            Fact { label: text!("by server"), value: list(servers, 4) },
+            Fact { label: text!("clients"), value: list(&row.clients, 5) },
+            Fact { label: text!("flows that failed altogether"), value: plain(row.dead_flows) },
         ],
         evidence: row
             .frames
             .iter()
-            .map(|seen| Proof { seen: *seen, summary: "query that had to be repeated".to_owned() })
+            .map(|seen| Proof { seen: *seen, summary: text!("query that had to be repeated") })
             .collect(),
         actions: vec![
             Action {
-                why: "count drops on the node".to_owned(),
+                why: text!("count drops on the node"),
                 command:
                     "nstat -az | grep -iE 'udp.*err|drop'; ip -s link; ethtool -S eth0 | grep \
                           -i drop"
                         .to_owned(),
             },
             Action {
-                why: "measure the path".to_owned(),
+                why: text!("measure the path"),
                 command: format!("mtr -u -P 53 -rwc 100 {}", first(row.servers.keys())),
             },
         ],
         ruled_out: vec![
             RuledOut {
                 rule: "cap-loss",
-                because: format!(
-                    "clients waited and asked again for {}: had only the capture lost them, nobody \
-                 would have",
-                    count(row.lost, "datagram")
+                because: text!(
+                    "clients waited and asked again for {datagrams}: had only the capture lost \
+                     them, nobody would have",
+                    datagrams = count(row.lost, "datagram")
                 ),
             },
             RuledOut {
                 rule: "dead-backend",
-                because: format!(
-                    "{} of {} repeats from the same port were answered, which a silent backend never does",
-                    row.recovered, row.repeated
+                because: text!(
+                    "{recovered} of {repeated} repeats from the same port were answered, which a \
+                     silent backend never does",
+                    recovered = row.recovered,
+                    repeated = row.repeated
                 ),
             },
         ],

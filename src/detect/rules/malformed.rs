@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::words::{count, percent};
+use crate::base::words::{count, percent, text};
 use crate::detect::{
     Action, Claim, Class, Confidence, Descriptor, Detector, Fact, Finding, HarmKind, Layer, Scene,
     Where,
@@ -43,7 +43,10 @@ impl Detector for Malformed {
         }
         vec![Finding {
             rule: &DETECTOR,
-            title: format!("{} on port 53 cannot be read as DNS", count(garbled, "UDP datagram")),
+            title: text!(
+                "{datagrams} on port 53 cannot be read as DNS",
+                datagrams = count(garbled, "UDP datagram")
+            ),
             confidence: Confidence::Confirmed,
             culprits: Vec::new(),
             place: Where::Unknown,
@@ -56,20 +59,21 @@ impl Detector for Malformed {
                 zones: Some(BTreeSet::new()),
                 ..Claim::default()
             },
-            cause:
+            cause: text!(
                 "Something else than DNS uses the port, or messages are damaged. Alone it means \
-                    nothing; together with failures of the same servers it may."
-                    .to_owned(),
+                 nothing; together with failures of the same servers it may."
+            ),
             facts: vec![Fact {
-                label: "datagrams, copies counted",
-                value: format!(
-                    "{garbled}, {} of all frames",
-                    percent(garbled, scene.coverage.frames)
+                label: text!("datagrams, copies counted"),
+                value: text!(
+                    "{garbled}, {share} of all frames",
+                    garbled,
+                    share = percent(garbled, scene.coverage.frames)
                 ),
             }],
             evidence: Vec::new(),
             actions: vec![Action {
-                why: "look at them".to_owned(),
+                why: text!("look at them"),
                 command: "tshark -r <capture> -Y 'udp.port == 53 && (_ws.malformed || !dns)'"
                     .to_owned(),
             }],

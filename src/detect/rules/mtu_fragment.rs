@@ -23,7 +23,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -255,18 +255,20 @@ impl Tally {
             let room = transaction.traits.udp_size.unwrap_or_default();
             self.evidence.push(Proof {
                 seen: transaction.first(),
-                summary: format!(
-                    "{} asks {} for {} with room for {room} bytes; no answer arrives",
-                    transaction.client,
-                    transaction.responder(),
-                    transaction.question.name
+                summary: text!(
+                    "{client} asks {responder} for {name} with room for {room} bytes; no answer \
+                     arrives",
+                    client = transaction.client,
+                    responder = transaction.responder(),
+                    name = transaction.question.name,
+                    room
                 ),
             });
             self.evidence.extend(left.map(|response| Proof {
                 seen: response.delivered(),
-                summary: format!(
-                    "the answer of {} bytes is seen last here, on its way",
-                    response.wire_len
+                summary: text!(
+                    "the answer of {wire_len} bytes is seen last here, on its way",
+                    wire_len = response.wire_len
                 ),
             }));
         }
@@ -299,29 +301,32 @@ impl Lost<'_> {
         keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
         let mut facts = vec![
             Fact {
-                label: "questions with EDNS that were never answered",
-                value: self.total.to_string(),
+                label: text!("questions with EDNS that were never answered"),
+                value: plain(self.total),
             },
             Fact {
-                label: "answers of 512 bytes or less that arrived",
-                value: format!("{} from the same servers", self.small),
+                label: text!("answers of 512 bytes or less that arrived"),
+                value: text!("{small} from the same servers", small = self.small),
             },
             Fact {
-                label: "largest answer that arrived over UDP",
-                value: format!("{} bytes", self.side.largest),
+                label: text!("largest answer that arrived over UDP"),
+                value: text!("{largest} bytes", largest = self.side.largest),
             },
         ];
         let left = self.tallies.values().filter_map(|tally| tally.left_server);
         facts.extend(left.min().map(|size| Fact {
-            label: "smallest lost answer seen leaving",
-            value: format!("{size} bytes"),
+            label: text!("smallest lost answer seen leaving"),
+            value: text!("{size} bytes", size),
         }));
         facts.push(Fact {
-            label: "names",
-            value: list(keys.iter().map(|((name, rtype), n)| format!("{name} {rtype} ({n})")), 5),
+            label: text!("names"),
+            value: list(
+                keys.iter().map(|((name, rtype), n)| text!("{name} {rtype} ({n})", name, rtype, n)),
+                5,
+            ),
         });
-        facts.push(Fact { label: "clients", value: list(self.clients(), 5) });
-        facts.push(Fact { label: "servers", value: list(self.servers(), 4) });
+        facts.push(Fact { label: text!("clients"), value: list(self.clients(), 5) });
+        facts.push(Fact { label: text!("servers"), value: list(self.servers(), 4) });
         facts
     }
 }
@@ -335,13 +340,14 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
     let (server, client) = (*servers.first()?, *all.clients().first()?);
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "answers over {} bytes do not reach {network} since {}: {} for {} were lost, small \
-             ones pass",
-            side.largest,
-            clock(span.start),
-            count(*total, "question"),
-            list(&set, 2)
+        title: text!(
+            "answers over {largest} bytes do not reach {network} since {start}: {questions} for \
+             {set} were lost, small ones pass",
+            largest = side.largest,
+            network,
+            start = clock(span.start),
+            questions = count(*total, "question"),
+            set = list(&set, 2)
         ),
         confidence: match (seen_leaving, known) {
             (true, _) => Confidence::Confirmed,
@@ -362,17 +368,21 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
             symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Truncated]),
             ..Claim::default()
         },
-        cause: format!(
-            "Names with large answers are never answered in {network}, whichever of {} is asked, \
-             while small answers of the same servers arrive. {} That fits a path whose MTU is \
-             smaller than the sender believes (VXLAN takes 50 bytes off), or a firewall that drops \
-             fragments; which hop it is does not show here. Fragments behind the first are not in a \
-             capture filtered for port 53, so their absence proves nothing.",
-            list(&servers, 3),
-            if *seen_leaving {
-                "The capture at the servers shows the lost answers leaving."
+        cause: text!(
+            "Names with large answers are never answered in {network}, whichever of {servers} is \
+             asked, while small answers of the same servers arrive. {rest} That fits a path whose \
+             MTU is smaller than the sender believes (VXLAN takes 50 bytes off), or a firewall \
+             that drops fragments; which hop it is does not show here. Fragments behind the first \
+             are not in a capture filtered for port 53, so their absence proves nothing.",
+            network,
+            servers = list(&servers, 3),
+            rest = if *seen_leaving {
+                text!("The capture at the servers shows the lost answers leaving.")
             } else {
-                "The answers' sizes are not in this capture; one at the servers would show them."
+                text!(
+                    "The answers' sizes are not in this capture; one at the servers would show \
+                     them."
+                )
             }
         ),
         facts: all.facts(),
@@ -383,20 +393,20 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
             .collect(),
         actions: vec![
             Action {
-                why: "see at which size answers stop arriving".to_owned(),
+                why: text!("see at which size answers stop arriving"),
                 command: format!(
                     "for s in 512 900 1232 4096; do dig @{server} {example} +bufsize=$s +tries=1 \
                      +ignore | grep -E 'SIZE|timed'; done"
                 ),
             },
             Action {
-                why: "measure the path's MTU from the DNS pod's node".to_owned(),
+                why: text!("measure the path's MTU from the DNS pod's node"),
                 command: format!(
                     "ping -M do -s 1422 -c 3 {client}; ip link | grep -E 'mtu|flannel|eth0'"
                 ),
             },
             Action {
-                why: "keep answers small meanwhile".to_owned(),
+                why: text!("keep answers small meanwhile"),
                 command: "kubectl -n kube-system edit configmap coredns   # bufsize 1232, or less \
                           than what arrives"
                     .to_owned(),
@@ -405,12 +415,13 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
         ruled_out: vec![
             RuledOut {
                 rule: "dead-backend",
-                because: format!("the same servers sent {small} small answers that arrived"),
+                because: text!("the same servers sent {small} small answers that arrived", small),
             },
             RuledOut {
                 rule: "lossy-path",
-                because: "the loss goes by name: these names never arrive, others hardly fail"
-                    .to_owned(),
+                because: text!(
+                    "the loss goes by name: these names never arrive, others hardly fail"
+                ),
             },
         ],
     })

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
@@ -176,12 +176,14 @@ fn finding(
     let name = conflicts.names.first()?.clone();
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "musl took the first answer of two servers: {denied} denied what {known} knew, and {} \
-             failed from {} to {}",
-            count(lookups, "lookup"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "musl took the first answer of two servers: {denied} denied what {known} knew, and \
+             {lookups} failed from {start} to {end}",
+            denied,
+            known,
+            lookups = count(lookups, "lookup"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Backend(denied)],
@@ -190,33 +192,35 @@ fn finding(
         ongoing: scene.lasts(span),
         transactions: lookups,
         claim: Claim { wrong: conflicts.wrong, ..Claim::default() },
-        cause: format!(
-            "musl asks every nameserver of resolv.conf at the same time and believes the first \
-             one that answers at all. {denied} does not know names that {known} knows, and answers \
-             sooner."
+        cause: text!(
+            "musl asks every nameserver of resolv.conf at the same time and believes the first one \
+             that answers at all. {denied} does not know names that {known} knows, and answers \
+             sooner.",
+            denied,
+            known
         ),
         facts: vec![
-            Fact { label: "lookups that failed", value: lookups.to_string() },
-            Fact { label: "clients", value: list(&conflicts.clients, 4) },
-            Fact { label: "names", value: list(&conflicts.names, 4) },
+            Fact { label: text!("lookups that failed"), value: plain(lookups) },
+            Fact { label: text!("clients"), value: list(&conflicts.clients, 4) },
+            Fact { label: text!("names"), value: list(&conflicts.names, 4) },
         ],
         evidence: conflicts
             .frames
             .into_iter()
             .flat_map(|(no, yes)| {
                 [
-                    Proof { seen: no, summary: format!("{denied} denies it") },
-                    Proof { seen: yes, summary: format!("{known} knows it, too late") },
+                    Proof { seen: no, summary: text!("{denied} denies it", denied) },
+                    Proof { seen: yes, summary: text!("{known} knows it, too late", known) },
                 ]
             })
             .collect(),
         actions: vec![
             Action {
-                why: "compare the two servers".to_owned(),
+                why: text!("compare the two servers"),
                 command: format!("dig @{denied} {name}; dig @{known} {name}"),
             },
             Action {
-                why: "give musl images a single nameserver, or use a glibc image".to_owned(),
+                why: text!("give musl images a single nameserver, or use a glibc image"),
                 command: format!(
                     "kubectl get pods -A -o wide | grep -wF {}; kubectl exec <pod> -- cat \
                      /etc/resolv.conf",
@@ -226,7 +230,7 @@ fn finding(
         ],
         ruled_out: vec![RuledOut {
             rule: "nxdomain-missing-name",
-            because: format!("{known} has data for the same question"),
+            because: text!("{known} has data for the same question", known),
         }],
     })
 }

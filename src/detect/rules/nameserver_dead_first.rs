@@ -16,7 +16,7 @@
 //!
 //! Source: rulebook 2.D and section 3; resolv.conf(5).
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, give_up_sooner};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -45,36 +45,43 @@ impl Detector for NameserverDeadFirst {
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
     hole.finding(&DETECTOR, Words {
-        title: format!("name server {server} never answers, and clients ask it first every time"),
+        title: text!(
+            "name server {server} never answers, and clients ask it first every time",
+            server
+        ),
         confidence: if hole.clients.len() > 1 { Confidence::Confirmed } else { Confidence::Likely },
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: Where::Unknown,
-        cause: format!(
-            "{server} answered none of {} in {}, while other servers answered the same clients. \
-             It stands in their resolv.conf; a stub resolver waits for it in every lookup before \
-             it asks the next server, and remembers nothing.",
-            count(hole.failed, "flow"),
-            duration(hole.length())
+        cause: text!(
+            "{server} answered none of {flows} in {hole}, while other servers answered the same \
+             clients. It stands in their resolv.conf; a stub resolver waits for it in every lookup \
+             before it asks the next server, and remembers nothing.",
+            server,
+            flows = count(hole.failed, "flow"),
+            hole = duration(hole.length())
         ),
         actions: vec![
             (
-                "see which name servers the pods have",
+                text!("see which name servers the pods have"),
                 "kubectl exec <pod> -- cat /etc/resolv.conf".to_owned(),
             ),
-            ("see whether it serves at all", format!("dig @{server} . NS +tries=1 +time=2")),
+            (text!("see whether it serves at all"), format!("dig @{server} . NS +tries=1 +time=2")),
             (
-                "take it out of resolv.conf, or let the next one be asked sooner",
+                text!("take it out of resolv.conf, or let the next one be asked sooner"),
                 give_up_sooner().1,
             ),
         ],
         ruled_out: vec![(
             "service-wide-outage",
-            format!(
-                "{} of {} were answered by other servers meanwhile",
-                count(hole.answered_elsewhere(), "flow"),
-                list(&hole.clients, 2)
+            text!(
+                "{flows} of {clients} were answered by other servers meanwhile",
+                flows = count(hole.answered_elsewhere(), "flow"),
+                clients = list(&hole.clients, 2)
             ),
-        ), ("backend-restart", format!("it had not answered before {} either", clock(hole.span.start)))],
+        ), ("backend-restart", text!(
+            "it had not answered before {start} either",
+            start = clock(hole.span.start)
+        ))],
     })
 }
 

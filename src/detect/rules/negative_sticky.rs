@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, duration};
+use crate::base::words::{clock, count, duration, text};
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     Layer, Proof, RuledOut, Scene, Told, Where,
@@ -93,10 +93,13 @@ fn finding(
     let lookups = wrong.len() as u64;
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{server} went on denying {name} for {} after {fresh} knew it, at {}",
-            duration(sticky.length()),
-            clock(appeared)
+        title: text!(
+            "{server} went on denying {name} for {sticky} after {fresh} knew it, at {appeared}",
+            server,
+            name,
+            sticky = duration(sticky.length()),
+            fresh,
+            appeared = clock(appeared)
         ),
         confidence: Confidence::Likely,
         culprits: vec![Culprit::Name(name.clone()), Culprit::Backend(server)],
@@ -105,44 +108,52 @@ fn finding(
         ongoing: scene.lasts(sticky),
         transactions: lookups,
         claim: Claim { wrong, ..Claim::default() },
-        cause: format!(
+        cause: text!(
             "{server} had been told that {name} does not exist, and such an answer may be cached \
-             for {}. Whoever asks for a name before it exists makes it missing for that long.",
-            duration(denied.denial)
+             for {denial}. Whoever asks for a name before it exists makes it missing for that \
+             long.",
+            server,
+            name,
+            denial = duration(denied.denial)
         ),
         facts: vec![
-            Fact { label: "lookups that failed meanwhile", value: count(lookups, "lookup") },
-            Fact { label: "the denial may be cached for", value: duration(denied.denial) },
+            Fact { label: text!("lookups that failed meanwhile"), value: count(lookups, "lookup") },
+            Fact { label: text!("the denial may be cached for"), value: duration(denied.denial) },
             Fact {
-                label: "first known / last denied",
-                value: format!("{} / {}", clock(appeared), clock(denied.span.end)),
+                label: text!("first known / last denied"),
+                value: text!(
+                    "{appeared} / {end}",
+                    appeared = clock(appeared),
+                    end = clock(denied.span.end)
+                ),
             },
         ],
         evidence: vec![
             Proof {
                 seen: known.frames.first().copied().unwrap_or(first),
-                summary: format!("{fresh} has addresses for {name}"),
+                summary: text!("{fresh} has addresses for {name}", fresh, name),
             },
             Proof {
                 seen: first,
-                summary: format!("a lookup that {server} still ends with NXDOMAIN"),
+                summary: text!("a lookup that {server} still ends with NXDOMAIN", server),
             },
         ],
         actions: vec![
             Action {
-                why: "see how long the denial still lasts".to_owned(),
+                why: text!("see how long the denial still lasts"),
                 command: format!("dig @{server} {name} +noall +authority +comments"),
             },
             Action {
-                why: "cache denials for a shorter time (`cache { denial 9984 5 }`)".to_owned(),
+                why: text!("cache denials for a shorter time (`cache {{ denial 9984 5 }}`)"),
                 command: "kubectl -n kube-system edit configmap coredns".to_owned(),
             },
         ],
         ruled_out: vec![RuledOut {
             rule: "replica-divergence",
-            because: format!(
+            because: text!(
                 "{server} denied the name before anybody knew it, and no longer than its own \
-                 denial lasts"
+                 denial lasts",
+                server
             ),
         }],
     })

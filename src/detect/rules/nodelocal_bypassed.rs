@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{count, list, percent};
+use crate::base::words::{count, list, percent, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -96,11 +96,11 @@ impl Detector for NodelocalBypassed {
         let all = self.past + self.local;
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} of the queries go past the node-local cache {} to {}",
-                percent(self.past, all),
-                list(&self.caches, 2),
-                list(&self.services, 2)
+            title: text!(
+                "{share} of the queries go past the node-local cache {caches} to {services}",
+                share = percent(self.past, all),
+                caches = list(&self.caches, 2),
+                services = list(&self.services, 2)
             ),
             confidence: Confidence::Confirmed,
             culprits: self.clients.iter().take(5).copied().map(Culprit::Client).collect(),
@@ -114,30 +114,31 @@ impl Detector for NodelocalBypassed {
                 zones: Some(BTreeSet::new()),
                 ..Claim::default()
             },
-            cause: "The cache answers some clients, while the others ask the service address and \
-                    are translated to a DNS pod: their resolv.conf names the service."
-                .to_owned(),
+            cause: text!(
+                "The cache answers some clients, while the others ask the service address and are \
+                 translated to a DNS pod: their resolv.conf names the service."
+            ),
             facts: vec![
                 Fact {
-                    label: "queries past the cache / to it",
-                    value: format!("{} / {}", self.past, self.local),
+                    label: text!("queries past the cache / to it"),
+                    value: text!("{past} / {local}", past = self.past, local = self.local),
                 },
                 Fact {
-                    label: "clients past it",
-                    value: format!(
-                        "{}: {}",
-                        count(self.clients.len() as u64, "client"),
-                        list(&self.clients, 5)
+                    label: text!("clients past it"),
+                    value: text!(
+                        "{clients}: {clients_2}",
+                        clients = count(self.clients.len() as u64, "client"),
+                        clients_2 = list(&self.clients, 5)
                     ),
                 },
             ],
             evidence: self
                 .frames
                 .iter()
-                .map(|seen| Proof { seen: *seen, summary: "query past the cache".to_owned() })
+                .map(|seen| Proof { seen: *seen, summary: text!("query past the cache") })
                 .collect(),
             actions: vec![Action {
-                why: "see what the pods are told to ask".to_owned(),
+                why: text!("see what the pods are told to ask"),
                 command: "kubectl exec <pod> -- cat /etc/resolv.conf; grep -i clusterDNS -A2 \
                           /var/lib/kubelet/config.yaml"
                     .to_owned(),

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::IpAddr;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::likeness::nearest;
@@ -171,7 +171,7 @@ impl Detector for NxdomainMissingName {
 struct Asked {
     name: Name,
     missing: Missing,
-    near: Option<(Name, &'static str)>,
+    near: Option<(Name, Text)>,
 }
 
 /// What is told together: names that are asked much more than others by themselves, the many others
@@ -308,15 +308,20 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
     let servers: BTreeSet<IpAddr> =
         asked.iter().flat_map(|one| one.missing.servers.iter().copied()).collect();
     let (who, do_not) = match names.as_slice() {
-        [name] => (name.to_string(), "does not exist"),
-        several => (count(several.len() as u64, "name"), "do not exist"),
+        [name] => (plain(name), text!("does not exist")),
+        several => (count(several.len() as u64, "name"), text!("do not exist")),
     };
-    let each = || asked.iter().map(|one| format!("{} ({})", one.name, one.missing.lookups));
+    let each = || {
+        asked
+            .iter()
+            .map(|one| text!("{name} ({lookups})", name = one.name, lookups = one.missing.lookups))
+    };
     let (listed, said) = match names.as_slice() {
-        [first, second, ..] => {
-            (format!(", {first} and {second} most of all"), "none of these names exists".to_owned())
-        }
-        _ => (String::new(), format!("{who} does not exist")),
+        [first, second, ..] => (
+            text!(", {first} and {second} most of all", first, second),
+            text!("none of these names exists"),
+        ),
+        _ => (Text::EMPTY, text!("{who} does not exist", who)),
     };
     let mut frames: Vec<(Seen, &Name)> =
         asked.iter().flat_map(|one| one.missing.frames.iter().map(|f| (*f, &one.name))).collect();
@@ -326,33 +331,41 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
     match asked {
         [one] => {
             let value = one.near.as_ref().map_or_else(
-                || "none close to it resolves in this capture".to_owned(),
-                |(near, how)| format!("{near} ({how})"),
+                || text!("none close to it resolves in this capture"),
+                |(near, how)| text!("{near} ({how})", near, how),
             );
-            facts.push(Fact { label: "nearest name that resolves", value });
+            facts.push(Fact { label: text!("nearest name that resolves"), value });
             let value = list(&one.missing.candidates, 6);
-            facts.push(Fact { label: "candidates, all denied", value });
+            facts.push(Fact { label: text!("candidates, all denied"), value });
         }
         several => {
-            facts.push(Fact { label: "names (lookups of each)", value: list(each(), TOLD) });
+            facts.push(Fact { label: text!("names (lookups of each)"), value: list(each(), TOLD) });
             let close = several.iter().filter_map(|one| Some((&one.name, one.near.as_ref()?)));
-            let close: Vec<String> =
-                close.map(|(name, (near, how))| format!("{name}: {near} ({how})")).collect();
+            let close: Vec<Text> = close
+                .map(|(name, (near, how))| text!("{name}: {near} ({how})", name, near, how))
+                .collect();
             if !close.is_empty() {
-                facts.push(Fact { label: "nearest names that resolve", value: list(close, 4) });
+                facts.push(Fact {
+                    label: text!("nearest names that resolve"),
+                    value: list(close, 4),
+                });
             }
         }
     }
-    facts.push(Fact { label: "clients", value: list(&clients, 5) });
-    facts.push(Fact { label: "servers that denied it", value: list(&servers, 4) });
+    facts.push(Fact { label: text!("clients"), value: list(&clients, 5) });
+    facts.push(Fact { label: text!("servers that denied it"), value: list(&servers, 4) });
     Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{who} {do_not}{listed}: {} by {} ended with NXDOMAIN for every candidate, from {} to {}",
-            count(lookups, "lookup"),
-            count(clients.len() as u64, "client"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{who} {do_not}{listed}: {lookups} by {clients} ended with NXDOMAIN for every \
+             candidate, from {start} to {end}",
+            who,
+            do_not,
+            listed,
+            lookups = count(lookups, "lookup"),
+            clients = count(clients.len() as u64, "client"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: if counts { Confidence::Likely } else { Confidence::Possible },
         culprits: names.iter().take(TOLD).map(|name| Culprit::Name((*name).clone())).collect(),
@@ -371,26 +384,34 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             clients: Some(clients.clone()),
             ..Claim::default()
         },
-        cause: format!(
-            "Every server that was asked said that {said}, under each search \
-             suffix and as it is. A name like that is mistyped, or what it names is missing, renamed \
-             or in another namespace.{}",
-            if counts { "" } else { " A blocklist answers the same on purpose." }
+        cause: text!(
+            "Every server that was asked said that {said}, under each search suffix and as it is. \
+             A name like that is mistyped, or what it names is missing, renamed or in another \
+             namespace.{rest}",
+            said,
+            rest = if counts {
+                Text::EMPTY
+            } else {
+                text!(" A blocklist answers the same on purpose.")
+            }
         ),
         facts,
         evidence: frames
             .into_iter()
-            .map(|(seen, name)| Proof { seen, summary: format!("a lookup of {name} begins") })
+            .map(|(seen, name)| Proof { seen, summary: text!("a lookup of {name} begins", name) })
             .collect(),
         actions: actions(&names, &clients, counts),
         ruled_out: vec![
             RuledOut {
                 rule: "replica-divergence",
-                because: format!("no server has an address ({} asked)", servers.len()),
+                because: text!(
+                    "no server has an address ({servers} asked)",
+                    servers = servers.len()
+                ),
             },
             RuledOut {
                 rule: "search-suffix-storm",
-                because: "no candidate of these lookups succeeded".to_owned(),
+                because: text!("no candidate of these lookups succeeded"),
             },
         ],
     }
@@ -408,10 +429,10 @@ fn actions(names: &[&Name], clients: &BTreeSet<IpAddr>, counts: bool) -> Vec<Act
         names.first().map_or_else(String::new, |name| format!("dig {name} +trace"))
     };
     let mut actions =
-        vec![Action { why: "look for what the name may have meant".to_owned(), command: look }];
+        vec![Action { why: text!("look for what the name may have meant"), command: look }];
     if let Some(client) = clients.first() {
         actions.push(Action {
-            why: "find the application that asks".to_owned(),
+            why: text!("find the application that asks"),
             command: format!("kubectl get pods -A -o wide | grep -wF {client}"),
         });
     }

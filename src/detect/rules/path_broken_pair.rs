@@ -19,7 +19,7 @@
 //!
 //! Source: rulebook 2.B, K4; flannel-io/flannel issues 1036 and 1795.
 
-use crate::base::words::{count, list};
+use crate::base::words::{count, list, text};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -68,41 +68,50 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     }
     culprits.extend(hole.networks.iter().copied().map(Culprit::ClientSubnet));
     let cause = if stale {
-        format!(
-            "{} from {server} came back to the node of {network} and ended there: they were \
-             addressed to another link address than its own (packet type OTHERHOST), so the \
-             kernel dropped them. The nodes of {server} still use the old link address of this \
-             node's overlay device, as after a reboot or a restart of its network agent.",
-            count(stale_address, "answer")
+        text!(
+            "{answers} from {server} came back to the node of {network} and ended there: they were \
+             addressed to another link address than its own (packet type OTHERHOST), so the kernel \
+             dropped them. The nodes of {server} still use the old link address of this node's \
+             overlay device, as after a reboot or a restart of its network agent.",
+            answers = count(stale_address, "answer"),
+            server,
+            network
         )
     } else if decided {
-        format!(
-            "{} A missing route, a stale ARP or FDB entry in the overlay, or a filter between the \
-             two hosts does that.",
-            if back {
-                format!("What {server} answers does not come back to {network}.")
-            } else {
-                format!("What {network} asks does not arrive at {server}.")
-            }
+        let lost = if back {
+            text!("What {server} answers does not come back to {network}.", server, network)
+        } else {
+            text!("What {network} asks does not arrive at {server}.", network, server)
+        };
+        text!(
+            "{lost} A missing route, a stale ARP or FDB entry in the overlay, or a filter between \
+             the two hosts does that.",
+            lost
         )
     } else {
-        format!(
+        text!(
             "Nothing passes between {network} and {server}, while {server} answers other networks \
              and other servers answer {network}. A missing route, a stale ARP or FDB entry in the \
-             overlay, or a filter between the two hosts does that."
+             overlay, or a filter between the two hosts does that.",
+            network,
+            server
         )
     };
     hole.finding(
         &DETECTOR,
         Words {
             title: if stale {
-                format!("answers of {server} reach the node of {network} and are dropped there")
+                text!(
+                    "answers of {server} reach the node of {network} and are dropped there",
+                    server,
+                    network
+                )
             } else if back {
-                format!("answers of {server} do not come back to {network}")
+                text!("answers of {server} do not come back to {network}", server, network)
             } else if decided {
-                format!("queries of {network} do not arrive at {server}")
+                text!("queries of {network} do not arrive at {server}", network, server)
             } else {
-                format!("nothing passes between {network} and {server}")
+                text!("nothing passes between {network} and {server}", network, server)
             },
             confidence: match (stale || decided, isolated) {
                 (true, _) => Confidence::Confirmed,
@@ -114,40 +123,43 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             cause,
             actions: vec![
             (
-                "on the node of the server, see which link address it uses for the client's node",
+                text!(
+                    "on the node of the server, see which link address it uses for the client's \
+                     node"
+                ),
                 "ip neigh show dev flannel.1; bridge fdb show dev flannel.1".to_owned(),
             ),
             (
-                "compare with the client's node",
+                text!("compare with the client's node"),
                 "ip -d link show flannel.1; kubectl get node <node> -o yaml | grep -i vtepmac"
                     .to_owned(),
             ),
             (
-                "make it announce itself anew",
+                text!("make it announce itself anew"),
                 "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=<client node>"
                     .to_owned(),
             ),
         ],
             ruled_out: vec![
                 if back {
-                    ("dead-backend", format!("the answers of {server} are in the capture"))
+                    ("dead-backend", text!("the answers of {server} are in the capture", server))
                 } else if decided {
-                    ("dead-backend", "the queries were lost before they came there".to_owned())
+                    ("dead-backend", text!("the queries were lost before they came there"))
                 } else {
                     (
                         "dead-backend",
-                        format!(
-                            "{} from other networks were answered by it",
-                            count(hole.sum(|o| o.context.others_ok), "flow")
+                        text!(
+                            "{flows} from other networks were answered by it",
+                            flows = count(hole.sum(|o| o.context.others_ok), "flow")
                         ),
                     )
                 },
                 (
                     "client-node-broken",
-                    format!(
-                        "{} of the same network were answered by {}",
-                        count(hole.answered_elsewhere(), "flow"),
-                        list(hole.mates.difference(&hole.servers), 3)
+                    text!(
+                        "{flows} of the same network were answered by {difference}",
+                        flows = count(hole.answered_elsewhere(), "flow"),
+                        difference = list(hole.mates.difference(&hole.servers), 3)
                     ),
                 ),
             ],

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
@@ -101,13 +101,14 @@ fn finding(
     let client = server.clients.first()?;
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} asked {address} for names of the cluster, which it does not know: {} failed from \
-             {} to {}",
-            list(&server.clients, 2),
-            count(server.denied.ended, "lookup"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{clients} asked {address} for names of the cluster, which it does not know: {lookups} \
+             failed from {start} to {end}",
+            clients = list(&server.clients, 2),
+            address,
+            lookups = count(server.denied.ended, "lookup"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Confirmed,
         culprits: server
@@ -131,16 +132,18 @@ fn finding(
             kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
             ..Claim::default()
         },
-        cause: format!(
-            "{address} is not the cluster's DNS ({} is), so it cannot know {example}. The client's \
-             resolv.conf names it: dnsPolicy Default, hostNetwork without ClusterFirstWithHostNet, \
-             or a dnsConfig of its own.",
-            list(knowing, 2)
+        cause: text!(
+            "{address} is not the cluster's DNS ({knowing} is), so it cannot know {example}. The \
+             client's resolv.conf names it: dnsPolicy Default, hostNetwork without \
+             ClusterFirstWithHostNet, or a dnsConfig of its own.",
+            address,
+            knowing = list(knowing, 2),
+            example
         ),
         facts: vec![
-            Fact { label: "names asked there", value: list(&server.names, 4) },
-            Fact { label: "clients", value: list(&server.clients, 4) },
-            Fact { label: "servers that know the cluster's names", value: list(knowing, 4) },
+            Fact { label: text!("names asked there"), value: list(&server.names, 4) },
+            Fact { label: text!("clients"), value: list(&server.clients, 4) },
+            Fact { label: text!("servers that know the cluster's names"), value: list(knowing, 4) },
         ],
         evidence: server
             .denied
@@ -148,12 +151,12 @@ fn finding(
             .iter()
             .map(|seen| Proof {
                 seen: *seen,
-                summary: format!("{address} says NXDOMAIN for a cluster name"),
+                summary: text!("{address} says NXDOMAIN for a cluster name", address),
             })
             .collect(),
         actions: vec![
             Action {
-                why: "see the pod's DNS settings".to_owned(),
+                why: text!("see the pod's DNS settings"),
                 command: format!(
                     "kubectl get pods -A -o wide | grep -wF {client}; kubectl -n <namespace> get \
                      pod <pod> -o jsonpath='{{.spec.dnsPolicy}} {{.spec.hostNetwork}} \
@@ -162,13 +165,13 @@ fn finding(
                 ),
             },
             Action {
-                why: "compare the two servers".to_owned(),
+                why: text!("compare the two servers"),
                 command: format!("dig @{address} {example}; dig @{cluster} {example}"),
             },
         ],
         ruled_out: vec![RuledOut {
             rule: "nxdomain-missing-name",
-            because: format!("{address} has an address for no name of the cluster at all"),
+            because: text!("{address} has an address for no name of the cluster at all", address),
         }],
     })
 }

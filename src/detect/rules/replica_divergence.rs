@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     Layer, Proof, RuledOut, Scene, Told, Where,
@@ -204,11 +204,11 @@ fn swing<'a>(
         .filter(|(_, back)| alone && negative && told.hasty >= SWINGS && back.times >= SWINGS)
 }
 
-fn words(asked: &Asked, answer: Answer) -> String {
+fn words(asked: &Asked, answer: Answer) -> Text {
     match answer {
-        Answer::NoName => "NXDOMAIN".to_owned(),
-        Answer::NoData => "no record".to_owned(),
-        Answer::Error(rcode) => rcode.to_string(),
+        Answer::NoName => text!("NXDOMAIN"),
+        Answer::NoData => text!("no record"),
+        Answer::Error(rcode) => plain(rcode),
         Answer::Data(_) => list(asked.addresses(answer), 3),
     }
 }
@@ -238,28 +238,46 @@ fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding
     for odd in odd.iter().take(4) {
         for seen in odd.told.frames.iter().take(2) {
             let said = words(odd.asked, odd.answer);
-            let summary = format!("{server} answers {} {} with {said}", odd.name, odd.rtype);
+            let summary = text!(
+                "{server} answers {name} {rtype} with {said}",
+                server,
+                name = odd.name,
+                rtype = odd.rtype,
+                said
+            );
             evidence.push(Proof { seen: *seen, summary });
         }
-        let summary = format!("the usual answer for {}: {}", odd.name, words(odd.asked, odd.usual));
+        let summary = text!(
+            "the usual answer for {name}: {words}",
+            name = odd.name,
+            words = words(odd.asked, odd.usual)
+        );
         evidence.extend(odd.usual_frame.map(|seen| Proof { seen, summary }));
     }
     Some(Finding {
         rule: &DETECTOR,
         title: if blind {
-            format!(
-                "service {server} answered {} with {said} and with {usual} by turns, from {} to {}",
-                first.name,
-                clock(span.start),
-                clock(span.end)
+            text!(
+                "service {server} answered {name} with {said} and with {usual} by turns, from \
+                 {start} to {end}",
+                server,
+                name = first.name,
+                said,
+                usual,
+                start = clock(span.start),
+                end = clock(span.end)
             )
         } else {
-            format!(
-                "replica {server} answered {} with {said} from {} to {}, while {} said {usual}",
-                first.name,
-                clock(span.start),
-                clock(span.end),
-                list(&others, 3)
+            text!(
+                "replica {server} answered {name} with {said} from {start} to {end}, while \
+                 {others} said {usual}",
+                server,
+                name = first.name,
+                said,
+                start = clock(span.start),
+                end = clock(span.end),
+                others = list(&others, 3),
+                usual
             )
         },
         confidence: if blind || either { Confidence::Possible } else { Confidence::Likely },
@@ -269,33 +287,45 @@ fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding
         ongoing: scene.lasts(span),
         transactions: times,
         claim: Claim { wrong, ..Claim::default() },
-        cause: format!(
-            "The same question had different answers at the same time, so the replicas do not \
-             hold the same data. A replica that lost its watch of the API server, another \
-             Corefile or another version are the usual reasons; the capture does not show which. \
-             {}",
-            if either { "Which of the answers is right, it does not show either." } else { "" }
+        cause: text!(
+            "The same question had different answers at the same time, so the replicas do not hold \
+             the same data. A replica that lost its watch of the API server, another Corefile or \
+             another version are the usual reasons; the capture does not show which. {rest}",
+            rest = if either {
+                text!("Which of the answers is right, it does not show either.")
+            } else {
+                Text::EMPTY
+            }
         ),
         facts: vec![
-            Fact { label: "names with different answers", value: list(&names, 4) },
+            Fact { label: text!("names with different answers"), value: list(&names, 4) },
             Fact {
-                label: "odd answers",
-                value: format!("{said}, {} in all from {server}", count(times, "answer")),
+                label: text!("odd answers"),
+                value: text!(
+                    "{said}, {answers} in all from {server}",
+                    said,
+                    answers = count(times, "answer"),
+                    server
+                ),
             },
-            Fact { label: "usual answer", value: format!("{usual}, from {}", list(&others, 4)) },
-            Fact { label: "lookups that ended with it", value: ended.to_string() },
+            Fact {
+                label: text!("usual answer"),
+                value: text!("{usual}, from {others}", usual, others = list(&others, 4)),
+            },
+            Fact { label: text!("lookups that ended with it"), value: plain(ended) },
         ],
         evidence,
         actions: actions(server, &others, first),
         ruled_out: vec![
             RuledOut {
                 rule: "nxdomain-missing-name",
-                because: format!("the name exists: {usual} was answered in the same window"),
+                because: text!("the name exists: {usual} was answered in the same window", usual),
             },
             RuledOut {
                 rule: "negative-sticky",
-                because: "the answers did not change once, on every server, within their TTL"
-                    .to_owned(),
+                because: text!(
+                    "the answers did not change once, on every server, within their TTL"
+                ),
             },
         ],
     })
@@ -305,7 +335,7 @@ fn actions(server: IpAddr, others: &BTreeSet<IpAddr>, odd: &Odd<'_>) -> Vec<Acti
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     vec![
         Action {
-            why: "ask every replica".to_owned(),
+            why: text!("ask every replica"),
             command: format!(
                 "for p in {server} {}; do echo $p; dig @$p {} {} +short; done",
                 others.join(" "),
@@ -314,7 +344,7 @@ fn actions(server: IpAddr, others: &BTreeSet<IpAddr>, odd: &Odd<'_>) -> Vec<Acti
             ),
         },
         Action {
-            why: format!("find the pod {server}, look at its log, and restart it"),
+            why: text!("find the pod {server}, look at its log, and restart it", server),
             command: format!(
                 "kubectl -n kube-system get pods -o wide | grep -wF {server}; kubectl -n \
                  kube-system logs <pod> | grep -iE 'reflector|watch|error'; kubectl -n \

@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::words::{clock, count, list, percent};
+use crate::base::words::{clock, count, list, percent, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
@@ -112,15 +112,16 @@ impl Detector for SearchSuffixStorm {
         }
         let suffixes = ranked(&self.suffixes);
         let names = ranked(&self.names);
-        let example = names.first().map_or_else(|| "<name>".to_owned(), |name| format!("{name}."));
+        let example = names.first().map_or_else(|| text!("<name>"), |name| text!("{name}.", name));
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} of all transactions are NXDOMAIN answers for search-expanded names: \
-                 {amplification:.1} transactions for one lookup, from {} to {}",
-                percent(self.wasted, self.transactions),
-                clock(span.start),
-                clock(span.end)
+            title: text!(
+                "{share} of all transactions are NXDOMAIN answers for search-expanded names: \
+                 {amplification} transactions for one lookup, from {start} to {end}",
+                share = percent(self.wasted, self.transactions),
+                amplification = format_args!("{:.1}", amplification),
+                start = clock(span.start),
+                end = clock(span.end)
             ),
             confidence: Confidence::Confirmed,
             culprits: suffixes.iter().take(5).map(|name| Culprit::Zone((*name).clone())).collect(),
@@ -135,43 +136,52 @@ impl Detector for SearchSuffixStorm {
                 zones: Some(BTreeSet::new()),
                 ..Claim::default()
             },
-            cause: "Pods search every name with fewer than ndots (5) dots under each suffix of \
-                    their search list first, once for A and once for AAAA. The answers are right; \
-                    they cost load and, when packets are lost, waiting time."
-                .to_owned(),
+            cause: text!(
+                "Pods search every name with fewer than ndots (5) dots under each suffix of their \
+                 search list first, once for A and once for AAAA. The answers are right; they cost \
+                 load and, when packets are lost, waiting time."
+            ),
             facts: vec![
                 Fact {
-                    label: "wasted transactions",
-                    value: format!("{} of {}", self.wasted, self.transactions),
+                    label: text!("wasted transactions"),
+                    value: text!(
+                        "{wasted} of {transactions}",
+                        wasted = self.wasted,
+                        transactions = self.transactions
+                    ),
                 },
                 Fact {
-                    label: "lookups that searched and succeeded",
-                    value: format!("{}, {amplification:.1} transactions each", self.lookups),
+                    label: text!("lookups that searched and succeeded"),
+                    value: text!(
+                        "{lookups}, {amplification} transactions each",
+                        lookups = self.lookups,
+                        amplification = format_args!("{:.1}", amplification)
+                    ),
                 },
-                Fact { label: "suffixes", value: list(&suffixes, 6) },
-                Fact { label: "names", value: list(&names, 5) },
-                Fact { label: "clients", value: count(self.clients.len() as u64, "client") },
+                Fact { label: text!("suffixes"), value: list(&suffixes, 6) },
+                Fact { label: text!("names"), value: list(&names, 5) },
+                Fact { label: text!("clients"), value: count(self.clients.len() as u64, "client") },
             ],
             evidence: self
                 .frames
                 .into_iter()
-                .map(|seen| Proof { seen, summary: "query for a search-expanded name".to_owned() })
+                .map(|seen| Proof { seen, summary: text!("query for a search-expanded name") })
                 .collect(),
             actions: vec![
                 Action {
-                    why: "search less: Service names with one dot still resolve".to_owned(),
+                    why: text!("search less: Service names with one dot still resolve"),
                     command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
                               {\"dnsConfig\":{\"options\":[{\"name\":\"ndots\",\"value\":\"2\"}]}}}}}'"
                         .to_owned(),
                 },
                 Action {
-                    why: "or ask external names in full, with a trailing dot".to_owned(),
+                    why: text!("or ask external names in full, with a trailing dot"),
                     command: format!("getent ahosts {example}"),
                 },
             ],
             ruled_out: vec![RuledOut {
                 rule: "nxdomain-missing-name",
-                because: "every one of these lookups succeeded with its last candidate".to_owned(),
+                because: text!("every one of these lookups succeeded with its last candidate"),
             }],
         }]
     }

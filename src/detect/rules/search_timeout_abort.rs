@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{count, list};
+use crate::base::words::{count, list, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, ClusterZones, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
@@ -114,12 +114,13 @@ impl Detector for SearchTimeoutAbort {
         };
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "a timeout changed {}: {} skipped the other suffixes, {} stopped, {} walked on",
-                count(lookups, "search").replace("searchs", "searches"),
-                self.skipped,
-                self.stopped,
-                self.walked
+            title: text!(
+                "a timeout changed {searches}: {skipped} skipped the other suffixes, {stopped} \
+                 stopped, {walked} walked on",
+                searches = count(lookups, "search"),
+                skipped = self.skipped,
+                stopped = self.stopped,
+                walked = self.walked
             ),
             confidence: Confidence::Possible,
             culprits: self.clients.iter().take(3).map(|client| Culprit::Client(*client)).collect(),
@@ -132,20 +133,21 @@ impl Detector for SearchTimeoutAbort {
                 symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
                 ..Claim::default()
             },
-            cause: "After a timeout resolvers do not search as they do after NXDOMAIN: glibc asks \
-                    for the name as it is, musl gives up, Go waits again under every suffix."
-                .to_owned(),
+            cause: text!(
+                "After a timeout resolvers do not search as they do after NXDOMAIN: glibc asks for \
+                 the name as it is, musl gives up, Go waits again under every suffix."
+            ),
             facts: vec![
-                Fact { label: "names", value: list(&self.names, 4) },
-                Fact { label: "clients", value: list(&self.clients, 4) },
+                Fact { label: text!("names"), value: list(&self.names, 4) },
+                Fact { label: text!("clients"), value: list(&self.clients, 4) },
             ],
             evidence: self
                 .frames
                 .into_iter()
-                .map(|seen| Proof { seen, summary: "a searched name without an answer".to_owned() })
+                .map(|seen| Proof { seen, summary: text!("a searched name without an answer") })
                 .collect(),
             actions: vec![Action {
-                why: "ask names in full, so that one lost answer costs one name".to_owned(),
+                why: text!("ask names in full, so that one lost answer costs one name"),
                 command: "kubectl exec <pod> -- cat /etc/resolv.conf".to_owned(),
             }],
             ruled_out: Vec::new(),

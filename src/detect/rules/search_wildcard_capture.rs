@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::Table;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
     Proof, RuledOut, Scene, Tally, Where,
@@ -135,17 +135,23 @@ fn finding(
     let (example, own) = caught.first_key_value()?;
     let evidence = tally.frames.iter().map(|seen| Proof {
         seen: *seen,
-        summary: format!("a name under {suffix} is {}", list(&addresses, 2)),
+        summary: text!(
+            "a name under {suffix} is {addresses}",
+            suffix,
+            addresses = list(&addresses, 2)
+        ),
     });
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "a wildcard under search suffix {suffix} sends {} to {}: {} from {} to {}",
-            count(caught.len() as u64, "outside name"),
-            list(&addresses, 2),
-            count(tally.ended, "lookup"),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "a wildcard under search suffix {suffix} sends {names} to {addresses}: {lookups} from \
+             {start} to {end}",
+            suffix,
+            names = count(caught.len() as u64, "outside name"),
+            addresses = list(&addresses, 2),
+            lookups = count(tally.ended, "lookup"),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Zone(suffix.clone())],
@@ -154,30 +160,31 @@ fn finding(
         ongoing: scene.lasts(span),
         transactions: tally.times,
         claim: Claim { wrong, ..Claim::default() },
-        cause: format!(
+        cause: text!(
             "Pods try outside names under {suffix} before they try them as they are, and in that \
-             zone every name exists. Resolving looks fine and fast, but the connections go to {} \
-             instead.",
-            list(&addresses, 2)
+             zone every name exists. Resolving looks fine and fast, but the connections go to \
+             {addresses} instead.",
+            suffix,
+            addresses = list(&addresses, 2)
         ),
         facts: vec![
-            Fact { label: "names that were caught", value: list(caught.values(), 5) },
-            Fact { label: "all of them became", value: list(&addresses, 3) },
-            Fact { label: "asked as they are", value: "never".to_owned() },
+            Fact { label: text!("names that were caught"), value: list(caught.values(), 5) },
+            Fact { label: text!("all of them became"), value: list(&addresses, 3) },
+            Fact { label: text!("asked as they are"), value: text!("never") },
         ],
         evidence: evidence.collect(),
         actions: vec![
             Action {
-                why: "see the wildcard".to_owned(),
+                why: text!("see the wildcard"),
                 command: format!("dig {example} A; dig no-such-name.{suffix} A; dig {own}. A"),
             },
             Action {
-                why: "stop pods from inheriting the node's search domains".to_owned(),
+                why: text!("stop pods from inheriting the node's search domains"),
                 command: "grep resolvConf /var/lib/kubelet/config.yaml; cat /etc/resolv.conf"
                     .to_owned(),
             },
             Action {
-                why: "or search outside names last".to_owned(),
+                why: text!("or search outside names last"),
                 command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
                           {\"dnsConfig\":{\"options\":[{\"name\":\"ndots\",\"value\":\"1\"}]}}}}}'"
                     .to_owned(),
@@ -185,7 +192,7 @@ fn finding(
         ],
         ruled_out: vec![RuledOut {
             rule: "autopath-wrong",
-            because: format!("{suffix} is not a suffix of the cluster"),
+            because: text!("{suffix} is not a suffix of the cluster", suffix),
         }],
     })
 }

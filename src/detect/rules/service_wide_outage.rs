@@ -13,7 +13,7 @@
 //!
 //! Source: rulebook 2.B.
 
-use crate::base::words::{clock, duration, first, list};
+use crate::base::words::{clock, duration, first, list, text};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -45,10 +45,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     hole.finding(
         &DETECTOR,
         Words {
-            title: format!(
-                "no DNS server answered anybody from {} on ({})",
-                clock(hole.span.start),
-                duration(hole.length())
+            title: text!(
+                "no DNS server answered anybody from {start} on ({hole})",
+                start = clock(hole.span.start),
+                hole = duration(hole.length())
             ),
             confidence: if hole.networks.len() > 1 {
                 Confidence::Confirmed
@@ -57,29 +57,30 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             },
             culprits: hole.services.iter().copied().map(Culprit::Service).collect(),
             place: Where::Unknown,
-            cause: format!(
-                "All queries to {service} went unanswered for {}, whoever asked. All replicas are \
-             down, the service has no endpoints, or a filter drops everything.",
-                duration(hole.length())
+            cause: text!(
+                "All queries to {service} went unanswered for {hole}, whoever asked. All replicas \
+                 are down, the service has no endpoints, or a filter drops everything.",
+                service,
+                hole = duration(hole.length())
             ),
             actions: vec![
                 (
-                    "see whether any replica runs and is ready",
+                    text!("see whether any replica runs and is ready"),
                     "kubectl -n kube-system get pod,endpointslice -l k8s-app=kube-dns -o wide"
                         .to_owned(),
                 ),
                 (
-                    "read what they last said",
+                    text!("read what they last said"),
                     "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50".to_owned(),
                 ),
                 (
-                    "ask the service from a node",
+                    text!("ask the service from a node"),
                     format!("dig @{} kubernetes.default.svc.cluster.local", first(&hole.services)),
                 ),
             ],
             ruled_out: vec![(
                 "client-node-broken",
-                format!("clients of {} failed alike", list(&hole.networks, 3)),
+                text!("clients of {networks} failed alike", networks = list(&hole.networks, 3)),
             )],
         },
     )

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Set, Span};
 use crate::capture::Seen;
 use crate::detect::{
@@ -160,13 +160,15 @@ fn finding(
     let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
     let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
     let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
-    let server = servers.first().map_or_else(String::new, |server| format!("@{server} "));
+    let server = servers.first().map_or_else(Text::default, |server| text!("@{server} ", server));
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{rtype} of {} was never answered while {other} was, and {} waited for it",
-            list(names, 3),
-            count(stalls.len() as u64, "lookup")
+        title: text!(
+            "{rtype} of {names} was never answered while {other} was, and {lookups} waited for it",
+            rtype,
+            names = list(names, 3),
+            other,
+            lookups = count(stalls.len() as u64, "lookup")
         ),
         confidence: Confidence::Likely,
         culprits: servers.iter().take(3).copied().map(Culprit::Backend).collect(),
@@ -182,21 +184,23 @@ fn finding(
             symptoms: BTreeSet::from([Symptom::Unanswered]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "The servers answer {other} for these names and never {rtype}, whatever is repeated: \
-             the type is dropped at the server, behind it, or by a filter on the way."
+             the type is dropped at the server, behind it, or by a filter on the way.",
+            other,
+            rtype
         ),
         facts: vec![
-            Fact { label: "names", value: list(names, 5) },
-            Fact { label: "servers asked", value: list(&servers, 4) },
-            Fact { label: "clients", value: list(&clients, 5) },
+            Fact { label: text!("names"), value: list(names, 5) },
+            Fact { label: text!("servers asked"), value: list(&servers, 4) },
+            Fact { label: text!("clients"), value: list(&clients, 5) },
             Fact {
-                label: "attempts without an answer",
-                value: stalls.iter().map(|stall| stall.attempts).sum::<usize>().to_string(),
+                label: text!("attempts without an answer"),
+                value: plain(stalls.iter().map(|stall| stall.attempts).sum::<usize>()),
             },
             Fact {
-                label: "first / last",
-                value: format!("{} / {}", clock(span.start), clock(span.end)),
+                label: text!("first / last"),
+                value: text!("{start} / {end}", start = clock(span.start), end = clock(span.end)),
             },
         ],
         evidence: stalls
@@ -204,24 +208,28 @@ fn finding(
             .take(FRAMES)
             .map(|stall| Proof {
                 seen: stall.seen,
-                summary: format!("{rtype} query of {}, never answered", stall.client),
+                summary: text!(
+                    "{rtype} query of {client}, never answered",
+                    rtype,
+                    client = stall.client
+                ),
             })
             .collect(),
         actions: vec![
             Action {
-                why: "ask for both types by hand".to_owned(),
+                why: text!("ask for both types by hand"),
                 command: format!(
                     "for t in A AAAA; do dig {server}{example}. $t +tries=1 +time=5; done"
                 ),
             },
             Action {
-                why: "stop-gap for glibc 2.36 and later, if it is AAAA".to_owned(),
+                why: text!("stop-gap for glibc 2.36 and later, if it is AAAA"),
                 command: "RES_OPTIONS=no-aaaa getent ahosts <name>".to_owned(),
             },
         ],
         ruled_out: vec![RuledOut {
             rule: "conntrack-race-aaaa",
-            because: "the repeats were not answered either".to_owned(),
+            because: text!("the repeats were not answered either"),
         }],
     })
 }

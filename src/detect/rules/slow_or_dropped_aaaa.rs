@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::base::{Histogram, Span, Table};
 use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
@@ -94,7 +94,7 @@ struct Tally {
     delays: Histogram,
     a_delays: Histogram,
     span: Option<Span>,
-    frames: Vec<(Seen, String)>,
+    frames: Vec<(Seen, Text)>,
 }
 
 /// How one question went.
@@ -228,18 +228,19 @@ impl SlowAaaa {
         let took = tally.delays.quantile(500).unwrap_or_default();
         let worst = tally.delays.max().unwrap_or_default();
         let what = if dropped {
-            "failed".to_owned()
+            text!("failed")
         } else {
-            format!("took {} ({} at worst)", duration(took), duration(worst))
+            text!("took {took} ({worst} at worst)", took = duration(took), worst = duration(worst))
         };
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "AAAA queries for {} {what} between {} and {} while A for the same names was \
-                 answered at once",
-                list(&names, 3),
-                clock(span.start),
-                clock(span.end)
+            title: text!(
+                "AAAA queries for {names} {what} between {start} and {end} while A for the same \
+                 names was answered at once",
+                names = list(&names, 3),
+                what,
+                start = clock(span.start),
+                end = clock(span.end)
             ),
             confidence: if upstreams.is_empty() {
                 Confidence::Likely
@@ -263,14 +264,17 @@ impl SlowAaaa {
                 ]),
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "The servers answer A for these names at once, and everything about the cluster's \
-                 own names, so they and the way to them are fine; AAAA alone waits behind them. {}",
-                if upstreams.is_empty() {
-                    "The upstream resolver, or the authority of these names, is slow with that \
-                     type or drops it; a middlebox may as well."
+                 own names, so they and the way to them are fine; AAAA alone waits behind them. \
+                 {rest}",
+                rest = if upstreams.is_empty() {
+                    text!(
+                        "The upstream resolver, or the authority of these names, is slow with that \
+                         type or drops it; a middlebox may as well."
+                    )
                 } else {
-                    "The servers' own queries show the same at the upstream resolver."
+                    text!("The servers' own queries show the same at the upstream resolver.")
                 }
             ),
             facts: self.facts(tally, &names, took, worst),
@@ -293,24 +297,35 @@ impl SlowAaaa {
     ) -> Vec<Fact> {
         let mut facts = vec![
             Fact {
-                label: "lookups with bad AAAA and good A",
-                value: format!(
-                    "{} of {}; the other way round {}",
-                    tally.lookups, self.pairs, self.reverse
+                label: text!("lookups with bad AAAA and good A"),
+                value: text!(
+                    "{lookups} of {pairs}; the other way round {reverse}",
+                    lookups = tally.lookups,
+                    pairs = self.pairs,
+                    reverse = self.reverse
                 ),
             },
             Fact {
-                label: "names of the cluster with bad AAAA",
-                value: format!("{} of {}", self.control.1, self.control.0),
+                label: text!("names of the cluster with bad AAAA"),
+                value: text!(
+                    "{control} of {control_2}",
+                    control = self.control.1,
+                    control_2 = self.control.0
+                ),
             },
-            Fact { label: "names", value: list(names, 5) },
-            Fact { label: "clients", value: list(&tally.clients, 5) },
-            Fact { label: "servers asked", value: list(&tally.servers, 5) },
+            Fact { label: text!("names"), value: list(names, 5) },
+            Fact { label: text!("clients"), value: list(&tally.clients, 5) },
+            Fact { label: text!("servers asked"), value: list(&tally.servers, 5) },
         ];
         if let Some(a) = tally.a_delays.quantile(500).filter(|_| tally.delays.count() > 0) {
             facts.push(Fact {
-                label: "AAAA took, median and worst; A took",
-                value: format!("{}, {}; {}", duration(took), duration(worst), duration(a)),
+                label: text!("AAAA took, median and worst; A took"),
+                value: text!(
+                    "{took}, {worst}; {a}",
+                    took = duration(took),
+                    worst = duration(worst),
+                    a = duration(a)
+                ),
             });
         }
         facts
@@ -320,16 +335,17 @@ impl SlowAaaa {
         vec![
             RuledOut {
                 rule: "coredns-overload",
-                because: format!(
-                    "the same servers answered {} at once in the same lookups",
-                    count(tally.lookups, "A query")
+                because: text!(
+                    "the same servers answered {queries} at once in the same lookups",
+                    queries = count(tally.lookups, "A query")
                 ),
             },
             RuledOut {
                 rule: "conntrack-race-aaaa",
-                because: format!(
-                    "AAAA of the cluster's own names fared well ({} of {} bad)",
-                    self.control.1, self.control.0
+                because: text!(
+                    "AAAA of the cluster's own names fared well ({control} of {control_2} bad)",
+                    control = self.control.1,
+                    control_2 = self.control.0
                 ),
             },
         ]
@@ -354,9 +370,9 @@ impl Tally {
         let summary = match aaaa {
             Fate::Slow(took) => {
                 self.delays.add(took);
-                format!("AAAA query, answered {} later; A was quick", duration(took))
+                text!("AAAA query, answered {took} later; A was quick", took = duration(took))
             }
-            _ => "AAAA query that failed; A was answered".to_owned(),
+            _ => text!("AAAA query that failed; A was answered"),
         };
         if self.frames.len() < FRAMES {
             self.frames.push((asked.first(), summary));
@@ -380,21 +396,21 @@ fn actions(names: &BTreeSet<Name>, upstreams: &BTreeSet<IpAddr>) -> Vec<Action> 
     let server = upstreams.first().map_or_else(|| "<upstream>".to_owned(), ToString::to_string);
     vec![
         Action {
-            why: "ask the upstream resolver for both types".to_owned(),
+            why: text!("ask the upstream resolver for both types"),
             command: format!(
                 "for t in A AAAA; do dig @{server} {name} $t +tries=1 +time=5 | grep -E \
                  'status|Query time'; done"
             ),
         },
         Action {
-            why: "in an IPv4-only cluster let CoreDNS answer AAAA itself".to_owned(),
+            why: text!("in an IPv4-only cluster let CoreDNS answer AAAA itself"),
             command:
                 "kubectl -n kube-system edit configmap coredns   # template IN AAAA . { rcode \
                       NOERROR }"
                     .to_owned(),
         },
         Action {
-            why: "or keep glibc (2.36 and later) from asking".to_owned(),
+            why: text!("or keep glibc (2.36 and later) from asking"),
             command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
                       {\"dnsConfig\":{\"options\":[{\"name\":\"no-aaaa\"}]}}}}}'"
                 .to_owned(),

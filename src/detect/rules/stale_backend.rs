@@ -19,7 +19,7 @@
 //!
 //! Source: rulebook 2.B, K6, K7; Kubernetes `--node-monitor-grace-period`.
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, give_up_sooner, look_at_pod};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -51,59 +51,72 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let mut ruled_out = vec![
         (
             "dead-backend",
-            format!(
-                "new flows stopped going to {server} at {}: it was taken out of the service",
-                clock(hole.span.start.after(hole.length()))
+            text!(
+                "new flows stopped going to {server} at {after}: it was taken out of the service",
+                server,
+                after = clock(hole.span.start.after(hole.length()))
             ),
         ),
         (
             "service-wide-outage",
-            format!(
-                "{} answered {} of the same clients in that time",
-                list(&hole.mates, 3),
-                count(hole.answered_elsewhere(), "flow")
+            text!(
+                "{mates} answered {flows} of the same clients in that time",
+                mates = list(&hole.mates, 3),
+                flows = count(hole.answered_elsewhere(), "flow")
             ),
         ),
     ];
     let decided = hole.place() == Where::Server;
     let doubt = if hole.one_vantage() {
-        " With clients of one node alone in the capture, the path to the pod may have died \
-         instead: a capture on its node would tell."
+        text!(
+            " With clients of one node alone in the capture, the path to the pod may have died \
+             instead: a capture on its node would tell."
+        )
     } else {
         ruled_out.push((
             "path-broken-pair",
             if decided {
-                "the queries arrived on its node, and it did not answer".to_owned()
+                text!("the queries arrived on its node, and it did not answer")
             } else {
-                "no other network reached it either".to_owned()
+                text!("no other network reached it either")
             },
         ));
-        ""
+        Text::EMPTY
     };
     let confidence =
         if decided || hole.networks.len() > 1 { Confidence::Confirmed } else { Confidence::Likely };
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push(give_up_sooner());
-    hole.finding(&DETECTOR, Words {
-        title: format!(
-            "backend {server} of service {service} answered nothing from {} on, and the service \
-             went on sending queries to it for {lasted}",
-            clock(hole.span.start)
-        ),
-        confidence,
-        culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
-        place: hole.place(),
-        cause: format!(
-            "{server} answered nothing to anyone for {lasted}, while {service} was still \
-             translated to it; then new queries went to {} alone. That is what the death of a \
-             node looks like: Kubernetes needs about 40 s to notice it and to take the pod out of \
-             the service. Resolvers that repeat a query from the same port stay pinned to the \
-             dead pod.{doubt}",
-            list(&hole.mates, 3)
-        ),
-        actions,
-        ruled_out,
-    })
+    hole.finding(
+        &DETECTOR,
+        Words {
+            title: text!(
+                "backend {server} of service {service} answered nothing from {start} on, and the \
+                 service went on sending queries to it for {lasted}",
+                server,
+                service,
+                start = clock(hole.span.start),
+                lasted
+            ),
+            confidence,
+            culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
+            place: hole.place(),
+            cause: text!(
+                "{server} answered nothing to anyone for {lasted}, while {service} was still \
+                 translated to it; then new queries went to {mates} alone. That is what the death \
+                 of a node looks like: Kubernetes needs about 40 s to notice it and to take the \
+                 pod out of the service. Resolvers that repeat a query from the same port stay \
+                 pinned to the dead pod.{doubt}",
+                server,
+                lasted,
+                service,
+                mates = list(&hole.mates, 3),
+                doubt
+            ),
+            actions,
+            ruled_out,
+        },
+    )
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
@@ -151,10 +151,12 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
     let example = pins.first()?.0;
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} of {} stay pinned to backend {server}, which new sockets no longer reach",
-            count(pins.len() as u64, "long-lived socket"),
-            list(&clients, 3)
+        title: text!(
+            "{sockets} of {clients} stay pinned to backend {server}, which new sockets no longer \
+             reach",
+            sockets = count(pins.len() as u64, "long-lived socket"),
+            clients = list(&clients, 3),
+            server
         ),
         confidence: Confidence::Likely,
         culprits: vec![Culprit::Backend(server)],
@@ -169,42 +171,52 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
             symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
             ..Claim::default()
         },
-        cause: format!(
-            "From {} on, {server} answers nothing and {service} is translated to {} for new \
-             sockets; but sockets that were open before keep their conntrack entry, and as long as \
-             they go on sending it does not expire. kube-proxy should delete such entries when it \
-             removes a backend; here it did not, or could not.",
-            clock(span.start),
-            list(&mates, 3)
+        cause: text!(
+            "From {start} on, {server} answers nothing and {service} is translated to {mates} for \
+             new sockets; but sockets that were open before keep their conntrack entry, and as \
+             long as they go on sending it does not expire. kube-proxy should delete such entries \
+             when it removes a backend; here it did not, or could not.",
+            start = clock(span.start),
+            server,
+            service,
+            mates = list(&mates, 3)
         ),
         facts: vec![
-            Fact { label: "pinned sockets", value: list(pins.iter().map(|(client, _)| client), 5) },
-            Fact { label: "their queries in vain", value: failed.to_string() },
             Fact {
-                label: "new sockets meanwhile",
-                value: format!("{elsewhere}, all to {}, none to {server}", list(&mates, 3)),
+                label: text!("pinned sockets"),
+                value: list(pins.iter().map(|(client, _)| client), 5),
             },
-            Fact { label: "pinned since", value: clock(since) },
+            Fact { label: text!("their queries in vain"), value: plain(failed) },
+            Fact {
+                label: text!("new sockets meanwhile"),
+                value: text!(
+                    "{elsewhere}, all to {mates}, none to {server}",
+                    elsewhere,
+                    mates = list(&mates, 3),
+                    server
+                ),
+            },
+            Fact { label: text!("pinned since"), value: clock(since) },
         ],
         evidence: frames
             .iter()
             .take(6)
             .map(|seen| Proof {
                 seen: *seen,
-                summary: format!("query from an old socket, still translated to {server}"),
+                summary: text!("query from an old socket, still translated to {server}", server),
             })
             .collect(),
         actions: vec![
             Action {
-                why: "see the entries on the client's node".to_owned(),
+                why: text!("see the entries on the client's node"),
                 command: format!("conntrack -L -p udp --dport 53 --src {}", example.ip()),
             },
             Action {
-                why: "delete them; the sockets recover at once".to_owned(),
+                why: text!("delete them; the sockets recover at once"),
                 command: format!("conntrack -D -p udp --orig-dst {service} --dport 53"),
             },
             Action {
-                why: "see whether kube-proxy is up to date and complains".to_owned(),
+                why: text!("see whether kube-proxy is up to date and complains"),
                 command: "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50 | grep -i \
                           conntrack"
                     .to_owned(),
@@ -212,7 +224,7 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
         ],
         ruled_out: vec![RuledOut {
             rule: "stale-backend",
-            because: format!("no new socket was translated to {server} meanwhile"),
+            because: text!("no new socket was translated to {server} meanwhile", server),
         }],
     })
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{clock, list};
+use crate::base::words::{clock, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
     Proof, Scene, Told, Where,
@@ -72,15 +72,18 @@ fn finding(address: IpAddr, names: &BTreeMap<&Name, &Told>, scene: &Scene<'_>) -
     })?;
     let span: Span = first.span.join(second.span);
     let proof = |name: &Name, told: &Told| {
-        let summary = format!("{name} is {address}");
+        let summary = text!("{name} is {address}", name, address);
         told.frames.first().map(|seen| Proof { seen: *seen, summary })
     };
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{one} and {other} both have the address {address}, from {} to {}",
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{one} and {other} both have the address {address}, from {start} to {end}",
+            one,
+            other,
+            address,
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Possible,
         culprits: vec![Culprit::Name((*one).clone()), Culprit::Name((*other).clone())],
@@ -89,13 +92,14 @@ fn finding(address: IpAddr, names: &BTreeMap<&Name, &Told>, scene: &Scene<'_>) -
         ongoing: scene.lasts(span),
         transactions: first.times + second.times,
         claim: Claim { zones: Some(std::collections::BTreeSet::new()), ..Claim::default() },
-        cause: "A pod has its address to itself, unless it uses its node's network. One of the \
-                records may be left over from a pod that is gone."
-            .to_owned(),
-        facts: vec![Fact { label: "names with this address", value: list(names.keys(), 5) }],
+        cause: text!(
+            "A pod has its address to itself, unless it uses its node's network. One of the \
+             records may be left over from a pod that is gone."
+        ),
+        facts: vec![Fact { label: text!("names with this address"), value: list(names.keys(), 5) }],
         evidence: proof(one, first).into_iter().chain(proof(other, second)).collect(),
         actions: vec![Action {
-            why: "see whose address it is".to_owned(),
+            why: text!("see whose address it is"),
             command: format!(
                 "kubectl get pods -A -o wide | grep -wF {address}; kubectl get endpointslices -A \
                  -o wide | grep -wF {address}"

@@ -21,7 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
@@ -116,19 +116,21 @@ fn finding(
     Some(Finding {
         rule: &DETECTOR,
         title: if whole {
-            format!(
-                "no pod has a name below {service}: {} from {} to {} failed, though the Service \
-                 itself resolves",
-                count(missing.ended, "lookup"),
-                clock(span.start),
-                clock(span.end)
+            text!(
+                "no pod has a name below {service}: {lookups} from {start} to {end} failed, though \
+                 the Service itself resolves",
+                service,
+                lookups = count(missing.ended, "lookup"),
+                start = clock(span.start),
+                end = clock(span.end)
             )
         } else {
-            format!(
-                "{} got NXDOMAIN from {} to {} while other pods of {service} resolve",
-                list(&pods, 3),
-                clock(span.start),
-                clock(span.end)
+            text!(
+                "{pods} got NXDOMAIN from {start} to {end} while other pods of {service} resolve",
+                pods = list(&pods, 3),
+                start = clock(span.start),
+                end = clock(span.end),
+                service
             )
         },
         confidence: Confidence::Likely,
@@ -154,70 +156,75 @@ fn finding(
         },
         cause,
         facts: vec![
-            Fact { label: "pod names that do not exist", value: list(&pods, 6) },
-            Fact { label: "lookups that ended with it", value: missing.ended.to_string() },
+            Fact { label: text!("pod names that do not exist"), value: list(&pods, 6) },
+            Fact { label: text!("lookups that ended with it"), value: plain(missing.ended) },
             Fact {
-                label: "what resolves meanwhile",
+                label: text!("what resolves meanwhile"),
                 value: match (service_data, whole) {
                     (Some(known), true) => {
-                        format!("{service} ({})", count(known.data.times, "answer"))
+                        text!(
+                            "{service} ({answers})",
+                            service,
+                            answers = count(known.data.times, "answer")
+                        )
                     }
                     _ => list(&found, 4),
                 },
             },
-            Fact { label: "servers that said NXDOMAIN", value: list(&missing.servers, 4) },
+            Fact { label: text!("servers that said NXDOMAIN"), value: list(&missing.servers, 4) },
         ],
         evidence,
         actions: actions(&name, &namespace),
         ruled_out: vec![
             RuledOut {
                 rule: "nxdomain-missing-name",
-                because: format!(
-                    "the Service exists: its name was answered {} in the same window",
-                    count(contrast.map_or(0, |known| known.data.times), "time")
+                because: text!(
+                    "the Service exists: its name was answered {times} in the same window",
+                    times = count(contrast.map_or(0, |known| known.data.times), "time")
                 ),
             },
             RuledOut {
                 rule: "replica-divergence",
-                because: "no server knows the names that another denies".to_owned(),
+                because: text!("no server knows the names that another denies"),
             },
         ],
     })
 }
 
 /// What most likely stands behind it.
-fn cause(service: &Name, pods: &[&Name], found: &[&Name]) -> String {
+fn cause(service: &Name, pods: &[&Name], found: &[&Name]) -> Text {
     if found.is_empty() {
-        format!(
+        text!(
             "{service} has addresses, but no pod name below it exists. Pod names are made below \
              the Service that the StatefulSet's serviceName gives: most likely it gives another \
-             one (it cannot be changed, the StatefulSet has to be made again)."
+             one (it cannot be changed, the StatefulSet has to be made again).",
+            service
         )
     } else {
-        format!(
-            "{} resolve, {} do not: most likely those pods are not ready or do not exist. A pod \
-             that is not ready has no name unless its Service publishes it.",
-            list(found, 3),
-            list(pods, 3)
+        text!(
+            "{found} resolve, {pods} do not: most likely those pods are not ready or do not exist. \
+             A pod that is not ready has no name unless its Service publishes it.",
+            found = list(found, 3),
+            pods = list(pods, 3)
         )
     }
 }
 
 fn evidence(service: &Name, missing: &Tally, contrast: Option<&Known>, name: &Name) -> Vec<Proof> {
-    let denied = missing
-        .frames
-        .iter()
-        .map(|seen| Proof { seen: *seen, summary: format!("NXDOMAIN for a pod below {service}") });
+    let denied = missing.frames.iter().map(|seen| Proof {
+        seen: *seen,
+        summary: text!("NXDOMAIN for a pod below {service}", service),
+    });
     let known = contrast
         .and_then(|known| known.data.frames.first())
-        .map(|seen| Proof { seen: *seen, summary: format!("{name} has addresses") });
+        .map(|seen| Proof { seen: *seen, summary: text!("{name} has addresses", name) });
     denied.chain(known).collect()
 }
 
 fn actions(name: &str, namespace: &str) -> Vec<Action> {
     vec![
         Action {
-            why: format!("compare every StatefulSet's serviceName with {name}"),
+            why: text!("compare every StatefulSet's serviceName with {name}", name = plain(name)),
             command: format!(
                 "kubectl -n {namespace} get statefulset -o custom-columns=NAME:.metadata.name,\
                  SERVICE:.spec.serviceName,READY:.status.readyReplicas; kubectl -n {namespace} \
@@ -225,7 +232,7 @@ fn actions(name: &str, namespace: &str) -> Vec<Action> {
             ),
         },
         Action {
-            why: "see which pod names the Service publishes".to_owned(),
+            why: text!("see which pod names the Service publishes"),
             command: format!(
                 "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name} \
                  -o yaml | grep -E 'hostname|ready'"

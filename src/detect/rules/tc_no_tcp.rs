@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -113,9 +113,10 @@ impl Tally {
         let own = Span::between(truncated.first().ts, answer.delivered().ts);
         self.span = Some(self.span.map_or(own, |span| span.join(own)));
         if self.evidence.len() < FRAMES {
-            let summary = format!(
-                "truncated after {} of the answer's records; no TCP follows from {}",
-                answer.header.answers, lookup.client
+            let summary = text!(
+                "truncated after {answers} of the answer's records; no TCP follows from {client}",
+                answers = answer.header.answers,
+                client = lookup.client
             );
             self.evidence.push(Proof { seen: answer.delivered(), summary });
         }
@@ -126,11 +127,12 @@ impl Tally {
         let server = self.servers.first()?;
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "answers for {name} are truncated, and {} never ask over TCP: {} got a part at \
-                 most",
-                list(&self.clients, 2),
-                count(self.lookups, "lookup")
+            title: text!(
+                "answers for {name} are truncated, and {clients} never ask over TCP: {lookups} got \
+                 a part at most",
+                name,
+                clients = list(&self.clients, 2),
+                lookups = count(self.lookups, "lookup")
             ),
             confidence: if tcp_seen { Confidence::Likely } else { Confidence::Possible },
             culprits: vec![Culprit::Name(name.clone())],
@@ -145,39 +147,48 @@ impl Tally {
                 symptoms: BTreeSet::from([Symptom::Truncated]),
                 ..Claim::default()
             },
-            cause: format!(
-                "The whole answer does not fit what the clients accept over UDP ({} bytes). RFC \
-                 7766 has them ask again over TCP; these did not. An application that takes what \
-                 came sees {} addresses and no more; others report a failure.{}",
-                list(&self.sizes, 3),
-                self.held,
-                if tcp_seen {
-                    ""
+            cause: text!(
+                "The whole answer does not fit what the clients accept over UDP ({sizes} bytes). \
+                 RFC 7766 has them ask again over TCP; these did not. An application that takes \
+                 what came sees {held} addresses and no more; others report a failure.{rest}",
+                sizes = list(&self.sizes, 3),
+                held = self.held,
+                rest = if tcp_seen {
+                    Text::EMPTY
                 } else {
-                    " The capture holds no TCP at all: a filter without TCP would look the same."
+                    text!(
+                        " The capture holds no TCP at all: a filter without TCP would look the \
+                         same."
+                    )
                 }
             ),
             facts: vec![
                 Fact {
-                    label: "lookups with a truncated answer only",
-                    value: self.lookups.to_string(),
+                    label: text!("lookups with a truncated answer only"),
+                    value: plain(self.lookups),
                 },
-                Fact { label: "records that came", value: format!("{} at most", self.held) },
-                Fact { label: "clients", value: list(&self.clients, 5) },
                 Fact {
-                    label: "first / last",
-                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                    label: text!("records that came"),
+                    value: text!("{held} at most", held = self.held),
+                },
+                Fact { label: text!("clients"), value: list(&self.clients, 5) },
+                Fact {
+                    label: text!("first / last"),
+                    value: text!(
+                        "{start} / {end}",
+                        start = clock(span.start),
+                        end = clock(span.end)
+                    ),
                 },
             ],
             evidence: self.evidence,
             actions: vec![
                 Action {
-                    why: "see how large the whole answer is".to_owned(),
+                    why: text!("see how large the whole answer is"),
                     command: format!("dig @{server} {name} +tcp | tail -5"),
                 },
                 Action {
-                    why: "let glibc ask with EDNS or over TCP; musl learned TCP in 1.2.4"
-                        .to_owned(),
+                    why: text!("let glibc ask with EDNS or over TCP; musl learned TCP in 1.2.4"),
                     command:
                         "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
                               {\"dnsConfig\":{\"options\":[{\"name\":\"edns0\"}]}}}}}'"
@@ -186,8 +197,9 @@ impl Tally {
             ],
             ruled_out: vec![RuledOut {
                 rule: "tc-tcp-fails",
-                because: "no TCP connection of these clients to the server is in the capture"
-                    .to_owned(),
+                because: text!(
+                    "no TCP connection of these clients to the server is in the capture"
+                ),
             }],
         })
     }

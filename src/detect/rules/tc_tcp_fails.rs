@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where,
@@ -166,7 +166,7 @@ impl Service {
         names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let names: Vec<&Name> = names.into_iter().map(|(name, _)| name).collect();
         let first = names.first().map_or_else(String::new, ToString::to_string);
-        let how = if self.refused > self.silent { "refused" } else { "unanswered" };
+        let how = if self.refused > self.silent { text!("refused") } else { text!("unanswered") };
         let failed = self.silent + self.refused;
         let culprits = names
             .iter()
@@ -176,11 +176,14 @@ impl Service {
             .collect();
         Some(Finding {
             rule: &DETECTOR,
-            title: format!(
-                "answers for {} are truncated, and TCP to {servers} is {how} since {}: {} failed",
-                list(&names, 2),
-                clock(span.start),
-                count(self.lookups, "lookup")
+            title: text!(
+                "answers for {names} are truncated, and TCP to {servers} is {how} since {start}: \
+                 {lookups} failed",
+                names = list(&names, 2),
+                servers,
+                how,
+                start = clock(span.start),
+                lookups = count(self.lookups, "lookup")
             ),
             confidence: Confidence::Confirmed,
             culprits,
@@ -194,62 +197,73 @@ impl Service {
                 symptoms: BTreeSet::from([Symptom::Truncated]),
                 ..Claim::default()
             },
-            cause: format!(
+            cause: text!(
                 "The answers are larger than the clients take over UDP (512 bytes without EDNS), \
-                 so they carry TC and the clients ask again over TCP, where {failed} of {} were \
-                 {how}. Either TCP port 53 is blocked on the way to {}, or the Service has no TCP \
-                 port: {}.",
-                count(failed + self.accepted, "connection"),
-                list(&self.backends, 3),
-                if self.refused > self.silent {
-                    "a refusal at once speaks for the missing port or a firewall that rejects"
+                 so they carry TC and the clients ask again over TCP, where {failed} of \
+                 {connections} were {how}. Either TCP port 53 is blocked on the way to {backends}, \
+                 or the Service has no TCP port: {rest}.",
+                failed,
+                connections = count(failed + self.accepted, "connection"),
+                how,
+                backends = list(&self.backends, 3),
+                rest = if self.refused > self.silent {
+                    text!(
+                        "a refusal at once speaks for the missing port or a firewall that rejects"
+                    )
                 } else {
-                    "silence speaks for a firewall or policy that drops"
+                    text!("silence speaks for a firewall or policy that drops")
                 }
             ),
             facts: vec![
                 Fact {
-                    label: "TCP connections after a truncated answer",
-                    value: format!(
-                        "{} unanswered, {} refused, {} accepted",
-                        self.silent, self.refused, self.accepted
+                    label: text!("TCP connections after a truncated answer"),
+                    value: text!(
+                        "{silent} unanswered, {refused} refused, {accepted} accepted",
+                        silent = self.silent,
+                        refused = self.refused,
+                        accepted = self.accepted
                     ),
                 },
-                Fact { label: "names", value: list(&names, 5) },
-                Fact { label: "clients", value: list(&self.clients, 5) },
-                Fact { label: "connections went to", value: list(&self.backends, 4) },
+                Fact { label: text!("names"), value: list(&names, 5) },
+                Fact { label: text!("clients"), value: list(&self.clients, 5) },
+                Fact { label: text!("connections went to"), value: list(&self.backends, 4) },
                 Fact {
-                    label: "first / last",
-                    value: format!("{} / {}", clock(span.start), clock(span.end)),
+                    label: text!("first / last"),
+                    value: text!(
+                        "{start} / {end}",
+                        start = clock(span.start),
+                        end = clock(span.end)
+                    ),
                 },
             ],
             evidence: self.evidence,
             actions: vec![
                 Action {
-                    why: "ask over TCP".to_owned(),
+                    why: text!("ask over TCP"),
                     command: format!("dig @{service} {first} +tcp +tries=1"),
                 },
                 Action {
-                    why: "see whether the Service has its TCP port, and whether a policy lets TCP \
-                          53 pass"
-                        .to_owned(),
+                    why: text!(
+                        "see whether the Service has its TCP port, and whether a policy lets TCP \
+                         53 pass"
+                    ),
                     command: "kubectl -n kube-system get service kube-dns -o yaml | grep -A12 \
                               ports; kubectl get networkpolicy -A"
                         .to_owned(),
                 },
                 Action {
-                    why: "make the answer fit meanwhile".to_owned(),
+                    why: text!("make the answer fit meanwhile"),
                     command: format!("dig @{service} {first} +bufsize=1232 +ignore"),
                 },
             ],
             ruled_out: vec![
                 RuledOut {
                     rule: "tc-no-tcp",
-                    because: format!("the clients did try TCP, {failed} times in vain"),
+                    because: text!("the clients did try TCP, {failed} times in vain", failed),
                 },
                 RuledOut {
                     rule: "dead-backend",
-                    because: "the same servers answered over UDP, truncated".to_owned(),
+                    because: text!("the same servers answered over UDP, truncated"),
                 },
             ],
         })
@@ -259,14 +273,18 @@ impl Service {
 fn proofs(truncated: &Transaction, connect: &TcpAttempt) -> Vec<Proof> {
     let answer = truncated.answer().map(|answer| Proof {
         seen: answer.delivered(),
-        summary: format!("the answer for {} is truncated", truncated.question.name),
+        summary: text!("the answer for {name} is truncated", name = truncated.question.name),
     });
     let end = connect.reset.or(connect.rejected.map(|(seen, _)| (seen, true)));
-    let end = end.map(|(seen, _)| Proof { seen, summary: "the connection is refused".to_owned() });
+    let end = end.map(|(seen, _)| Proof { seen, summary: text!("the connection is refused") });
     let tries = count(connect.syns.len() as u64, "SYN");
-    let mut summary = format!("{} opens a TCP connection to {}", connect.client, connect.server);
+    let mut summary = text!(
+        "{client} opens a TCP connection to {server}",
+        client = connect.client,
+        server = connect.server
+    );
     if end.is_none() {
-        summary = format!("{summary}: {tries}, no answer");
+        summary = text!("{summary}: {tries}, no answer", summary, tries);
     }
     answer.into_iter().chain([Proof { seen: connect.first(), summary }]).chain(end).collect()
 }

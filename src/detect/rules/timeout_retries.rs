@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{Text, clock, count, list, text};
 use crate::capture::Seen;
 use crate::detect::load::delay;
 use crate::detect::odds::beyond_ordinary_loss;
@@ -173,7 +173,9 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
     let repeats = || stalls.iter().flat_map(|stall| &stall.repeats);
     // To the tenth of a second: timers fire late.
     let grid = ranked(repeats().map(|(_, gap)| gap.as_millis() / 100));
-    let grid = grid.iter().map(|(tenths, n)| format!("{:.1} s ({n} times)", *tenths as f64 / 10.0));
+    let grid = grid.iter().map(|(tenths, n)| {
+        text!("{tenths} s ({n} times)", tenths = format_args!("{:.1}", *tenths as f64 / 10.0), n)
+    });
     let clients: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.client).collect();
     let some = |of: fn(&Scope) -> Option<IpAddr>| {
         let some: BTreeSet<IpAddr> = scopes.iter().filter_map(of).collect();
@@ -192,20 +194,22 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
         None => servers.iter().take(3).map(|(server, _)| Culprit::Backend(*server)).collect(),
     };
     let lacking = if scene.nat.services().next().is_none() {
-        "The capture shows no query after translation, so the backend is not known: record \
-         with -i any on the client's node."
+        text!(
+            "The capture shows no query after translation, so the backend is not known: record \
+             with -i any on the client's node."
+        )
     } else {
-        "A capture on the DNS pods' nodes would show whether the queries arrived there."
+        text!("A capture on the DNS pods' nodes would show whether the queries arrived there.")
     };
     let of_clients = only_clients
         .as_ref()
-        .map_or_else(String::new, |clients| format!(" of {}", list(clients, 3)));
+        .map_or_else(Text::default, |clients| text!(" of {clients}", clients = list(clients, 3)));
     let mut evidence: Vec<Proof> = repeats()
         .map(|(seen, gap)| Proof {
             seen: *seen,
-            summary: format!(
-                "the same query again, {:.4} s after the one before",
-                gap.as_secs_f64()
+            summary: text!(
+                "the same query again, {as_secs_f64} s after the one before",
+                as_secs_f64 = format_args!("{:.4}", gap.as_secs_f64())
             ),
         })
         .collect();
@@ -213,12 +217,13 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
     evidence.truncate(FRAMES);
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{}{of_clients} to {} waited for a retry timer between {} and {}",
-            count(stalled, "query"),
-            list(servers.iter().map(|(server, _)| server), 3),
-            clock(span.start),
-            clock(span.end)
+        title: text!(
+            "{queries}{of_clients} to {map} waited for a retry timer between {start} and {end}",
+            queries = count(stalled, "query"),
+            of_clients,
+            map = list(servers.iter().map(|(server, _)| server), 3),
+            start = clock(span.start),
+            end = clock(span.end)
         ),
         confidence: Confidence::Possible,
         culprits,
@@ -232,37 +237,41 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
             symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
             ..Claim::default()
         },
-        cause: format!(
+        cause: text!(
             "Queries were not answered in time, more of them than ordinary loss explains, and the \
              clients waited for their resolvers' timers before they asked again. No other rule \
-             says why. {lacking}"
+             says why. {lacking}",
+            lacking
         ),
         facts: vec![
-            Fact { label: "queries repeated after", value: list(grid, 4) },
+            Fact { label: text!("queries repeated after"), value: list(grid, 4) },
             Fact {
-                label: "resolvers",
-                value: list(resolvers.iter().map(|(who, times)| format!("{who} ({times})")), 4),
+                label: text!("resolvers"),
+                value: list(
+                    resolvers.iter().map(|(who, times)| text!("{who} ({times})", who, times)),
+                    4,
+                ),
             },
             Fact {
-                label: "servers that did not answer",
-                value: list(servers.iter().map(|(s, n)| format!("{s} ({n})")), 4),
+                label: text!("servers that did not answer"),
+                value: list(servers.iter().map(|(s, n)| text!("{s} ({n})", s, n)), 4),
             },
-            Fact { label: "clients", value: list(&clients, 5) },
+            Fact { label: text!("clients"), value: list(&clients, 5) },
             Fact {
-                label: "first / last",
-                value: format!("{} / {}", clock(span.start), clock(span.end)),
+                label: text!("first / last"),
+                value: text!("{start} / {end}", start = clock(span.start), end = clock(span.end)),
             },
         ],
         evidence,
         actions: vec![
             Action {
-                why: "record the far end as well".to_owned(),
+                why: text!("record the far end as well"),
                 command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap '(port 53) or icmp \
                           or icmp6 or (ip[6:2] & 0x1fff != 0)'"
                     .to_owned(),
             },
             Action {
-                why: "see whether packets are dropped on the node".to_owned(),
+                why: text!("see whether packets are dropped on the node"),
                 command: "conntrack -S; nstat -az | grep -i udp; ip -s link".to_owned(),
             },
         ],

@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::words::{list, percent};
+use crate::base::words::{list, percent, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
@@ -107,10 +107,11 @@ impl Detector for TtlZero {
             names.iter().flat_map(|(_, tally)| &tally.clients).collect();
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} of all transactions are answers with TTL 0 for {}, which nobody may cache",
-                percent(zero, self.all),
-                list(names.iter().map(|(name, _)| name), 3)
+            title: text!(
+                "{share} of all transactions are answers with TTL 0 for {map}, which nobody may \
+                 cache",
+                share = percent(zero, self.all),
+                map = list(names.iter().map(|(name, _)| name), 3)
             ),
             confidence: Confidence::Confirmed,
             culprits: names
@@ -128,25 +129,31 @@ impl Detector for TtlZero {
                 zones: Some(BTreeSet::new()),
                 ..Claim::default()
             },
-            cause: "A TTL of 0 forbids every cache on the way to keep the answer, so each use of \
-                    the name is a query."
-                .to_owned(),
+            cause: text!(
+                "A TTL of 0 forbids every cache on the way to keep the answer, so each use of the \
+                 name is a query."
+            ),
             facts: vec![
                 Fact {
-                    label: "answers with TTL 0",
-                    value: list(names.iter().map(|(name, t)| format!("{name} {}", t.zero)), 5),
+                    label: text!("answers with TTL 0"),
+                    value: list(
+                        names.iter().map(|(name, t)| text!("{name} {zero}", name, zero = t.zero)),
+                        5,
+                    ),
                 },
-                Fact { label: "clients", value: list(&clients, 5) },
+                Fact { label: text!("clients"), value: list(&clients, 5) },
             ],
             evidence: names
                 .iter()
                 .flat_map(|(name, tally)| tally.frames.iter().map(move |seen| (name, seen)))
                 .take(6)
-                .map(|(name, seen)| Proof { seen: *seen, summary: format!("{name} with TTL 0") })
+                .map(|(name, seen)| Proof {
+                    seen: *seen,
+                    summary: text!("{name} with TTL 0", name),
+                })
                 .collect(),
             actions: vec![Action {
-                why: "see which TTL the authority gives, and CoreDNS' ttl and serve_stale"
-                    .to_owned(),
+                why: text!("see which TTL the authority gives, and CoreDNS' ttl and serve_stale"),
                 command: format!(
                     "dig {first} +noall +answer; kubectl -n kube-system get configmap coredns -o yaml \
                      | grep -nE 'ttl|serve_stale'"

@@ -13,7 +13,7 @@
 //!
 //! Source: rulebook 2.B; RFC 792 (type 3, codes 9, 10 and 13).
 
-use crate::base::words::{clock, count, duration, first};
+use crate::base::words::{clock, count, duration, first, text};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -43,25 +43,31 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let (server, network) = (hole.server(), hole.network());
     let tcp = hole.outages.iter().map(|outage| outage.context.tcp_ok).max().unwrap_or(0);
     let rejected = hole.sum(crate::detect::Outage::rejected);
-    let how = if rejected > 0 { "rejected" } else { "dropped" };
+    let how = if rejected > 0 { text!("rejected") } else { text!("dropped") };
     hole.finding(&DETECTOR, Words {
-        title: format!(
-            "UDP port 53 between {network} and {server} is blocked from {} on; TCP passes",
-            clock(hole.span.start)
+        title: text!(
+            "UDP port 53 between {network} and {server} is blocked from {start} on; TCP passes",
+            network,
+            server,
+            start = clock(hole.span.start)
         ),
         confidence: Confidence::Confirmed,
         culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
         place: Where::PathToServer,
-        cause: format!(
-            "Every UDP query of {network} to {server} was {how} for {}, while {} to port 53 over \
-             TCP succeeded: hosts, routes and DNS servers are alive, and UDP 53 alone does not \
-             pass. A security group, a network policy or a switch's access list does that.",
-            duration(hole.length()),
-            count(tcp, "connection")
+        cause: text!(
+            "Every UDP query of {network} to {server} was {how} for {hole}, while {connections} \
+             to port 53 over TCP succeeded: hosts, routes and DNS servers are alive, and UDP 53 \
+             alone does not pass. A security group, a network policy or a switch's access list \
+             does that.",
+            network,
+            server,
+            how,
+            hole = duration(hole.length()),
+            connections = count(tcp, "connection")
         ),
         actions: vec![
             (
-                "compare UDP and TCP",
+                text!("compare UDP and TCP"),
                 format!(
                     "dig @{0} kubernetes.default.svc.cluster.local +notcp +tries=1; dig @{0} \
                      kubernetes.default.svc.cluster.local +tcp",
@@ -69,17 +75,23 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 ),
             ),
             (
-                "look for a policy that forgets UDP 53",
+                text!("look for a policy that forgets UDP 53"),
                 "kubectl get networkpolicy -A -o yaml | grep -n -B5 -A5 'port: 53'".to_owned(),
             ),
             (
-                "allow UDP 53, TCP 53 and ICMP again",
+                text!("allow UDP 53, TCP 53 and ICMP again"),
                 format!("iptables-save | grep -E 'dport (53|domain)' # and the security group of {network}"),
             ),
         ],
         ruled_out: vec![
-            ("client-node-broken", format!("{} over TCP succeeded", count(tcp, "connection"))),
-            ("dead-backend", format!("{} fell silent at once", count(hole.servers.len() as u64, "server"))),
+            ("client-node-broken", text!(
+                "{connections} over TCP succeeded",
+                connections = count(tcp, "connection")
+            )),
+            ("dead-backend", text!(
+                "{servers} fell silent at once",
+                servers = count(hole.servers.len() as u64, "server")
+            )),
         ],
     })
 }

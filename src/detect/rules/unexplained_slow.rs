@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, text};
 use crate::base::{Histogram, Span};
 use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
@@ -106,12 +106,13 @@ impl Detector for UnexplainedSlow {
         servers.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         vec![Finding {
             rule: &DETECTOR,
-            title: format!(
-                "{} waited for slow answers of {} between {} and {}, and no other rule explains it",
-                count(self.lookups, "lookup"),
-                list(servers.iter().map(|(server, _)| server), 3),
-                clock(span.start),
-                clock(span.end)
+            title: text!(
+                "{lookups} waited for slow answers of {map} between {start} and {end}, and no \
+                 other rule explains it",
+                lookups = count(self.lookups, "lookup"),
+                map = list(servers.iter().map(|(server, _)| server), 3),
+                start = clock(span.start),
+                end = clock(span.end)
             ),
             confidence: Confidence::Possible,
             culprits: servers
@@ -129,42 +130,49 @@ impl Detector for UnexplainedSlow {
                 symptoms: BTreeSet::from([Symptom::Slow]),
                 ..Claim::default()
             },
-            cause: "The answers came, at the first attempt and late. The capture does not show \
-                    where they waited: at the server, behind it, or on the way."
-                .to_owned(),
+            cause: text!(
+                "The answers came, at the first attempt and late. The capture does not show where \
+                 they waited: at the server, behind it, or on the way."
+            ),
             facts: vec![
                 Fact {
-                    label: "answers took, median and worst",
-                    value: format!(
-                        "{}, {}",
-                        duration(self.took.quantile(500).unwrap_or_default()),
-                        duration(self.took.max().unwrap_or_default())
+                    label: text!("answers took, median and worst"),
+                    value: text!(
+                        "{quantile}, {took}",
+                        quantile = duration(self.took.quantile(500).unwrap_or_default()),
+                        took = duration(self.took.max().unwrap_or_default())
                     ),
                 },
                 Fact {
-                    label: "slow answers by server",
+                    label: text!("slow answers by server"),
                     value: list(
-                        servers.iter().map(|(server, times)| format!("{server} {times}")),
+                        servers
+                            .iter()
+                            .map(|(server, times)| text!("{server} {times}", server, times)),
                         5,
                     ),
                 },
                 Fact {
-                    label: "about the cluster's names / others",
-                    value: format!("{} / {}", self.cluster, self.took.count() - self.cluster),
+                    label: text!("about the cluster's names / others"),
+                    value: text!(
+                        "{cluster} / {cluster_2}",
+                        cluster = self.cluster,
+                        cluster_2 = self.took.count() - self.cluster
+                    ),
                 },
-                Fact { label: "names", value: list(&self.names, 5) },
-                Fact { label: "clients", value: list(&self.clients, 5) },
+                Fact { label: text!("names"), value: list(&self.names, 5) },
+                Fact { label: text!("clients"), value: list(&self.clients, 5) },
             ],
             evidence: self
                 .frames
                 .iter()
                 .map(|(seen, took)| Proof {
                     seen: *seen,
-                    summary: format!("query, answered {} later", duration(*took)),
+                    summary: text!("query, answered {took} later", took = duration(*took)),
                 })
                 .collect(),
             actions: vec![Action {
-                why: "record at the DNS pods as well, with their own queries".to_owned(),
+                why: text!("record at the DNS pods as well, with their own queries"),
                 command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap 'port 53'"
                     .to_owned(),
             }],

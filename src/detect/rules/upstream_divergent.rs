@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, list};
+use crate::base::words::{clock, list, text};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, HarmKind,
@@ -103,12 +103,13 @@ fn finding(
     let first = torn.values().next()?;
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} have {}, {} say that there is no such name: it works by chance since {}",
-            list(&have, 3),
-            list(names.iter(), 2),
-            list(&lack, 3),
-            clock(span.start)
+        title: text!(
+            "{have} have {names}, {lack} say that there is no such name: it works by chance since \
+             {start}",
+            have = list(&have, 3),
+            names = list(names.iter(), 2),
+            lack = list(&lack, 3),
+            start = clock(span.start)
         ),
         confidence: Confidence::Confirmed,
         culprits: lack
@@ -128,31 +129,45 @@ fn finding(
             kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Failed]),
             ..Claim::default()
         },
-        cause: "The DNS pods choose among their upstreams at random and take the first answer, \
-                NXDOMAIN included. Upstreams that see different zones (split horizon) must not \
-                stand in one forward line. Which of them is right does not show here."
-            .to_owned(),
+        cause: text!(
+            "The DNS pods choose among their upstreams at random and take the first answer, \
+             NXDOMAIN included. Upstreams that see different zones (split horizon) must not stand \
+             in one forward line. Which of them is right does not show here."
+        ),
         facts: vec![
-            Fact { label: "have the names", value: list(&have, 4) },
-            Fact { label: "say NXDOMAIN or no data", value: list(&lack, 4) },
+            Fact { label: text!("have the names"), value: list(&have, 4) },
+            Fact { label: text!("say NXDOMAIN or no data"), value: list(&lack, 4) },
             Fact {
-                label: "answers",
-                value: format!("{negative} negative of {} for these names", legs.len()),
+                label: text!("answers"),
+                value: text!(
+                    "{negative} negative of {legs} for these names",
+                    negative,
+                    legs = legs.len()
+                ),
             },
-            Fact { label: "names", value: list(names.iter(), 5) },
+            Fact { label: text!("names"), value: list(names.iter(), 5) },
         ],
         evidence: first
             .iter()
             .take(4)
             .filter_map(|leg| {
-                let words = if leg.fate == Fate::Data { "has data for" } else { "has nothing for" };
-                let summary = format!("{} {words} {}", leg.upstream, leg.question.name);
+                let words = if leg.fate == Fate::Data {
+                    text!("has data for")
+                } else {
+                    text!("has nothing for")
+                };
+                let summary = text!(
+                    "{upstream} {words} {name}",
+                    upstream = leg.upstream,
+                    words,
+                    name = leg.question.name
+                );
                 Some(Proof { seen: leg.replied?, summary })
             })
             .collect(),
         actions: vec![
             Action {
-                why: "ask both".to_owned(),
+                why: text!("ask both"),
                 command: format!(
                     "for u in {} {}; do dig @$u {name} +short; done",
                     have.first()?,
@@ -161,7 +176,7 @@ fn finding(
             },
             read_the_corefile(),
             Action {
-                why: "give the zone a forward of its own".to_owned(),
+                why: text!("give the zone a forward of its own"),
                 command: format!(
                     "kubectl -n kube-system edit configmap coredns   # {}:53 {{ forward . {} }}",
                     name.parent().unwrap_or_else(Name::root),
@@ -171,7 +186,7 @@ fn finding(
         ],
         ruled_out: vec![RuledOut {
             rule: "nxdomain-missing-name",
-            because: format!("{} answered with data meanwhile", list(&have, 2)),
+            because: text!("{have} answered with data meanwhile", have = list(&have, 2)),
         }],
     })
 }

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::Span;
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Leg,
@@ -81,11 +81,12 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
     let probes = legs.iter().filter(|leg| leg.probe).count();
     Some(Finding {
         rule: &DETECTOR,
-        title: format!(
-            "{} ask each other the same questions in a circle since {}: {} came back",
-            list(circle, 2),
-            clock(span.start),
-            count(legs.len() as u64, "question")
+        title: text!(
+            "{circle} ask each other the same questions in a circle since {start}: {questions} \
+             came back",
+            circle = list(circle, 2),
+            start = clock(span.start),
+            questions = count(legs.len() as u64, "question")
         ),
         confidence: Confidence::Confirmed,
         culprits: circle.iter().map(|server| Culprit::Upstream(*server)).collect(),
@@ -103,40 +104,44 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
             ]),
             ..Claim::default()
         },
-        cause: "A question that a server passes on comes back to it within 50 ms, and goes round \
-                until something gives up. CoreDNS takes its upstreams from the node's \
-                /etc/resolv.conf; where that names a local stub or the cluster's DNS, the circle is \
-                closed. Its loop plugin then stops the process, which looks like a crash loop."
-            .to_owned(),
+        cause: text!(
+            "A question that a server passes on comes back to it within 50 ms, and goes round \
+             until something gives up. CoreDNS takes its upstreams from the node's \
+             /etc/resolv.conf; where that names a local stub or the cluster's DNS, the circle is \
+             closed. Its loop plugin then stops the process, which looks like a crash loop."
+        ),
         facts: vec![
-            Fact { label: "servers", value: list(circle, 2) },
-            Fact { label: "questions that came back", value: legs.len().to_string() },
-            Fact { label: "of them CoreDNS's own loop probes", value: probes.to_string() },
-            Fact { label: "names", value: list(&names, 5) },
+            Fact { label: text!("servers"), value: list(circle, 2) },
+            Fact { label: text!("questions that came back"), value: plain(legs.len()) },
+            Fact { label: text!("of them CoreDNS's own loop probes"), value: plain(probes) },
+            Fact { label: text!("names"), value: list(&names, 5) },
         ],
         evidence: legs
             .iter()
             .take(6)
             .map(|leg| Proof {
                 seen: leg.sent,
-                summary: format!(
-                    "{} is asked for {} by {}, which it has just asked",
-                    leg.upstream, leg.question.name, leg.forwarder
+                summary: text!(
+                    "{upstream} is asked for {name} by {forwarder}, which it has just asked",
+                    upstream = leg.upstream,
+                    name = leg.question.name,
+                    forwarder = leg.forwarder
                 ),
             })
             .collect(),
         actions: vec![
             read_the_corefile(),
             Action {
-                why: "see what the node's resolver file names".to_owned(),
+                why: text!("see what the node's resolver file names"),
                 command: "cat /etc/resolv.conf /run/systemd/resolve/resolv.conf   # on the DNS \
                           pod's node; kubelet: resolvConf"
                     .to_owned(),
             },
             Action {
-                why: "see whether CoreDNS says so".to_owned(),
-                command: "kubectl -n kube-system logs -l k8s-app=kube-dns --previous | grep -i loop"
-                    .to_owned(),
+                why: text!("see whether CoreDNS says so"),
+                command:
+                    "kubectl -n kube-system logs -l k8s-app=kube-dns --previous | grep -i loop"
+                        .to_owned(),
             },
         ],
         ruled_out: Vec::new(),

@@ -14,7 +14,7 @@
 //!
 //! Source: rulebook 2.E; kubernetes/enhancements KEP 1024 (quotas of cloud resolvers by node).
 
-use crate::base::words::{clock, list, percent};
+use crate::base::words::{clock, list, percent, text};
 use crate::detect::upstream::{Failing, Kind, Words, ask_it, failing, read_the_corefile};
 use crate::detect::{
     Action, Class, Confidence, Descriptor, Detector, Finding, Layer, RuledOut, Scene,
@@ -46,26 +46,29 @@ fn finding(failing: &Failing<'_>) -> Finding {
     let rate = failing.answered / seconds;
     let dropped = failing.legs.len() as u64;
     let words = Words {
-        title: format!(
-            "{who} answers {} about {rate} queries a second and no more since {}: {} of them are \
-             dropped",
-            list(failing.forwarders(), 1),
-            clock(failing.span.start),
-            percent(dropped, dropped + failing.answered)
+        title: text!(
+            "{who} answers {forwarders} about {rate} queries a second and no more since {start}: \
+             {share} of them are dropped",
+            who,
+            forwarders = list(failing.forwarders(), 1),
+            rate,
+            start = clock(failing.span.start),
+            share = percent(dropped, dropped + failing.answered)
         ),
         confidence: Confidence::Likely,
-        cause: format!(
-            "Each second brought the same number of answers, whatever was asked above it: {} \
-             answered, {dropped} not. That is how a quota for one source address looks; whose it \
-             is does not show here. Searched names and short lifetimes multiply the queries.",
-            failing.answered
+        cause: text!(
+            "Each second brought the same number of answers, whatever was asked above it: \
+             {answered} answered, {dropped} not. That is how a quota for one source address looks; \
+             whose it is does not show here. Searched names and short lifetimes multiply the \
+             queries.",
+            answered = failing.answered,
+            dropped
         ),
         actions: vec![
             ask_it(failing, "+tries=1"),
             read_the_corefile(),
             Action {
-                why: "spread the queries over more source addresses, and cache on each node"
-                    .to_owned(),
+                why: text!("spread the queries over more source addresses, and cache on each node"),
                 command: "kubectl -n kube-system scale deployment coredns --replicas=4   # on \
                           different nodes; NodeLocal DNSCache"
                     .to_owned(),
@@ -74,11 +77,14 @@ fn finding(failing: &Failing<'_>) -> Finding {
         ruled_out: vec![
             RuledOut {
                 rule: "lossy-path",
-                because: "the answers of a second stay within a tenth of their mean".to_owned(),
+                because: text!("the answers of a second stay within a tenth of their mean"),
             },
             RuledOut {
                 rule: "upstream-timeout",
-                because: format!("{} queries were answered meanwhile", failing.answered),
+                because: text!(
+                    "{answered} queries were answered meanwhile",
+                    answered = failing.answered
+                ),
             },
         ],
     };

@@ -17,7 +17,7 @@
 //!
 //! Source: rulebook 2.E; RFC 1035 section 4.1.1; CoreDNS `plugin/forward`.
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -48,11 +48,13 @@ fn finding(failing: &Failing<'_>) -> Finding {
     let since = clock(failing.span.start);
     let what = failing.what();
     let title = if failing.is_seen() {
-        format!("{who} refuses {what} since {since}, and clients are told REFUSED")
+        text!("{who} refuses {what} since {since}, and clients are told REFUSED", who, what, since)
     } else {
-        format!(
-            "{what} are REFUSED since {since} by {}, which answer cluster names",
-            list(failing.forwarders(), 3)
+        text!(
+            "{what} are REFUSED since {since} by {forwarders}, which answer cluster names",
+            what,
+            since,
+            forwarders = list(failing.forwarders(), 3)
         )
     };
     let mut actions = vec![ask_it(failing, "+tries=1"), read_the_corefile()];
@@ -67,26 +69,27 @@ fn finding(failing: &Failing<'_>) -> Finding {
         } else {
             Confidence::Possible
         },
-        cause: format!(
-            "{} glibc and Go report a temporary failure at once; musl ignores REFUSED and waits \
-             5 s. An upstream refuses what its access list, its zones or its quota do not allow \
-             for the address that asks.",
-            if failing.is_seen() {
-                format!("{who} answers REFUSED, and the DNS pods pass it on.")
+        cause: text!(
+            "{rest} glibc and Go report a temporary failure at once; musl ignores REFUSED and \
+             waits 5 s. An upstream refuses what its access list, its zones or its quota do not \
+             allow for the address that asks.",
+            rest = if failing.is_seen() {
+                text!("{who} answers REFUSED, and the DNS pods pass it on.", who)
             } else {
-                "CoreDNS passes REFUSED on from its upstream; by itself it says so only for zones \
-                 that no forward covers, or at its limit of concurrent queries. This capture does \
-                 not show which."
-                    .to_owned()
+                text!(
+                    "CoreDNS passes REFUSED on from its upstream; by itself it says so only for \
+                     zones that no forward covers, or at its limit of concurrent queries. This \
+                     capture does not show which."
+                )
             }
         ),
         actions,
         ruled_out: vec![RuledOut {
             rule: "upstream-timeout",
-            because: format!(
-                "answers came, {} of them; cluster names were answered {} meanwhile",
-                failing.troubles.len(),
-                count(meanwhile.cluster_ok, "time")
+            because: text!(
+                "answers came, {troubles} of them; cluster names were answered {times} meanwhile",
+                troubles = failing.troubles.len(),
+                times = count(meanwhile.cluster_ok, "time")
             ),
         }],
     };

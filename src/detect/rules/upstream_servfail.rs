@@ -17,7 +17,7 @@
 //!
 //! Source: rulebook 2.E, K8; RFC 1035 section 4.1.1; RFC 8914.
 
-use crate::base::words::{clock, count, list};
+use crate::base::words::{clock, count, list, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -50,24 +50,30 @@ fn finding(failing: &Failing<'_>) -> Finding {
     let since = clock(failing.span.start);
     let what = failing.what();
     let title = if failing.is_seen() {
-        format!("{who} answers SERVFAIL for {what} since {since}, and clients are told the same")
+        text!(
+            "{who} answers SERVFAIL for {what} since {since}, and clients are told the same",
+            who,
+            what,
+            since
+        )
     } else {
-        format!(
+        text!(
             "{what} fail with SERVFAIL since {since}, too soon for a silent upstream; cluster \
-             names are answered"
+             names are answered",
+            what,
+            since
         )
     };
     let mut actions = vec![ask_it(failing, "+dnssec +cd"), read_the_corefile()];
     actions.extend(record_the_legs(failing));
     let mut ruled_out = vec![RuledOut {
         rule: "upstream-timeout",
-        because: "an upstream that is silent makes clients wait 3.9 s or more for SERVFAIL"
-            .to_owned(),
+        because: text!("an upstream that is silent makes clients wait 3.9 s or more for SERVFAIL"),
     }];
     let meanwhile = failing.meanwhile;
     if failing.legs.iter().any(|leg| leg.fate == Fate::Silent) {
         actions.push(Action {
-            why: "see whether the answer is too large for a resolver without TCP".to_owned(),
+            why: text!("see whether the answer is too large for a resolver without TCP"),
             command: format!(
                 "dig {} +bufsize=4096 | grep SIZE   # through another resolver",
                 failing.names().first().map_or_else(String::new, ToString::to_string)
@@ -77,10 +83,10 @@ fn finding(failing: &Failing<'_>) -> Finding {
     if meanwhile.cluster_ok > 0 {
         ruled_out.push(RuledOut {
             rule: "coredns-unsynced",
-            because: format!(
-                "{} of cluster names were answered meanwhile, {} not",
-                count(meanwhile.cluster_ok, "question"),
-                meanwhile.cluster_bad
+            because: text!(
+                "{questions} of cluster names were answered meanwhile, {cluster_bad} not",
+                questions = count(meanwhile.cluster_ok, "question"),
+                cluster_bad = meanwhile.cluster_bad
             ),
         });
     }
@@ -93,27 +99,34 @@ fn finding(failing: &Failing<'_>) -> Finding {
         } else {
             Confidence::Possible
         },
-        cause: format!(
-            "{} {} glibc and Go go on at once, musl repeats the query.",
-            if failing.is_seen() {
-                format!(
-                    "{who} itself says SERVFAIL to {}; the DNS pods pass it on and keep it for 5 s.",
-                    list(failing.forwarders(), 3)
+        cause: text!(
+            "{rest} {rest_2} glibc and Go go on at once, musl repeats the query.",
+            rest = if failing.is_seen() {
+                text!(
+                    "{who} itself says SERVFAIL to {forwarders}; the DNS pods pass it on and keep \
+                     it for 5 s.",
+                    who,
+                    forwarders = list(failing.forwarders(), 3)
                 )
             } else {
-                "SERVFAIL for external names comes at once, so somebody behind the DNS pods says \
-                 it, or refuses them. This capture does not show who."
-                    .to_owned()
+                text!(
+                    "SERVFAIL for external names comes at once, so somebody behind the DNS pods \
+                     says it, or refuses them. This capture does not show who."
+                )
             },
-            if failing.by_name {
-                "Other names are answered, so the resolver works: look at the servers, the \
-                 delegation and the signatures of these zones (with +cd a name that only fails \
-                 validation resolves), and at the size of the answers: a resolver that cannot use \
-                 TCP towards a zone's servers fails for large answers alone."
+            rest_2 = if failing.by_name {
+                text!(
+                    "Other names are answered, so the resolver works: look at the servers, the \
+                     delegation and the signatures of these zones (with +cd a name that only fails \
+                     validation resolves), and at the size of the answers: a resolver that cannot \
+                     use TCP towards a zone's servers fails for large answers alone."
+                )
             } else {
-                "If every zone fails, the resolver has lost its own sources; if one zone does, its \
-                 servers, delegation or signatures are broken."
-            },
+                text!(
+                    "If every zone fails, the resolver has lost its own sources; if one zone does, \
+                     its servers, delegation or signatures are broken."
+                )
+            }
         ),
         actions,
         ruled_out,

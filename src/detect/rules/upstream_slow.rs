@@ -17,7 +17,7 @@
 //!
 //! Source: rulebook 2.E, section 1 `slow_any`.
 
-use crate::base::words::{clock, duration};
+use crate::base::words::{clock, duration, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -47,37 +47,42 @@ impl Detector for UpstreamSlow {
 
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
-    let longest = failing.waits().map_or_else(|| "a second".to_owned(), |(_, wait)| duration(wait));
+    let longest = failing.waits().map_or_else(|| text!("a second"), |(_, wait)| duration(wait));
     let mut actions = vec![ask_it(failing, "| grep 'Query time'"), read_the_corefile()];
     actions.extend(record_the_legs(failing));
     actions.push(Action {
-        why: "ask less often: fetch popular names before they expire".to_owned(),
+        why: text!("ask less often: fetch popular names before they expire"),
         command: "kubectl -n kube-system edit configmap coredns   # cache 30 { prefetch 10 1m 10% \
                   serve_stale }"
             .to_owned(),
     });
     let words = Words {
-        title: format!(
-            "{who} is slow since {}: answers for {} took up to {longest}",
-            clock(failing.span.start),
-            failing.what()
+        title: text!(
+            "{who} is slow since {start}: answers for {what} took up to {longest}",
+            who,
+            start = clock(failing.span.start),
+            what = failing.what(),
+            longest
         ),
         confidence: if failing.is_seen() { Confidence::Confirmed } else { Confidence::Likely },
-        cause: format!(
-            "{who} took a second or more for {} answers. Names in a cache and names of the cluster \
-             come at once, so the DNS pods themselves are not slow.",
-            failing.legs.len().max(failing.troubles.len())
+        cause: text!(
+            "{who} took a second or more for {legs} answers. Names in a cache and names of the \
+             cluster come at once, so the DNS pods themselves are not slow.",
+            who,
+            legs = failing.legs.len().max(failing.troubles.len())
         ),
         actions,
         ruled_out: vec![
             RuledOut {
                 rule: "coredns-overload",
-                because: format!(
-                    "cluster names were answered at once {} times meanwhile, {} not",
-                    failing.meanwhile.cluster_ok, failing.meanwhile.cluster_bad
+                because: text!(
+                    "cluster names were answered at once {cluster_ok} times meanwhile, \
+                     {cluster_bad} not",
+                    cluster_ok = failing.meanwhile.cluster_ok,
+                    cluster_bad = failing.meanwhile.cluster_bad
                 ),
             },
-            RuledOut { rule: "slow-or-dropped-aaaa", because: "A is slow as well".to_owned() },
+            RuledOut { rule: "slow-or-dropped-aaaa", because: text!("A is slow as well") },
         ],
     };
     failing.finding(&DETECTOR, words)

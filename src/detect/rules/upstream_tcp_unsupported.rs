@@ -17,7 +17,7 @@
 //!
 //! Source: rulebook 2.E; RFC 7766; CoreDNS `plugin/forward` (`prefer_udp`, `force_tcp`).
 
-use crate::base::words::{clock, list};
+use crate::base::words::{clock, list, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -49,22 +49,26 @@ fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
     let since = clock(failing.span.start);
     let title = if failing.is_seen() {
-        format!(
-            "{who} refuses TCP: {} connections of {} failed since {since}, and clients get SERVFAIL",
-            failing.knocks.len(),
-            list(failing.forwarders(), 3)
+        text!(
+            "{who} refuses TCP: {knocks} connections of {forwarders} failed since {since}, and \
+             clients get SERVFAIL",
+            who,
+            knocks = failing.knocks.len(),
+            forwarders = list(failing.forwarders(), 3),
+            since
         )
     } else {
-        format!(
-            "external names fail over TCP alone since {since}: the resolver behind {} seems to \
-             take no TCP",
-            list(failing.forwarders(), 3)
+        text!(
+            "external names fail over TCP alone since {since}: the resolver behind {forwarders} \
+             seems to take no TCP",
+            since,
+            forwarders = list(failing.forwarders(), 3)
         )
     };
     let mut actions = vec![ask_it(failing, "+tcp +tries=1"), read_the_corefile()];
     actions.extend(record_the_legs(failing));
     actions.push(Action {
-        why: "forward over UDP whatever the client used".to_owned(),
+        why: text!("forward over UDP whatever the client used"),
         command:
             "kubectl -n kube-system edit configmap coredns   # forward . U { prefer_udp }, and \
                   no force_tcp"
@@ -78,23 +82,27 @@ fn finding(failing: &Failing<'_>) -> Finding {
             (true, false) => Confidence::Likely,
             (false, _) => Confidence::Possible,
         },
-        cause: format!(
-            "{who} {}, while every name needs it for answers that UDP truncates (RFC 7766), and \
-             for all answers where the DNS pods are set to forward over TCP. Either it has no TCP \
-             service, or a firewall on the way resets.",
-            if failing.is_seen() {
-                "accepted no TCP connection on port 53"
+        cause: text!(
+            "{who} {rest}, while every name needs it for answers that UDP truncates (RFC 7766), \
+             and for all answers where the DNS pods are set to forward over TCP. Either it has no \
+             TCP service, or a firewall on the way resets.",
+            who,
+            rest = if failing.is_seen() {
+                text!("accepted no TCP connection on port 53")
             } else {
-                "answers over UDP and, as far as clients are told, not over TCP"
+                text!("answers over UDP and, as far as clients are told, not over TCP")
             }
         ),
         actions,
         ruled_out: vec![RuledOut {
             rule: "upstream-timeout",
             because: if both {
-                format!("it answered {} queries over UDP meanwhile", failing.answered)
+                text!(
+                    "it answered {answered} queries over UDP meanwhile",
+                    answered = failing.answered
+                )
             } else {
-                "resets came back at once, so the address is alive".to_owned()
+                text!("resets came back at once, so the address is alive")
             },
         }],
     };

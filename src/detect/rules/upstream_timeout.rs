@@ -19,7 +19,7 @@
 //!
 //! Source: rulebook 2.E, K8, K9; CoreDNS `plugin/forward`.
 
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{clock, count, duration, list, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -52,44 +52,59 @@ fn finding(failing: &Failing<'_>) -> Finding {
     let since = clock(failing.span.start);
     let forwarders = list(failing.forwarders(), 3);
     let title = match (failing.is_seen(), failing.by_name, failing.waits()) {
-        (true, true, _) => format!(
-            "{who} has not answered {forwarders} for {} since {since}, while it answers others",
-            failing.what()
+        (true, true, _) => text!(
+            "{who} has not answered {forwarders} for {what} since {since}, while it answers others",
+            who,
+            forwarders,
+            what = failing.what(),
+            since
         ),
-        (true, false, _) => format!(
+        (true, false, _) => text!(
             "{who} has not answered {forwarders} since {since}: external names fail, cluster names \
-             do not need it"
+             do not need it",
+            who,
+            forwarders,
+            since
         ),
-        (false, _, Some((_, longest))) => format!(
-            "external names fail since {since}: {forwarders} say SERVFAIL after up to {}, as long \
-             as CoreDNS waits for a silent upstream",
-            duration(longest)
+        (false, _, Some((_, longest))) => text!(
+            "external names fail since {since}: {forwarders} say SERVFAIL after up to {longest}, \
+             as long as CoreDNS waits for a silent upstream",
+            since,
+            forwarders,
+            longest = duration(longest)
         ),
-        (false, _, None) => format!(
+        (false, _, None) => text!(
             "external names are not answered since {since} by {forwarders}, which answer cluster \
-             names"
+             names",
+            since,
+            forwarders
         ),
     };
     let cause = if failing.is_seen() {
-        format!(
-            "{who} answered {} of {} that needed an answer. That is measured; whether it is down, \
-             the way to it is cut or a firewall drops the queries is not visible here. If other \
-             DNS pods reach it, look at the way out of {}.",
-            failing.answered,
-            count(failing.answered + (failing.legs.len() + failing.knocks.len()) as u64, "query"),
-            list(failing.forwarders(), 3)
+        text!(
+            "{who} answered {answered} of {queries} that needed an answer. That is measured; \
+             whether it is down, the way to it is cut or a firewall drops the queries is not \
+             visible here. If other DNS pods reach it, look at the way out of {forwarders}.",
+            who,
+            answered = failing.answered,
+            queries = count(
+                failing.answered + (failing.legs.len() + failing.knocks.len()) as u64,
+                "query"
+            ),
+            forwarders = list(failing.forwarders(), 3)
         )
     } else {
-        "The DNS pods answer cluster names at once and external ones with SERVFAIL after the time \
-         that CoreDNS waits for a silent upstream (tries of 2 s, 4 to 6 s in all), or not at all. \
-         So the upstream is likely silent; this capture does not show who it is. Resolvers that \
-         wait 5 s (musl, Go) give up at about the moment when SERVFAIL comes."
-            .to_owned()
+        text!(
+            "The DNS pods answer cluster names at once and external ones with SERVFAIL after the \
+             time that CoreDNS waits for a silent upstream (tries of 2 s, 4 to 6 s in all), or not \
+             at all. So the upstream is likely silent; this capture does not show who it is. \
+             Resolvers that wait 5 s (musl, Go) give up at about the moment when SERVFAIL comes."
+        )
     };
     let mut actions = vec![ask_it(failing, "+tries=1 +time=2"), read_the_corefile()];
     actions.extend(record_the_legs(failing));
     actions.push(Action {
-        why: "survive it next time: a second upstream, and stale answers from the cache".to_owned(),
+        why: text!("survive it next time: a second upstream, and stale answers from the cache"),
         command: "kubectl -n kube-system edit configmap coredns   # forward . U1 U2 { policy \
                   sequential; max_fails 2 }  cache { serve_stale }"
             .to_owned(),
@@ -103,15 +118,17 @@ fn finding(failing: &Failing<'_>) -> Finding {
         ruled_out: vec![
             RuledOut {
                 rule: "upstream-servfail",
-                because: "the clients' SERVFAIL came after CoreDNS's waiting time, not at once"
-                    .to_owned(),
+                because: text!(
+                    "the clients' SERVFAIL came after CoreDNS's waiting time, not at once"
+                ),
             },
             RuledOut {
                 rule: "coredns-overload",
-                because: format!(
-                    "{} of cluster names were answered in time meanwhile, {} not",
-                    count(meanwhile.cluster_ok, "question"),
-                    meanwhile.cluster_bad
+                because: text!(
+                    "{questions} of cluster names were answered in time meanwhile, {cluster_bad} \
+                     not",
+                    questions = count(meanwhile.cluster_ok, "question"),
+                    cluster_bad = meanwhile.cluster_bad
                 ),
             },
         ],

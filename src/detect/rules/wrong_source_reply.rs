@@ -14,7 +14,7 @@
 //!
 //! Source: rulebook 2.B; Linux `Documentation/networking/bridge.rst` (`br_netfilter`).
 
-use crate::base::words::{count, first};
+use crate::base::words::{count, first, text};
 use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -44,37 +44,45 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let (server, service) = (hole.server(), hole.service());
     let wrong = hole.sum(|outage| outage.wrong_source);
     hole.finding(&DETECTOR, Words {
-        title: format!(
-            "answers of {server} reach {} from its own address instead of {service}, and are \
-             thrown away",
-            hole.network()
+        title: text!(
+            "answers of {server} reach {network} from its own address instead of {service}, and \
+             are thrown away",
+            server,
+            network = hole.network(),
+            service
         ),
         confidence: Confidence::Confirmed,
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: Where::PathToClient,
-        cause: format!(
-            "The clients asked {service}; {} came back from {server} itself, so the clients' \
+        cause: text!(
+            "The clients asked {service}; {flows} came back from {server} itself, so the clients' \
              sockets refused them and the lookups waited in vain. The translation of the service \
-             address is not undone on the way back: answers that are bridged on the same node \
-             pass by conntrack when bridge-nf-call-iptables is 0.",
-            count(wrong, "flow")
+             address is not undone on the way back: answers that are bridged on the same node pass \
+             by conntrack when bridge-nf-call-iptables is 0.",
+            service,
+            flows = count(wrong, "flow"),
+            server
         ),
         actions: vec![
             (
-                "on the node, let bridged packets pass conntrack",
+                text!("on the node, let bridged packets pass conntrack"),
                 "sysctl net.bridge.bridge-nf-call-iptables; modprobe br_netfilter && sysctl -w \
                  net.bridge.bridge-nf-call-iptables=1"
                     .to_owned(),
             ),
-            ("see what conntrack knows of the flows", format!("conntrack -L -d {}", first(&hole.services))),
+            (text!("see what conntrack knows of the flows"), format!("conntrack -L -d {}", first(&hole.services))),
         ],
         ruled_out: vec![
-            ("dead-backend", format!("{server} answered every one of them in time")),
+            ("dead-backend", text!("{server} answered every one of them in time", server)),
             (
                 "musl-parallel-conflict",
-                format!("nobody asked {server} itself: it is only known as a backend of {service}"),
+                text!(
+                    "nobody asked {server} itself: it is only known as a backend of {service}",
+                    server,
+                    service
+                ),
             ),
-            ("late-response", "each answer came at once, only from the wrong address".to_owned()),
+            ("late-response", text!("each answer came at once, only from the wrong address")),
         ],
     })
 }

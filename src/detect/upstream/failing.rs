@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{clients, legs};
+use crate::base::words::{Text, plain, text};
 use crate::base::{Span, Timestamp};
 use crate::detect::{Knock, Leg, Scene, Second, Trouble, TroubleKind};
 use crate::dns::{Name, Question, Rcode, RecordType};
@@ -167,10 +168,10 @@ impl<'a> Failing<'a> {
     }
 
     /// The upstream, in words.
-    pub(in crate::detect) fn who(&self) -> String {
+    pub(in crate::detect) fn who(&self) -> Text {
         self.upstream.map_or_else(
-            || "the resolver behind the cluster's DNS".to_owned(),
-            |upstream| format!("upstream {upstream}"),
+            || text!("the resolver behind the cluster's DNS"),
+            |upstream| text!("upstream {upstream}", upstream),
         )
     }
 
@@ -199,11 +200,11 @@ impl<'a> Failing<'a> {
     }
 
     /// The failing names, in words.
-    pub(in crate::detect) fn what(&self) -> String {
+    pub(in crate::detect) fn what(&self) -> Text {
         match (self.zone(), self.names().first()) {
-            (Some(zone), Some(name)) if **name == zone => zone.to_string(),
-            (Some(zone), _) => format!("names under {zone}"),
-            (None, _) => "external names".to_owned(),
+            (Some(zone), Some(name)) if **name == zone => plain(zone),
+            (Some(zone), _) => text!("names under {zone}", zone),
+            (None, _) => text!("external names"),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::failing::{Failing, Kind};
-use crate::base::words::{clock, count, duration, list};
+use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::detect::{
     Action, Claim, Confidence, Culprit, Descriptor, Fact, Fate, Finding, Proof, RuledOut, Second,
     Symptom, Trouble, TroubleKind, Where,
@@ -16,9 +16,9 @@ const FRAMES: usize = 4;
 
 /// What a rule says; the rest follows from the evidence.
 pub(in crate::detect) struct Words {
-    pub(in crate::detect) title: String,
+    pub(in crate::detect) title: Text,
     pub(in crate::detect) confidence: Confidence,
-    pub(in crate::detect) cause: String,
+    pub(in crate::detect) cause: Text,
     pub(in crate::detect) actions: Vec<Action>,
     pub(in crate::detect) ruled_out: Vec<RuledOut>,
 }
@@ -50,15 +50,15 @@ impl Failing<'_> {
     }
 
     /// How the legs ended, in words.
-    fn ends(&self) -> String {
+    fn ends(&self) -> Text {
         let mut tally: BTreeMap<Fate, u64> = BTreeMap::new();
         for leg in &self.legs {
             *tally.entry(leg.fate).or_default() += 1;
         }
         let words = tally.into_iter().map(|(fate, n)| match fate {
-            Fate::Error(rcode) => format!("{n} with {rcode}"),
-            Fate::Silent => format!("{n} unanswered"),
-            _ => format!("{n} slow"),
+            Fate::Error(rcode) => text!("{n} with {rcode}", n, rcode),
+            Fate::Silent => text!("{n} unanswered", n),
+            _ => text!("{n} slow", n),
         });
         list(words, 4)
     }
@@ -67,56 +67,74 @@ impl Failing<'_> {
         let mut facts = Vec::new();
         if let Some(upstream) = self.upstream {
             let by = list(self.forwarders(), 3);
-            facts.push(Fact { label: "upstream", value: format!("{upstream}, asked by {by}") });
+            facts.push(Fact {
+                label: text!("upstream"),
+                value: text!("{upstream}, asked by {by}", upstream, by),
+            });
         }
         if !self.legs.is_empty() {
             facts.push(Fact {
-                label: "queries to it",
-                value: format!("{}; {} answered otherwise meanwhile", self.ends(), self.answered),
+                label: text!("queries to it"),
+                value: text!(
+                    "{ends}; {answered} answered otherwise meanwhile",
+                    ends = self.ends(),
+                    answered = self.answered
+                ),
             });
         }
         if !self.knocks.is_empty() {
             let refused =
                 self.knocks.iter().filter(|knock| knock.outcome != ConnectOutcome::Silent).count();
             facts.push(Fact {
-                label: "TCP connections to it",
-                value: format!(
-                    "{}, {refused} refused, {} unanswered, none accepted",
-                    self.knocks.len(),
-                    self.knocks.len() - refused
+                label: text!("TCP connections to it"),
+                value: text!(
+                    "{knocks}, {refused} refused, {refused_2} unanswered, none accepted",
+                    knocks = self.knocks.len(),
+                    refused,
+                    refused_2 = self.knocks.len() - refused
                 ),
             });
         }
         if !self.troubles.is_empty() {
             facts.push(Fact {
-                label: "clients' questions that failed by it",
-                value: format!(
-                    "{} of {}, {}",
-                    self.troubles.len(),
-                    list(self.clients(), 4),
-                    told(&self.troubles)
+                label: text!("clients' questions that failed by it"),
+                value: text!(
+                    "{troubles} of {clients}, {told}",
+                    troubles = self.troubles.len(),
+                    clients = list(self.clients(), 4),
+                    told = told(&self.troubles)
                 ),
             });
         }
         if let Some((middle, longest)) = self.waits() {
             facts.push(Fact {
-                label: "clients waited for the answer",
-                value: format!("{} (median), {} at most", duration(middle), duration(longest)),
+                label: text!("clients waited for the answer"),
+                value: text!(
+                    "{middle} (median), {longest} at most",
+                    middle = duration(middle),
+                    longest = duration(longest)
+                ),
             });
         }
         let Second { cluster_ok, cluster_bad, outside_ok, .. } = self.meanwhile;
         facts.push(Fact {
-            label: "meanwhile",
-            value: format!(
-                "{} of cluster names answered, {cluster_bad} not; {outside_ok} of other names \
-                 answered (from a cache, or by another upstream)",
-                count(cluster_ok, "question")
+            label: text!("meanwhile"),
+            value: text!(
+                "{questions} of cluster names answered, {cluster_bad} not; {outside_ok} of other \
+                 names answered (from a cache, or by another upstream)",
+                questions = count(cluster_ok, "question"),
+                cluster_bad,
+                outside_ok
             ),
         });
-        facts.push(Fact { label: "names", value: list(self.names(), 5) });
+        facts.push(Fact { label: text!("names"), value: list(self.names(), 5) });
         facts.push(Fact {
-            label: "first / last",
-            value: format!("{} / {}", clock(self.span.start), clock(self.span.end)),
+            label: text!("first / last"),
+            value: text!(
+                "{start} / {end}",
+                start = clock(self.span.start),
+                end = clock(self.span.end)
+            ),
         });
         let probes = self
             .scene
@@ -128,8 +146,8 @@ impl Failing<'_> {
             .count();
         if probes > 0 {
             facts.push(Fact {
-                label: "health probes (. NS)",
-                value: format!("{probes}: CoreDNS itself took the upstream for failed"),
+                label: text!("health probes (. NS)"),
+                value: text!("{probes}: CoreDNS itself took the upstream for failed", probes),
             });
         }
         facts
@@ -138,27 +156,48 @@ impl Failing<'_> {
     fn evidence(&self) -> Vec<Proof> {
         let who = self.who();
         let legs = self.legs.iter().take(FRAMES).flat_map(|leg| {
-            let asked = format!("{} asks {who} for {}", leg.forwarder, leg.question.name);
+            let asked = text!(
+                "{forwarder} asks {who} for {name}",
+                forwarder = leg.forwarder,
+                who,
+                name = leg.question.name
+            );
             let answer = leg.replied.map(|seen| Proof { seen, summary: says(leg.fate) });
-            let silent = if answer.is_none() { "; no answer came" } else { "" };
-            [Some(Proof { seen: leg.sent, summary: format!("{asked}{silent}") }), answer]
+            let silent = if answer.is_none() { text!("; no answer came") } else { Text::EMPTY };
+            [
+                Some(Proof { seen: leg.sent, summary: text!("{asked}{silent}", asked, silent) }),
+                answer,
+            ]
         });
         let knocks = self.knocks.iter().take(FRAMES).flat_map(|knock| {
-            let summary = format!("{} opens a TCP connection to {who}", knock.forwarder);
+            let summary = text!(
+                "{forwarder} opens a TCP connection to {who}",
+                forwarder = knock.forwarder,
+                who
+            );
             let answer = knock
                 .replied
-                .map(|seen| Proof { seen, summary: "the connection is refused".to_owned() });
+                .map(|seen| Proof { seen, summary: text!("the connection is refused") });
             [Some(Proof { seen: knock.sent, summary }), answer]
         });
         let troubles = self.troubles.iter().take(FRAMES).flat_map(|trouble| {
-            let summary = format!("{} asks for {}", trouble.client, trouble.question.name);
+            let summary = text!(
+                "{client} asks for {name}",
+                client = trouble.client,
+                name = trouble.question.name
+            );
             let answer = trouble.replied.map(|seen| Proof {
                 seen,
                 summary: match (trouble.kind, trouble.wait()) {
                     (TroubleKind::Error(rcode), Some(wait)) => {
-                        format!("{} says {rcode} after {}", trouble.responder, duration(wait))
+                        text!(
+                            "{responder} says {rcode} after {wait}",
+                            responder = trouble.responder,
+                            rcode,
+                            wait = duration(wait)
+                        )
                     }
-                    _ => format!("{} answers too late", trouble.responder),
+                    _ => text!("{responder} answers too late", responder = trouble.responder),
                 },
             });
             [Some(Proof { seen: trouble.sent, summary }), answer]
@@ -197,9 +236,9 @@ impl Failing<'_> {
 /// Where the upstream's own legs can be recorded.
 pub(in crate::detect) fn record_the_legs(failing: &Failing<'_>) -> Option<Action> {
     (!failing.is_seen()).then(|| Action {
-        why: format!(
-            "record what {} ask, on their nodes: it names the upstream",
-            list(failing.forwarders(), 2)
+        why: text!(
+            "record what {forwarders} ask, on their nodes: it names the upstream",
+            forwarders = list(failing.forwarders(), 2)
         ),
         command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap '(port 53) or icmp or \
                   icmp6 or (ip[6:2] & 0x1fff != 0)'"
@@ -215,7 +254,7 @@ pub(in crate::detect) fn ask_it(failing: &Failing<'_>, options: &str) -> Action 
         .upstream
         .map_or_else(|| "<address after forward in the Corefile>".to_owned(), |u| u.to_string());
     Action {
-        why: "ask the upstream from a DNS pod's network".to_owned(),
+        why: text!("ask the upstream from a DNS pod's network"),
         command: format!("dig @{at} {name} {options}"),
     }
 }
@@ -223,30 +262,30 @@ pub(in crate::detect) fn ask_it(failing: &Failing<'_>, options: &str) -> Action 
 /// Where the cluster's DNS forwards to.
 pub(in crate::detect) fn read_the_corefile() -> Action {
     Action {
-        why: "see where the cluster's DNS forwards to".to_owned(),
+        why: text!("see where the cluster's DNS forwards to"),
         command: "kubectl -n kube-system get configmap coredns -o yaml | grep -A5 forward"
             .to_owned(),
     }
 }
 
-fn told(troubles: &[&Trouble]) -> String {
+fn told(troubles: &[&Trouble]) -> Text {
     let mut tally: BTreeMap<TroubleKind, u64> = BTreeMap::new();
     for trouble in troubles {
         *tally.entry(trouble.kind).or_default() += 1;
     }
     let words = tally.into_iter().map(|(kind, n)| match kind {
-        TroubleKind::Error(rcode) => format!("{n} with {rcode}"),
-        TroubleKind::Silent => format!("{n} unanswered"),
-        TroubleKind::Slow => format!("{n} slow"),
+        TroubleKind::Error(rcode) => text!("{n} with {rcode}", n, rcode),
+        TroubleKind::Silent => text!("{n} unanswered", n),
+        TroubleKind::Slow => text!("{n} slow", n),
     });
     list(words, 4)
 }
 
-fn says(fate: Fate) -> String {
+fn says(fate: Fate) -> Text {
     match fate {
-        Fate::Error(rcode) => format!("it answers {rcode}"),
-        Fate::Truncated => "it answers truncated".to_owned(),
-        Fate::Silent => "it answers too late".to_owned(),
-        _ => "it answers".to_owned(),
+        Fate::Error(rcode) => text!("it answers {rcode}", rcode),
+        Fate::Truncated => text!("it answers truncated"),
+        Fate::Silent => text!("it answers too late"),
+        _ => text!("it answers"),
     }
 }

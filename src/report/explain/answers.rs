@@ -3,16 +3,21 @@
 use super::ladder::Ladder;
 use super::model::{Event, Rung};
 use super::words;
-use crate::base::words::duration;
+use crate::base::words::{Text, duration, join, text};
 use crate::transaction::{Response, Transaction};
 
 /// The rung of one response to `asked`.
 pub(super) fn rung(ladder: &Ladder<'_>, asked: &Transaction, response: &Response) -> Rung {
-    let rtype = asked.question.rtype.to_string();
-    let mut text = format!("{rtype}  id {:04x}  {}", asked.id, words::answer(response, &rtype));
+    let rtype = asked.question.rtype;
+    let mut text = text!(
+        "{rtype}  id {id}  {answer}",
+        rtype,
+        id = format_args!("{:04x}", asked.id),
+        answer = words::answer(response, rtype)
+    );
     let origin = response.origin().filter(|origin| *origin != asked.server.ip());
     if let Some(origin) = origin {
-        text.push_str(&format!(", from {origin}"));
+        text.push(text!(", from {origin}", origin));
     }
     let mut rung = ladder.rung(response.arrived().ts, Event::Answer, text, &response.hops);
     rung.verdict = Some(verdict(asked, response));
@@ -20,27 +25,29 @@ pub(super) fn rung(ladder: &Ladder<'_>, asked: &Transaction, response: &Response
 }
 
 /// When it came and whether the client could use it.
-fn verdict(asked: &Transaction, response: &Response) -> String {
+fn verdict(asked: &Transaction, response: &Response) -> Text {
     if asked.attempts.is_empty() {
-        return "its query is not in the capture".to_owned();
+        return text!("its query is not in the capture");
     }
     let arrived = response.arrived().ts;
     let last = asked.last_sent_before(arrived);
-    let mut parts = vec![format!("{} after it was asked for", duration(arrived.since(last)))];
+    let mut parts =
+        vec![text!("{since} after it was asked for", since = duration(arrived.since(last)))];
     let first = asked.first().ts;
     if last != first {
-        parts.push(format!("{} after the first attempt", duration(arrived.since(first))));
+        parts
+            .push(text!("{since} after the first attempt", since = duration(arrived.since(first))));
     }
     parts.extend(words::host_delay(response));
     if let Some(why) = words::undelivered(response, asked.server.ip()) {
         parts.push(why);
     } else if asked.deadline().is_some_and(|deadline| arrived > deadline) {
-        parts.push("too late: the client had given this socket up".to_owned());
+        parts.push(text!("too late: the client had given this socket up"));
     } else {
         let counted = asked.answer().is_some_and(|answer| std::ptr::eq(answer, response));
         if !counted {
-            parts.push("one more answer to the same question".to_owned());
+            parts.push(text!("one more answer to the same question"));
         }
     }
-    parts.join("; ")
+    join(parts, "; ")
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::base::words::{Text, plain, text};
 use crate::base::{FiveTuple, Timestamp, Transport};
 use crate::capture::{Frame, FrameRef, PointId};
 use crate::dns::{Message, NameCache, Question, parse};
@@ -18,7 +19,7 @@ pub struct Sight {
     /// When it was captured.
     pub ts: Timestamp,
     /// What it is, in words.
-    pub what: String,
+    pub what: Text,
     /// The question that it holds, if it is a DNS message.
     pub question: Option<Question>,
     /// What ties it to a lookup beside its number.
@@ -56,24 +57,24 @@ impl Sight {
         let mut sight = Self {
             at: frame.seen.at,
             ts: frame.seen.ts,
-            what: String::new(),
+            what: Text::EMPTY,
             question: None,
             tie: None,
         };
         if !frame.link.carries_packets() {
-            "a record without a packet: notes of the program that captured"
-                .clone_into(&mut sight.what);
+            sight.what = text!("a record without a packet: notes of the program that captured");
             return sight;
         }
         match decode(frame, point) {
-            Err(skip) => sight.what = format!("not understood: {skip}"),
+            Err(skip) => sight.what = text!("not understood: {skip}", skip),
             Ok(packet) => sight.packet(&packet, ports),
         }
         if frame.is_cut() {
             let held = frame.bytes.len();
-            sight.what.push_str(&format!(
-                "; the snap length kept {held} of its {} bytes",
-                frame.wire_len
+            sight.what.push(text!(
+                "; the snap length kept {held} of its {wire_len} bytes",
+                held,
+                wire_len = frame.wire_len
             ));
         }
         sight
@@ -87,25 +88,27 @@ impl Sight {
             (Body::Fragment(piece), _) => self.fragment(packet, piece),
             _ => {
                 let (src, dst) = (packet.src, packet.dst);
-                self.what = format!(
-                    "{src} -> {dst}: nothing that DNS travels in (no UDP, TCP or ICMP error)"
+                self.what = text!(
+                    "{src} -> {dst}: nothing that DNS travels in (no UDP, TCP or ICMP error)",
+                    src,
+                    dst
                 );
             }
         }
         if packet.via.tunnels > 0 {
-            self.what.push_str(&format!(", inside {} outer headers", packet.via.tunnels));
+            self.what.push(text!(", inside {tunnels} outer headers", tunnels = packet.via.tunnels));
         }
     }
 
     fn datagram(&mut self, datagram: &Datagram<'_>, tuple: FiveTuple, ports: &Ports) {
         if !ports.concern(datagram.src_port, datagram.dst_port) {
             self.what =
-                format!("{tuple}: neither side is a DNS port (`--port` names further ones)");
+                text!("{tuple}: neither side is a DNS port (`--port` names further ones)", tuple);
             return;
         }
         let message = parse(datagram.payload, datagram.wire_len, &mut NameCache::new());
         let Some(message) = message.filter(Message::is_plausible) else {
-            self.what = format!("{tuple}: on a DNS port, and no DNS message");
+            self.what = text!("{tuple}: on a DNS port, and no DNS message", tuple);
             return;
         };
         self.message(&message, tuple, ports);
@@ -113,13 +116,21 @@ impl Sight {
 
     fn message(&mut self, message: &Message, tuple: FiveTuple, ports: &Ports) {
         let is_response = message.header.is_response();
-        let kind = if is_response { "response" } else { "query" };
+        let kind = if is_response { text!("response") } else { text!("query") };
         let asked = message.question.as_ref().map_or_else(
-            || "without a question".to_owned(),
-            |question| format!("{} {}", question.rtype, question.name),
+            || text!("without a question"),
+            |question| text!("{rtype} {name}", rtype = question.rtype, name = question.name),
         );
-        let code = if is_response { format!(", {}", message.rcode()) } else { String::new() };
-        self.what = format!("{tuple}: DNS {kind}, id {:04x}, {asked}{code}", message.header.id);
+        let code =
+            if is_response { text!(", {rcode}", rcode = message.rcode()) } else { Text::EMPTY };
+        self.what = text!(
+            "{tuple}: DNS {kind}, id {id}, {asked}{code}",
+            tuple,
+            kind,
+            id = format_args!("{:04x}", message.header.id),
+            asked,
+            code
+        );
         self.question.clone_from(&message.question);
         let to_server = ports.to_server(&tuple, is_response);
         self.tie = Some(Tie::Socket {
@@ -132,7 +143,7 @@ impl Sight {
     fn segment(&mut self, segment: &TcpSegment<'_>, tuple: FiveTuple, ports: &Ports) {
         if !ports.concern(segment.src_port, segment.dst_port) {
             self.what =
-                format!("{tuple}: neither side is a DNS port (`--port` names further ones)");
+                text!("{tuple}: neither side is a DNS port (`--port` names further ones)", tuple);
             return;
         }
         let flags: Vec<&str> = [
@@ -146,11 +157,16 @@ impl Sight {
         .collect();
         let length = segment.wire_len;
         let content = if length == 0 {
-            "without payload".to_owned()
+            text!("without payload")
         } else {
-            format!("{length} bytes of a stream of DNS messages")
+            text!("{length} bytes of a stream of DNS messages", length)
         };
-        self.what = format!("{tuple}: TCP segment {}, {content}", flags.join("+"));
+        self.what = text!(
+            "{tuple}: TCP segment {flags}, {content}",
+            tuple,
+            flags = plain(flags.join("+")),
+            content
+        );
         let to_server = ports.contains(segment.dst_port);
         self.tie = Some(Tie::Socket {
             transport: Transport::Tcp,
@@ -161,7 +177,12 @@ impl Sight {
 
     fn icmp(&mut self, from: IpAddr, error: &IcmpError<'_>, ports: &Ports) {
         let quoted = error.quoted;
-        self.what = format!("ICMP error from {from}: {}, about {quoted}", error.kind);
+        self.what = text!(
+            "ICMP error from {from}: {kind}, about {quoted}",
+            from,
+            kind = error.kind,
+            quoted
+        );
         let id = match (quoted.transport, error.payload) {
             (Transport::Udp, &[high, low, ..]) => Some(u16::from_be_bytes([high, low])),
             _ => None,
@@ -175,10 +196,14 @@ impl Sight {
 
     fn fragment(&mut self, packet: &Packet<'_>, piece: &Fragment<'_>) {
         let (src, dst) = (packet.src, packet.dst);
-        let more = if piece.more { "more follow" } else { "the last one" };
-        self.what = format!(
-            "{src} -> {dst}: fragment of an IP datagram at byte {} ({more}); its ports are in the first one",
-            piece.offset
+        let more = if piece.more { text!("more follow") } else { text!("the last one") };
+        self.what = text!(
+            "{src} -> {dst}: fragment of an IP datagram at byte {offset} ({more}); its ports are \
+             in the first one",
+            src,
+            dst,
+            offset = piece.offset,
+            more
         );
         self.tie = Some(Tie::Piece { ends: [src, dst], ip_id: piece.id });
     }

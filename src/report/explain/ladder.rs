@@ -6,7 +6,7 @@ use super::answers;
 use super::model::{Event, Rung, Sighting};
 use super::words;
 use crate::analysis::Analysis;
-use crate::base::words::{count, duration};
+use crate::base::words::{Text, ToText, count, duration, text};
 use crate::base::{Timestamp, Transport};
 use crate::capture::FrameRef;
 use crate::lookup::{Lookup, Role, Sent, Step};
@@ -40,13 +40,14 @@ impl<'a> Ladder<'a> {
                 let gap = rung.at.since(before.at);
                 if gap >= WAIT {
                     let why = match rung.event {
-                        Event::Query | Event::Candidate => "then the client's timer",
-                        Event::Connection => "then the client connects",
-                        Event::Answer | Event::Icmp => "then this comes back",
-                        Event::End => "then the resolver's last timer",
-                        Event::Leg | Event::Wait => "then",
+                        Event::Query | Event::Candidate => text!("then the client's timer"),
+                        Event::Connection => text!("then the client connects"),
+                        Event::Answer | Event::Icmp => text!("then this comes back"),
+                        Event::End => text!("then the resolver's last timer"),
+                        Event::Leg | Event::Wait => text!("then"),
                     };
-                    let text = format!("{} in which nothing happens, {why}", duration(gap));
+                    let text =
+                        text!("{gap} in which nothing happens, {why}", gap = duration(gap), why);
                     with_waits.push(self.rung(before.at, Event::Wait, text, &[]));
                 }
             }
@@ -55,7 +56,7 @@ impl<'a> Ladder<'a> {
         with_waits
     }
 
-    pub(super) fn rung(&self, at: Timestamp, event: Event, text: String, hops: &[Hop]) -> Rung {
+    pub(super) fn rung(&self, at: Timestamp, event: Event, text: Text, hops: &[Hop]) -> Rung {
         let nanos = at.nanos().saturating_sub(self.start.nanos());
         let seen = words::sightings(hops, self.analysis, self.asked);
         Rung {
@@ -77,9 +78,10 @@ impl<'a> Ladder<'a> {
             let Some(asked) = step.transaction() else { continue };
             if round.replace(step.round) != Some(step.round) {
                 let suffixed = asked.question.name != lookup.name;
-                let tail = if suffixed { ", with a search suffix" } else { "" };
+                let tail = if suffixed { text!(", with a search suffix") } else { Text::EMPTY };
                 let nth = step.round + 1;
-                let text = format!("candidate {nth}: {}{tail}", asked.question.name);
+                let text =
+                    text!("candidate {nth}: {name}{tail}", nth, name = asked.question.name, tail);
                 self.rungs.push(self.rung(asked.first().ts, Event::Candidate, text, &[]));
             }
         }
@@ -95,25 +97,28 @@ impl<'a> Ladder<'a> {
     }
 
     /// One question, its attempts and what came back. `how` says why it was sent.
-    pub(super) fn question(&mut self, asked: &Transaction, how: &str, unproven: bool) {
+    pub(super) fn question(&mut self, asked: &Transaction, how: &Text, unproven: bool) {
         let attempts = asked.attempts.len();
         for (index, attempt) in asked.attempts.iter().enumerate() {
-            let mut text = format!(
-                "{}  id {:04x}  {} to {}",
-                asked.question.rtype, asked.id, asked.client, asked.server
+            let mut text = text!(
+                "{rtype}  id {id}  {client} to {server}",
+                rtype = asked.question.rtype,
+                id = format_args!("{:04x}", asked.id),
+                client = asked.client,
+                server = asked.server
             );
             if let Some(backend) = attempt.backend().or(asked.translated) {
-                text.push_str(&format!(", translated to {backend}"));
+                text.push(text!(", translated to {backend}", backend));
             }
             if let Some(masquerade) = asked.masquerade {
-                text.push_str(&format!(", going on as {masquerade}"));
+                text.push(text!(", going on as {masquerade}", masquerade));
             }
             if asked.transport == Transport::Tcp {
-                text.push_str(", over TCP");
+                text.push(text!(", over TCP"));
             }
-            let why = if index == 0 { how } else { "the same datagram again" };
+            let why = if index == 0 { how.clone() } else { text!("the same datagram again") };
             if !why.is_empty() {
-                text.push_str(&format!(" ({why})"));
+                text.push(text!(" ({why})", why));
             }
             let mut rung = self.rung(attempt.sent().ts, Event::Query, text, &attempt.hops);
             rung.verdict = fate(asked, index, unproven && index + 1 == attempts);
@@ -128,7 +133,7 @@ impl<'a> Ladder<'a> {
     }
 
     fn rejection(&mut self, asked: &Transaction, rejected: &Rejected) {
-        let text = format!("ICMP {} from {}", rejected.kind, rejected.from);
+        let text = text!("ICMP {kind} from {from}", kind = rejected.kind, from = rejected.from);
         let mut rung = self.rung(rejected.seen.ts, Event::Icmp, text, &[]);
         rung.asked_about = self.asked == Some(rejected.seen.at);
         rung.seen.push(Sighting {
@@ -145,81 +150,97 @@ impl<'a> Ladder<'a> {
         });
         let sent = asked.last_sent_before(rejected.seen.ts);
         let after = duration(rejected.seen.ts.since(sent));
-        rung.verdict = Some(format!("{after} after the query that it rejects"));
+        rung.verdict = Some(text!("{after} after the query that it rejects", after));
         self.rungs.push(rung);
     }
 
     /// What the server asks others meanwhile, or who asked it.
     pub(super) fn leg(&mut self, leg: &Transaction, upstream: bool) {
-        let asks = if upstream { "the server asks on" } else { "asked for this by a client" };
-        let text = format!(
-            "{asks}: {} {}  id {:04x}  {} to {}",
-            leg.question.rtype, leg.question.name, leg.id, leg.client, leg.server
+        let asks = if upstream {
+            text!("the server asks on")
+        } else {
+            text!("asked for this by a client")
+        };
+        let text = text!(
+            "{asks}: {rtype} {name}  id {id}  {client} to {server}",
+            asks,
+            rtype = leg.question.rtype,
+            name = leg.question.name,
+            id = format_args!("{:04x}", leg.id),
+            client = leg.client,
+            server = leg.server
         );
         let hops = leg.attempts.first().map_or(&[][..], |attempt| &attempt.hops);
         let mut rung = self.rung(leg.first().ts, Event::Leg, text, hops);
         rung.verdict = Some(match (leg.answer(), leg.latency()) {
             (Some(answer), Some(latency)) => {
-                let rtype = leg.question.rtype.to_string();
-                format!("{} after {}", words::answer(answer, &rtype), duration(latency))
+                text!(
+                    "{answer} after {latency}",
+                    answer = words::answer(answer, leg.question.rtype),
+                    latency = duration(latency)
+                )
             }
-            _ => leg.outcome().word().to_owned(),
+            _ => leg.outcome().to_text(),
         });
         self.rungs.push(rung);
     }
 
     fn connection(&mut self, connect: &TcpAttempt) {
-        let text = format!("TCP connection {} to {}", connect.client, connect.server);
+        let text = text!(
+            "TCP connection {client} to {server}",
+            client = connect.client,
+            server = connect.server
+        );
         let mut rung = self.rung(connect.first().ts, Event::Connection, text, &connect.hops);
         let after = |at: Timestamp| duration(at.since(connect.first().ts));
         rung.verdict = Some(match connect.outcome() {
             ConnectOutcome::Accepted => {
                 let at = connect.accepted.unwrap_or(connect.first().ts);
                 let over = match (connect.closed, connect.reset) {
-                    (_, Some((seen, _))) => format!(", reset after {}", after(seen.ts)),
-                    (Some(at), None) => format!(", closed after {}", after(at)),
-                    (None, None) => String::new(),
+                    (_, Some((seen, _))) => text!(", reset after {after}", after = after(seen.ts)),
+                    (Some(at), None) => text!(", closed after {after}", after = after(at)),
+                    (None, None) => Text::EMPTY,
                 };
-                format!("accepted after {}{over}", after(at))
+                text!("accepted after {after}{over}", after = after(at), over)
             }
             ConnectOutcome::Refused => {
                 let at = connect.reset.map_or(connect.first().ts, |(seen, _)| seen.ts);
-                format!("refused (RST) after {}", after(at))
+                text!("refused (RST) after {after}", after = after(at))
             }
-            ConnectOutcome::Rejected(kind) => format!("rejected: ICMP {kind}"),
+            ConnectOutcome::Rejected(kind) => text!("rejected: ICMP {kind}", kind),
             ConnectOutcome::Silent => {
                 let syns = count(connect.syns.len() as u64, "SYN");
-                format!("nobody answered: {syns}")
+                text!("nobody answered: {syns}", syns)
             }
-            ConnectOutcome::Unknown => "the capture cannot tell what became of it".to_owned(),
+            ConnectOutcome::Unknown => text!("the capture cannot tell what became of it"),
         });
         self.rungs.push(rung);
     }
 }
 
 /// Why a step was sent.
-fn how(before: &[Step], step: &Step, asked: &Transaction) -> String {
+fn how(before: &[Step], step: &Step, asked: &Transaction) -> Text {
     let earlier = || before.iter().rev().filter_map(Step::transaction);
     match step.role {
-        Role::First | Role::Connection => String::new(),
-        Role::Sibling => "the other family".to_owned(),
-        Role::Parallel => "the same datagram to another server at once".to_owned(),
-        Role::Fallback => "after truncation".to_owned(),
+        Role::First | Role::Connection => Text::EMPTY,
+        Role::Sibling => text!("the other family"),
+        Role::Parallel => text!("the same datagram to another server at once"),
+        Role::Fallback => text!("after truncation"),
         Role::Retry => {
             let same = earlier().find(|other| other.question == asked.question);
             match same {
                 Some(other) if other.server != asked.server => {
-                    "again, to another server".to_owned()
+                    text!("again, to another server")
                 }
-                Some(other) if other.id == asked.id => "again, from a new socket".to_owned(),
-                _ => "again, from a new socket with a new id".to_owned(),
+                Some(other) if other.id == asked.id => text!("again, from a new socket"),
+                _ => text!("again, from a new socket with a new id"),
             }
         }
     }
 }
 
 /// What became of one attempt, where no answer's own rung tells it.
-fn fate(asked: &Transaction, index: usize, unproven: bool) -> Option<String> {
+fn fate(asked: &Transaction, index: usize, unproven: bool) -> Option<Text> {
     let attempt: &Attempt = asked.attempts.get(index)?;
     let sent = attempt.sent().ts.before(timing::DISORDER);
     let next = asked.attempts.get(index + 1).map_or(Timestamp::MAX, |next| next.sent().ts);
@@ -233,17 +254,16 @@ fn fate(asked: &Transaction, index: usize, unproven: bool) -> Option<String> {
         return None;
     }
     if unproven {
-        return Some(
+        return Some(text!(
             "no answer in the capture, and yet the client did not ask again: it had its answer and \
              the capture missed it, or it asks but once"
-                .to_owned(),
-        );
+        ));
     }
     if asked.blind {
-        return Some("no answer in the capture, which missed frames meanwhile".to_owned());
+        return Some(text!("no answer in the capture, which missed frames meanwhile"));
     }
     if index + 1 == asked.attempts.len() && asked.outcome() == Outcome::Unknown {
-        return Some("no answer before the capture ends".to_owned());
+        return Some(text!("no answer before the capture ends"));
     }
-    Some(format!("unanswered; {}", words::vanished(attempt)))
+    Some(text!("unanswered; {vanished}", vanished = words::vanished(attempt)))
 }

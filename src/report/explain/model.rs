@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::Timestamp;
+use crate::base::words::Text;
 
 /// Everything that is told of one frame or lookup.
 #[derive(Debug, Clone, Serialize)]
@@ -18,7 +19,7 @@ pub struct Story {
     /// `normal`, `abnormal` or `unknown`.
     pub verdict: &'static str,
     /// Why, the foremost reason first.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Text>,
     /// The incident that this lookup is charged to.
     pub incident: Option<IncidentStory>,
 }
@@ -33,9 +34,9 @@ pub struct FrameStory {
     /// When it was captured.
     pub time: String,
     /// What it is by itself.
-    pub what: String,
+    pub what: Text,
     /// What it is to the lookup, or why it belongs to none.
-    pub part: String,
+    pub part: Text,
 }
 
 /// The lookup, as the application felt it.
@@ -50,7 +51,7 @@ pub struct LookupStory {
     /// The first query.
     pub start: String,
     /// `ok`, `negative`, `error`, `timeout` or `unknown`.
-    pub outcome: &'static str,
+    pub outcome: Text,
     /// How long the application waited.
     pub duration_seconds: Option<f64>,
     /// The part of that beyond what is usual in this capture.
@@ -62,9 +63,9 @@ pub struct LookupStory {
     /// The addresses asked.
     pub servers: Vec<String>,
     /// What asked, as far as it can be told.
-    pub resolver: String,
+    pub resolver: Text,
     /// What this lookup shows of it.
-    pub observed: Vec<String>,
+    pub observed: Vec<Text>,
     /// Candidate names with a search suffix.
     pub suffixes_tried: usize,
     /// What the application will have printed.
@@ -79,7 +80,7 @@ pub struct IncidentStory {
     /// Its rule.
     pub rule: &'static str,
     /// Its title.
-    pub title: String,
+    pub title: Text,
 }
 
 /// One event on the ladder.
@@ -92,9 +93,9 @@ pub struct Rung {
     /// What kind of event it is.
     pub event: Event,
     /// What happened.
-    pub text: String,
+    pub text: Text,
     /// What came of it, where that is worth a word.
-    pub verdict: Option<String>,
+    pub verdict: Option<Text>,
     /// Every sighting of the datagram, copies and NAT legs.
     pub seen: Vec<Sighting>,
     /// Whether the frame that was asked about is one of them.
@@ -139,7 +140,7 @@ pub struct Sighting {
     /// Interface index on the capturing host.
     pub interface: Option<u32>,
     /// `in`, `out`, `broadcast`, `multicast` or `other-host`.
-    pub direction: Option<&'static str>,
+    pub direction: Option<Text>,
     /// TTL or hop limit; not kept for ICMP errors.
     pub ttl: Option<u8>,
     /// The client's address as written there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::analysis::Analysis;
 use crate::base::Coverage;
-use crate::base::words::{count, duration, percent};
+use crate::base::words::{Text, count, duration, percent, text};
 use crate::detect::Ledger;
 use crate::dns::AnswerKind;
 use crate::incident::{Incident, Severity};
@@ -17,7 +17,7 @@ const NOTICEABLE: Duration = Duration::from_millis(100);
 /// The judgement on a lookup.
 pub(super) struct Judgement {
     pub(super) verdict: &'static str,
-    pub(super) reasons: Vec<String>,
+    pub(super) reasons: Vec<Text>,
     /// Rank and incident that it is charged to.
     pub(super) incident: Option<usize>,
     /// The part of its duration beyond what is usual.
@@ -42,14 +42,13 @@ pub(super) fn judge(lookup: &Lookup, analysis: &Analysis) -> Judgement {
     let mut reasons = vec![headline(lookup, usual, slow)];
     reasons.extend(steps(lookup));
     if lookup.approximate {
-        reasons.push(
+        reasons.push(text!(
             "its end or its steps are not beyond doubt: an answer is missing in the capture, or \
              the same client asked for the same name twice at the same time"
-                .to_owned(),
-        );
+        ));
     }
     if incident.is_none() && verdict == "abnormal" {
-        reasons.push("no incident of the report explains it".to_owned());
+        reasons.push(text!("no incident of the report explains it"));
     }
     Judgement { verdict, reasons, incident, added, usual }
 }
@@ -76,38 +75,47 @@ fn charged(lookup: &Lookup, incidents: &[Incident]) -> Option<usize> {
         .map(|(rank, _)| rank)
 }
 
-fn headline(lookup: &Lookup, usual: Option<Duration>, slow: bool) -> String {
+fn headline(lookup: &Lookup, usual: Option<Duration>, slow: bool) -> Text {
     let took = lookup.duration().map(duration);
     let told = match lookup.outcome {
-        LookupOutcome::Ok => "the application got its answer",
-        LookupOutcome::Negative => "the application was told that there is no such name or address",
-        LookupOutcome::Error => "the application was told that resolving failed",
-        LookupOutcome::Timeout => "nobody answered until the resolver gave up",
+        LookupOutcome::Ok => text!("the application got its answer"),
+        LookupOutcome::Negative => {
+            text!("the application was told that there is no such name or address")
+        }
+        LookupOutcome::Error => text!("the application was told that resolving failed"),
+        LookupOutcome::Timeout => text!("nobody answered until the resolver gave up"),
         LookupOutcome::Unknown => {
-            return "the capture cannot tell how it ended: it ends too early, missed an answer, or \
-                    shows one direction alone"
-                .to_owned();
+            return text!(
+                "the capture cannot tell how it ended: it ends too early, missed an answer, or \
+                 shows one direction alone"
+            );
         }
     };
-    let after = took.map_or_else(String::new, |took| format!(" after {took}"));
+    let after = took.map_or_else(Text::default, |took| text!(" after {took}", took));
     let compared = match usual {
         Some(usual) if slow => {
-            format!("; half of the undisturbed lookups here take at most {}", duration(usual))
+            text!(
+                "; half of the undisturbed lookups here take at most {usual}",
+                usual = duration(usual)
+            )
         }
         Some(usual) if !lookup.outcome.is_failure() => {
-            let half =
-                format!("half of the undisturbed lookups here take at most {}", duration(usual));
+            let half = text!(
+                "half of the undisturbed lookups here take at most {usual}",
+                usual = duration(usual)
+            );
             let short = lookup.duration().is_some_and(|took| took < NOTICEABLE);
-            let felt = if short { "which nobody feels" } else { "no more than is usual" };
-            format!(", {felt} ({half})")
+            let felt =
+                if short { text!("which nobody feels") } else { text!("no more than is usual") };
+            text!(", {felt} ({half})", felt, half)
         }
-        _ => String::new(),
+        _ => Text::EMPTY,
     };
-    format!("{told}{after}{compared}")
+    text!("{told}{after}{compared}", told, after, compared)
 }
 
 /// What its steps show, each kind of thing once.
-fn steps(lookup: &Lookup) -> Vec<String> {
+fn steps(lookup: &Lookup) -> Vec<Text> {
     let mut reasons = Vec::new();
     let asked = || lookup.transactions().map(AsRef::as_ref);
     reasons.extend(waited(lookup));
@@ -119,42 +127,44 @@ fn steps(lookup: &Lookup) -> Vec<String> {
         .count();
     if missing > 0 {
         let names = match last_round {
-            1 => "1 name of the search list does".to_owned(),
-            more => format!("{more} names of the search list do"),
+            1 => text!("1 name of the search list does"),
+            more => text!("{more} names of the search list do", more),
         };
-        reasons.push(format!("{names} not exist: that is the search at work (ndots), no fault"));
+        reasons
+            .push(text!("{names} not exist: that is the search at work (ndots), no fault", names));
     }
     let empty = asked().any(|t| answered(t, AnswerKind::NoData));
     if empty && lookup.outcome == LookupOutcome::Ok {
-        reasons.push(
+        reasons.push(text!(
             "one family has no record: usual for a name with addresses of the other alone"
-                .to_owned(),
-        );
+        ));
     }
     if let Some(rejected) = asked().find_map(|asked| asked.rejections.first()) {
-        reasons.push(format!("{} rejected a query: ICMP {}", rejected.from, rejected.kind));
+        reasons.push(text!(
+            "{from} rejected a query: ICMP {kind}",
+            from = rejected.from,
+            kind = rejected.kind
+        ));
     }
     if let Some(rcode) = lookup.rcode {
-        reasons.push(format!("a server said {rcode}"));
+        reasons.push(text!("a server said {rcode}", rcode));
     }
     if asked().any(Transaction::requeried_after_answer) {
-        reasons.push(
+        reasons.push(text!(
             "a question was asked again although its answer had come: the other family was missing \
              (glibc asks for both again), or the answer did not suit the client"
-                .to_owned(),
-        );
+        ));
     }
     if lookup.steps.iter().any(|step| step.role == Role::Parallel) {
-        reasons.push("all servers were asked at once, as musl does: no retransmission".to_owned());
+        reasons.push(text!("all servers were asked at once, as musl does: no retransmission"));
     }
     if asked().any(|t| answered(t, AnswerKind::Truncated)) {
-        reasons.push("the answer was too large for UDP and was truncated".to_owned());
+        reasons.push(text!("the answer was too large for UDP and was truncated"));
     }
     if matches!(lookup.resolver, Resolver::CoreDns | Resolver::Forwarder) {
-        reasons.push(
+        reasons.push(text!(
             "a DNS server asks here on behalf of others: no application of its own waits"
-                .to_owned(),
-        );
+        ));
     }
     reasons
 }
@@ -164,7 +174,7 @@ fn answered(asked: &Transaction, kind: AnswerKind) -> bool {
 }
 
 /// How many datagrams were lost, and how much of the waiting that was.
-fn waited(lookup: &Lookup) -> Option<String> {
+fn waited(lookup: &Lookup) -> Option<Text> {
     let lost = lookup.transactions().filter(|asked| {
         matches!(asked.outcome(), Outcome::Timeout | Outcome::Late) || asked.attempts.len() > 1
     });
@@ -191,14 +201,26 @@ fn waited(lookup: &Lookup) -> Option<String> {
                 u64::try_from(slow.as_millis()).unwrap_or(0),
                 u64::try_from(took.as_millis()).unwrap_or(0),
             );
-            format!("the slowest answer took {} ({share} of the whole)", duration(slow))
+            text!(
+                "the slowest answer took {slow} ({share} of the whole)",
+                slow = duration(slow),
+                share
+            )
         });
     }
     let all = lookup.attempts() as u64;
     let timer = if slowest > Duration::ZERO {
-        format!("; the client's timer let it wait {} for the next try", duration(slowest))
+        text!(
+            "; the client's timer let it wait {slowest} for the next try",
+            slowest = duration(slowest)
+        )
     } else {
-        String::new()
+        Text::EMPTY
     };
-    Some(format!("{unanswered} of {} brought no answer to the client{timer}", count(all, "query")))
+    Some(text!(
+        "{unanswered} of {queries} brought no answer to the client{timer}",
+        unanswered,
+        queries = count(all, "query"),
+        timer
+    ))
 }

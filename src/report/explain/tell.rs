@@ -5,7 +5,7 @@ use super::ladder::Ladder;
 use super::model::{Event, FrameStory, IncidentStory, LookupStory, Story};
 use super::reasons;
 use crate::analysis::Analysis;
-use crate::base::words::duration;
+use crate::base::words::{Text, ToText, duration, plain, text};
 use crate::dns::RecordType;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
 use crate::transaction::{Transaction, timing};
@@ -59,7 +59,7 @@ fn empty() -> Story {
     }
 }
 
-fn frame(analysis: &Analysis, sight: &Sight, part: String) -> FrameStory {
+fn frame(analysis: &Analysis, sight: &Sight, part: Text) -> FrameStory {
     FrameStory {
         file: analysis.path(sight.at).to_owned(),
         frame: sight.at.number,
@@ -69,13 +69,13 @@ fn frame(analysis: &Analysis, sight: &Sight, part: String) -> FrameStory {
     }
 }
 
-fn nothing(sight: &Sight) -> String {
+fn nothing(sight: &Sight) -> Text {
     let why = if sight.tie.is_some() {
-        "it belongs to no lookup of this capture: nobody's question goes with it"
+        text!("it belongs to no lookup of this capture: nobody's question goes with it")
     } else {
-        "it belongs to no lookup: it is no part of a DNS conversation that is read here"
+        text!("it belongs to no lookup: it is no part of a DNS conversation that is read here")
     };
-    why.to_owned()
+    why
 }
 
 fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
@@ -92,13 +92,23 @@ fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
         let forwarder = matches!(lookup.resolver, Resolver::CoreDns | Resolver::Forwarder);
         let text = match lookup.outcome {
             _ if forwarder => {
-                format!("the server that asked has \"{}\" after {took}", lookup.outcome.word())
+                text!(
+                    "the server that asked has \"{word}\" after {took}",
+                    word = lookup.outcome,
+                    took
+                )
             }
-            LookupOutcome::Ok => format!("the application has its answer after {took}"),
-            LookupOutcome::Unknown => "what the application has is not known".to_owned(),
+            LookupOutcome::Ok => text!("the application has its answer after {took}", took),
+            LookupOutcome::Unknown => text!("what the application has is not known"),
             outcome => {
-                let says = printed.map_or_else(String::new, |text| format!(": \"{text}\""));
-                format!("the application is told \"{}\" after {took}{says}", outcome.word())
+                let says = printed
+                    .map_or_else(Text::default, |said| text!(": \"{said}\"", said = plain(said)));
+                text!(
+                    "the application is told \"{word}\" after {took}{says}",
+                    word = outcome,
+                    took,
+                    says
+                )
             }
         };
         let rung = ladder.rung(end, Event::End, text, &[]);
@@ -109,19 +119,24 @@ fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
         let mut own = rungs.iter().filter(|rung| rung.asked_about);
         own.next().map_or_else(
             || {
-                "it goes with the connection, the socket or the datagrams of the lookup below"
-                    .to_owned()
+                text!(
+                    "it goes with the connection, the socket or the datagrams of the lookup below"
+                )
             },
             |rung| {
                 let copies = rung.seen.len();
                 let nth = rung.seen.iter().position(|seen| seen.asked_about).unwrap_or(0) + 1;
                 let copy = if copies > 1 {
-                    format!(", sighting {nth} of {copies} of one datagram")
+                    text!(", sighting {nth} of {copies} of one datagram", nth, copies)
                 } else {
-                    String::new()
+                    Text::EMPTY
                 };
                 let after = (sight.ts.nanos() - lookup.start.ts.nanos()) as f64 / 1e9;
-                format!("part of the lookup below, {after:+.6} s after its first query{copy}")
+                text!(
+                    "part of the lookup below, {after} s after its first query{copy}",
+                    after = format_args!("{:+.6}", after),
+                    copy
+                )
             },
         )
     };
@@ -132,14 +147,14 @@ fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
             name: lookup.name.to_string(),
             types: lookup.types.iter().map(ToString::to_string).collect(),
             start: lookup.start.ts.to_string(),
-            outcome: lookup.outcome.word(),
+            outcome: lookup.outcome.to_text(),
             duration_seconds: lookup.duration().map(|took| took.as_secs_f64()),
             added_seconds: judgement.added.map(|added| added.as_secs_f64()),
             usual_seconds: judgement.usual.map(|usual| usual.as_secs_f64()),
             attempts: lookup.attempts(),
             servers: lookup.servers().iter().map(ToString::to_string).collect(),
-            resolver: lookup.resolver.to_string(),
-            observed: lookup.signs().iter().map(ToString::to_string).collect(),
+            resolver: lookup.resolver.to_text(),
+            observed: lookup.signs().iter().map(ToText::to_text).collect(),
             suffixes_tried: lookup.suffixes_tried,
             printed,
         }),
@@ -159,13 +174,13 @@ fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
 fn of_transaction(scene: Scene<'_>, asked: &Transaction) -> Story {
     let analysis = scene.analysis;
     let mut ladder = Ladder::new(analysis, scene.frame.map(|sight| sight.at), asked.first().ts);
-    ladder.question(asked, "", false);
+    ladder.question(asked, &Text::EMPTY, false);
     let part = if asked.attempts.is_empty() {
         unsolicited(asked, analysis)
     } else if asked.is_infrastructure() {
         infrastructure(asked)
     } else {
-        "a transaction that belongs to no lookup".to_owned()
+        text!("a transaction that belongs to no lookup")
     };
     Story {
         frame: scene.frame.map(|sight| frame(analysis, sight, part.clone())),
@@ -176,29 +191,36 @@ fn of_transaction(scene: Scene<'_>, asked: &Transaction) -> Story {
     }
 }
 
-fn unsolicited(asked: &Transaction, analysis: &Analysis) -> String {
+fn unsolicited(asked: &Transaction, analysis: &Analysis) -> Text {
     let arrived = asked.first().ts;
     let early = analysis.span.is_some_and(|span| arrived.since(span.start) <= timing::T_WAIT);
     if early {
-        "a response whose query was sent before the capture began, as far as can be told".to_owned()
+        text!("a response whose query was sent before the capture began, as far as can be told")
     } else {
-        "a response without its query: the capture missed it, or recorded one direction alone, or \
-         nobody asked (a forged answer)"
-            .to_owned()
+        text!(
+            "a response without its query: the capture missed it, or recorded one direction alone, \
+             or nobody asked (a forged answer)"
+        )
     }
 }
 
-fn infrastructure(asked: &Transaction) -> String {
+fn infrastructure(asked: &Transaction) -> Text {
     let question = &asked.question;
     let what = if question.name.is_root() && question.rtype == RecordType::NS {
-        "CoreDNS' probe of an upstream that it believes to be failing, sent every half second: no \
-         application waits for it, but it tells since when that upstream is in doubt"
+        text!(
+            "CoreDNS' probe of an upstream that it believes to be failing, sent every half second: \
+             no application waits for it, but it tells since when that upstream is in doubt"
+        )
     } else if question.rtype == RecordType::HINFO {
-        "the question that CoreDNS' loop plugin asks once at its start: a marker of a restart, for \
-         which no application waits"
+        text!(
+            "the question that CoreDNS' loop plugin asks once at its start: a marker of a restart, \
+             for which no application waits"
+        )
     } else {
-        "a question about the server itself (class CHAOS): a health probe or a scanner, for which no \
-         application waits"
+        text!(
+            "a question about the server itself (class CHAOS): a health probe or a scanner, for \
+             which no application waits"
+        )
     };
-    what.to_owned()
+    what
 }

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::model::Sighting;
 use crate::analysis::Analysis;
-use crate::base::words::{duration, list};
+use crate::base::words::{Text, duration, join, list, plain, text};
 use crate::capture::FrameRef;
-use crate::dns::AnswerKind;
+use crate::dns::{AnswerKind, RecordType};
 use crate::packet::Direction;
 use crate::transaction::{Attempt, Hop, Hops, Response, Stage, Undelivered, Waypoint};
 
@@ -14,13 +14,13 @@ use crate::transaction::{Attempt, Hop, Hops, Response, Stage, Undelivered, Waypo
 const ADDRESSES: usize = 3;
 
 /// The word for a packet type.
-pub(super) fn direction(direction: Direction) -> &'static str {
+pub(super) fn direction(direction: Direction) -> Text {
     match direction {
-        Direction::Host => "in",
-        Direction::Outgoing => "out",
-        Direction::Broadcast => "broadcast",
-        Direction::Multicast => "multicast",
-        Direction::OtherHost => "other-host",
+        Direction::Host => text!("in"),
+        Direction::Outgoing => text!("out"),
+        Direction::Broadcast => text!("broadcast"),
+        Direction::Multicast => text!("multicast"),
+        Direction::OtherHost => text!("other-host"),
     }
 }
 
@@ -52,109 +52,128 @@ pub(super) fn sightings(
 }
 
 /// A place on the way, in words.
-fn place(interface: Option<u32>, packet_type: Option<Direction>, ttl: u8) -> String {
+fn place(interface: Option<u32>, packet_type: Option<Direction>, ttl: u8) -> Text {
     let mut words = Vec::new();
-    words.extend(interface.map(|index| format!("interface {index}")));
-    words.extend(packet_type.map(|kind| direction(kind).to_owned()));
-    words.push(format!("TTL {ttl}"));
-    words.join(", ")
+    words.extend(interface.map(|index| text!("interface {index}", index)));
+    words.extend(packet_type.map(direction));
+    words.push(text!("TTL {ttl}", ttl));
+    join(words, ", ")
 }
 
-fn waypoint(place_of: &Waypoint) -> String {
+fn waypoint(place_of: &Waypoint) -> Text {
     place(place_of.interface, place_of.direction, place_of.ttl)
 }
 
 /// Where a datagram was seen last.
-pub(super) fn last_place(hops: &Hops) -> String {
+pub(super) fn last_place(hops: &Hops) -> Text {
     hops.iter().max_by_key(|hop| hop.seen).map_or_else(
-        || "nowhere".to_owned(),
+        || text!("nowhere"),
         |hop| place(hop.via.interface, hop.via.direction, hop.via.ttl),
     )
 }
 
 /// How far a query came that nobody answered.
-pub(super) fn vanished(attempt: &Attempt) -> String {
+pub(super) fn vanished(attempt: &Attempt) -> Text {
     let Some(vanish) = attempt.vanish else {
         if attempt.hops.iter().all(|hop| hop.via.interface.is_none()) {
-            return "this capture shows but one place of its way".to_owned();
+            return text!("this capture shows but one place of its way");
         }
-        return format!(
-            "last seen: {}; too few healthy queries took this way to say where it ends",
-            last_place(&attempt.hops)
+        return text!(
+            "last seen: {last_place}; too few healthy queries took this way to say where it ends",
+            last_place = last_place(&attempt.hops)
         );
     };
     let seen = waypoint(&vanish.last);
     let missing = vanish.missing.as_ref().map(waypoint).unwrap_or_default();
     match vanish.stage {
-        Stage::BeforeTranslation => format!(
+        Stage::BeforeTranslation => text!(
             "last seen: {seen}; it is missing where healthy ones come next ({missing}), before its \
-             address was translated: dropped on this host, by the raw table or by conntrack"
+             address was translated: dropped on this host, by the raw table or by conntrack",
+            seen,
+            missing
         ),
-        Stage::OnHost => format!(
+        Stage::OnHost => text!(
             "last seen: {seen}; it is missing where healthy ones come next ({missing}): dropped on \
-             this host, by a filter or a bridge"
+             this host, by a filter or a bridge",
+            seen,
+            missing
         ),
-        Stage::Left => format!(
+        Stage::Left => text!(
             "last seen: {seen}; it passed every place that healthy ones pass here, and was lost \
-             further on, or the answer was"
+             further on, or the answer was",
+            seen
         ),
     }
 }
 
 /// What a response says.
-pub(super) fn answer(response: &Response, rtype: &str) -> String {
+pub(super) fn answer(response: &Response, rtype: RecordType) -> Text {
     let records = &response.records;
     match response.kind {
         AnswerKind::Positive => {
-            let mut text = response.rcode.to_string();
+            let mut text = plain(response.rcode);
             if records.addresses.is_empty() {
-                text.push_str(&format!(", {} of type {rtype}", records.matching));
+                text.push(text!(
+                    ", {matching} of type {rtype}",
+                    matching = records.matching,
+                    rtype
+                ));
             } else {
-                text.push_str(&format!(": {}", list(&records.addresses, ADDRESSES)));
+                text.push(text!(": {addresses}", addresses = list(&records.addresses, ADDRESSES)));
             }
             if let Some(canonical) = &records.canonical {
-                text.push_str(&format!(" (as {canonical})"));
+                text.push(text!(" (as {canonical})", canonical));
             }
-            text.push_str(&records.min_ttl.map_or_else(String::new, |ttl| format!(", TTL {ttl}")));
+            if let Some(ttl) = records.min_ttl {
+                text.push(text!(", TTL {ttl}", ttl));
+            }
             text
         }
-        AnswerKind::NxDomain => "NXDOMAIN: there is no such name".to_owned(),
-        AnswerKind::NoData => format!("{} without a record of type {rtype}", response.rcode),
-        AnswerKind::Truncated => "truncated: to be asked again over TCP".to_owned(),
-        AnswerKind::Error(rcode) => rcode.to_string(),
+        AnswerKind::NxDomain => text!("NXDOMAIN: there is no such name"),
+        AnswerKind::NoData => {
+            text!("{rcode} without a record of type {rtype}", rcode = response.rcode, rtype)
+        }
+        AnswerKind::Truncated => text!("truncated: to be asked again over TCP"),
+        AnswerKind::Error(rcode) => plain(rcode),
         AnswerKind::Unknown => {
-            format!("{}, its records cut off by the snap length", response.rcode)
+            text!("{rcode}, its records cut off by the snap length", rcode = response.rcode)
         }
     }
 }
 
 /// Why a response did not reach its client.
-pub(super) fn undelivered(response: &Response, asked: IpAddr) -> Option<String> {
+pub(super) fn undelivered(response: &Response, asked: IpAddr) -> Option<Text> {
     Some(match response.lost {
-        Some(Undelivered::OtherHost) => "never delivered: its link address is another host's \
-             (packet type other-host), so this host's kernel dropped it"
-            .to_owned(),
+        Some(Undelivered::OtherHost) => text!(
+            "never delivered: its link address is another host's (packet type other-host), so this \
+             host's kernel dropped it"
+        ),
         Some(Undelivered::WrongSource) => {
             let source = response.hops.last().map_or(asked, |hop| hop.server);
-            format!("no use to the client: it came from {source}, and {asked} was asked")
+            text!(
+                "no use to the client: it came from {source}, and {asked} was asked",
+                source,
+                asked
+            )
         }
         Some(Undelivered::Vanished) => {
-            "lost on its way: another capture point saw it, the client's own did not".to_owned()
+            text!("lost on its way: another capture point saw it, the client's own did not")
         }
         Some(Undelivered::Refused) => {
-            "too late: the client's host refused it, its socket was closed".to_owned()
+            text!("too late: the client's host refused it, its socket was closed")
         }
-        None if response.stopped => format!(
-            "not seen at all the places that healthy ones pass on the client's host; last seen: {}",
-            last_place(&response.hops)
+        None if response.stopped => text!(
+            "not seen at all the places that healthy ones pass on the client's host; last seen: \
+             {last_place}",
+            last_place = last_place(&response.hops)
         ),
         None => return None,
     })
 }
 
 /// How long a response took through the client's host, where that is worth a word.
-pub(super) fn host_delay(response: &Response) -> Option<String> {
+pub(super) fn host_delay(response: &Response) -> Option<Text> {
     let delay = response.delivered().ts.since(response.arrived().ts);
     (delay.as_millis() >= 5)
-        .then(|| format!("{} from its first to its last place", duration(delay)))
+        .then(|| text!("{delay} from its first to its last place", delay = duration(delay)))
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::svg::{Area, Svg};
 use crate::base::Histogram;
-use crate::base::words::{count, duration};
+use crate::base::Lang;
+use crate::base::words::{count, duration, text};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 190.0;
@@ -36,7 +37,7 @@ fn column(seconds: f64) -> i64 {
 }
 
 /// The drawing; `None` where nothing was timed.
-pub(super) fn distribution(times: &Histogram) -> Option<String> {
+pub(super) fn distribution(times: &Histogram, lang: Lang) -> Option<String> {
     let mut columns = std::collections::BTreeMap::<i64, (u64, Duration, Duration)>::new();
     for (lower, upper, count) in times.bins() {
         let middle = f64::midpoint(lower.as_secs_f64(), upper.as_secs_f64());
@@ -65,9 +66,13 @@ pub(super) fn distribution(times: &Histogram) -> Option<String> {
         let class = if high > 1.0 { "slow" } else { "bar" };
         let area =
             Area { x: x(low) + 0.5, y: BOTTOM - height, width: x(high) - x(low) - 1.0, height };
-        let title =
-            format!("{} to {}: {}", duration(*lower), duration(*upper), count(*lookups, "lookup"));
-        svg.rect(class, area, &title);
+        let title = text!(
+            "{lower} to {upper}: {lookups}",
+            lower = duration(*lower),
+            upper = duration(*upper),
+            lookups = count(*lookups, "lookup")
+        );
+        svg.rect(class, area, &title.render(lang));
     }
     svg.line("axis", (LEFT, BOTTOM), (WIDTH - 12.0, BOTTOM));
     for (seconds, label) in [
@@ -84,9 +89,10 @@ pub(super) fn distribution(times: &Histogram) -> Option<String> {
     svg.text(
         "tick middle",
         (f64::midpoint(LEFT, WIDTH), BOTTOM + 35.0),
-        "how long the lookup took",
+        &text!("how long the lookup took").render(lang),
     );
-    Some(svg.finish("how long lookups took, with the resolvers' retry timers marked"))
+    let label = text!("how long lookups took, with the resolvers' retry timers marked");
+    Some(svg.finish(&label.render(lang)))
 }
 
 #[cfg(test)]
@@ -102,9 +108,9 @@ mod tests {
 
     #[test]
     fn nothing_timed_is_nothing_drawn() {
-        assert!(distribution(&Histogram::default()).is_none());
+        assert!(distribution(&Histogram::default(), Lang::En).is_none());
         let mut times = Histogram::default();
         times.add(Duration::from_millis(5_003));
-        assert!(distribution(&times).unwrap().contains("1 lookup"));
+        assert!(distribution(&times, Lang::En).unwrap().contains("1 lookup"));
     }
 }

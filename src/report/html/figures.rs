@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::analysis::{Analysis, Pair};
-use crate::base::words::{count, duration, percent};
-use crate::report::lines::{clients, looks_like, lost_of, servers};
+use crate::base::Lang;
+use crate::base::words::{ToText, count, percent, text};
+use crate::report::lines::{clients, looks_like, lost_of, servers, time};
 use crate::report::names::Names;
 
 /// Rows and columns of the matrix, and rows of the other tables.
@@ -46,7 +47,7 @@ pub(super) fn head(address: IpAddr, names: &Names) -> Head {
 }
 
 /// The matrix of those with the most losses, then of the busiest.
-pub(super) fn matrix(analysis: &Analysis, names: &Names) -> Matrix {
+pub(super) fn matrix(analysis: &Analysis, names: &Names, lang: Lang) -> Matrix {
     let pairs = &analysis.series.pairs;
     let clients = ranked(pairs, |(client, _)| client);
     let servers = ranked(pairs, |(_, server)| server);
@@ -55,18 +56,19 @@ pub(super) fn matrix(analysis: &Analysis, names: &Names) -> Matrix {
         client: head(*client, names),
         cells: shown_servers
             .iter()
-            .map(|server| cell(pairs.get(&(*client, *server)).copied()))
+            .map(|server| cell(pairs.get(&(*client, *server)).copied(), lang))
             .collect(),
     });
     let (more_clients, more_servers) =
         (clients.len().saturating_sub(CLIENTS), servers.len().saturating_sub(SERVERS));
     let left_out = match (more_clients, more_servers) {
         (0, 0) => String::new(),
-        (clients, servers) => format!(
-            "not shown: {} and {}, the quieter ones",
-            count(clients as u64, "more client"),
-            count(servers as u64, "more server")
-        ),
+        (clients, servers) => text!(
+            "not shown: {clients} and {servers}, the quieter ones",
+            clients = count(clients as u64, "more client"),
+            servers = count(servers as u64, "more server")
+        )
+        .render(lang),
     };
     Matrix {
         rows: rows.collect(),
@@ -90,9 +92,10 @@ fn ranked(
     ranked.into_iter().map(|(address, _)| address).collect()
 }
 
-fn cell(pair: Option<Pair>) -> Cell {
+fn cell(pair: Option<Pair>, lang: Lang) -> Cell {
     let Some(Pair { answered, unanswered }) = pair else {
-        return Cell { class: "none", text: String::new(), title: "nothing was asked".to_owned() };
+        let title = text!("nothing was asked").render(lang);
+        return Cell { class: "none", text: String::new(), title };
     };
     let all = answered + unanswered;
     let class = match (unanswered, unanswered * 100 / all.max(1)) {
@@ -104,10 +107,11 @@ fn cell(pair: Option<Pair>) -> Cell {
     let text = if unanswered == 0 {
         all.to_string()
     } else {
-        format!("{} of {all} lost", percent(unanswered, all))
+        text!("{share} of {all} lost", share = percent(unanswered, all), all).render(lang)
     };
-    let title = format!("{}, {unanswered} unanswered or late", count(all, "question"));
-    Cell { class, text, title }
+    let questions = count(all, "question");
+    let title = text!("{questions}, {unanswered} unanswered or late", questions, unanswered);
+    Cell { class, text, title: title.render(lang) }
 }
 
 /// One row of the table of servers.
@@ -118,10 +122,10 @@ pub(super) struct ServerRow {
 }
 
 /// The servers, the busiest first.
-pub(super) fn server_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> {
+pub(super) fn server_rows(analysis: &Analysis, names: &Names, lang: Lang) -> Vec<ServerRow> {
     let rows = servers(analysis).into_iter().take(ROWS).map(|(address, server)| {
         let tally = &server.tally;
-        let time = |per_mille| tally.latency.quantile(per_mille).map_or("-".to_owned(), duration);
+        let quantile = |per_mille| time(tally.latency.quantile(per_mille)).render(lang);
         let errors = tally.rcodes.iter().filter(|(rcode, _)| {
             !matches!(**rcode, crate::dns::Rcode::NOERROR | crate::dns::Rcode::NXDOMAIN)
         });
@@ -130,15 +134,15 @@ pub(super) fn server_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> 
             head: head(address, names),
             bad: tally.unanswered * 20 > lost_of(tally),
             cells: vec![
-                server.role.to_string(),
+                server.role.to_text().render(lang),
                 tally.queries.to_string(),
                 tally.answered.to_string(),
                 tally.late.to_string(),
                 tally.unanswered.to_string(),
-                percent(tally.unanswered, lost_of(tally)),
-                time(500),
-                time(950),
-                tally.latency.max().map_or("-".to_owned(), duration),
+                percent(tally.unanswered, lost_of(tally)).render(lang),
+                quantile(500),
+                quantile(950),
+                time(tally.latency.max()).render(lang),
                 errors.join(", "),
             ],
         }
@@ -147,7 +151,7 @@ pub(super) fn server_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> 
 }
 
 /// The clients, the most hurt first.
-pub(super) fn client_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> {
+pub(super) fn client_rows(analysis: &Analysis, names: &Names, lang: Lang) -> Vec<ServerRow> {
     let rows = clients(analysis).into_iter().take(ROWS).map(|(address, client)| ServerRow {
         head: head(address, names),
         bad: (client.failed_lookups + client.slow_lookups) * 20 > client.lookups,
@@ -155,7 +159,7 @@ pub(super) fn client_rows(analysis: &Analysis, names: &Names) -> Vec<ServerRow> 
             client.lookups.to_string(),
             client.failed_lookups.to_string(),
             client.slow_lookups.to_string(),
-            looks_like(client),
+            looks_like(client).render(lang),
         ],
     });
     rows.collect()

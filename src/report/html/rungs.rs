@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::svg::Svg;
 use crate::analysis::Analysis;
-use crate::base::words::{clock, duration};
+use crate::base::Lang;
+use crate::base::words::{clock, duration, text};
 use crate::report::lines::frame;
 use crate::report::names::Names;
 use crate::report::table::cut;
@@ -24,7 +25,12 @@ const STEP: f64 = 30.0;
 const PAUSE: Duration = Duration::from_millis(400);
 
 /// The drawing; `None` for a ladder without packets.
-pub(super) fn rungs(ladder: &Ladder, analysis: &Analysis, names: &Names) -> Option<String> {
+pub(super) fn rungs(
+    ladder: &Ladder,
+    analysis: &Analysis,
+    names: &Names,
+    lang: Lang,
+) -> Option<String> {
     let lanes = lanes(ladder);
     let shown = |rung: &&Rung| lanes.contains(&rung.from) && lanes.contains(&rung.to);
     let rungs: Vec<_> = ladder.rungs.iter().filter(shown).take(RUNGS).collect();
@@ -55,7 +61,7 @@ pub(super) fn rungs(ladder: &Ladder, analysis: &Analysis, names: &Names) -> Opti
             svg.text(
                 "pause-label",
                 (f64::midpoint(LEFT, RIGHT), y + 10.0),
-                &format!("{wait} later"),
+                &text!("{wait} later", wait).render(lang),
             );
             y += STEP;
         }
@@ -66,14 +72,15 @@ pub(super) fn rungs(ladder: &Ladder, analysis: &Analysis, names: &Names) -> Opti
             RungKind::Lost | RungKind::Bad => "lost",
         };
         arrow(&mut svg, class, (from, to, y + 10.0), rung.kind == RungKind::Lost);
-        svg.text("tick", (4.0, y + 14.0), &clock(rung.seen.ts));
+        svg.text("tick", (4.0, y + 14.0), &clock(rung.seen.ts).to_string());
         let middle = f64::midpoint(from, to);
-        svg.text("rung-label", (middle, y + 4.0), &cut(&rung.what, 52));
+        svg.text("rung-label", (middle, y + 4.0), &cut(&rung.what.render(lang), 52));
         svg.text("tick end", (WIDTH - 4.0, y + 14.0), &cut(&frame(analysis, rung.seen.at), 24));
         y += STEP;
         before = Some(rung);
     }
-    Some(svg.finish("the packets that prove it, one below the other"))
+    let label = text!("the packets that prove it, one below the other");
+    Some(svg.finish(&label.render(lang)))
 }
 
 /// Who takes part: those who ask on the left, those who are asked on the right.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::svg::{Area, Svg};
 use crate::analysis::{Analysis, Bin};
-use crate::base::words::{clock, count, duration};
+use crate::base::Lang;
+use crate::base::words::{Text, clock, count, duration, text};
 use crate::base::{Span, Timestamp};
 use crate::report::fold::{Entry, entries};
 
@@ -20,8 +21,9 @@ const ROW: f64 = 20.0;
 
 /// One row of bars.
 struct Track {
-    label: &'static str,
-    noun: &'static str,
+    label: Text,
+    /// So many of them in a bin.
+    counted: fn(u64) -> Text,
     /// How much there is in a bin, and how much of it is bad.
     value: fn(&Bin) -> (u32, u32),
     class: &'static str,
@@ -30,22 +32,22 @@ struct Track {
 
 const TRACKS: [Track; 3] = [
     Track {
-        label: "questions",
-        noun: "transaction",
+        label: text!("questions"),
+        counted: |n| count(n, "transaction"),
         value: |bin| (bin.transactions, bin.unanswered),
         class: "bar",
         bad: "bad",
     },
     Track {
-        label: "failed",
-        noun: "failed lookup",
+        label: text!("failed"),
+        counted: |n| count(n, "failed lookup"),
         value: |bin| (bin.failed, bin.failed),
         class: "bad",
         bad: "bad",
     },
     Track {
-        label: "stalled",
-        noun: "lookup of 1 s or more",
+        label: text!("stalled"),
+        counted: |n| count(n, "lookup of 1 s or more"),
         value: |bin| (bin.stalled, bin.stalled),
         class: "slow",
         bad: "slow",
@@ -66,7 +68,7 @@ impl Axis {
 }
 
 /// The drawing; `None` without a capture or without questions.
-pub(super) fn timeline(analysis: &Analysis) -> Option<String> {
+pub(super) fn timeline(analysis: &Analysis, lang: Lang) -> Option<String> {
     let axis = Axis { span: analysis.span? };
     let start = analysis.series.start()?;
     let entries = entries(&analysis.incidents);
@@ -94,7 +96,7 @@ pub(super) fn timeline(analysis: &Analysis) -> Option<String> {
     }
     for (index, track) in TRACKS.iter().enumerate() {
         let bottom = 8.0 + index as f64 * (TRACK + GAP) + TRACK;
-        bars(&mut svg, &axis, start, analysis, (track, bottom));
+        bars(&mut svg, &axis, (analysis, start, lang), (track, bottom));
     }
     for (index, (rank, incident)) in incidents.iter().enumerate() {
         let y = 10.0 + tracks + index as f64 * ROW;
@@ -103,15 +105,17 @@ pub(super) fn timeline(analysis: &Analysis) -> Option<String> {
         svg.text("tick end", (LEFT - 8.0, y + 12.0), &format!("#{rank}"));
         let area =
             Area { x: from, y: y + 3.0, width: (axis.x(span.end) - from).max(3.0), height: 11.0 };
-        let title = format!("#{rank} {}: {}", incident.cause.rule.id, incident.cause.title);
+        let title = incident.cause.title.render(lang);
+        let title = format!("#{rank} {}: {title}", incident.cause.rule.id);
         svg.rect(&format!("incident {}", incident.severity), area, &title);
     }
     ticks(&mut svg, &axis, 10.0 + tracks + rows);
-    Some(svg.finish("questions, failed and stalled lookups over time, with incidents shaded"))
+    let label = text!("questions, failed and stalled lookups over time, with incidents shaded");
+    Some(svg.finish(&label.render(lang)))
 }
 
-fn bars(svg: &mut Svg, axis: &Axis, start: Timestamp, analysis: &Analysis, row: (&Track, f64)) {
-    let (track, bottom) = row;
+fn bars(svg: &mut Svg, axis: &Axis, of: (&Analysis, Timestamp, Lang), row: (&Track, f64)) {
+    let ((analysis, start, lang), (track, bottom)) = (of, row);
     let bins = analysis.series.bins();
     let width = analysis.series.width();
     let per_column = bins.len().div_ceil(COLUMNS).max(1);
@@ -124,25 +128,30 @@ fn bars(svg: &mut Svg, axis: &Axis, start: Timestamp, analysis: &Analysis, row: 
             })
             .collect();
     let most = columns.iter().map(|(all, _)| *all).max().unwrap_or(0);
-    svg.text("tick end", (LEFT - 8.0, bottom - TRACK / 2.0 + 4.0), track.label);
+    svg.text("tick end", (LEFT - 8.0, bottom - TRACK / 2.0 + 4.0), &track.label.render(lang));
     svg.line("axis", (LEFT, bottom), (WIDTH - 8.0, bottom));
     if most == 0 {
-        svg.text("tick", (LEFT + 6.0, bottom - 6.0), "none");
+        svg.text("tick", (LEFT + 6.0, bottom - 6.0), &text!("none").render(lang));
         return;
     }
-    svg.text("tick end small", (LEFT - 8.0, bottom - TRACK + 10.0), &format!("max {most}"));
+    svg.text(
+        "tick end small",
+        (LEFT - 8.0, bottom - TRACK + 10.0),
+        &text!("max {most}", most).render(lang),
+    );
     let step = width.saturating_mul(u32::try_from(per_column).unwrap_or(1));
     let mut at = start;
     for (all, bad) in columns {
         let (from, to) = (axis.x(at), axis.x(at.after(step)));
         let each = |part: u64| (part as f64 / most as f64) * TRACK;
         let title = || {
-            let when = format!("{}, {}", clock(at), duration(step));
-            if track.class == track.bad || bad == 0 {
-                format!("{when}: {}", count(all, track.noun))
+            let (time, length, all) = (clock(at), duration(step), (track.counted)(all));
+            let title = if track.class == track.bad || bad == 0 {
+                text!("{time}, {length}: {all}", time, length, all)
             } else {
-                format!("{when}: {}, {bad} unanswered", count(all, track.noun))
-            }
+                text!("{time}, {length}: {all}, {bad} unanswered", time, length, all, bad)
+            };
+            title.render(lang)
         };
         let place = |height: f64| Area {
             x: from,
@@ -177,7 +186,7 @@ fn ticks(svg: &mut Svg, axis: &Axis, y: f64) {
         svg.line("grid", (x, 4.0), (x, y));
         // A label that would run over the edge is left out.
         if x < WIDTH - 24.0 {
-            let label: String = clock(at).chars().take(8).collect();
+            let label: String = clock(at).to_string().chars().take(8).collect();
             svg.text("tick middle", (x, y + 16.0), &label);
         }
         let next = at.after(Duration::from_secs(step));

@@ -36,7 +36,7 @@ impl Report {
             traffic: traffic(analysis),
             verdict: Verdict {
                 status: analysis.verdict.status.to_string(),
-                headline: analysis.verdict.headline.clone(),
+                headline: analysis.verdict.headline.to_string(),
             },
             incidents: analysis
                 .incidents
@@ -77,7 +77,7 @@ fn capture(analysis: &Analysis) -> Capture {
             .iter()
             .map(|health| HealthV1 {
                 rule: health.rule.to_owned(),
-                detail: health.detail.clone(),
+                detail: health.detail.to_string(),
                 serious: health.serious,
             })
             .collect(),
@@ -288,7 +288,7 @@ fn resolvers(profile: &Profile) -> Vec<Resolver> {
             name: known.resolver.to_string(),
             confidence: known.confidence.to_string(),
             lookups: known.lookups,
-            observed: known.observed.clone(),
+            observed: strings(&known.observed),
         })
         .collect()
 }
@@ -300,7 +300,7 @@ fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1
     IncidentV1 {
         rank,
         rule: cause.rule.id.to_owned(),
-        title: cause.title.clone(),
+        title: cause.title.to_string(),
         severity: incident.severity.to_string(),
         confidence: cause.confidence.to_string(),
         score: incident.score,
@@ -326,11 +326,11 @@ fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1
         pattern: incident.pattern.to_string(),
         display_filter: display_filter(incident),
         name_kinds: affected.kinds.iter().map(ToString::to_string).collect(),
-        cause: cause.cause.clone(),
+        cause: cause.cause.to_string(),
         facts: cause
             .facts
             .iter()
-            .map(|fact| Fact { label: fact.label.to_owned(), value: fact.value.clone() })
+            .map(|fact| Fact { label: fact.label.to_string(), value: fact.value.to_string() })
             .collect(),
         evidence: cause
             .evidence
@@ -339,25 +339,25 @@ fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1
                 file: analysis.path(proof.seen.at).to_owned(),
                 frame: proof.seen.at.number,
                 time: time(proof.seen.ts),
-                summary: proof.summary.clone(),
+                summary: proof.summary.to_string(),
             })
             .collect(),
         actions: cause
             .actions
             .iter()
-            .map(|action| Action { why: action.why.clone(), command: action.command.clone() })
+            .map(|action| Action { why: action.why.to_string(), command: action.command.clone() })
             .collect(),
         ruled_out: cause
             .ruled_out
             .iter()
-            .map(|out| RuledOut { rule: out.rule.to_owned(), because: out.because.clone() })
+            .map(|out| RuledOut { rule: out.rule.to_owned(), because: out.because.to_string() })
             .collect(),
         symptoms: incident
             .symptoms
             .iter()
             .map(|symptom| SymptomV1 {
                 rule: symptom.rule.to_owned(),
-                title: symptom.title.clone(),
+                title: symptom.title.to_string(),
             })
             .collect(),
     }

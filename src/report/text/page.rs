@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style as Paint};
 
 use crate::analysis::Status;
+use crate::base::Lang;
+use crate::base::words::Text;
 use crate::incident::Severity;
 use crate::report::escape::terminal;
-use crate::report::table::wrap;
+use crate::report::table::{pad, wrap};
 use crate::report::view::View;
 
 /// How a text report looks.
@@ -17,12 +19,14 @@ pub struct Style {
     pub width: usize,
     /// Whether to colour.
     pub colour: bool,
+    /// In which language: every writer takes it from here, of all human formats.
+    pub lang: Lang,
 }
 
 impl Default for Style {
-    /// As wide as a page, without colour: what a file or a pipe gets.
+    /// As wide as a page, without colour, in English: what a file or a pipe gets.
     fn default() -> Self {
-        Self { width: 100, colour: false }
+        Self { width: 100, colour: false, lang: Lang::En }
     }
 }
 
@@ -59,8 +63,18 @@ impl Page<'_> {
         }
     }
 
-    pub(super) fn heading(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "\n{}", self.paint(Paint::new().bold(), text))
+    /// `text` in the language of the report.
+    pub(super) fn word(&self, text: &Text) -> String {
+        text.render(self.style.lang)
+    }
+
+    /// A sentence: addresses named, nothing in it that a terminal would obey.
+    pub(super) fn say(&self, text: &Text) -> String {
+        terminal(&self.view.names.annotate(&self.word(text)))
+    }
+
+    pub(super) fn heading(&self, text: &Text, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "\n{}", self.paint(Paint::new().bold(), &self.word(text)))
     }
 
     /// Columns beside the margin.
@@ -69,36 +83,35 @@ impl Page<'_> {
     }
 
     /// A labelled paragraph: the label in the margin, the text wrapped beside it, addresses named.
-    pub(super) fn field(&self, label: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-        self.list(label, [text], out)
+    pub(super) fn field(&self, label: &Text, text: &Text, out: &mut dyn Write) -> io::Result<()> {
+        self.list(label, [text.clone()], out)
     }
 
     /// Several paragraphs under one label.
-    pub(super) fn list<T: AsRef<str>>(
+    pub(super) fn list(
         &self,
-        label: &str,
-        texts: impl IntoIterator<Item = T>,
+        label: &Text,
+        texts: impl IntoIterator<Item = Text>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let mut label = label;
-        let texts: Vec<T> = texts.into_iter().collect();
+        let mut label = label.clone();
+        let texts: Vec<Text> = texts.into_iter().collect();
         // Further lines of a paragraph hang, so that the next one is seen to begin.
         let indent = if texts.len() > 1 { "  " } else { "" };
         for text in &texts {
-            let text = terminal(&self.view.names.annotate(text.as_ref()));
-            let lines = wrap(&text, self.beside() - indent.len());
+            let lines = wrap(&self.say(text), self.beside() - indent.len());
             for (index, line) in lines.iter().enumerate() {
                 let hang = if index > 0 { indent } else { "" };
-                self.line(label, &format!("{hang}{line}"), out)?;
-                label = "";
+                self.line(&label, &format!("{hang}{line}"), out)?;
+                label = Text::EMPTY;
             }
         }
         Ok(())
     }
 
     /// One line beside the margin, as it is: commands and filters are copied whole.
-    pub(super) fn line(&self, label: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-        let label = format!("{label:<MARGIN$}");
+    pub(super) fn line(&self, label: &Text, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        let label = pad(&self.word(label), MARGIN);
         let label =
             if label.trim().is_empty() { label } else { self.paint(Paint::new().dimmed(), &label) };
         let line = format!("  {label} {text}");
@@ -106,9 +119,8 @@ impl Page<'_> {
     }
 
     /// Lines that stand out under a heading, indented by two.
-    pub(super) fn statement(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
-        let text = terminal(&self.view.names.annotate(text));
-        for line in wrap(&text, self.style.width.saturating_sub(2)) {
+    pub(super) fn statement(&self, text: &Text, out: &mut dyn Write) -> io::Result<()> {
+        for line in wrap(&self.say(text), self.style.width.saturating_sub(2)) {
             writeln!(out, "  {line}")?;
         }
         Ok(())

@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use super::page::Page;
-use crate::base::words::{count, duration, list, percent};
-use crate::report::lines::{answers, clients, looks_like, lookups, lost_of, questions, servers};
+use crate::base::words::{Text, ToText, count, list, percent, plain, text};
+use crate::report::lines::{
+    answers, clients, looks_like, lookups, lost_of, questions, servers, skipped_for, time,
+};
 use crate::report::resolvers;
 use crate::report::table::{Align, table};
 
@@ -14,25 +16,26 @@ const TOP: usize = 10;
 impl Page<'_> {
     pub(super) fn traffic(&self, out: &mut dyn Write) -> io::Result<()> {
         let traffic = &self.view.analysis.traffic;
-        self.heading("TRAFFIC (copies and NAT legs folded)", out)?;
-        self.field("lookups", &lookups(traffic), out)?;
-        self.field("questions", &questions(traffic), out)?;
-        self.field("answers", &answers(traffic), out)?;
+        self.heading(&text!("TRAFFIC (copies and NAT legs folded)"), out)?;
+        self.field(&text!("lookups"), &lookups(traffic), out)?;
+        self.field(&text!("questions"), &questions(traffic), out)?;
+        self.field(&text!("answers"), &answers(traffic), out)?;
         let residual = &self.view.analysis.residual;
         if residual.failed + residual.slow > 0 {
-            let text = format!(
-                "{} failed and {} were delayed without a cause that this capture shows",
-                count(residual.failed, "lookup"),
-                residual.slow
+            let text = text!(
+                "{failed} failed and {slow} were delayed without a cause that this capture shows",
+                failed = count(residual.failed, "lookup"),
+                slow = residual.slow
             );
-            self.field("unexplained", &text, out)?;
+            self.field(&text!("unexplained"), &text, out)?;
         }
         Ok(())
     }
 
     /// A table, with a column of names if any row has one.
     fn table(
-        header: &[(&str, Align)],
+        &self,
+        header: &[(Text, Align)],
         rows: &mut [Vec<String>],
         out: &mut dyn Write,
     ) -> io::Result<()> {
@@ -42,7 +45,9 @@ impl Page<'_> {
         for row in rows.iter_mut() {
             row.truncate(header.len());
         }
-        for line in table(header, rows) {
+        let header: Vec<_> =
+            header.iter().map(|(title, align)| (self.word(title), *align)).collect();
+        for line in table(&header, rows) {
             writeln!(out, "{line}")?;
         }
         Ok(())
@@ -53,22 +58,21 @@ impl Page<'_> {
         if servers.is_empty() {
             return Ok(());
         }
-        self.heading("SERVERS (busiest first)", out)?;
+        self.heading(&text!("SERVERS (busiest first)"), out)?;
         let mut rows: Vec<Vec<String>> = servers
             .iter()
             .take(TOP)
             .map(|(address, server)| {
                 let tally = &server.tally;
-                let time =
-                    |per_mille| tally.latency.quantile(per_mille).map_or("-".to_owned(), duration);
+                let time = |per_mille| self.word(&time(tally.latency.quantile(per_mille)));
                 vec![
                     address.to_string(),
-                    server.role.to_string(),
+                    self.word(&server.role.to_text()),
                     tally.queries.to_string(),
                     tally.answered.to_string(),
                     tally.late.to_string(),
                     tally.unanswered.to_string(),
-                    percent(tally.unanswered, lost_of(tally)),
+                    self.word(&percent(tally.unanswered, lost_of(tally))),
                     time(500),
                     time(950),
                     self.view.names.cell(*address),
@@ -76,19 +80,19 @@ impl Page<'_> {
             })
             .collect();
         let header = [
-            ("address", Align::Left),
-            ("role", Align::Left),
-            ("queries", Align::Right),
-            ("answered", Align::Right),
-            ("late", Align::Right),
-            ("unanswered", Align::Right),
-            ("of all", Align::Right),
-            ("median", Align::Right),
-            ("p95", Align::Right),
-            ("name", Align::Left),
+            (text!("address"), Align::Left),
+            (text!("role"), Align::Left),
+            (text!("queries"), Align::Right),
+            (text!("answered"), Align::Right),
+            (text!("late"), Align::Right),
+            (text!("unanswered"), Align::Right),
+            (text!("of all"), Align::Right),
+            (text!("median"), Align::Right),
+            (text!("p95"), Align::Right),
+            (text!("name"), Align::Left),
         ];
-        Self::table(&header, &mut rows, out)?;
-        more(servers.len(), out)
+        self.table(&header, &mut rows, out)?;
+        self.more(servers.len(), out)
     }
 
     pub(super) fn clients(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -96,7 +100,7 @@ impl Page<'_> {
         if clients.is_empty() {
             return Ok(());
         }
-        self.heading("CLIENTS (most hurt first)", out)?;
+        self.heading(&text!("CLIENTS (most hurt first)"), out)?;
         let mut rows: Vec<Vec<String>> = clients
             .iter()
             .take(TOP)
@@ -106,61 +110,73 @@ impl Page<'_> {
                     client.lookups.to_string(),
                     client.failed_lookups.to_string(),
                     client.slow_lookups.to_string(),
-                    looks_like(client),
+                    self.word(&looks_like(client)),
                     self.view.names.cell(*address),
                 ]
             })
             .collect();
         let header = [
-            ("address", Align::Left),
-            ("lookups", Align::Right),
-            ("failed", Align::Right),
-            ("slow", Align::Right),
-            ("resolver looks like", Align::Left),
-            ("name", Align::Left),
+            (text!("address"), Align::Left),
+            (text!("lookups"), Align::Right),
+            (text!("failed"), Align::Right),
+            (text!("slow"), Align::Right),
+            (text!("resolver looks like"), Align::Left),
+            (text!("name"), Align::Left),
         ];
-        Self::table(&header, &mut rows, out)?;
-        more(clients.len(), out)?;
+        self.table(&header, &mut rows, out)?;
+        self.more(clients.len(), out)?;
         let shown = clients.iter().take(TOP).map(|(address, _)| address);
-        let known = resolvers::lines(self.view.analysis, shown, self.style.width);
+        let known = resolvers::lines(self.view.analysis, shown, self.style);
         if known.is_empty() {
             return Ok(());
         }
-        self.heading("RESOLVERS (what the lookups of these clients show of them)", out)?;
+        self.heading(&text!("RESOLVERS (what the lookups of these clients show of them)"), out)?;
         known.iter().try_for_each(|line| writeln!(out, "{line}"))
     }
 
     pub(super) fn capture(&self, out: &mut dyn Write) -> io::Result<()> {
         let analysis = self.view.analysis;
         let coverage = &analysis.coverage;
-        self.heading("WHAT THIS CAPTURE SHOWS, AND WHAT IT CANNOT", out)?;
+        self.heading(&text!("WHAT THIS CAPTURE SHOWS, AND WHAT IT CANNOT"), out)?;
         let undecodable: u64 = coverage.undecodable.values().sum();
-        let text = format!(
-            "{} read: {} with DNS, {} without, {} not understood; {} of DNS, copies and all",
-            count(coverage.frames, "frame"),
-            coverage.dns_frames,
-            coverage.not_dns,
+        let text = text!(
+            "{frames} read: {dns} with DNS, {not_dns} without, {undecodable} not understood; \
+             {messages} of DNS, copies and all",
+            frames = count(coverage.frames, "frame"),
+            dns = coverage.dns_frames,
+            not_dns = coverage.not_dns,
             undecodable,
-            count(coverage.messages.total, "message"),
+            messages = count(coverage.messages.total, "message")
         );
-        self.field("frames", &text, out)?;
+        self.field(&text!("frames"), &text, out)?;
         let skipped = coverage.undecodable.iter();
-        let skipped =
-            skipped.map(|(reason, frames)| format!("{}: {reason}", count(*frames, "frame")));
-        self.list("skipped", skipped, out)?;
+        let skipped = skipped.map(|(reason, n)| {
+            text!("{frames}: {reason}", frames = count(*n, "frame"), reason = skipped_for(reason))
+        });
+        self.list(&text!("skipped"), skipped, out)?;
         let points = analysis.points.iter();
         let points = points.map(|point| {
             let files = count(point.files.len() as u64, "file");
-            let role = point.role.map_or_else(String::new, |role| format!(", {}", role.words()));
-            format!("{} ({files}){role}", point.name)
+            match point.role {
+                Some(role) => text!(
+                    "{point} ({files}), {role}",
+                    point = plain(&point.name),
+                    files,
+                    role = role.words()
+                ),
+                None => text!("{point} ({files})", point = plain(&point.name), files),
+            }
         });
-        self.list("points", points, out)?;
+        self.list(&text!("points"), points, out)?;
         let services = analysis.nat.services();
-        let services = services
-            .map(|(service, backends)| format!("{service} is translated to {}", list(backends, 6)));
-        self.list("services", services, out)?;
+        let services = services.map(|(service, backends)| {
+            text!("{service} is translated to {backends}", service, backends = list(backends, 6))
+        });
+        self.list(&text!("services"), services, out)?;
         let health = analysis.health.iter();
-        self.list("health", health.map(|h| format!("{}: {}", h.rule, h.detail)), out)?;
+        let health =
+            health.map(|h| text!("{rule}: {detail}", rule = plain(h.rule), detail = h.detail));
+        self.list(&text!("health"), health, out)?;
         self.further(out)
     }
 
@@ -168,22 +184,28 @@ impl Page<'_> {
     fn further(&self, out: &mut dyn Write) -> io::Result<()> {
         let incidents = &self.view.analysis.incidents;
         let Some(first) = incidents.first() else { return Ok(()) };
-        self.heading("FURTHER", out)?;
+        self.heading(&text!("FURTHER"), out)?;
         let rule = first.cause.rule.id;
-        self.line("", &format!("dnswhy rules {rule}"), out)?;
-        self.line("", "    what this rule means, what it needs, and what it cannot tell", out)?;
+        let command = |command: &str, out: &mut dyn Write| self.line(&Text::EMPTY, command, out);
+        let what =
+            |what: &Text, out: &mut dyn Write| command(&format!("    {}", self.word(what)), out);
+        command(&format!("dnswhy rules {rule}"), out)?;
+        what(&text!("what this rule means, what it needs, and what it cannot tell"), out)?;
         if let Some(proof) = first.cause.evidence.first() {
             let at = crate::report::lines::frame(self.view.analysis, proof.seen.at);
             let at = crate::report::escape::terminal(&at);
-            self.line("", &format!("dnswhy explain {at}"), out)?;
-            self.line("", "    the story of the lookup that this frame belongs to", out)?;
-            self.line("", "dnswhy extract --incident 1 -w proof.pcapng CAPTURE...", out)?;
-            self.line("", "    the packets that prove incident #1, for Wireshark", out)?;
+            command(&format!("dnswhy explain {at}"), out)?;
+            what(&text!("the story of the lookup that this frame belongs to"), out)?;
+            command("dnswhy extract --incident 1 -w proof.pcapng CAPTURE...", out)?;
+            what(&text!("the packets that prove incident #1, for Wireshark"), out)?;
         }
         Ok(())
     }
-}
 
-fn more(all: usize, out: &mut dyn Write) -> io::Result<()> {
-    if all > TOP { writeln!(out, "  and {} more", all - TOP) } else { Ok(()) }
+    fn more(&self, all: usize, out: &mut dyn Write) -> io::Result<()> {
+        if all <= TOP {
+            return Ok(());
+        }
+        writeln!(out, "  {}", self.word(&text!("and {n} more", n = all - TOP)))
+    }
 }
