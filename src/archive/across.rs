@@ -314,13 +314,13 @@ fn tell(
         rank: 0,
         scope: scope.to_owned(),
         rule: finding.rule.id.to_owned(),
-        title: finding.title.clone(),
+        title: finding.title.to_string(),
         severity: worst.map_or_else(|| HARMLESS.to_owned(), |line| line.severity.clone()),
         score: worst.map_or(0, |line| line.score),
         confidence: finding.confidence.to_string(),
         culprits,
         place: place.to_string(),
-        cause: finding.cause.clone(),
+        cause: finding.cause.to_string(),
         start: finding.span.start.to_string(),
         end: finding.span.end.to_string(),
         flows: finding.transactions,
@@ -335,7 +335,7 @@ fn tell(
         actions: finding
             .actions
             .iter()
-            .map(|action| (action.why.clone(), action.command.clone()))
+            .map(|action| (action.why.to_string(), action.command.clone()))
             .collect(),
     })
 }

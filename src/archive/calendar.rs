@@ -75,5 +75,5 @@ fn days(lines: &[&Joined]) -> BTreeMap<String, String> {
 /// The date of a day since the epoch: `2026-01-31`.
 fn date(day: i64) -> String {
     let at = Timestamp::from_nanos(day.saturating_mul(DAY));
-    crate::base::words::date(at).chars().take_while(|c| *c != ' ').collect()
+    crate::base::words::date(at).to_string().chars().take_while(|c| *c != ' ').collect()
 }

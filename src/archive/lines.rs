@@ -7,10 +7,13 @@ use super::across::Across;
 use super::index::Index;
 use super::join::Joined;
 use super::record::SetRecord;
-use crate::base::words::{count, date, duration};
+use crate::base::text::plain;
+use crate::base::words::{count, date, duration, list};
 use crate::base::{Span, Timestamp};
 use crate::incident::Severity;
 
+/// How many sets a line names.
+const NAMED: usize = 3;
 /// Days that a calendar shows; what lies before is in the JSON.
 const DAYS: usize = 62;
 
@@ -70,26 +73,32 @@ pub(super) fn window(start: &str, end: &str) -> String {
 }
 
 fn moment(time: &str) -> String {
-    Timestamp::parse(time).map_or_else(|| time.to_owned(), date)
+    Timestamp::parse(time).map_or_else(|| time.to_owned(), |at| date(at).to_string())
 }
 
 /// A sum of waiting.
 pub(super) fn waited(seconds: f64) -> String {
-    Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), duration)
+    let length = Duration::try_from_secs_f64(seconds);
+    length.map_or_else(|_| "-".to_owned(), |length| duration(length).to_string())
 }
 
 /// Who saw it and who was not hurt, in one sentence.
 pub(super) fn witnesses(across: &Across) -> String {
-    let mut said = format!("seen in {}", crate::base::words::list(&across.sets, 3));
+    let mut said = format!("seen in {}", few(&across.sets));
     if !across.judged_with.is_empty() {
         said += "; judged with ";
-        said += &crate::base::words::list(&across.judged_with, 3);
+        said += &few(&across.judged_with);
     }
     if !across.answers_seen_by.is_empty() {
         said += "; answers that never arrived are in ";
-        said += &crate::base::words::list(&across.answers_seen_by, 3);
+        said += &few(&across.answers_seen_by);
     }
     said
+}
+
+/// The first of some names, and how many more there are.
+pub(super) fn few(names: &[String]) -> String {
+    list(names.iter().map(plain), NAMED).to_string()
 }
 
 /// What a line of the index is, beyond its title.

@@ -5,12 +5,9 @@ use std::io::{self, Write};
 use super::index::Index;
 use super::join::Joined;
 use super::lines::{
-    days, extent, headline, loud, note, period, quiet, waited, window, witnesses, worst,
+    days, extent, few, headline, loud, note, period, quiet, waited, window, witnesses, worst,
 };
 use crate::report::escape::{code, markdown};
-
-/// How many sets a line names.
-const NAMED: usize = 3;
 
 impl Index {
     /// Writes it as Markdown.
@@ -143,7 +140,8 @@ fn incidents<'a>(
             note if note.is_empty() => line.title.clone(),
             note => format!("{} ({note})", line.title),
         };
-        let sets = line.parts.iter().map(|part| format!("{}#{}", part.set, part.incident));
+        let parts = line.parts.iter().map(|part| format!("{}#{}", part.set, part.incident));
+        let parts: Vec<String> = parts.collect();
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {}: {} | {} | {} | {} | {} |",
@@ -153,7 +151,7 @@ fn incidents<'a>(
             markdown(&said),
             markdown(&window(&line.start, &line.end)),
             line.sets,
-            markdown(&crate::base::words::list(sets, NAMED)),
+            markdown(&few(&parts)),
             line.clients,
             line.lookups,
             line.failed_lookups,

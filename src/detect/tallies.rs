@@ -381,6 +381,42 @@ impl PutBack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::{Options, Sinks, run_frames};
+    use crate::detect::{Forward, Kind, Trips, localise};
+    use crate::testkit::{Fate, Scenario, Situation};
+
+    /// One backend is silent for twenty seconds, and now and then a query is lost everywhere.
+    #[test]
+    fn an_outage_is_found_again_in_the_tallies() {
+        let mut situation = Situation::cluster();
+        for round in 0..90_u8 {
+            for (index, via) in ["dns1", "dns2", "dns3"].into_iter().enumerate() {
+                let silent = index == 0 && (30..50).contains(&round);
+                let fate = match (silent, round % 23) {
+                    (true, _) => Fate::Lost,
+                    (false, 7) => Fate::LostOnce,
+                    _ => Fate::Answered,
+                };
+                let at = f64::from(round) + 0.2 * f64::from(u8::try_from(index).unwrap());
+                situation.ask(at, "pod", "kube-dns", via, fate);
+                situation.ask(at + 0.1, "near", "kube-dns", via, fate);
+            }
+        }
+        let made = Scenario::parse(situation.text()).frames();
+        let frames = || made.iter().map(|made| made.frame());
+        let analysis = run_frames(frames(), &Options::default(), Sinks::default());
+        let cause = &analysis.incidents.first().expect("an incident").cause;
+        let back = PutBack::of(analysis.reachability.cells.iter());
+        let none = (Forward::default(), Trips::default());
+        let outages = localise(&back.reach, &back.nat, &none.0, &none.1);
+        assert_eq!(outages.len(), 1, "{outages:?}");
+        assert_eq!(outages[0].span, cause.span);
+        assert_eq!(outages[0].failed, cause.transactions);
+        assert_eq!(outages[0].clients.len(), 2);
+        assert_eq!((outages[0].kind, cause.rule.id), (Kind::Restart, "backend-restart"));
+        let flows = |cells: &[CellTally]| cells.iter().map(CellTally::flows).sum::<u64>();
+        assert_eq!(flows(&analysis.reachability.cells), 2 * 3 * 90);
+    }
 
     #[test]
     fn nothing_is_lost_where_flows_are_spread() {
