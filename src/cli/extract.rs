@@ -16,7 +16,7 @@ use crate::report::{Masked, Picked, Trace, trace, write_pcapng};
 
 /// Extracts what proves the incident that was asked for.
 pub(super) fn extract(cli: &Cli, extract: &Extract) -> Result<Exit> {
-    let inventory = Inventory::take(&extract.input.captures, &extract.input.point)?;
+    let inventory = super::run::take(&extract.input)?;
     if has_streams(&inventory) {
         bail!("a stream can be read only once: write it to a file first, then extract from that");
     }
