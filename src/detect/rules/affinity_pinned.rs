@@ -268,7 +268,7 @@ mod tests {
             let dead = analysis.incidents.iter().find(|one| one.cause.rule.id == "dead-backend");
             let facts = dead.expect("an incident").cause.facts.iter();
             facts
-                .filter(|fact| fact.label.to_string() == "made worse by")
+                .filter(|fact| fact.label == "made worse by")
                 .map(|fact| fact.value.to_string())
                 .collect()
         };
