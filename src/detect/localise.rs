@@ -255,7 +255,9 @@ fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
     }
     found.extend(start.map(|start| start..flows.len()));
     let all_failed = flows.iter().filter(|flow| flow.failed()).count();
-    let all: f64 = flows.iter().map(|flow| f64::from(flow.weight)).sum();
+    // Of what is undecided nobody knows on which side it belongs.
+    let decided = flows.iter().filter(|flow| flow.failed() || flow.succeeded());
+    let all: f64 = decided.map(|flow| f64::from(flow.weight)).sum();
     found.retain(|run| {
         let failed: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| flow.failed()).collect();
         let (Some(first), Some(last)) = (failed.first(), failed.last()) else { return false };
@@ -388,7 +390,7 @@ fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
 mod tests {
     use crate::analysis::{Analysis, Options, Sinks, run_frames};
     use crate::base::Nodes;
-    use crate::testkit::{Fate, Scenario, Situation};
+    use crate::testkit::{Fate, Scenario, Situation, findings};
 
     /// Two pods with neighbouring addresses ask two servers; one of the four pairs is broken.
     fn analyse(nodes: Nodes) -> Analysis {
@@ -407,6 +409,23 @@ mod tests {
         let made = Scenario::parse(situation.text()).frames();
         let options = Options { nodes, ..Options::default() };
         run_frames(made.iter().map(|made| made.frame()), &options, Sinks::default())
+    }
+
+    /// A query just before the end of the capture says nothing, and takes nothing back.
+    #[test]
+    fn what_is_undecided_hides_no_outage() {
+        let silent = "pod = 10.0.0.5\ndns = 192.0.2.53\nother = 192.0.2.54
+             repeat 3 every 6
+             0.0   pod:2000{n} > dns   rd A a.example.
+             5.0   pod:2000{n} > dns   rd A a.example.
+             5.001 pod:3000{n} > other rd A a.example.
+             5.002 pod:3000{n} < other a.example. 60 A 203.0.113.7
+             end\n";
+        let cut = format!("{silent}22.9 pod:20009 > dns rd A a.example.\n");
+        for text in [silent, &cut] {
+            let said = findings(text);
+            assert!(said.contains("nameserver-dead-first [backend 192.0.2.53]"), "{said}");
+        }
     }
 
     #[test]
