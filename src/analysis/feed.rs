@@ -9,12 +9,24 @@ use std::thread::Scope;
 use std::vec::IntoIter;
 
 use super::block::{Block, Decoder, Unit};
+use super::clocks::{PointClock, Shift};
 use crate::base::Coverage;
+use crate::base::words::{Text, ToText};
 use crate::capture::{CaptureFile, FileId, FileStats, Inventory, LinkType, PointId, Reader, Seen};
 use crate::flow::Ports;
 
 /// Blocks that a thread may be ahead: a megabyte of them.
 const AHEAD: usize = 6;
+
+/// How frames are read.
+pub(super) struct Manner<'a> {
+    /// Where DNS is expected.
+    pub(super) ports: &'a Ports,
+    /// How the clock of each point goes.
+    pub(super) clocks: &'a [Option<PointClock>],
+    /// What the points are called.
+    pub(super) names: Vec<String>,
+}
 
 /// What became of one file.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +34,7 @@ pub(super) struct Read {
     /// What was read of it.
     pub(super) stats: FileStats,
     /// What was wrong with it.
-    pub(super) problems: Vec<String>,
+    pub(super) problems: Vec<Text>,
 }
 
 /// What takes the units in their order.
@@ -43,8 +55,10 @@ enum Sent {
 /// Reads files of one point one after the other, and makes blocks of them.
 struct Producer<'a> {
     point: PointId,
+    /// What makes its times those of the reference point.
+    shift: Shift,
     files: IntoIter<&'a CaptureFile>,
-    current: Option<(FileId, Reader, Vec<String>)>,
+    current: Option<(FileId, Reader, Vec<Text>)>,
     ended: Option<(FileId, Read)>,
     decoder: Decoder,
 }
@@ -59,7 +73,7 @@ impl Producer<'_> {
             match file.open() {
                 Ok(reader) => self.current = Some((file.id, reader, Vec::new())),
                 Err(problem) => {
-                    let problems = vec![problem.reason.to_string()];
+                    let problems = vec![problem.reason.to_text()];
                     return Some(Sent::Done(file.id, Read { problems, ..Read::default() }));
                 }
             }
@@ -67,8 +81,13 @@ impl Producer<'_> {
         let (file, mut reader, mut problems) = self.current.take()?;
         while !self.decoder.is_full() {
             match reader.next_frame() {
-                Some(Ok(frame)) => self.decoder.frame(&frame, self.point),
-                Some(Err(damage)) => problems.push(damage.to_string()),
+                Some(Ok(mut frame)) => {
+                    if !self.shift.is_none() {
+                        frame.seen.ts = self.shift.apply(frame.seen.ts);
+                    }
+                    self.decoder.frame(&frame, self.point);
+                }
+                Some(Err(damage)) => problems.push(damage.to_text()),
                 None => {
                     let block = self.decoder.take(reader.bytes_read().get());
                     self.ended = Some((file, Read { stats: reader.stats().clone(), problems }));
@@ -121,7 +140,7 @@ struct Lane<'a> {
 /// Returns what became of every file, by its place in the inventory.
 pub(super) fn feed<'scope, 'env: 'scope>(
     inventory: &'env Inventory,
-    ports: &Ports,
+    manner: &Manner<'_>,
     ahead: usize,
     scope: &'scope Scope<'scope, 'env>,
     intake: &mut impl Intake,
@@ -138,7 +157,7 @@ pub(super) fn feed<'scope, 'env: 'scope>(
             let workers = ahead.div_ceil(points).min(files.len());
             Lane {
                 point: point.id,
-                source: source(point.id, files, ports, workers, scope),
+                source: source(point.id, files, manner, workers, scope),
                 units: Vec::new().into_iter().peekable(),
                 raw: Vec::new(),
                 told: 0,
@@ -175,16 +194,22 @@ pub(super) fn feed<'scope, 'env: 'scope>(
 fn source<'scope, 'env: 'scope>(
     point: PointId,
     files: Vec<&'env CaptureFile>,
-    ports: &Ports,
+    manner: &Manner<'_>,
     workers: usize,
     scope: &'scope Scope<'scope, 'env>,
 ) -> Source<'env> {
     let producer = |files: Vec<&'env CaptureFile>| Producer {
         point,
+        shift: manner
+            .clocks
+            .get(usize::from(point.0))
+            .cloned()
+            .flatten()
+            .map_or_else(Shift::default, |clock| clock.shift),
         files: files.into_iter(),
         current: None,
         ended: None,
-        decoder: Decoder::new(ports.clone()),
+        decoder: Decoder::new(manner.ports.clone()),
     };
     if workers == 0 {
         return Source::Here(Box::new(producer(files)));

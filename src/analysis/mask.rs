@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::base::{FiveTuple, Map};
-use crate::dns::Name;
+use crate::dns::{Name, Rewrite};
 use crate::flow::FlowEvent;
 
 /// Addresses and names remembered, so that each is masked once; a full table begins anew.
@@ -281,6 +281,16 @@ impl Mask {
             FlowEvent::Signal(signal) => self.tuple(&mut signal.tuple),
             FlowEvent::Connection(connection) => self.tuple(&mut connection.tuple),
         }
+    }
+}
+
+impl Rewrite for Mask {
+    fn name(&mut self, name: &Name) -> Name {
+        Self::name(self, name)
+    }
+
+    fn address(&mut self, address: IpAddr) -> IpAddr {
+        Self::address(self, address)
     }
 }
 

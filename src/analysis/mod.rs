@@ -5,6 +5,7 @@
 //! correlated and ranked at the end.
 
 mod block;
+mod clocks;
 mod demote;
 mod engine;
 mod feed;
@@ -13,16 +14,19 @@ mod health;
 mod mask;
 mod outcome;
 mod peers;
+mod roles;
 mod run;
 mod series;
 mod tail;
 mod traffic;
 mod verdict;
 
+pub use clocks::PointClock;
 pub use focus::{Focus, LeftOut};
 pub use health::{CAPTURE_RULES, CaptureRule, Health};
 pub use mask::Mask;
 pub use outcome::{Analysis, FileAccount, PointAccount};
+pub use roles::PointRole;
 pub use run::{Options, Progress, run, run_frames};
 pub use series::{Bin, Pair, Series};
 pub use tail::Sinks;

@@ -1,10 +1,13 @@
 //! What an analysis leaves behind: everything that a report shows.
 
+use super::clocks::PointClock;
 use super::focus::LeftOut;
 use super::health::Health;
+use super::roles::PointRole;
 use super::series::Series;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
+use crate::base::words::Text;
 use crate::base::{Coverage, Span};
 use crate::capture::FileStats;
 use crate::incident::{Incident, Residual};
@@ -17,7 +20,7 @@ pub struct Analysis {
     /// Every file, in analysed order.
     pub files: Vec<FileAccount>,
     /// Inputs that were left out, and why.
-    pub left_out: Vec<String>,
+    pub left_out: Vec<Text>,
     /// What lies outside the focus that was asked for.
     pub outside: LeftOut,
     /// Whether addresses and names are masked.
@@ -60,7 +63,7 @@ pub struct FileAccount {
     /// What was read of it.
     pub stats: FileStats,
     /// What was wrong with it.
-    pub problems: Vec<String>,
+    pub problems: Vec<Text>,
 }
 
 /// One capture point.
@@ -70,8 +73,14 @@ pub struct PointAccount {
     pub name: String,
     /// Its files, by their place in [`Analysis::files`].
     pub files: Vec<usize>,
-    /// First and last frame.
+    /// First and last frame, by the clock of the reference point.
     pub span: Option<Span>,
+    /// How its clock goes by that of the reference point; `None` where nothing was seen at both.
+    pub clock: Option<PointClock>,
+    /// Where it stands, by what it sees; `None` where there is one point alone.
+    pub role: Option<PointRole>,
+    /// Whether all times are told by this point's clock.
+    pub reference: bool,
 }
 
 impl Analysis {

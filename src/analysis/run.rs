@@ -5,15 +5,16 @@ use std::num::NonZero;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::block::Decoder;
+use super::clocks::{Clocks, compare};
 use super::engine::{Engine, Item, Next};
-use super::feed::{Intake, Read, feed};
+use super::feed::{Intake, Manner, Read, feed};
 use super::focus::Focus;
 use super::health::{Facts, judge};
 use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
-use super::tail::{Results, Sinks, Tail};
+use super::tail::{Known, Results, Sinks, Tail};
 use super::verdict::Verdict;
-use crate::base::words::{count, plain, text};
+use crate::base::words::{Text, ToText, count, join, plain, text};
 use crate::base::{Coverage, Nodes, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId};
 use crate::detect::{HarmKind, Ledger};
@@ -55,19 +56,22 @@ pub fn run(
     let ports = Ports::new(options.ports.iter().copied());
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = options.threads.map_or_else(cores, NonZero::get);
+    let clocks = compare(inventory, &ports, threads);
+    let names = names(inventory, options.mask.is_some());
+    let manner = Manner { ports: &ports, clocks: &clocks.points, names };
     let (reads, ended) = if threads == 1 {
-        let tail = Tail::new(sinks, options.focus.clone(), options.nodes.clone());
+        let tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
         let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
         let reads =
-            std::thread::scope(|scope| feed(inventory, &ports, 0, scope, &mut engine, progress));
+            std::thread::scope(|scope| feed(inventory, &manner, 0, scope, &mut engine, progress));
         let read = engine.finish();
         (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1))
     } else {
-        side_by_side(inventory, options, threads, sinks, progress)
+        side_by_side(inventory, options, &manner, threads, sinks, progress)
     };
     let mut inputs = Inputs {
         files: files(inventory, &reads),
-        points: points(inventory, &reads),
+        points: points(inventory, &reads, &clocks),
         duplicates: inventory.problems.iter().filter(|input| input.reason.is_duplicate()).count(),
     };
     if options.mask.is_some() {
@@ -76,10 +80,10 @@ pub fn run(
     let mut analysis = conclude(ended, inputs);
     let problems = inventory.problems.iter();
     analysis.masked = options.mask.is_some();
-    let left_out: Vec<String> = if analysis.masked {
-        problems.map(|input| unnamed(input.reason.is_duplicate()).to_owned()).collect()
+    let left_out: Vec<Text> = if analysis.masked {
+        problems.map(|input| unnamed(input.reason.is_duplicate())).collect()
     } else {
-        problems.map(ToString::to_string).collect()
+        problems.map(ToText::to_text).collect()
     };
     analysis.left_out.splice(0..0, left_out);
     analysis
@@ -89,15 +93,15 @@ pub fn run(
 fn side_by_side(
     inventory: &Inventory,
     options: &Options,
+    manner: &Manner<'_>,
     threads: usize,
     sinks: Sinks<'_>,
     progress: Progress<'_>,
 ) -> (Vec<Read>, Ended) {
-    let ports = &Ports::new(options.ports.iter().copied());
     std::thread::scope(|scope| {
         let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
         let judge = scope.spawn(move || {
-            let mut tail = Tail::new(sinks, options.focus.clone(), options.nodes.clone());
+            let mut tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
             while let Ok(batch) = from.recv() {
                 for item in batch {
                     tail.item(item);
@@ -105,9 +109,9 @@ fn side_by_side(
             }
             tail
         });
-        let mut engine =
-            Engine::new(ports.clone(), options.mask.clone(), Batch { items: Vec::new(), to });
-        let reads = feed(inventory, ports, threads - 1, scope, &mut engine, progress);
+        let batch = Batch { items: Vec::new(), to };
+        let mut engine = Engine::new(manner.ports.clone(), options.mask.clone(), batch);
+        let reads = feed(inventory, manner, threads - 1, scope, &mut engine, progress);
         let mut read = engine.finish();
         read.next.flush();
         drop(read.next);
@@ -186,12 +190,25 @@ impl Inputs {
     }
 }
 
+/// What is known before the first frame.
+fn known(options: &Options, points: &[String]) -> Known {
+    Known { nodes: options.nodes.clone(), points: points.to_vec() }
+}
+
+/// The names of the capture points, as far as they may be told.
+fn names(inventory: &Inventory, masked: bool) -> Vec<String> {
+    let name = |(index, point): (usize, &crate::capture::Point)| {
+        if masked { format!("point-{}", index + 1) } else { point.name.clone() }
+    };
+    inventory.points.iter().enumerate().map(name).collect()
+}
+
 /// What is said of an input that was left out, where its path must not be.
-fn unnamed(duplicate: bool) -> &'static str {
+fn unnamed(duplicate: bool) -> Text {
     if duplicate {
-        "an input was left out: it was named more than once"
+        text!("an input was left out: it was named more than once")
     } else {
-        "an input was left out: it could not be read"
+        text!("an input was left out: it could not be read")
     }
 }
 
@@ -203,7 +220,7 @@ pub fn run_frames<'f>(
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone());
-    let tail = Tail::new(sinks, options.focus.clone(), options.nodes.clone());
+    let tail = Tail::new(sinks, options.focus.clone(), known(options, &[]));
     let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
         let block = decoder.take(0);
@@ -229,8 +246,11 @@ pub fn run_frames<'f>(
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
     let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
-    let Results { directions, sided, loss, outside, .. } = results;
-    let Inputs { files, points, duplicates } = inputs;
+    let Results { directions, sided, loss, outside, roles, .. } = results;
+    let Inputs { files, mut points, duplicates } = inputs;
+    for (point, role) in points.iter_mut().zip(roles) {
+        point.role = Some(role);
+    }
     let mut population = traffic.population();
     population.span = span;
     // Silence of a direction that was not recorded, and waits that only the clock made, are
@@ -247,8 +267,10 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
     let mut verdict = Verdict::of(&incidents, &residual, &traffic);
     if outside.transactions > 0 && traffic.transactions == 0 {
-        verdict.headline =
-            text!("nothing in this capture fits: {focus}", focus = plain(outside.focus.join("; ")));
+        verdict.headline = text!(
+            "nothing in this capture fits: {focus}",
+            focus = join(outside.focus.iter().cloned(), "; ")
+        );
     }
     let health = judge(&Facts {
         span,
@@ -282,8 +304,9 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
 }
 
 /// What is said aloud of a link type that is not read.
-fn unread(link: LinkType, frames: u64) -> String {
-    format!("link type {link} ({}) is not read: {} left out", link.0, count(frames, "frame"))
+fn unread(link: LinkType, frames: u64) -> Text {
+    let (name, number, frames) = (plain(link), link.0, count(frames, "frame"));
+    text!("link type {name} ({number}) is not read: {frames} left out", name, number, frames)
 }
 
 fn files(inventory: &Inventory, reads: &[Read]) -> Vec<FileAccount> {
@@ -305,7 +328,7 @@ fn files(inventory: &Inventory, reads: &[Read]) -> Vec<FileAccount> {
         .collect()
 }
 
-fn points(inventory: &Inventory, reads: &[Read]) -> Vec<PointAccount> {
+fn points(inventory: &Inventory, reads: &[Read], clocks: &Clocks) -> Vec<PointAccount> {
     inventory
         .points
         .iter()
@@ -315,7 +338,17 @@ fn points(inventory: &Inventory, reads: &[Read]) -> Vec<PointAccount> {
                 .iter()
                 .filter_map(|file| reads.get(*file)?.stats.span)
                 .reduce(crate::base::Span::join);
-            PointAccount { name: point.name.clone(), files, span }
+            let at = usize::from(point.id.0);
+            let clock = clocks.points.get(at).cloned().flatten();
+            PointAccount {
+                name: point.name.clone(),
+                files,
+                span: span
+                    .map(|span| clock.as_ref().map_or(span, |clock| clock.shift.apply_to(span))),
+                clock,
+                role: None,
+                reference: clocks.reference == Some(point.id),
+            }
         })
         .collect()
 }

@@ -9,10 +9,13 @@ use super::engine::{Item, Next};
 use super::focus::{Focus, LeftOut};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::peers::Peers;
+use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Nodes, Span, Timestamp};
-use crate::detect::{ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, localise};
+use crate::detect::{
+    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, Trips, localise,
+};
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
 
@@ -42,8 +45,18 @@ pub(super) struct Tail<'a> {
     servers: BTreeSet<IpAddr>,
     directions: Directions,
     peers: Peers,
+    trips: Trips,
+    roles: Roles,
     detectors: Vec<Box<dyn Detector>>,
     sinks: Sinks<'a>,
+}
+
+/// What is known before the first frame.
+pub(super) struct Known {
+    /// Which clients run on which node.
+    pub(super) nodes: Nodes,
+    /// The names of the capture points.
+    pub(super) points: Vec<String>,
 }
 
 /// What the tail leaves behind.
@@ -58,6 +71,8 @@ pub(super) struct Results {
     pub(super) directions: Directions,
     pub(super) sided: Sided,
     pub(super) loss: Option<Loss>,
+    /// Where each capture point stands; empty where there is one alone.
+    pub(super) roles: Vec<PointRole>,
 }
 
 impl Next for Tail<'_> {
@@ -71,7 +86,8 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, nodes: Nodes) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known) -> Self {
+        let Known { nodes, points } = known;
         let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
@@ -89,6 +105,8 @@ impl<'a> Tail<'a> {
             servers: BTreeSet::new(),
             directions: Directions::default(),
             peers: Peers::default(),
+            roles: Roles::new(points.len()),
+            trips: Trips::new(points),
             detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
             sinks,
         }
@@ -113,6 +131,8 @@ impl<'a> Tail<'a> {
                 self.traffic.transaction(transaction, watch, coverage);
                 self.series.transaction(transaction, *start, coverage);
                 let (client, server) = (transaction.client.ip(), transaction.responder());
+                self.trips.note(transaction);
+                self.roles.note(transaction, &self.servers);
                 if self.peers.admit(client, server, coverage) {
                     self.forward.note(transaction, &self.servers, coverage);
                     if transaction.answer().is_some() {
@@ -189,12 +209,13 @@ impl<'a> Tail<'a> {
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
         let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
+        let Self { trips, roles, .. } = self;
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
         let loss = directions.loss(&sided);
-        let findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&reach, nat, &forward);
+        let mut findings = span.map_or_else(Vec::new, |span| {
+            let outages = localise(&reach, nat, &forward, &trips);
             let scene = Scene {
                 span,
                 coverage,
@@ -208,6 +229,7 @@ impl<'a> Tail<'a> {
             };
             finish(detectors, &scene, threads)
         });
+        trips.place(&mut findings);
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
         let findings = weigh(findings, &reach, &doubts);
         let profiles = grouper.into_profiles();
@@ -222,6 +244,7 @@ impl<'a> Tail<'a> {
             directions,
             sided,
             loss,
+            roles: roles.finish(),
         }
     }
 }

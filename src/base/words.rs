@@ -43,6 +43,18 @@ pub fn duration(length: Duration) -> Text {
     }
 }
 
+/// A length of time to the last digit that a clock is compared by: `4 µs`, `52.31 ms`, `3600.500 s`.
+pub fn precise(length: Duration) -> Text {
+    let seconds = length.as_secs_f64();
+    if seconds < 0.001 {
+        text!("{n} µs", n = format_args!("{:.0}", seconds * 1e6))
+    } else if seconds < 1.0 {
+        text!("{n} ms", n = format_args!("{:.2}", seconds * 1e3))
+    } else {
+        text!("{n} s", n = format_args!("{seconds:.3}"))
+    }
+}
+
 /// A count with its noun: `1 lookup`, `12 lookups`. The noun is a literal: the catalogues have it.
 pub fn count(n: u64, noun: &'static str) -> Text {
     Text::count(n, noun)
@@ -95,6 +107,9 @@ mod tests {
         assert_eq!(duration(Duration::from_micros(412)), "0.4 ms");
         assert_eq!(duration(Duration::from_millis(5_003)), "5.00 s");
         assert_eq!(duration(Duration::from_millis(40_190)), "40.2 s");
+        assert_eq!(precise(Duration::from_nanos(3_500)), "4 µs");
+        assert_eq!(precise(Duration::from_micros(52_314)), "52.31 ms");
+        assert_eq!(precise(Duration::from_millis(3_600_500)), "3600.500 s");
         assert_eq!(count(1, "lookup"), "1 lookup");
         assert_eq!(count(2, "query"), "2 queries");
         assert_eq!(list(["a", "b", "c"].map(plain), 2), "a, b and 1 more");

@@ -30,6 +30,7 @@ mod frame;
 mod input;
 mod inventory;
 mod link_type;
+mod middle;
 mod order;
 mod pcap;
 mod pcapng;

@@ -143,6 +143,14 @@ impl Reader {
         Self::detect(Window::new(plain, CAPACITY), file, compression, bytes_read)
     }
 
+    /// The same with a small buffer, for some frames of many places.
+    pub(super) fn glance(source: Box<dyn Read + Send>, file: FileId) -> Result<Self, OpenError> {
+        let (plain, compression) =
+            decompress(source).map_err(|error| OpenError::Unreadable(reason(&error)))?;
+        let window = Window::new(plain, PEEK_CAPACITY);
+        Self::detect(window, file, compression, BytesRead::default())
+    }
+
     /// The same for the first frames only, at a small and bounded price.
     pub(super) fn peek(source: Box<dyn Read + Send>) -> Result<Self, OpenError> {
         let (plain, compression) = decompress(Box::new(source.take(PEEK_LIMIT)))

@@ -6,15 +6,26 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::args::Privacy;
+use super::focus;
 use super::run::complain;
-use crate::analysis::Mask;
+use crate::analysis::{Mask, Options};
 
 /// A key shorter than this could be guessed.
 const SHORTEST: usize = 16;
 
+/// Masks what `options` look at, if that was asked for.
+pub(super) fn masked(options: &mut Options, privacy: &Privacy, quiet: bool) -> Result<()> {
+    let Some(key) = &privacy.anonymize else { return Ok(()) };
+    let mut mask = mask(key.as_deref(), quiet)?;
+    options.focus = focus::masked(std::mem::take(&mut options.focus), &mut mask)?;
+    options.mask = Some(mask);
+    Ok(())
+}
+
 /// The mask that was asked for: by a key file, which is made if there is none, or by a key that
 /// nobody keeps.
-pub(super) fn mask(file: Option<&Path>, quiet: bool) -> Result<Mask> {
+fn mask(file: Option<&Path>, quiet: bool) -> Result<Mask> {
     let Some(path) = file else { return Ok(Mask::new(&random())) };
     let failed = || format!("failed to read the key file {}", path.display());
     match std::fs::read(path) {

@@ -109,6 +109,15 @@ pub(super) struct Analyze {
     /// Who the addresses are: kubectl get pods,svc,endpointslices,nodes -A -o json > FILE
     #[arg(long, value_name = "FILE")]
     pub(super) k8s: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
+    /// Exit with status 1 if an incident of that severity or worse is found
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub(super) fail_on: Option<Level>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Privacy {
     /// Make addresses and names strange, the same way for the same key
     ///
     /// Prefixes stay common, private stays private, cluster suffixes stay. A key file that does not
@@ -116,9 +125,6 @@ pub(super) struct Analyze {
     #[arg(long, value_name = "KEYFILE", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "not asked for, without a file, with one")]
     pub(super) anonymize: Option<Option<PathBuf>>,
-    /// Exit with status 1 if an incident of that severity or worse is found
-    #[arg(long, value_enum, value_name = "SEVERITY")]
-    pub(super) fail_on: Option<Level>,
 }
 
 /// What to look at. Everything is read and paired first, so nothing is torn at the edges.
@@ -168,6 +174,11 @@ pub(super) struct Extract {
     /// The pcapng file to write; - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(super) write: PathBuf,
+    /// Tell all times by one clock, where the clocks of several capture points differ
+    #[arg(long)]
+    pub(super) correct_clocks: bool,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
 }
 
 #[derive(Debug, Args)]
@@ -210,6 +221,8 @@ pub(super) struct List {
     pub(super) input: Input,
     #[command(flatten)]
     pub(super) focus: FocusArgs,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
     /// Form of the lines
     #[arg(short, long, value_enum, default_value_t = ListFormat::Jsonl)]
     pub(super) format: ListFormat,

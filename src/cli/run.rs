@@ -86,11 +86,9 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     let inventory = take(&analyze.input)?;
     let mut names = k8s::names(&analyze.k8s, cli.quiet)?;
     let mut options = focused(&analyze.input, &analyze.focus, &inventory)?;
-    if let Some(key) = &analyze.anonymize {
-        let mut mask = anonymize::mask(key.as_deref(), cli.quiet)?;
-        options.focus = focus::masked(options.focus, &mut mask)?;
-        names = k8s::masked(&names, &mut mask);
-        options.mask = Some(mask);
+    anonymize::masked(&mut options, &analyze.privacy, cli.quiet)?;
+    if let Some(mask) = &mut options.mask {
+        names = k8s::masked(&names, mask);
     }
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let analysis = crate::analysis::run(&inventory, &options, Sinks::default(), &mut |bytes| {
@@ -125,7 +123,8 @@ fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let mut out = standard_output();
     let job = list::Job { what, format: list.format, inventory: &inventory };
-    let options = focused(&list.input, &list.focus, &inventory)?;
+    let mut options = focused(&list.input, &list.focus, &inventory)?;
+    anonymize::masked(&mut options, &list.privacy, cli.quiet)?;
     list::print(job, &options, &meter, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)
@@ -150,7 +149,7 @@ fn warn(cli: &Cli, analysis: &Analysis) {
         return;
     }
     for problem in &analysis.left_out {
-        complain(problem);
+        complain(&problem.to_string());
     }
     for file in &analysis.files {
         for problem in &file.problems {

@@ -113,10 +113,26 @@ impl<'a> Blackhole<'a> {
         self.outages.iter().map(|outage| outage.length()).max().unwrap_or_default()
     }
 
-    /// Whether clients of one network alone are in the capture, so that the server and the path
-    /// to it look alike (rulebook 6.4).
+    /// Where another capture point shows that the datagrams ended.
+    pub(super) fn place(&self) -> Where {
+        let mut places: Vec<Where> = self
+            .outages
+            .iter()
+            .filter_map(|outage| outage.place())
+            .map(|(place, _)| place)
+            .collect();
+        places.dedup();
+        match places[..] {
+            [place] => place,
+            _ => Where::Unknown,
+        }
+    }
+
+    /// Whether clients of one network alone are in the capture, and no point beyond them, so that
+    /// the server and the path to it look alike (rulebook 6.4).
     pub(super) fn one_vantage(&self) -> bool {
-        self.networks.len() == 1
+        self.place() == Where::Unknown
+            && self.networks.len() == 1
             && self.outages.iter().all(|outage| {
                 let context = &outage.context;
                 context.abroad_ok + context.abroad_failed == 0

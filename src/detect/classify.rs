@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::finding::Where;
 use super::localise::{End, MIN_FLOWS, Outage};
 use crate::packet::IcmpKind;
 use crate::transaction::Nat;
@@ -56,8 +57,15 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     if outage.other_host >= MIN_FLOWS && outage.other_host * 2 > outage.failed {
         return Kind::Pair;
     }
+    // What another capture point saw says whether it is the server or the way to it.
+    let place = outage.place().map(|(place, _)| place);
     if outage.clients_are_fine() {
-        return if outage.server_is_fine() { Kind::Pair } else { server_kind(outage, nat) };
+        return match place {
+            Some(Where::PathToServer | Where::PathToClient) => Kind::Pair,
+            Some(Where::Server) => server_kind(outage, nat),
+            _ if outage.server_is_fine() => Kind::Pair,
+            _ => server_kind(outage, nat),
+        };
     }
     // No server answers these clients.
     let blocked: u64 =
@@ -73,7 +81,10 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     if abroad_dead || (alone && outage.clients.len() >= 3) {
         Kind::Service
     } else if alone {
-        server_kind(outage, nat)
+        match place {
+            Some(Where::PathToServer | Where::PathToClient) => Kind::Pair,
+            _ => server_kind(outage, nat),
+        }
     } else {
         Kind::Node
     }

@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::classify::{Kind, classify};
+use super::finding::Where;
 use super::forward::Forward;
 use super::odds;
 use super::posterior::{Flows, State};
 use super::reach::{Flow, Reach, Reached};
+use super::stretch::{Scope, Stretch, Trips};
 use crate::base::{Network, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
@@ -77,6 +79,8 @@ pub struct Outage {
     pub context: Context,
     /// Whether the server answered any of these clients at any time.
     pub ever_answered: bool,
+    /// What another capture point shows of the ways to the server and back.
+    pub stretch: Option<Stretch>,
 }
 
 /// What other flows did while a server did not answer a group of clients.
@@ -155,6 +159,11 @@ impl Outage {
         odds::fisher(self.failed, self.failed, hits, hits + ok)
     }
 
+    /// Where another capture point shows that the datagrams ended, and whether beyond doubt.
+    pub fn place(&self) -> Option<(Where, bool)> {
+        self.stretch.as_ref().and_then(Stretch::verdict)
+    }
+
     /// Flows that ICMP rejected.
     pub fn rejected(&self) -> u64 {
         self.icmp.values().sum()
@@ -163,7 +172,7 @@ impl Outage {
 
 /// Finds every outage in `reach`, in the order of their starts. What servers ask the resolvers
 /// behind them is left out: the rules about upstreams judge it.
-pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward) -> Vec<Outage> {
+pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward, trips: &Trips) -> Vec<Outage> {
     let mut cells: BTreeMap<(IpAddr, Network), Vec<&Flow>> = BTreeMap::new();
     for flow in reach.flows() {
         // A query that never got past the service address says nothing about a server.
@@ -186,6 +195,13 @@ pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward) -> Vec<Outage> {
         })
         .collect();
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
+    for outage in &mut outages {
+        outage.stretch = trips.stretch(&Scope {
+            span: Some(outage.span),
+            client: &|client| outage.network.contains(client),
+            server: &|server| server == outage.server,
+        });
+    }
     let kinds: Vec<Kind> = outages.iter().map(|one| classify(one, &outages, nat)).collect();
     for (outage, kind) in outages.iter_mut().zip(kinds) {
         outage.kind = kind;
@@ -261,6 +277,7 @@ fn outage(
         frames: failed.iter().take(FRAMES - 1).map(|flow| flow.first).collect(),
         context: Context::default(),
         ever_answered: flows.iter().any(|flow| flow.succeeded()),
+        stretch: None,
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {

@@ -16,7 +16,7 @@ use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
 const MAX_TROUBLES: usize = 100_000;
-/// How many seconds are tallied: more than two days.
+/// How many seconds are tallied, for each server: more than two days of one.
 const MAX_SECONDS: usize = 200_000;
 /// How many zones may hold a label `svc`. A capture sees one cluster or two.
 const MAX_ZONES: usize = 256;
@@ -72,7 +72,7 @@ impl Trouble {
     }
 }
 
-/// Clients' questions of one second.
+/// Clients' questions to one server in one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Second {
     /// Names of the cluster, answered at once.
@@ -101,7 +101,7 @@ impl Second {
 #[derive(Debug, Default)]
 pub struct Outside {
     troubles: Vec<Trouble>,
-    seconds: BTreeMap<i64, Second>,
+    seconds: BTreeMap<(IpAddr, i64), Second>,
     zones: Table<Name, Zone>,
     questions: Table<Question, (u64, u64)>,
 }
@@ -140,7 +140,8 @@ impl Outside {
             (false, Some(_)) => second.outside_bad = 1,
         }
         let sent = transaction.first();
-        let at = sent.ts.nanos().div_euclid(1_000_000_000);
+        let responder = transaction.responder();
+        let at = (responder, second_of(sent.ts));
         if self.seconds.len() < MAX_SECONDS || self.seconds.contains_key(&at) {
             self.seconds.entry(at).or_default().add(second);
         }
@@ -153,7 +154,7 @@ impl Outside {
             sent,
             replied: transaction.responses.first().map(Response::arrived),
             client: transaction.client.ip(),
-            responder: transaction.responder(),
+            responder,
             transport: transaction.transport,
             question: transaction.question.clone(),
             kind,
@@ -179,12 +180,12 @@ impl Outside {
             .filter(move |trouble| !zones.iter().any(|zone| trouble.question.name.is_under(zone)))
     }
 
-    /// The sum of the seconds that `span` touches.
-    pub fn during(&self, span: Span) -> Second {
-        let second = |ts: Timestamp| ts.nanos().div_euclid(1_000_000_000);
+    /// What was asked of these servers in the seconds that `span` touches.
+    pub fn during(&self, span: Span, servers: impl IntoIterator<Item = IpAddr>) -> Second {
         let mut sum = Second::default();
-        for tally in self.seconds.range(second(span.start)..=second(span.end)) {
-            sum.add(*tally.1);
+        for server in servers {
+            let seconds = (server, second_of(span.start))..=(server, second_of(span.end));
+            self.seconds.range(seconds).for_each(|(_, second)| sum.add(*second));
         }
         sum
     }
@@ -256,6 +257,10 @@ fn verdict(transaction: &Transaction) -> Option<Verdict> {
         Outcome::Timeout | Outcome::Late => Some(Verdict::Bad(TroubleKind::Silent)),
         Outcome::Error(_) | Outcome::Rejected(_) | Outcome::Unknown => Some(Verdict::Unknown),
     }
+}
+
+fn second_of(ts: Timestamp) -> i64 {
+    ts.nanos().div_euclid(1_000_000_000)
 }
 
 /// The zone behind the label `svc`, if the name has one with something on both sides.

@@ -11,6 +11,7 @@ mod parse;
 mod plausible;
 mod recent;
 mod record;
+mod rewrite;
 mod wire;
 
 pub use cache::NameCache;
@@ -22,3 +23,4 @@ pub use parse::{is_whole_message, parse};
 pub use plausible::begins_message;
 pub use recent::RecentMessages;
 pub use record::{RecordType, describe};
+pub use rewrite::{Rewrite, rewrite};

@@ -24,7 +24,7 @@ pub struct Picked {
     pub at: FrameRef,
     /// When.
     pub ts: Timestamp,
-    /// The file and interface that it was recorded on.
+    /// The capture point and the interface that it was recorded on.
     pub interface: (String, Option<u32>),
     /// What its first byte is.
     pub link: LinkType,
@@ -66,10 +66,10 @@ pub fn write_pcapng(packets: &[Picked], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn interface(packet: &Picked, out: &mut dyn Write) -> io::Result<()> {
-    let (file, number) = &packet.interface;
+    let (point, number) = &packet.interface;
     let name = match number {
-        Some(number) => format!("{file}, interface {number}"),
-        None => file.clone(),
+        Some(number) => format!("{point}, interface {number}"),
+        None => point.clone(),
     };
     let mut body = vec![];
     body.extend(packet.link.0.to_le_bytes());

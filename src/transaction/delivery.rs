@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::model::{Hop, Response, Transaction, Undelivered, only_other_host};
+use super::model::{Attempt, Hop, Response, Transaction, Undelivered, only_other_host};
 use super::nat::Nat;
 use super::pattern::Paths;
 use crate::base::{Map, Set, Timestamp};
@@ -13,8 +13,13 @@ use crate::capture::PointId;
 /// Marks the responses of a finished transaction that did not reach the client.
 pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrivals, paths: &Paths) {
     let asked = transaction.server.ip();
-    let Some(home) = transaction.attempts.first().and_then(|a| a.hops.first()) else { return };
+    let Some(home) = transaction.attempts.first().and_then(Attempt::home) else { return };
     let home = *home;
+    for response in &mut transaction.responses {
+        let here = |hop: &Hop| hop.via.point == home.via.point;
+        let both = response.hops.iter().any(here) && !response.hops.iter().all(here);
+        response.home = both.then_some(home.via.point);
+    }
     // On the client's own interface an answer has to come from the address that was asked. A
     // capture behind the translation shows the backend asked and the service answering: no defect.
     let stranger = |response: &Response| {

@@ -29,10 +29,10 @@ use smallvec::{SmallVec, smallvec};
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
 use super::masquerade::Recent;
-use super::model::{Attempt, Hop, Hops, QueryTraits, Rejected, Response, Transaction, Undelivered};
+use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
 use super::pattern::Paths;
-use super::sighting::{MAX_ATTEMPTS, Sighting, takes_attempt};
+use super::sighting::{MAX_ATTEMPTS, Sighting, sight, takes_attempt};
 use super::table::{Item, SocketKey, Table};
 use super::timing::{COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
@@ -43,8 +43,6 @@ use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 const MAX_REPEATS: usize = MAX_ATTEMPTS;
 /// Datagrams of a transaction that a sighting may be a copy of: those sent within a moment.
 const LATEST: usize = 16;
-/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
-const MAX_HOPS: usize = 32;
 /// Answers whose copies are waited for at once.
 const FRESH: usize = 8_192;
 /// A backward jump of the clock by more than this is a step, not disorder between interfaces.
@@ -234,20 +232,29 @@ impl Matcher {
                     continue;
                 }
                 let latest = transaction.attempts.len().saturating_sub(LATEST);
-                let Some(attempt) = transaction.attempts.iter_mut().skip(latest).find(|attempt| {
+                let mut latest = transaction.attempts.iter_mut().enumerate().skip(latest);
+                let Some((nth, attempt)) = latest.find(|(_, attempt)| {
                     sighting.continues(&attempt.hops, attempt.digest, attempt.ip_id)
                 }) else {
                     continue;
                 };
-                let first = attempt.hops.first().map_or(hop.server, |first| first.server);
+                let mut first = attempt.hops.first().map_or(hop.server, |first| first.server);
                 let bytes = sight(&mut attempt.hops, hop);
+                let mut later = hop.server;
+                if first != later && attempt.hops.first() == Some(&hop) {
+                    // It was seen behind the translation first, by a clock that is a little off.
+                    std::mem::swap(&mut first, &mut later);
+                    if nth == 0 {
+                        transaction.server = tuple.dst;
+                    }
+                }
                 entry.last_activity = entry.last_activity.max(seen.ts);
                 self.table.grow(serial, bytes);
-                if first == hop.server {
+                if first == later {
                     coverage.copies += 1;
                 } else {
                     coverage.nat_copies += 1;
-                    self.nat.learn(first, hop.server);
+                    self.nat.learn(first, later);
                 }
                 return;
             }
@@ -287,28 +294,9 @@ impl Matcher {
             return;
         }
 
-        // The same datagram, a moment ago, under another client address.
-        if let Some(serial) = self.recent.find(&sighting)
-            && let Some(entry) = self.table.entry(serial)
-        {
-            entry.keys.push(key);
-            if let Item::Transaction(transaction) = &mut entry.item {
-                transaction.masquerade.get_or_insert(tuple.src);
-                if let Some(attempt) = transaction
-                    .attempts
-                    .iter_mut()
-                    .rev()
-                    .find(|attempt| attempt.ip_id == sighting.ip_id)
-                {
-                    sight(&mut attempt.hops, hop);
-                }
-            }
-            self.table.list(key, serial);
-            self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
-            coverage.nat_copies += 1;
+        if self.masqueraded(&sighting, key, coverage) {
             return;
         }
-
         let transaction = Transaction {
             client: tuple.src,
             server: tuple.dst,
@@ -327,6 +315,29 @@ impl Matcher {
         };
         let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
         self.recent.note(&sighting, serial);
+    }
+
+    /// Whether it is the same datagram as a moment ago, under another client address.
+    fn masqueraded(
+        &mut self,
+        sighting: &Sighting,
+        key: SocketKey,
+        coverage: &mut Coverage,
+    ) -> bool {
+        let Some(serial) = self.recent.find(sighting) else { return false };
+        let Some(entry) = self.table.entry(serial) else { return false };
+        entry.keys.push(key);
+        if let Item::Transaction(transaction) = &mut entry.item {
+            transaction.masquerade.get_or_insert(key.client);
+            let mut attempts = transaction.attempts.iter_mut().rev();
+            if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
+                sight(&mut attempt.hops, sighting.hop);
+            }
+        }
+        self.table.list(key, serial);
+        self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
+        coverage.nat_copies += 1;
+        true
     }
 
     fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
@@ -389,6 +400,7 @@ impl Matcher {
             edns: message.edns,
             wire_len: message.wire_len,
             case_kept: true,
+            home: None,
             lost: None,
             stopped: false,
         };
@@ -581,17 +593,4 @@ impl Matcher {
             connect.take(signal);
         }
     }
-}
-
-/// Adds a place where a datagram was seen; returns by how many bytes that grew.
-fn sight(hops: &mut Hops, hop: Hop) -> usize {
-    if hops.len() >= MAX_HOPS {
-        if let Some(last) = hops.last_mut() {
-            *last = hop;
-        }
-        return 0;
-    }
-    let inline = hops.inline_size();
-    hops.push(hop);
-    if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }

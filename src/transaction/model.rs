@@ -142,6 +142,15 @@ impl Attempt {
         earliest(&self.hops)
     }
 
+    /// Its first sighting at the client's own capture point: the one where its TTL is largest, for
+    /// every router on its way lowers that.
+    pub fn home(&self) -> Option<&Hop> {
+        let first = self.hops.first()?;
+        let nearest = self.hops.iter().rev().max_by_key(|hop| hop.via.ttl)?;
+        let here = |hop: &&Hop| hop.via.point == nearest.via.point;
+        self.hops.iter().find(here).or(Some(first))
+    }
+
     /// The last place where it was seen: its vanish point, if nothing came back.
     pub fn last_hop(&self) -> Option<&Hop> {
         self.hops.last()
@@ -177,6 +186,9 @@ pub struct Response {
     pub wire_len: usize,
     /// Whether the question came back in the case in which it was asked.
     pub case_kept: bool,
+    /// The client's own capture point, if it saw this and others did as well: what counts for the
+    /// client is when it came there.
+    pub home: Option<PointId>,
     /// Why it did not reach the client's socket, if the capture shows that it did not.
     pub lost: Option<Undelivered>,
     /// Whether it stopped half-way on the client's own host: it was seen there, and not at the
@@ -198,14 +210,22 @@ pub enum Undelivered {
 }
 
 impl Response {
-    /// When it reached the capture point.
+    /// When it reached the capture point: the client's own, where that saw it.
     pub fn arrived(&self) -> Seen {
-        earliest(&self.hops)
+        match self.home {
+            None => earliest(&self.hops),
+            Some(_) => self.at_home().min().unwrap_or_else(|| earliest(&self.hops)),
+        }
     }
 
     /// When it was last seen: nearest to its delivery.
     pub fn delivered(&self) -> Seen {
-        self.hops.iter().map(|hop| hop.seen).max().unwrap_or_else(|| self.arrived())
+        self.at_home().max().unwrap_or_else(|| self.arrived())
+    }
+
+    fn at_home(&self) -> impl Iterator<Item = Seen> {
+        let here = |hop: &&Hop| self.home.is_none_or(|home| hop.via.point == home);
+        self.hops.iter().filter(here).map(|hop| hop.seen)
     }
 
     /// Whether nothing speaks against its having reached the client's socket.
@@ -323,6 +343,11 @@ impl Transaction {
             (None, Some(response)) => response.arrived(),
             (None, None) => unreachable_seen(),
         }
+    }
+
+    /// The client's own capture point, as far as its queries show it.
+    pub fn home(&self) -> Option<PointId> {
+        self.attempts.first().and_then(Attempt::home).map(|hop| hop.via.point)
     }
 
     /// When the client sent its last attempt.
@@ -468,8 +493,10 @@ fn unreachable_seen() -> Seen {
     Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
 }
 
-/// Whether a capture point shows a datagram, and always as addressed to another link address.
-pub(super) fn only_other_host(hops: &Hops, point: PointId) -> bool {
-    let mut here = hops.iter().filter(|hop| hop.via.point == point).peekable();
-    here.peek().is_some() && here.all(|hop| hop.via.direction == Some(Direction::OtherHost))
+/// Whether hops show a datagram that was only ever addressed to another link address, at the
+/// client's own capture point where it came there.
+pub(super) fn only_other_host(hops: &Hops, home: PointId) -> bool {
+    let at_home = hops.iter().any(|hop| hop.via.point == home);
+    let mut hops = hops.iter().filter(|hop| !at_home || hop.via.point == home);
+    hops.all(|hop| hop.via.direction == Some(Direction::OtherHost))
 }

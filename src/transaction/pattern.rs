@@ -181,7 +181,7 @@ impl Paths {
             })
         };
         let trace = |attempt: &Attempt| {
-            let home = attempt.hops.first()?.via.point;
+            let home = attempt.home()?.via.point;
             if answered(attempt) {
                 return None;
             }

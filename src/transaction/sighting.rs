@@ -2,13 +2,15 @@
 
 use super::model::{Hop, Hops, Transaction};
 use super::timing::{
-    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, on_retry_grid,
+    ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
 };
 use crate::base::{Timestamp, Transport};
 use crate::dns::AnswerKind;
 
 /// Attempts of one transaction: one a second over its longest life, and a few more.
 pub(super) const MAX_ATTEMPTS: usize = 128;
+/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
+const MAX_HOPS: usize = 32;
 
 /// One sighting, as far as it tells copies from new datagrams.
 pub(super) struct Sighting {
@@ -32,13 +34,34 @@ impl Sighting {
             return false;
         };
         let apart = self.hop.seen.ts.distance(first.seen.ts);
+        // At another capture point it may come as late as the way between the two makes it.
+        let elsewhere = || !hops.iter().any(|known| known.via.point == self.hop.via.point);
         if self.ip_id.is_some() {
-            return apart <= COPY_WINDOW;
+            return apart <= COPY_WINDOW || (apart <= T_WAIT && elsewhere());
         }
-        let window =
-            if self.transport == Transport::Tcp { COPY_WINDOW } else { ANONYMOUS_COPY_WINDOW };
+        let window = if self.transport == Transport::Tcp || elsewhere() {
+            COPY_WINDOW
+        } else {
+            ANONYMOUS_COPY_WINDOW
+        };
         apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
     }
+}
+
+/// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
+/// points agree only so far, so between those the TTL says which place came first.
+pub(super) fn sight(hops: &mut Hops, hop: Hop) -> usize {
+    if hops.len() >= MAX_HOPS {
+        if let Some(last) = hops.last_mut() {
+            *last = hop;
+        }
+        return 0;
+    }
+    let inline = hops.inline_size();
+    let behind = |known: &Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
+    let place = hops.iter().position(behind).unwrap_or(hops.len());
+    hops.insert(place, hop);
+    if hops.len() > inline { size_of::<Hop>() } else { 0 }
 }
 
 /// Whether a new datagram with this transaction's key is one more attempt of it (rule 3).

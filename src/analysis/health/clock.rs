@@ -1,24 +1,36 @@
-//! The clock of the capture was set while it ran.
+//! The clock of the capture was set while it ran, or those of two capture points differ.
 //!
 //! Signature: within one file a timestamp stands more than 1 ms before the one in front of it
 //! (backwards); or time passes without a frame on a busy interface while several questions asked
 //! just before are answered just behind, so that the wait is the clock's and not theirs
-//! (forwards; a host that stood still as a whole looks the same).
+//! (forwards; a host that stood still as a whole looks the same). With several capture points: the
+//! datagrams that two of them recorded arrived before they had left, or much later, by the clocks
+//! of those points; those that went the one way and those that went the other bound the difference
+//! from both sides, as in NTP.
 //!
 //! Needs: nothing. Effect: latencies across such a place are left out, whatever was open there is
-//! not judged, and findings whose window holds one lose a level of confidence.
+//! not judged, and findings whose window holds one lose a level of confidence. The times of a point
+//! whose clock differs are corrected before they meet those of others, so that every time is one of
+//! the reference point's clock; files keep their own times.
 //!
 //! Not this: frames of several interfaces are out of order by microseconds, of a loaded host by
 //! milliseconds; below 100 ms it is noted and nothing else. Files of one ring that overlap are
 //! `cap-order`. Cannot tell: by how much the clocks of two hosts differ, where the same datagrams
-//! were not captured on both.
+//! were not captured on both; where only one direction was, by how much less than the bound.
+
+use std::time::Duration;
 
 use super::{CaptureRule, Facts, Health};
-use crate::base::words::{clock, count, duration, text};
+use crate::analysis::PointClock;
+use crate::base::words::{Text, clock, count, duration, join, plain, precise, text};
+
+/// A clock that strays by more than this a minute, in nanoseconds, puts nothing in order (rulebook
+/// `cap-clock`).
+const WANDER: i64 = 1_000_000;
 
 pub(super) static RULE: CaptureRule = CaptureRule {
     id: "cap-clock",
-    title: "the clock of the capture was set while it ran",
+    title: "a clock was set while it ran, or those of capture points differ",
     references: &["rulebook 2.A cap-clock"],
     source: include_str!("clock.rs"),
     judge,
@@ -62,7 +74,85 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
             longest = duration(longest)
         )));
     }
+    health.extend(points(facts));
     health
+}
+
+/// What is said of the clocks of several points.
+fn points(facts: &Facts<'_>) -> Vec<Health> {
+    let Some(reference) = facts.points.iter().find(|point| point.reference) else {
+        return Vec::new();
+    };
+    let differ = |clock: &PointClock| clock.is_corrected() || clock.steps > 0;
+    let mut health = Vec::new();
+    for point in facts.points {
+        let Some(clock) = point.clock.as_ref().filter(|clock| differ(clock)) else { continue };
+        let detail = text!(
+            "{clock}; its times are told by the clock of {reference}",
+            clock = clock.words(&point.name, &reference.name),
+            reference = plain(&reference.name)
+        );
+        let strays = clock.wander > WANDER;
+        health.push(if strays || clock.uncertainty.is_none() {
+            let why = if strays {
+                text!(
+                    ". It strays by more than 1 ms a minute: what happened first at which point \
+                     is not known. Let both follow one clock: chronyc tracking"
+                )
+            } else {
+                text!(". Only one direction was seen at both, so that is a bound")
+            };
+            RULE.caution(join([detail, why], ""))
+        } else {
+            RULE.note(detail)
+        });
+    }
+    health
+}
+
+impl PointClock {
+    /// How the clock of one point goes by that of another, in words.
+    fn words(&self, point: &str, reference: &str) -> Text {
+        let nanos = |nanos: i64| precise(Duration::from_nanos(nanos.unsigned_abs()));
+        let (point, reference) = (plain(point), plain(reference));
+        let offset = nanos(self.offset);
+        let mut words = match (self.uncertainty.map(nanos), self.offset >= 0) {
+            (Some(within), true) => text!(
+                "the clock of {point} is {offset} ahead of that of {reference} (± {within})",
+                point,
+                offset,
+                reference,
+                within
+            ),
+            (Some(within), false) => text!(
+                "the clock of {point} is {offset} behind that of {reference} (± {within})",
+                point,
+                offset,
+                reference,
+                within
+            ),
+            (None, true) => text!(
+                "the clock of {point} is at most {offset} ahead of that of {reference}",
+                point,
+                offset,
+                reference
+            ),
+            (None, false) => text!(
+                "the clock of {point} is at most {offset} behind that of {reference}",
+                point,
+                offset,
+                reference
+            ),
+        };
+        if self.drift != 0 {
+            let drift = self.drift as f64 / 1_000.0;
+            words.push(text!(", and drifts by {drift} ppm", drift = format_args!("{drift:+.1}")));
+        }
+        if self.steps > 0 {
+            words.push(text!(", and was set {times}", times = count(self.steps as u64, "time")));
+        }
+        words
+    }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ),
         confidence: if one_vantage { Confidence::Likely } else { Confidence::Confirmed },
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
-        place: Where::Unknown,
+        place: hole.place(),
         cause: text!(
             "{server} answered nothing for {hole} and was not taken out of service: its health \
              check does not notice, or nobody checks. The process hangs, its network interface is \

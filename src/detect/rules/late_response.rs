@@ -4,8 +4,8 @@
 //! client's retry or after its last patience; the delay is there from one query to the next and is
 //! gone as suddenly. The server is alive: something holds its answers, or its queries, back.
 //!
-//! **Needs.** At least five such answers to at least two names, and a fifth of what the server was
-//! asked meanwhile.
+//! **Needs.** At least five such answers to at least two names: a fifth of what the server was asked
+//! meanwhile, or five that found nobody waiting any more.
 //!
 //! **Not this.** Latency that climbs and sinks with the load is `coredns-overload`. If only names
 //! that need an upstream come late, `upstream-timeout` and its kin are responsible. An answer right
@@ -35,7 +35,8 @@ use crate::transaction::{Outcome, Transaction};
 const ENOUGH: usize = 5;
 const NAMES: usize = 2;
 /// Share of the server's transactions that are late while it lasts: below, single answers
-/// straggle, as they do after any burst of loss.
+/// straggle, as they do after any burst of loss. Answers that nobody waits for any more are no
+/// stragglers: that takes longer than all repeats of a lost query.
 const SHARE: f64 = 0.2;
 /// No stub gives up, or asks again, sooner than this (rulebook `slow_any`).
 const SOON: Duration = Duration::from_millis(900);
@@ -149,15 +150,15 @@ impl LateResponse {
         let (first, last) = (late.first()?, late.last()?);
         let sent = Span::between(first.sent.ts, last.sent.ts);
         let asked = self.asked(server, sent);
-        if late.len() < ENOUGH || names.len() < NAMES || (late.len() as f64) < SHARE * asked as f64
-        {
+        let given_up = late.iter().filter(|late| late.given_up).count();
+        let often = late.len() >= ENOUGH && late.len() as f64 >= SHARE * asked as f64;
+        if names.len() < NAMES || !(often || given_up >= ENOUGH) {
             return None;
         }
         let end = late.iter().map(|late| late.came.ts).max()?;
         let span = Span::between(first.sent.ts, end);
         let shortest = late.iter().map(|late| late.delay).min()?;
         let longest = late.iter().map(|late| late.delay).max()?;
-        let given_up = late.iter().filter(|late| late.given_up).count();
         let clients: BTreeSet<IpAddr> = late.iter().map(|late| late.client).collect();
         let others = self.late.keys().filter(|other| **other != server).count();
         Some(Finding {

@@ -53,6 +53,9 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let (server, network) = (hole.server(), hole.network());
     let stale_address = hole.sum(|outage| outage.other_host);
     let stale = stale_address > 0;
+    let place = if stale { Where::PathToClient } else { hole.place() };
+    let back = place == Where::PathToClient;
+    let decided = matches!(place, Where::PathToServer | Where::PathToClient);
     // As many cells were looked at as there are networks and servers in its row and column.
     let isolated = hole.outages.iter().all(|outage| {
         let cells = outage.context.row.len() + outage.context.column.len() + 1;
@@ -61,7 +64,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let mut culprits: Vec<Culprit> = Vec::new();
     for outage in &hole.outages {
         let (near, far) = (outage.network.to_string(), outage.server.to_string());
-        culprits.push(if stale { Culprit::Path(far, near) } else { Culprit::Path(near, far) });
+        culprits.push(if back { Culprit::Path(far, near) } else { Culprit::Path(near, far) });
     }
     culprits.extend(hole.networks.iter().copied().map(Culprit::ClientSubnet));
     let cause = if stale {
@@ -73,6 +76,17 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             answers = count(stale_address, "answer"),
             server,
             network
+        )
+    } else if decided {
+        let what = if back {
+            text!("What {server} answers does not come back to {network}.", server, network)
+        } else {
+            text!("What {network} asks does not arrive at {server}.", network, server)
+        };
+        text!(
+            "{what} A missing route, a stale ARP or FDB entry in the overlay, or a filter between \
+             the two hosts does that.",
+            what
         )
     } else {
         text!(
@@ -92,16 +106,20 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                     server,
                     network
                 )
+            } else if back {
+                text!("answers of {server} do not come back to {network}", server, network)
+            } else if decided {
+                text!("queries of {network} do not arrive at {server}", network, server)
             } else {
                 text!("nothing passes between {network} and {server}", network, server)
             },
-            confidence: match (stale, isolated) {
+            confidence: match (stale || decided, isolated) {
                 (true, _) => Confidence::Confirmed,
                 (false, true) => Confidence::Likely,
                 (false, false) => Confidence::Possible,
             },
             culprits,
-            place: if stale { Where::PathToClient } else { Where::Unknown },
+            place,
             cause,
             actions: vec![
             (
@@ -123,8 +141,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
         ],
             ruled_out: vec![
-                if stale {
+                if back {
                     ("dead-backend", text!("the answers of {server} are in the capture", server))
+                } else if decided {
+                    ("dead-backend", text!("the queries were lost before they came there"))
                 } else {
                     (
                         "dead-backend",

@@ -66,17 +66,23 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
         ),
     ];
+    let decided = hole.place() == Where::Server;
     let doubt = if hole.one_vantage() {
         text!(
             " With clients of one node alone in the capture, the path to the pod may have died \
              instead: a capture on its node would tell."
         )
     } else {
-        ruled_out.push(("path-broken-pair", text!("no other network reached it either")));
+        let because = if decided {
+            text!("the queries arrived on its node, and it did not answer")
+        } else {
+            text!("no other network reached it either")
+        };
+        ruled_out.push(("path-broken-pair", because));
         Text::EMPTY
     };
     let confidence =
-        if hole.networks.len() > 1 { Confidence::Confirmed } else { Confidence::Likely };
+        if decided || hole.networks.len() > 1 { Confidence::Confirmed } else { Confidence::Likely };
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push(give_up_sooner());
     hole.finding(
@@ -92,7 +98,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
             confidence,
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
-            place: Where::Unknown,
+            place: hole.place(),
             cause: text!(
                 "{server} answered nothing to anyone for {lasted}, while {service} was still \
                  translated to it; then new queries went to {mates} alone. That is what the death \

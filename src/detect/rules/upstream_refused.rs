@@ -121,6 +121,20 @@ mod tests {
         assert!(!text.contains("upstream-refused"), "{text}");
     }
 
+    /// A dead DNS pod fails cluster names, and says nothing of what stands behind the other one.
+    #[test]
+    fn a_dead_pod_beside_it_does_not_hide_the_refusals() {
+        let text = format!(
+            "dead = 10.244.2.10
+             {}repeat 20 every 1 from 1.2
+             0.0   pod:61000 > dead id 9 rd A redis.default.svc.cluster.local.
+             end\n",
+            told(5, "n{n}.example.com.", "REFUSED", 0.020)
+        );
+        let said = findings(&text);
+        assert!(said.contains("upstream-refused [zone example.com] likely"), "{said}");
+    }
+
     #[test]
     fn version_queries_are_refused_by_design() {
         let text = format!(

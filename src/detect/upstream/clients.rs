@@ -37,8 +37,10 @@ pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Fa
                 failing.kind = Kind::ServFail;
             }
             if kind == Kind::Silent {
-                let span = failing.span;
-                let within = |trouble: &&Trouble| span.contains(trouble.sent.ts);
+                let (span, servers) = (failing.span, failing.forwarders());
+                let within = |trouble: &&Trouble| {
+                    span.contains(trouble.sent.ts) && servers.contains(&trouble.responder)
+                };
                 failing.troubles.extend(of(TroubleKind::Silent).into_iter().filter(within));
                 failing.settle();
             }
@@ -70,12 +72,25 @@ fn contrasted<'a>(
     let mut failing = Failing::new(scene, kind, None, span);
     failing.troubles = episode.to_vec();
     failing.settle();
-    let Second { cluster_ok, cluster_bad, outside_ok, .. } = failing.meanwhile;
-    // One in five is more than an upstream's trouble does to names that do not need it.
-    let cluster_is_fine = cluster_bad * 5 <= cluster_ok;
-    let one_family = only_aaaa(episode.iter().map(|t| &t.question)) && outside_ok > 0;
-    let names = episode.iter().map(|trouble| &trouble.question.name);
-    (cluster_is_fine && !one_family && is_enough(episode.len(), names)).then_some(failing)
+    if !is_fine(failing.meanwhile) {
+        // A server that fails cluster names as well has a trouble of its own, which says nothing of
+        // what stands behind the others.
+        let outside = &scene.forward.outside;
+        let fine = |trouble: &&Trouble| is_fine(outside.during(span, [trouble.responder]));
+        failing.troubles.retain(fine);
+        failing.span = failing.troubles.iter().map(|t| t.span()).reduce(Span::join)?;
+        failing.settle();
+    }
+    let asked = || failing.troubles.iter().map(|trouble| &trouble.question);
+    let one_family = only_aaaa(asked()) && failing.meanwhile.outside_ok > 0;
+    let enough = is_enough(failing.troubles.len(), asked().map(|question| &question.name));
+    (is_fine(failing.meanwhile) && !one_family && enough).then_some(failing)
+}
+
+/// Whether names of the cluster fare well: one in five that fails is more than an upstream's trouble
+/// does to names that do not need it.
+fn is_fine(meanwhile: Second) -> bool {
+    meanwhile.cluster_bad * 5 <= meanwhile.cluster_ok
 }
 
 /// Servers that say nothing at all where CoreDNS says SERVFAIL: names, not addresses, separate
@@ -83,8 +98,8 @@ fn contrasted<'a>(
 fn swallowed<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failing<'a>> {
     let failing = contrasted(scene, Kind::Silent, episode)?;
     let Second { cluster_ok, cluster_bad, outside_ok, .. } = failing.meanwhile;
-    let n = episode.len() as u64;
-    let names: BTreeSet<&Name> = episode.iter().map(|t| &t.question.name).collect();
+    let n = failing.troubles.len() as u64;
+    let names: BTreeSet<&Name> = failing.troubles.iter().map(|t| &t.question.name).collect();
     // A tenth is what heavy loss may do to either side.
     let apart = outside_ok * 10 <= n && cluster_bad * 10 <= cluster_ok && cluster_ok >= 2 * n;
     (apart && n >= ENOUGH as u64 && names.len() >= 2).then_some(failing)
@@ -94,11 +109,13 @@ fn swallowed<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failin
 /// normal (rulebook 8).
 fn waited<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failing<'a>> {
     let failing = contrasted(scene, Kind::Slow, episode)?;
-    let aaaa = episode.iter().filter(|t| only_aaaa(std::iter::once(&t.question))).count();
+    let n = failing.troubles.len();
+    let is_aaaa = |trouble: &&&Trouble| only_aaaa(std::iter::once(&trouble.question));
+    let aaaa = failing.troubles.iter().filter(is_aaaa).count();
     // Where AAAA makes up nearly all of it, AAAA alone is slow.
-    let both = (episode.len() - aaaa) * 5 >= episode.len();
-    let most = episode.len() as u64 >= failing.meanwhile.outside_missed;
-    (both && most && episode.len() >= 2 * ENOUGH).then_some(failing)
+    let both = (n - aaaa) * 5 >= n;
+    let most = n as u64 >= failing.meanwhile.outside_missed;
+    (both && most && n >= 2 * ENOUGH).then_some(failing)
 }
 
 /// Whether SERVFAIL came after CoreDNS had waited for somebody: most of those that it cannot

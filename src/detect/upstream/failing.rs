@@ -57,7 +57,7 @@ pub(in crate::detect) struct Failing<'a> {
     pub(in crate::detect) by_name: bool,
     /// First to last bad packet.
     pub(in crate::detect) span: Span,
-    /// Clients' questions meanwhile.
+    /// Clients' questions to the same servers meanwhile.
     pub(in crate::detect) meanwhile: Second,
     pub(super) scene: &'a Scene<'a>,
 }
@@ -159,7 +159,7 @@ impl<'a> Failing<'a> {
     pub(super) fn settle(&mut self) {
         self.troubles.sort_by_key(|trouble| trouble.sent);
         self.span = self.troubles.iter().fold(self.span, |span, t| span.join(t.span()));
-        self.meanwhile = self.scene.forward.outside.during(self.span);
+        self.meanwhile = self.scene.forward.outside.during(self.span, self.forwarders());
     }
 
     /// Whether the capture shows the upstream.

@@ -58,7 +58,7 @@ fn capture(analysis: &Analysis) -> Capture {
     Capture {
         files: analysis.files.iter().map(file).collect(),
         points: analysis.points.iter().map(|point| self::point(point, analysis)).collect(),
-        left_out: analysis.left_out.clone(),
+        left_out: strings(&analysis.left_out),
         start: analysis.span.map(|span| time(span.start)),
         end: analysis.span.map(|span| time(span.end)),
         duration_seconds: analysis.span.map_or(0.0, |span| span.length().as_secs_f64()),
@@ -79,7 +79,7 @@ fn capture(analysis: &Analysis) -> Capture {
             })
             .collect(),
         focus: (!analysis.outside.focus.is_empty()).then(|| FocusV1 {
-            bounds: analysis.outside.focus.clone(),
+            bounds: strings(&analysis.outside.focus),
             transactions_left_out: analysis.outside.transactions,
             lookups_left_out: analysis.outside.lookups,
         }),
@@ -142,17 +142,22 @@ fn file(file: &FileAccount) -> File {
         bytes: file.bytes,
         start: file.stats.span.map(|span| time(span.start)),
         end: file.stats.span.map(|span| time(span.end)),
-        problems: file.problems.clone(),
+        problems: strings(&file.problems),
     }
 }
 
 fn point(point: &PointAccount, analysis: &Analysis) -> Point {
     let path = |index: &usize| analysis.files.get(*index).map(|file| file.path.clone());
+    let clock = point.clock.as_ref();
     Point {
         name: point.name.clone(),
         files: point.files.iter().filter_map(path).collect(),
         start: point.span.map(|span| time(span.start)),
         end: point.span.map(|span| time(span.end)),
+        role: point.role.map(|role| role.to_string()),
+        offset_ms: clock.map(|clock| clock.offset as f64 / 1e6),
+        uncertainty_ms: clock.and_then(|clock| clock.uncertainty).map(|nanos| nanos as f64 / 1e6),
+        drift_ppm: clock.map(|clock| clock.drift as f64 / 1e3),
     }
 }
 

@@ -123,16 +123,30 @@ pub struct File {
 }
 
 /// One capture point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Its name.
     pub name: String,
     /// Paths of its files.
     pub files: Vec<String>,
-    /// First frame; null if there was none.
+    /// First frame, by the clock of the reference point; null if there was none.
     pub start: Option<String>,
-    /// Last frame; null if there was none.
+    /// Last frame, by the same clock; null if there was none.
     pub end: Option<String>,
+    /// Where it stands: `client-node`, `dns-node`, `pod`, `upstream`, `between` or `unknown`; absent
+    /// where there is one point alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How far its clock is ahead of the reference point's, in milliseconds; absent where nothing was
+    /// seen at both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_ms: Option<f64>,
+    /// How sure that is; absent where datagrams of one direction only bound it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertainty_ms: Option<f64>,
+    /// How much faster its clock goes, in millionths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_ppm: Option<f64>,
 }
 
 /// DNS messages as observed.

@@ -156,11 +156,12 @@ impl Page<'_> {
         self.list(&text!("skipped"), skipped, out)?;
         let points = analysis.points.iter();
         let points = points.map(|point| {
-            text!(
-                "{point} ({files})",
-                point = plain(&point.name),
-                files = count(point.files.len() as u64, "file")
-            )
+            let files = count(point.files.len() as u64, "file");
+            let name = plain(&point.name);
+            match point.role {
+                Some(role) => text!("{name} ({files}), {role}", name, files, role = role.words()),
+                None => text!("{name} ({files})", name, files),
+            }
         });
         self.list(&text!("points"), points, out)?;
         let services = analysis.nat.services();

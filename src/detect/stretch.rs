@@ -1,0 +1,579 @@
+//! How far queries and answers came between capture points (rulebook 6.4).
+//!
+//! Of every transaction that several points could see, it is kept at how many of them its queries
+//! and its answers were seen, and when. At the end that tells of any set of transactions: of so many
+//! queries that left the client's point so many arrived at the server's, of so many answers that
+//! left there so many came back, and how long they were under way. That the other point recorded at
+//! all at that instant is asked of everything it saw within a second.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::finding::{Confidence, Fact, Finding, Where};
+use super::harm::Symptom;
+use super::{Claim, Layer};
+use crate::base::words::{Text, count, duration, plain, text};
+use crate::base::{Map, Span, Timestamp};
+use crate::capture::PointId;
+use crate::transaction::{Attempt, Stage, Transaction};
+
+/// Transactions that are kept one by one; beyond that those that went well are thinned out by halves,
+/// and those that stay count twice.
+const MAX_TRIPS: usize = 200_000;
+/// Servers whose place is learned.
+const MAX_SERVERS: usize = 4_096;
+/// Seconds in which a point recorded anything; beyond that nothing is said of it.
+const MAX_SECONDS: usize = 400_000;
+/// Lost datagrams without which nothing is decided (rulebook `min_flows`).
+const ENOUGH: u64 = 3;
+/// Share of the losses that one stretch has where it is the one.
+const MOST: f64 = 0.75;
+/// Lost datagrams, and their share, that leave no doubt.
+const CERTAIN: u64 = 5;
+const SURELY: f64 = 0.9;
+/// A transaction that took less is not slow.
+const SLOW: Duration = Duration::from_millis(100);
+/// A datagram that leaves a host has one of these TTLs.
+const INITIAL: [u8; 3] = [64, 128, 255];
+
+/// One transaction, at the points that saw it.
+#[derive(Debug, Clone)]
+struct Trip {
+    sent: Timestamp,
+    last_sent: Timestamp,
+    client: IpAddr,
+    server: IpAddr,
+    responder: IpAddr,
+    /// The client's own point.
+    home: PointId,
+    /// Queries that stopped there.
+    kept: u16,
+    answered: bool,
+    legs: SmallVec<[Leg; 2]>,
+    weight: u32,
+}
+
+/// What one point saw of it.
+#[derive(Debug, Clone, Copy)]
+struct Leg {
+    point: PointId,
+    queries: u16,
+    answers: u16,
+    /// First sighting of the query that was answered, and of its answer; the last one at home.
+    asked: Option<Timestamp>,
+    replied: Option<Timestamp>,
+}
+
+/// How near a point is to a server.
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    /// Answers that left the server's own host there.
+    initial: u64,
+    /// Queries of other points that were seen there last.
+    last: u64,
+}
+
+/// What the transactions of several capture points show of the ways between them; empty with one.
+#[derive(Debug, Default)]
+pub struct Trips {
+    names: Vec<String>,
+    kept: Vec<Trip>,
+    sides: Map<(IpAddr, PointId), Side>,
+    active: Vec<BTreeSet<i64>>,
+    halved: u32,
+}
+
+/// What became of the datagrams of some transactions between two points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    near: String,
+    far: String,
+    /// Queries that the client's node did not send on.
+    pub kept: u64,
+    /// Queries that left the client's point,
+    pub left: u64,
+    /// and of them arrived at the server's.
+    pub arrived: u64,
+    /// Answers that left the server's point,
+    pub replied: u64,
+    /// and of them arrived at the client's.
+    pub returned: u64,
+    /// How long the slow ones took: to the server's point, there, and back.
+    pub pace: Option<Pace>,
+}
+
+/// Medians of slow transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// From the client's point to the server's.
+    pub there: Duration,
+    /// From the query's arrival at the server's point to the answer.
+    pub inside: Duration,
+    /// From the server's point to the client's.
+    pub back: Duration,
+    /// Of so many transactions.
+    pub of: u64,
+}
+
+/// Whose transactions are looked at.
+pub struct Scope<'a> {
+    /// When they were sent.
+    pub span: Option<Span>,
+    /// Whether this client is one of them.
+    pub client: &'a dyn Fn(IpAddr) -> bool,
+    /// Whether this server is, as asked or as translated.
+    pub server: &'a dyn Fn(IpAddr) -> bool,
+}
+
+impl Trips {
+    /// For points of these names.
+    pub fn new(names: Vec<String>) -> Self {
+        let active = vec![BTreeSet::new(); names.len()];
+        Self { names, active, ..Self::default() }
+    }
+
+    /// Notes a transaction.
+    pub fn note(&mut self, transaction: &Transaction) {
+        if self.names.len() < 2 {
+            return;
+        }
+        let hops = transaction.attempts.iter().flat_map(|attempt| &attempt.hops);
+        for hop in hops.chain(transaction.responses.iter().flat_map(|response| &response.hops)) {
+            if let Some(seconds) = self.active.get_mut(usize::from(hop.via.point.0))
+                && seconds.len() < MAX_SECONDS
+            {
+                seconds.insert(second(hop.seen.ts));
+            }
+        }
+        let Some(trip) = Trip::of(transaction) else { return };
+        self.learn(transaction, &trip);
+        if self.kept.len() >= MAX_TRIPS {
+            self.thin_out();
+        }
+        // One of as many as each that stays stands for, by the microsecond that it was sent in.
+        let weight = 1_u32 << self.halved.min(31);
+        let micros = trip.sent.nanos().unsigned_abs() / 1_000;
+        if !trip.is_well() {
+            self.kept.push(trip);
+        } else if micros.is_multiple_of(u64::from(weight)) {
+            self.kept.push(Trip { weight, ..trip });
+        }
+    }
+
+    /// Learns where the server is.
+    fn learn(&mut self, transaction: &Transaction, trip: &Trip) {
+        let responder = trip.responder;
+        let mut note = |point: PointId, initial: bool| {
+            let key = (responder, point);
+            if self.sides.len() < MAX_SERVERS || self.sides.contains_key(&key) {
+                let side = self.sides.entry(key).or_default();
+                if initial {
+                    side.initial += 1;
+                } else {
+                    side.last += 1;
+                }
+            }
+        };
+        if let Some(hop) = transaction.responses.first().and_then(|answer| answer.hops.first())
+            && INITIAL.contains(&hop.via.ttl)
+        {
+            note(hop.via.point, true);
+        }
+        if let Some(hop) = transaction.attempts.first().and_then(Attempt::last_hop)
+            && hop.via.point != trip.home
+        {
+            note(hop.via.point, false);
+        }
+    }
+
+    fn thin_out(&mut self) {
+        self.halved += 1;
+        let mut keep = false;
+        self.kept.retain_mut(|trip| {
+            if !trip.is_well() {
+                return true;
+            }
+            keep = !keep;
+            trip.weight = trip.weight.saturating_mul(2);
+            keep
+        });
+    }
+
+    /// The point, other than `home`, that is nearest to a server.
+    fn nearest(&self, server: IpAddr, home: PointId) -> Option<PointId> {
+        let points = (0..).map(PointId).take(self.names.len());
+        let near = |point: PointId| {
+            let side = self.sides.get(&(server, point)).copied().unwrap_or_default();
+            (side.initial > 0, side.initial + side.last)
+        };
+        let (initial, most) = near(home);
+        points
+            .filter(|point| *point != home && near(*point).1 > 0)
+            .max_by_key(|point| (near(*point), std::cmp::Reverse(*point)))
+            // A server on the client's own node needs no other point.
+            .filter(|point| !(initial && !near(*point).0 && most > 0))
+    }
+
+    /// Whether a point recorded anything within a second of `at`.
+    fn recorded(&self, point: PointId, at: Timestamp) -> bool {
+        let seconds = self.active.get(usize::from(point.0));
+        let at = second(at);
+        seconds.is_some_and(|seconds| seconds.range(at - 1..=at + 1).next().is_some())
+    }
+
+    fn name(&self, point: PointId) -> &str {
+        self.names.get(usize::from(point.0)).map_or("?", String::as_str)
+    }
+
+    /// What became of the transactions in `scope` between the two points that saw most of them;
+    /// `None` where there are no two.
+    pub fn stretch(&self, scope: &Scope<'_>) -> Option<Stretch> {
+        /// With the times there, inside and back of each slow transaction.
+        type Timed = (Stretch, Vec<[Duration; 3]>);
+        let mut found: BTreeMap<(PointId, PointId), Timed> = BTreeMap::new();
+        let mut nearest: BTreeMap<(IpAddr, PointId), Option<PointId>> = BTreeMap::new();
+        for trip in &self.kept {
+            let within =
+                scope.span.is_none_or(|span| trip.sent <= span.end && span.start <= trip.last_sent);
+            let asked = (scope.server)(trip.server) || (scope.server)(trip.responder);
+            if !within || !asked || !(scope.client)(trip.client) {
+                continue;
+            }
+            let far = *nearest
+                .entry((trip.responder, trip.home))
+                .or_insert_with(|| self.nearest(trip.responder, trip.home));
+            let Some(far) = far.filter(|far| self.recorded(*far, trip.sent)) else { continue };
+            let (stretch, paces) = found.entry((trip.home, far)).or_insert_with(|| {
+                let names = (self.name(trip.home).to_owned(), self.name(far).to_owned());
+                (Stretch::between(names), Vec::new())
+            });
+            stretch.add(trip, far);
+            paces.extend(trip.pace(far).filter(|pace| pace.iter().sum::<Duration>() >= SLOW));
+        }
+        let (mut stretch, mut paces) =
+            found.into_values().max_by_key(|(stretch, _)| stretch.left + stretch.kept)?;
+        let mut median = |part: usize| {
+            paces.sort_unstable_by_key(|pace| pace[part]);
+            paces.get(paces.len() / 2).map_or(Duration::ZERO, |pace| pace[part])
+        };
+        let (there, inside, back) = (median(0), median(1), median(2));
+        let of = paces.len() as u64;
+        stretch.pace = (of > 0).then_some(Pace { there, inside, back, of });
+        Some(stretch)
+    }
+
+    /// Says of each finding about datagrams that were lost or late where that was, as far as
+    /// another point shows it.
+    pub fn place(&self, findings: &mut [Finding]) {
+        if self.names.len() < 2 {
+            return;
+        }
+        for finding in findings {
+            if is_about_ways(finding)
+                && let Some(stretch) = self.stretch_of(&finding.claim, finding.span)
+            {
+                stretch.tell(finding);
+            }
+        }
+    }
+
+    fn stretch_of(&self, claim: &Claim, span: Span) -> Option<Stretch> {
+        let client = |client: IpAddr| {
+            claim.clients.as_ref().is_none_or(|clients| clients.contains(&client))
+                && claim.network.is_none_or(|network| network.contains(client))
+        };
+        let server =
+            |server: IpAddr| claim.servers.as_ref().is_none_or(|servers| servers.contains(&server));
+        let span = claim.span.unwrap_or(span);
+        self.stretch(&Scope { span: Some(span), client: &client, server: &server })
+    }
+}
+
+/// Whether a finding says that datagrams were lost or late, and its cause is not one that other
+/// points have no say in.
+fn is_about_ways(finding: &Finding) -> bool {
+    let symptoms = &finding.claim.symptoms;
+    let lost = [Symptom::Unanswered, Symptom::Late, Symptom::Slow];
+    matches!(
+        finding.rule.layer,
+        Layer::Service | Layer::Path | Layer::Kernel | Layer::Protocol | Layer::Residual
+    ) && (symptoms.is_empty() || lost.iter().any(|symptom| symptoms.contains(symptom)))
+}
+
+impl Trip {
+    fn of(transaction: &Transaction) -> Option<Self> {
+        let first = transaction.attempts.first()?;
+        let home = transaction.home()?;
+        let answer = transaction.responses.first();
+        let answered_by = answer.map(|answer| answer.hops.iter().map(|hop| hop.seen.ts).min());
+        let asked =
+            |attempt: &&Attempt| answered_by.flatten().is_none_or(|at| attempt.sent().ts <= at);
+        let asked = transaction.attempts.iter().rfind(asked).unwrap_or(first);
+        let mut legs: SmallVec<[Leg; 2]> = SmallVec::new();
+        let mut count = |hops: &[crate::transaction::Hop], query: bool| {
+            let mut met: SmallVec<[PointId; 4]> = SmallVec::new();
+            for hop in hops {
+                let point = hop.via.point;
+                if met.contains(&point) {
+                    continue;
+                }
+                met.push(point);
+                let at = legs.iter().position(|leg| leg.point == point).unwrap_or_else(|| {
+                    legs.push(Leg { point, queries: 0, answers: 0, asked: None, replied: None });
+                    legs.len() - 1
+                });
+                let Some(leg) = legs.get_mut(at) else { continue };
+                let number = if query { &mut leg.queries } else { &mut leg.answers };
+                *number = number.saturating_add(1);
+            }
+        };
+        transaction.attempts.iter().for_each(|attempt| count(&attempt.hops, true));
+        transaction.responses.iter().for_each(|response| count(&response.hops, false));
+        for leg in &mut legs {
+            let here = |hop: &&crate::transaction::Hop| hop.via.point == leg.point;
+            leg.asked = asked.hops.iter().filter(here).map(|hop| hop.seen.ts).min();
+            let answers = answer
+                .iter()
+                .flat_map(|answer| answer.hops.iter())
+                .filter(here)
+                .map(|hop| hop.seen.ts);
+            leg.replied = if leg.point == home { answers.max() } else { answers.min() };
+        }
+        let kept = transaction
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.vanish.is_some_and(|vanish| vanish.stage != Stage::Left));
+        Some(Self {
+            sent: first.sent().ts,
+            last_sent: transaction.last_sent()?.ts,
+            client: transaction.client.ip(),
+            server: transaction.server.ip(),
+            responder: transaction.responder(),
+            home,
+            kept: u16::try_from(kept.count()).unwrap_or(u16::MAX),
+            answered: transaction.outcome().is_answered(),
+            legs,
+            weight: 1,
+        })
+    }
+
+    fn leg(&self, point: PointId) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.point == point)
+    }
+
+    /// Whether one query was answered at once: such a transaction may be left out for others.
+    fn is_well(&self) -> bool {
+        let home = self.leg(self.home);
+        let quick = home.is_some_and(|leg| {
+            leg.queries == 1
+                && leg.asked.zip(leg.replied).is_some_and(|(asked, at)| at.since(asked) < SLOW)
+        });
+        self.answered && quick
+    }
+
+    /// The times to the far point, there, and back.
+    fn pace(&self, far: PointId) -> Option<[Duration; 3]> {
+        let (home, far) = (self.leg(self.home)?, self.leg(far)?);
+        let (arrived, left) = (far.asked?, far.replied?);
+        Some([arrived.since(home.asked?), left.since(arrived), home.replied?.since(left)])
+    }
+}
+
+impl Stretch {
+    fn between((near, far): (String, String)) -> Self {
+        Self { near, far, kept: 0, left: 0, arrived: 0, replied: 0, returned: 0, pace: None }
+    }
+
+    fn add(&mut self, trip: &Trip, far: PointId) {
+        let number =
+            |leg: Option<&Leg>, of: fn(&Leg) -> u16| leg.map_or(0, |leg| u64::from(of(leg)));
+        let (home, far) = (trip.leg(trip.home), trip.leg(far));
+        let weight = u64::from(trip.weight);
+        let sent = number(home, |leg| leg.queries);
+        let kept = u64::from(trip.kept).min(sent);
+        let returned = number(home, |leg| leg.answers);
+        // An answer that came has left, and its query has arrived, whether or not the far point
+        // has recorded them: what a capture misses is no loss.
+        let replied = number(far, |leg| leg.answers).max(returned);
+        let arrived = number(far, |leg| leg.queries).max(replied);
+        let left = (sent - kept).max(arrived);
+        self.kept += kept * weight;
+        self.left += left * weight;
+        self.arrived += arrived * weight;
+        self.replied += replied * weight;
+        self.returned += returned * weight;
+    }
+
+    /// How many datagrams ended on the client's node, on the way to the server's point, there, and
+    /// on the way back.
+    fn lost(&self) -> [(Where, u64); 4] {
+        [
+            (Where::ClientNode, self.kept),
+            (Where::PathToServer, self.left.saturating_sub(self.arrived)),
+            (Where::Server, self.arrived.saturating_sub(self.replied)),
+            (Where::PathToClient, self.replied.saturating_sub(self.returned)),
+        ]
+    }
+
+    /// Where datagrams were lost or waited, and whether that is beyond doubt; `None` where it
+    /// was not at one place.
+    pub fn verdict(&self) -> Option<(Where, bool)> {
+        let lost = self.lost();
+        let total: u64 = lost.iter().map(|(_, lost)| lost).sum();
+        let (place, most) = lost.into_iter().max_by_key(|(_, lost)| *lost)?;
+        if total < ENOUGH {
+            return self.slow();
+        }
+        let share = |part: u64| part as f64 / total as f64;
+        if share(most) >= MOST {
+            return Some((place, most >= CERTAIN && share(most) >= SURELY));
+        }
+        // The way loses them, one direction more than the other.
+        let [_, (_, there), _, (_, back)] = lost;
+        let way = if there >= back { Where::PathToServer } else { Where::PathToClient };
+        (share(there + back) >= MOST).then_some((way, false))
+    }
+
+    /// Where slow transactions spent their time.
+    fn slow(&self) -> Option<(Where, bool)> {
+        let pace = self.pace?;
+        let parts = [
+            (Where::PathToServer, pace.there),
+            (Where::Server, pace.inside),
+            (Where::PathToClient, pace.back),
+        ];
+        let (place, longest) = parts.into_iter().max_by_key(|(_, part)| *part)?;
+        let total: Duration = parts.iter().map(|(_, part)| *part).sum();
+        let share = longest.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+        (pace.of >= ENOUGH && share >= MOST)
+            .then_some((place, pace.of >= CERTAIN && share >= SURELY))
+    }
+
+    /// The facts that it gives.
+    pub fn facts(&self) -> Vec<Fact> {
+        let (near, far) = (plain(&self.near), plain(&self.far));
+        let mut facts = vec![Fact {
+            label: text!("queries under way"),
+            value: text!(
+                "of {left} that left {near}, {arrived} arrived at {far}",
+                left = self.left,
+                near,
+                arrived = self.arrived,
+                far
+            ),
+        }];
+        let mut say = |label, value| facts.push(Fact { label, value });
+        if self.kept > 0 {
+            say(
+                text!("queries that never left"),
+                text!("{kept} ended at {near}", kept = self.kept, near),
+            );
+        }
+        say(
+            text!("answers under way"),
+            text!(
+                "of {replied} that left {far}, {returned} arrived at {near}",
+                replied = self.replied,
+                far,
+                returned = self.returned,
+                near
+            ),
+        );
+        if let Some(Pace { there, inside, back, of }) = self.pace {
+            say(
+                text!("time of slow answers"),
+                text!(
+                    "{there} to {far}, {inside} there, {back} back (medians of {of})",
+                    there = duration(there),
+                    far,
+                    inside = duration(inside),
+                    back = duration(back),
+                    of
+                ),
+            );
+        }
+        facts
+    }
+
+    /// What it decides, in one sentence.
+    pub fn sentence(&self) -> Option<Text> {
+        let (near, far) = (plain(&self.near), plain(&self.far));
+        let (place, _) = self.verdict()?;
+        let total: u64 = self.lost().iter().map(|(_, lost)| lost).sum();
+        let late = total < ENOUGH;
+        Some(match (place, late) {
+            (Where::PathToServer, false) => text!(
+                "The capture of {far} decides it: of {queries} that left {near}, {arrived} arrived there, so \
+                 the way to the server loses them",
+                far,
+                queries = count(self.left, "query"),
+                near,
+                arrived = self.arrived
+            ),
+            (Where::PathToClient, false) => text!(
+                "The capture of {far} decides it: of {answers} that left there, {returned} arrived at {near}, so \
+                 the way back loses them",
+                far,
+                answers = count(self.replied, "answer"),
+                returned = self.returned,
+                near
+            ),
+            (Where::Server, false) => text!(
+                "The capture of {far} decides it: {queries} arrived there, and {answers} left, so it is the \
+                 server and not the way",
+                far,
+                queries = count(self.arrived, "query"),
+                answers = count(self.replied, "answer")
+            ),
+            (Where::ClientNode, false) => text!(
+                "{queries} ended on the client's node: {arrived} that left {near} arrived at {far}",
+                queries = count(self.kept, "query"),
+                arrived = self.arrived,
+                near,
+                far
+            ),
+            (Where::PathToServer, true) => {
+                text!("The capture of {far} decides it: the queries were late there already", far)
+            }
+            (Where::PathToClient, true) => text!(
+                "The capture of {far} decides it: the answers left there in time, so the way back \
+                 holds them up",
+                far
+            ),
+            _ => text!(
+                "The capture of {far} decides it: the time passes between a query's arrival there \
+                 and its answer, so it is the server and not the way",
+                far
+            ),
+        })
+    }
+
+    /// Adds to a finding what it shows.
+    fn tell(&self, finding: &mut Finding) {
+        finding.facts.extend(self.facts());
+        let Some((place, certain)) = self.verdict() else { return };
+        let open = finding.place == Where::Unknown;
+        if (open || matches!(finding.rule.layer, Layer::Path | Layer::Service | Layer::Residual))
+            && finding.place != place
+        {
+            finding.place = place;
+        }
+        if finding.place == place {
+            if certain && finding.rule.layer != Layer::Kernel {
+                finding.confidence = Confidence::Confirmed;
+            }
+            if let Some(sentence) = self.sentence()
+                && !finding.cause.to_string().contains(&sentence.to_string())
+            {
+                finding.cause.push(text!(" {sentence}.", sentence));
+            }
+        }
+    }
+}
+
+fn second(ts: Timestamp) -> i64 {
+    ts.nanos().div_euclid(1_000_000_000)
+}
