@@ -122,7 +122,7 @@ fn words(text: &str) -> impl Iterator<Item = (&str, bool)> {
         let (word, tail) = rest.split_at(end);
         rest = tail;
         let after = tail.chars().next().unwrap_or(' ');
-        let glued = |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '@' | '%');
+        let glued = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '@' | '%');
         let alone = inside && !glued(before) && !glued(after);
         before = word.chars().last().unwrap_or(' ');
         Some((word, alone))

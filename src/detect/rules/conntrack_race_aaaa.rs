@@ -392,9 +392,9 @@ impl Tally {
             Fact {
                 label: text!("each cost"),
                 value: text!(
-                    "{timers} (musl) or {timers_2} (glibc)",
-                    timers = duration(TIMERS[0]),
-                    timers_2 = duration(TIMERS[1])
+                    "{musl} (musl) or {glibc} (glibc)",
+                    musl = duration(TIMERS[0]),
+                    glibc = duration(TIMERS[1])
                 ),
             },
         ]
