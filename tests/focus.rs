@@ -177,6 +177,17 @@ fn a_masked_report_shows_nothing_of_the_original() {
         for row in &of_proof {
             assert!(masked_rows.contains(row), "{row:?} is not in the masked capture {name}");
         }
+        let proof = &plain.incidents[0].evidence[0];
+        let frame = format!("{}:{}", proof.file, proof.frame);
+        for form in ["text", "json"] {
+            let story = dnswhy(&["explain", &key, "-f", form, &frame, &file]);
+            assert_eq!(story.status.code(), Some(0), "{}", text(&story.stderr));
+            let story = text(&story.stdout);
+            assert!(story.len() > 500, "{story}");
+            for original in &originals {
+                assert!(!mentions(&story, original), "{original} survives in a story of {name}");
+            }
+        }
         let again = at("again.json");
         dnswhy(&["analyze", &key, "-o", &again, &file]);
         let again: Report = serde_json::from_str(&fs::read_to_string(again).unwrap()).unwrap();

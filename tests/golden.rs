@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use dnswhy::analysis::{Options, Sinks, run};
 use dnswhy::base::Lang;
 use dnswhy::capture::Inventory;
-use dnswhy::report::{Format, Style, View, write};
+use dnswhy::report::{Format, Style, View, trace, write};
 use dnswhy::testkit::{PcapOptions, Scenario};
 
 const FORMATS: [(Format, &str); 4] = [
@@ -103,8 +103,13 @@ fn report_in(files: &[PathBuf], format: Format, style: Style) -> String {
     let inventory = Inventory::take(files, &[]).unwrap();
     let analysis = run(&inventory, &Options::default(), Sinks::default(), &mut |_| {});
     assert!(analysis.coverage.adds_up());
+    let mut view = View::of(&analysis);
+    if format == Format::Html {
+        let traces = trace(&inventory, &Options::default(), &analysis, &mut |_| {});
+        view = view.with_ladders(traces.into_iter().map(|trace| trace.ladder).collect());
+    }
     let mut out = Vec::new();
-    write(&View::of(&analysis), format, style, &mut out).unwrap();
+    write(&view, format, style, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -277,6 +277,8 @@ pub(super) struct Explain {
     /// The lookup nearest to this time: RFC 3339, or '2022-12-22 20:00:03' in UTC
     #[arg(long, value_name = "TIME", value_parser = super::explain::instant)]
     pub(super) at: Option<crate::base::Timestamp>,
+    #[command(flatten)]
+    pub(super) privacy: Privacy,
     /// Form of the story
     #[arg(short, long, value_enum, default_value_t = StoryFormat::Text)]
     pub(super) format: StoryFormat,

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::anonymize;
 use super::args::{Cli, Explain, StoryFormat};
 use super::exit::Exit;
+use super::focus::masked_name;
 use super::output::style;
 use super::progress::Meter;
 use super::run::{complain, options};
-use crate::analysis::{Analysis, Options, Sinks, run};
+use crate::analysis::{Analysis, Mask, Options, Sinks, run};
 use crate::base::Timestamp;
-use crate::capture::{CaptureFile, Inventory};
+use crate::capture::{CaptureFile, Frame, Inventory};
 use crate::flow::Ports;
 use crate::lookup::Lookup;
+use crate::report::Masked;
 use crate::report::explain::{Found, Scene, Sight, tell, write_story};
 use crate::transaction::{Transaction, timing};
 
@@ -31,7 +34,7 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
     if captures.is_empty() {
         captures.extend(frame.as_ref().map(|(file, _)| file.clone()));
     }
-    let wanted = Wanted { client: explain.client, name: explain.name.as_ref(), at: explain.at };
+    let mut wanted = Wanted { client: explain.client, name: explain.name.clone(), at: explain.at };
     if frame.is_none() && wanted.is_empty() {
         bail!("which lookup? Name a frame (FILE:FRAME), or use --client, --name or --at");
     }
@@ -42,7 +45,11 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
         captures.push(file.clone());
         inventory = Inventory::take(&captures, &explain.input.point)?;
     }
-    let options = options(&explain.input);
+    let mut options = options(&explain.input);
+    anonymize::masked(&mut options, &explain.privacy, cli.quiet)?;
+    if let Some(mask) = &mut options.mask {
+        wanted.mask(mask)?;
+    }
     let sight = match &frame {
         Some((file, number)) => Some(look(&inventory, file, *number, &options)?),
         None => None,
@@ -140,6 +147,14 @@ fn look(inventory: &Inventory, file: &Path, number: u32, options: &Options) -> R
         let Ok(frame) = frame else { continue };
         last = frame.seen.at.number;
         if last == number {
+            let Some(mask) = &options.mask else {
+                return Ok(Sight::of(&frame, file.point, &ports));
+            };
+            let Some(masked) = Masked::of(&frame, &ports, &mut mask.clone()) else {
+                bail!("frame {number} is none that can be masked, such as a fragment");
+            };
+            let (bytes, wire_len) = (masked.bytes.as_slice(), masked.wire_len);
+            let frame = Frame { link: Masked::LINK, wire_len, bytes, ..frame };
             return Ok(Sight::of(&frame, file.point, &ports));
         }
     }
@@ -147,13 +162,20 @@ fn look(inventory: &Inventory, file: &Path, number: u32, options: &Options) -> R
 }
 
 /// Which lookup is meant, where no frame says it.
-struct Wanted<'a> {
+struct Wanted {
     client: Option<std::net::IpAddr>,
-    name: Option<&'a glob::Pattern>,
+    name: Option<glob::Pattern>,
     at: Option<Timestamp>,
 }
 
-impl Wanted<'_> {
+impl Wanted {
+    /// Looks for what a masked analysis knows them as.
+    fn mask(&mut self, mask: &mut Mask) -> Result<()> {
+        self.client = self.client.map(|client| mask.address(client));
+        self.name = self.name.as_ref().map(|name| masked_name(name, mask)).transpose()?;
+        Ok(())
+    }
+
     fn is_empty(&self) -> bool {
         self.client.is_none() && self.name.is_none() && self.at.is_none()
     }
@@ -161,7 +183,7 @@ impl Wanted<'_> {
     fn fits(&self, lookup: &Lookup) -> bool {
         let case = glob::MatchOptions { case_sensitive: false, ..glob::MatchOptions::new() };
         self.client.is_none_or(|client| client == lookup.client)
-            && self.name.is_none_or(|name| {
+            && self.name.as_ref().is_none_or(|name| {
                 let asked = lookup.transactions().map(|asked| &asked.question.name);
                 std::iter::once(&lookup.name)
                     .chain(asked)
@@ -204,7 +226,7 @@ fn pick(
     inventory: &Inventory,
     options: &Options,
     sight: Option<&Sight>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     meter: &Meter,
 ) -> Picked {
     let mut by_frame = Least(None);

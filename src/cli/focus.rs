@@ -57,16 +57,20 @@ pub(super) fn masked(mut focus: Focus, mask: &mut Mask) -> Result<Focus> {
         *network = mask.network(*network);
     }
     for pattern in &mut focus.names {
-        let text = pattern.as_str();
-        let plain = !text.contains(['*', '?', '[']);
-        let name = Name::parse(text).filter(|_| plain);
-        let Some(name) = name else {
-            bail!("--name '{text}' cannot be masked: with --anonymize, name it without wildcards");
-        };
-        let escaped = glob::Pattern::escape(&mask.name(&name).to_string());
-        *pattern = glob::Pattern::new(&escaped)?;
+        *pattern = masked_name(pattern, mask)?;
     }
     Ok(focus)
+}
+
+/// A name that is looked for as a masked analysis knows it.
+pub(super) fn masked_name(pattern: &glob::Pattern, mask: &mut Mask) -> Result<glob::Pattern> {
+    let text = pattern.as_str();
+    let plain = !text.contains(['*', '?', '[']);
+    let name = Name::parse(text).filter(|_| plain);
+    let Some(name) = name else {
+        bail!("--name '{text}' cannot be masked: with --anonymize, name it without wildcards");
+    };
+    Ok(glob::Pattern::new(&glob::Pattern::escape(&mask.name(&name).to_string()))?)
 }
 
 /// An instant as people write it: RFC 3339, date and time in a zone, or the time of day that a

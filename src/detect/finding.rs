@@ -163,6 +163,21 @@ impl ToText for Where {
     }
 }
 
+impl Where {
+    /// The same for people; `None` where it is not known.
+    pub fn words(self) -> Option<Text> {
+        Some(match self {
+            Self::ClientNode => text!("on the clients' own node"),
+            Self::PathToServer => text!("on the way to the server"),
+            Self::Server => text!("at the server"),
+            Self::PathToClient => text!("on the way back to the client"),
+            Self::Upstream => text!("behind the server, at its upstream"),
+            Self::Unknown => return None,
+        })
+    }
+}
+
+/// The word of the JSON contract.
 impl fmt::Display for Where {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_text().fmt(f)

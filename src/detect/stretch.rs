@@ -460,25 +460,25 @@ impl Stretch {
             value: text!(
                 "of {left} that left {near}, {arrived} arrived at {far}",
                 left = self.left,
-                near,
+                near = near.clone(),
                 arrived = self.arrived,
-                far
+                far = far.clone()
             ),
         }];
         let mut say = |label, value| facts.push(Fact { label, value });
         if self.kept > 0 {
             say(
                 text!("queries that never left"),
-                text!("{kept} ended at {near}", kept = self.kept, near),
+                text!("{queries} ended at {near}", queries = self.kept, near = near.clone()),
             );
         }
         say(
             text!("answers under way"),
             text!(
-                "of {replied} that left {far}, {returned} arrived at {near}",
-                replied = self.replied,
-                far,
-                returned = self.returned,
+                "of {left} that left {far}, {arrived} arrived at {near}",
+                left = self.replied,
+                far = far.clone(),
+                arrived = self.returned,
                 near
             ),
         );
@@ -504,48 +504,50 @@ impl Stretch {
         let (place, _) = self.verdict()?;
         let total: u64 = self.lost().iter().map(|(_, lost)| lost).sum();
         let late = total < ENOUGH;
+        let queries = |n| count(n, "query");
+        let answers = count(self.replied, "answer");
         Some(match (place, late) {
             (Where::PathToServer, false) => text!(
-                "The capture of {far} decides it: of {queries} that left {near}, {arrived} arrived there, so \
-                 the way to the server loses them",
+                " The capture of {far} decides it: of {queries} that left {near}, {arrived} arrived \
+                 there, so the way to the server loses them.",
                 far,
-                queries = count(self.left, "query"),
+                queries = queries(self.left),
                 near,
                 arrived = self.arrived
             ),
             (Where::PathToClient, false) => text!(
-                "The capture of {far} decides it: of {answers} that left there, {returned} arrived at {near}, so \
-                 the way back loses them",
+                " The capture of {far} decides it: of {answers} that left there, {arrived} arrived \
+                 at {near}, so the way back loses them.",
                 far,
-                answers = count(self.replied, "answer"),
-                returned = self.returned,
+                answers,
+                arrived = self.returned,
                 near
             ),
             (Where::Server, false) => text!(
-                "The capture of {far} decides it: {queries} arrived there, and {answers} left, so it is the \
-                 server and not the way",
+                " The capture of {far} decides it: {queries} arrived there, and {answers} left, so \
+                 it is the server and not the way.",
                 far,
-                queries = count(self.arrived, "query"),
-                answers = count(self.replied, "answer")
+                queries = queries(self.arrived),
+                answers
             ),
             (Where::ClientNode, false) => text!(
-                "{queries} ended on the client's node: {arrived} that left {near} arrived at {far}",
-                queries = count(self.kept, "query"),
+                " {queries} ended on the client's node: {arrived} that left {near} arrived at {far}.",
+                queries = queries(self.kept),
                 arrived = self.arrived,
                 near,
                 far
             ),
             (Where::PathToServer, true) => {
-                text!("The capture of {far} decides it: the queries were late there already", far)
+                text!(" The capture of {far} decides it: the queries were late there already.", far)
             }
             (Where::PathToClient, true) => text!(
-                "The capture of {far} decides it: the answers left there in time, so the way back \
-                 holds them up",
+                " The capture of {far} decides it: the answers left there in time, so the way back \
+                 holds them up.",
                 far
             ),
             _ => text!(
-                "The capture of {far} decides it: the time passes between a query's arrival there \
-                 and its answer, so it is the server and not the way",
+                " The capture of {far} decides it: the time passes between a query's arrival there \
+                 and its answer, so it is the server and not the way.",
                 far
             ),
         })
@@ -565,10 +567,8 @@ impl Stretch {
             if certain && finding.rule.layer != Layer::Kernel {
                 finding.confidence = Confidence::Confirmed;
             }
-            if let Some(sentence) = self.sentence()
-                && !finding.cause.to_string().contains(&sentence.to_string())
-            {
-                finding.cause.push(text!(" {sentence}.", sentence));
+            if let Some(sentence) = self.sentence() {
+                finding.cause.push(sentence);
             }
         }
     }

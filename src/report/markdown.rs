@@ -131,6 +131,9 @@ impl Page<'_> {
         }
         row(&text!("when"), &self.word(&window(incident)), out)?;
         if is_loud(incident) {
+            if let Some(place) = cause.place.words() {
+                row(&text!("where"), &self.word(&place), out)?;
+            }
             row(&text!("hurt"), &self.say(&hurt(incident)), out)?;
         }
         let (confidence, score) = (cause.confidence, incident.score);

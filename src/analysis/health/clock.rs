@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::{CaptureRule, Facts, Health};
 use crate::analysis::PointClock;
-use crate::base::words::{Text, clock, count, duration, join, plain, precise, text};
+use crate::base::words::{Text, clock, count, duration, plain, precise, text};
 
 /// A clock that strays by more than this a minute, in nanoseconds, puts nothing in order (rulebook
 /// `cap-clock`).
@@ -93,16 +93,18 @@ fn points(facts: &Facts<'_>) -> Vec<Health> {
             reference = plain(&reference.name)
         );
         let strays = clock.wander > WANDER;
-        health.push(if strays || clock.uncertainty.is_none() {
-            let why = if strays {
-                text!(
-                    ". It strays by more than 1 ms a minute: what happened first at which point \
-                     is not known. Let both follow one clock: chronyc tracking"
-                )
-            } else {
-                text!(". Only one direction was seen at both, so that is a bound")
-            };
-            RULE.caution(join([detail, why], ""))
+        health.push(if strays {
+            RULE.caution(text!(
+                "{detail}. It strays by more than 1 ms a minute: what happened first at which point \
+                 is not known. Let both follow one clock: {command}",
+                detail,
+                command = plain("chronyc tracking")
+            ))
+        } else if clock.uncertainty.is_none() {
+            RULE.caution(text!(
+                "{detail}. Only one direction was seen at both, so that is a bound",
+                detail
+            ))
         } else {
             RULE.note(detail)
         });
@@ -114,8 +116,7 @@ impl PointClock {
     /// How the clock of one point goes by that of another, in words.
     fn words(&self, point: &str, reference: &str) -> Text {
         let nanos = |nanos: i64| precise(Duration::from_nanos(nanos.unsigned_abs()));
-        let (point, reference) = (plain(point), plain(reference));
-        let offset = nanos(self.offset);
+        let (point, reference, offset) = (plain(point), plain(reference), nanos(self.offset));
         let mut words = match (self.uncertainty.map(nanos), self.offset >= 0) {
             (Some(within), true) => text!(
                 "the clock of {point} is {offset} ahead of that of {reference} (± {within})",
@@ -146,7 +147,7 @@ impl PointClock {
         };
         if self.drift != 0 {
             let drift = self.drift as f64 / 1_000.0;
-            words.push(text!(", and drifts by {drift} ppm", drift = format_args!("{drift:+.1}")));
+            words.push(text!(", and drifts by {ppm} ppm", ppm = format_args!("{drift:+.1}")));
         }
         if self.steps > 0 {
             words.push(text!(", and was set {times}", times = count(self.steps as u64, "time")));

@@ -78,15 +78,15 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             network
         )
     } else if decided {
-        let what = if back {
+        let lost = if back {
             text!("What {server} answers does not come back to {network}.", server, network)
         } else {
             text!("What {network} asks does not arrive at {server}.", network, server)
         };
         text!(
-            "{what} A missing route, a stale ARP or FDB entry in the overlay, or a filter between \
+            "{lost} A missing route, a stale ARP or FDB entry in the overlay, or a filter between \
              the two hosts does that.",
-            what
+            lost
         )
     } else {
         text!(

@@ -73,12 +73,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
              instead: a capture on its node would tell."
         )
     } else {
-        let because = if decided {
-            text!("the queries arrived on its node, and it did not answer")
-        } else {
-            text!("no other network reached it either")
-        };
-        ruled_out.push(("path-broken-pair", because));
+        ruled_out.push((
+            "path-broken-pair",
+            if decided {
+                text!("the queries arrived on its node, and it did not answer")
+            } else {
+                text!("no other network reached it either")
+            },
+        ));
         Text::EMPTY
     };
     let confidence =

@@ -154,6 +154,8 @@ fn card(words: &Words<'_>, rank: usize, incident: &Incident) -> Card {
         (words.word(text!("culprit")), words.say(&culprits(incident))),
     ];
     if is_loud(incident) {
+        let place = cause.place.words();
+        rows.extend(place.map(|place| (words.word(text!("where")), words.word(place))));
         rows.push((words.word(text!("hurt")), words.say(&hurt(incident))));
     }
     let facts = cause.facts.iter();

@@ -53,6 +53,9 @@ impl Page<'_> {
         self.field(&text!("when"), &window(incident), out)?;
         self.field(&text!("culprit"), &culprits(incident), out)?;
         if is_loud(incident) {
+            if let Some(place) = cause.place.words() {
+                self.field(&text!("where"), &place, out)?;
+            }
             self.field(&text!("hurt"), &hurt(incident), out)?;
         }
         self.field(&text!("why"), &cause.cause, out)?;

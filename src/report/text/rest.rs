@@ -157,10 +157,14 @@ impl Page<'_> {
         let points = analysis.points.iter();
         let points = points.map(|point| {
             let files = count(point.files.len() as u64, "file");
-            let name = plain(&point.name);
             match point.role {
-                Some(role) => text!("{name} ({files}), {role}", name, files, role = role.words()),
-                None => text!("{name} ({files})", name, files),
+                Some(role) => text!(
+                    "{point} ({files}), {role}",
+                    point = plain(&point.name),
+                    files,
+                    role = role.words()
+                ),
+                None => text!("{point} ({files})", point = plain(&point.name), files),
             }
         });
         self.list(&text!("points"), points, out)?;
