@@ -218,8 +218,9 @@ impl Found {
         for name in placeholders(message) {
             rest = rest.replace(&format!("{{{name}}}"), "");
         }
-        // Signs and numbers read the same everywhere.
-        if context.is_empty() && !rest.chars().any(char::is_alphabetic) {
+        // Numbers and paths read the same everywhere; each language has punctuation of its own.
+        let own = |c: char| c.is_alphabetic() || ",;:()%.".contains(c);
+        if context.is_empty() && !rest.chars().any(own) {
             return;
         }
         let key = (context.to_owned(), message.to_owned());
