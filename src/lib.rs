@@ -7,9 +7,9 @@
 //! Data flows one way, through layers that know only those to their left:
 //!
 //! ```text
-//! capture ─▶ packet ─▶ dns ─▶ flow ─▶ transaction ─▶ lookup ─▶ detect ─▶ incident ─▶ report
-//!  files     L2-L4     wire   5-tuple  matcher       client    one file  attribute  text md
-//!  ring      tunnels   view   TCP ICMP NAT legs      behaviour per rule  rank       json
+//! capture ─▶ packet ─▶ dns ─▶ flow ─▶ transaction ─▶ lookup ─▶ detect ─▶ incident ─▶ report  ─▶ archive
+//!  files     L2-L4     wire   5-tuple  matcher       client    one file  attribute  text md    join sets
+//!  ring      tunnels   view   TCP ICMP NAT legs      behaviour per rule  rank       json       index
 //! ```
 //!
 //! [`capture`] reads files into frames, [`packet`] peels a frame down to its innermost packet,
@@ -17,7 +17,8 @@
 //! [`transaction`] pairs queries with responses and folds the copies and NAT legs that `-i any`
 //! shows, [`lookup`] rebuilds what an application asked for once and how long it waited,
 //! [`detect`] holds the rules, [`incident`] charges every harmed lookup to one cause and ranks,
-//! [`analysis`] wires all that together, [`report`] writes it down. `base` is what all speak in,
+//! [`analysis`] wires all that together, [`report`] writes it down, and [`archive`] says what the
+//! reports of many capture sets say together. `base` is what all speak in,
 //! `cli` is the only part that prints. `tests/tidy.rs` holds the tree to this order.
 //!
 //! # To add a rule
@@ -45,7 +46,9 @@
 //!
 //! # Deliberately absent
 //!
-//! Live capture, packet contents beyond DNS, and any network access: `dnswhy` reads files, offline.
+//! Live capture, packet contents beyond DNS, and network access: `dnswhy` reads files, offline. Only
+//! with the feature `remote` does `cli` open captures that lie in an object store, and only those
+//! that were named.
 
 pub mod base;
 
@@ -68,6 +71,8 @@ pub mod incident;
 pub mod analysis;
 
 pub mod report;
+
+pub mod archive;
 
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dnswhy::report::json::Report;
+use dnswhy::testkit::{Fate, PcapOptions, Scenario, Situation};
 
 fn dnswhy(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dnswhy")).args(args).env_remove("COLUMNS").output().unwrap()
@@ -105,6 +106,91 @@ fn pods_and_services_are_called_by_their_names() {
     assert_eq!(named.incidents[0].culprits[0].value, "10.244.1.10");
 }
 
+/// Who runs where, as `kubectl get pods -o json` prints it, in a file of its own.
+fn cluster_of(folder: &Path, pods: &[(&str, &str)]) -> String {
+    let items: Vec<String> = pods
+        .iter()
+        .map(|(address, node)| {
+            format!(
+                r#"{{"kind":"Pod","metadata":{{"name":"p-{address}","namespace":"shop"}},
+                    "spec":{{"containers":[],"nodeName":"{node}"}},"status":{{"podIP":"{address}"}}}}"#
+            )
+        })
+        .collect();
+    let path = folder.join("pods.json");
+    fs::write(&path, format!(r#"{{"kind":"List","items":[{}]}}"#, items.join(","))).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+fn culprits(report: &Report) -> Vec<(String, Vec<String>)> {
+    let of = |incident: &dnswhy::report::json::IncidentV1| {
+        let culprits = incident.culprits.iter();
+        let culprits = culprits.map(|who| format!("{} {}", who.kind, who.value)).collect();
+        (incident.rule.clone(), culprits)
+    };
+    report.incidents.iter().map(of).collect()
+}
+
+#[test]
+fn clients_are_grouped_by_the_nodes_that_kubectl_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = capture("stale-vtep-mac/client_dns.pcap00.gz");
+    let pods = [("10.244.88.2", "worker-1"), ("10.244.88.3", "worker-1")];
+    let cluster = cluster_of(folder.path(), &pods);
+    let named = report(&["--k8s", &cluster, &file]);
+    let expected =
+        ["path 10.244.6.10 -> worker-1", "path 10.244.8.10 -> worker-1", "node worker-1"];
+    assert_eq!(
+        culprits(&named),
+        [("path-broken-pair".to_owned(), expected.map(str::to_owned).to_vec())]
+    );
+    let commands = named.incidents[0].actions.iter().map(|action| action.command.as_str());
+    let commands: Vec<&str> = commands.collect();
+    assert!(commands.iter().any(|command| command.contains("get node worker-1 ")), "{commands:?}");
+    assert!(commands.iter().any(|c| c.ends_with("spec.nodeName=worker-1")), "{commands:?}");
+    // The same two pods on nodes of their own are two broken nodes, though of one prefix.
+    let pods = [("10.244.88.2", "worker-1"), ("10.244.88.3", "worker-2")];
+    let cluster = cluster_of(folder.path(), &pods);
+    let apart = report(&["--k8s", &cluster, &file]);
+    let found = culprits(&apart);
+    assert_eq!(found.len(), 2, "{found:?}");
+    for node in ["node worker-1", "node worker-2"] {
+        assert!(found.iter().any(|(_, who)| who.iter().any(|who| who == node)), "{found:?}");
+    }
+    let proof = folder.path().join("proof.pcapng");
+    let proof = proof.to_string_lossy();
+    let out = dnswhy(&["extract", "--incident", "2", "--k8s", &cluster, "-w", &proof, &file]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let out = dnswhy(&["extract", "--incident", "2", "-w", &proof, &file]);
+    assert_eq!(out.status.code(), Some(2), "without the nodes there is one incident alone");
+}
+
+/// In a cloud that gives pods of all nodes addresses of one range, the prefix shows nothing.
+#[test]
+fn a_broken_node_in_a_flat_network_is_found_by_its_name() {
+    let mut situation =
+        Situation::new("one = 10.0.0.2\nother = 10.0.0.3\ndns1 = 10.0.8.2\ndns2 = 10.0.9.2");
+    for round in 0..30_u8 {
+        for (client, server) in
+            [("one", "dns1"), ("one", "dns2"), ("other", "dns1"), ("other", "dns2")]
+        {
+            let broken = round >= 10 && client == "other";
+            let fate = if broken { Fate::Lost } else { Fate::Answered };
+            situation.ask(f64::from(round), client, server, "", fate);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flat.pcap");
+    let files = Scenario::parse(situation.text()).write_pcap(&PcapOptions::default());
+    fs::write(&path, &files[0]).unwrap();
+    let file = path.to_string_lossy();
+    let cluster = cluster_of(folder.path(), &[("10.0.0.2", "worker-1"), ("10.0.0.3", "worker-2")]);
+    let found = culprits(&report(&["--k8s", &cluster, &file]));
+    assert_eq!(found, [("client-node-broken".to_owned(), vec!["node worker-2".to_owned()])]);
+    let blind = culprits(&report(&[&file]));
+    assert!(blind.iter().all(|(rule, _)| rule != "client-node-broken"), "{blind:?}");
+}
+
 #[test]
 fn a_masked_report_shows_nothing_of_the_original() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +275,7 @@ fn a_masked_report_shows_nothing_of_the_original() {
             }
         }
         let again = at("again.json");
-        dnswhy(&["analyze", &key, "-o", &again, &file]);
+        dnswhy(&["analyze", &key, "--k8s", &at("cluster.json"), "-o", &again, &file]);
         let again: Report = serde_json::from_str(&fs::read_to_string(again).unwrap()).unwrap();
         assert_eq!(masked.incidents, again.incidents, "one key, one report");
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer may use what stands before it; `dns` may use `base` alone.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "base",
     "capture",
     "packet",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 13] = [
     "incident",
     "analysis",
     "report",
+    "archive",
     "testkit",
     "cli",
 ];

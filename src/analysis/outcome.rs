@@ -10,6 +10,7 @@ use super::verdict::Verdict;
 use crate::base::words::Text;
 use crate::base::{Coverage, Span};
 use crate::capture::FileStats;
+use crate::detect::Reachability;
 use crate::incident::{Incident, Residual};
 use crate::lookup::Profiles;
 use crate::transaction::Nat;
@@ -47,6 +48,8 @@ pub struct Analysis {
     pub residual: Residual,
     /// Which addresses are translated to which.
     pub nat: Nat,
+    /// Who reached whom, for those who localise over several analyses.
+    pub reachability: Reachability,
 }
 
 /// One capture file.

@@ -246,7 +246,7 @@ pub fn run_frames<'f>(
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
     let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
-    let Results { directions, sided, loss, outside, roles, .. } = results;
+    let Results { directions, sided, loss, outside, roles, reachability, .. } = results;
     let Inputs { files, mut points, duplicates } = inputs;
     for (point, role) in points.iter_mut().zip(roles) {
         point.role = Some(role);
@@ -300,6 +300,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         incidents,
         residual,
         nat,
+        reachability,
     }
 }
 

@@ -14,7 +14,8 @@ use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Nodes, Span, Timestamp};
 use crate::detect::{
-    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Scene, Trips, localise,
+    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Reachability, Scene, Trips,
+    localise_and_tally,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -71,6 +72,7 @@ pub(super) struct Results {
     pub(super) directions: Directions,
     pub(super) sided: Sided,
     pub(super) loss: Option<Loss>,
+    pub(super) reachability: Reachability,
     /// Where each capture point stands; empty where there is one alone.
     pub(super) roles: Vec<PointRole>,
 }
@@ -214,8 +216,12 @@ impl<'a> Tail<'a> {
         let sided = directions.sided();
         series.finish(&sided);
         let loss = directions.loss(&sided);
+        let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward, &trips);
+        // What was not recorded cannot be told from what was not answered.
+        if sided.lacks_responses() {
+            reachability = Reachability::default();
+        }
         let mut findings = span.map_or_else(Vec::new, |span| {
-            let outages = localise(&reach, nat, &forward, &trips);
             let scene = Scene {
                 span,
                 coverage,
@@ -244,6 +250,7 @@ impl<'a> Tail<'a> {
             directions,
             sided,
             loss,
+            reachability,
             roles: roles.finish(),
         }
     }

@@ -80,6 +80,14 @@ impl Network {
         }
     }
 
+    /// The node, where it is known.
+    pub fn node(self) -> Option<&'static Node> {
+        match self {
+            Self::Node(node) => Some(node),
+            Self::V4(_) | Self::V6(_) => None,
+        }
+    }
+
     /// Whether `address` lies in it.
     pub fn contains(self, address: IpAddr) -> bool {
         match self {

@@ -30,6 +30,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The instant that an RFC 3339 time names, as a report writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        i64::try_from(time.as_nanosecond()).ok().map(Self)
+    }
+
     /// Time passed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -129,6 +135,8 @@ mod tests {
     fn formats_as_rfc_3339_with_nanoseconds() {
         let time = Timestamp::from_parts(1_671_710_403, 5_000_300);
         assert_eq!(time.to_string(), "2022-12-22T12:00:03.005000300Z");
+        assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
+        assert_eq!(Timestamp::parse("yesterday"), None);
     }
 
     #[test]

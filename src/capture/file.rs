@@ -48,6 +48,9 @@ impl CaptureFile {
             Source::Path => {
                 Box::new(File::open(&self.path).map_err(|error| problem(Reason::system(&error)))?)
             }
+            Source::Remote(remote) => {
+                remote.open().map_err(|error| problem(Reason::system(&error)))?
+            }
             Source::Stream(stream) => stream
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -58,10 +61,68 @@ impl CaptureFile {
     }
 }
 
+/// A capture that lies elsewhere than in a file system. Who opens it is no matter of this layer.
+pub trait Remote: Send + Sync {
+    /// Its whole address, such as `s3://bucket/node/dns.pcap0.gz`.
+    fn address(&self) -> &str;
+    /// Its size in bytes, as it lies there.
+    fn size(&self) -> u64;
+    /// Opens it, from its start.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    fn open(&self) -> io::Result<Box<dyn Read + Send>>;
+}
+
+/// A capture that can be opened as often as wanted.
+#[derive(Clone)]
+pub enum Location {
+    /// A regular file.
+    File(PathBuf),
+    /// On another machine.
+    Remote(Arc<dyn Remote>),
+}
+
+impl Location {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        match self {
+            Self::File(path) => Ok(Box::new(File::open(path)?)),
+            Self::Remote(remote) => remote.open(),
+        }
+    }
+
+    /// The timestamp of its first frame; `None` without frames or timestamps.
+    ///
+    /// # Errors
+    /// If it is no capture that can be read.
+    pub fn first_frame(&self) -> Result<Option<Timestamp>, Reason> {
+        let source = self.open().map_err(|error| Reason::system(&error))?;
+        Ok(glimpse(source)?.first)
+    }
+
+    /// The latest timestamp of its frames, for which all of it is read; `None` without any.
+    pub fn last_frame(&self) -> Option<Timestamp> {
+        let mut reader = Reader::open(self.open().ok()?, FileId(0)).ok()?;
+        while reader.next_frame().is_some() {}
+        Some(reader.stats().span?.end)
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Remote(remote) => f.write_str(remote.address()),
+        }
+    }
+}
+
 /// Where the bytes of a file come from.
 pub(super) enum Source {
     /// From its path, as often as wanted.
     Path,
+    /// From another machine, as often as wanted.
+    Remote(Arc<dyn Remote>),
     /// From a stream, once.
     Stream(Mutex<Option<Box<dyn Read + Send>>>),
 }
@@ -70,6 +131,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Path => "Path",
+            Self::Remote(_) => "Remote",
             Self::Stream(_) => "Stream",
         })
     }
@@ -89,6 +151,12 @@ pub(super) struct Glimpse {
 pub(super) fn glimpse_path(path: &Path) -> Result<Glimpse, Reason> {
     let file = File::open(path).map_err(|error| Reason::system(&error))?;
     Ok(glimpse(Box::new(file))?)
+}
+
+/// Looks at the first frames of a capture on another machine.
+pub(super) fn glimpse_remote(remote: &dyn Remote) -> Result<Glimpse, Reason> {
+    let source = remote.open().map_err(|error| Reason::system(&error))?;
+    Ok(glimpse(source)?)
 }
 
 /// Looks at the first frames of a stream and gives it back as it was.

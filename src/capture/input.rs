@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{InputProblem, Reason};
+use super::{InputProblem, Reason, Remote};
 
 /// All that could be found, in the order of paths, whatever the order of the arguments.
 #[derive(Debug, Default)]
@@ -41,11 +42,23 @@ pub(super) enum Kind {
     Stream,
     /// Standard input.
     Stdin,
+    /// On another machine, by its place in the list of those.
+    Remote(usize),
 }
 
-/// Finds the files that `named` stands for.
-pub(super) fn find(named: &[PathBuf]) -> Found {
+/// Finds the files that `named` stands for, beside those that lie elsewhere.
+pub(super) fn find(named: &[PathBuf], remotes: &[Arc<dyn Remote>]) -> Found {
     let mut found = Found::default();
+    for (place, remote) in remotes.iter().enumerate() {
+        let address = PathBuf::from(remote.address());
+        found.candidates.push(Candidate {
+            location: address.clone(),
+            real: address.clone(),
+            path: address,
+            kind: Kind::Remote(place),
+            searched: false,
+        });
+    }
     for path in named {
         found.name(path);
     }
@@ -142,6 +155,11 @@ impl Found {
 }
 
 impl Candidate {
+    /// Whether it can be opened as often as wanted, and its path says where it was taken.
+    pub(super) fn is_a_file(&self) -> bool {
+        matches!(self.kind, Kind::File | Kind::Remote(_))
+    }
+
     fn at(path: &Path, kind: Kind, searched: bool) -> Self {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,

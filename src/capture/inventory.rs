@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::duplicate::same_content;
-use super::file::{Glimpse, Source, glimpse_path, glimpse_stream};
+use super::file::{Glimpse, Remote, Source, glimpse_path, glimpse_remote, glimpse_stream};
 use super::input::{Candidate, Found, Kind, common_folder, find, relative};
 use super::ring::{Place, Point, Rules, file_id, group};
 use super::rotation::looks_like_a_capture;
@@ -45,11 +46,23 @@ impl Inventory {
     /// # Errors
     /// If a pattern of `points` is none, or if there is nothing that can be read.
     pub fn take(named: &[PathBuf], points: &[(String, String)]) -> Result<Self, InputError> {
+        Self::take_with(named, &[], points)
+    }
+
+    /// As [`Inventory::take`], with captures that lie elsewhere beside those named.
+    ///
+    /// # Errors
+    /// As those of [`Inventory::take`].
+    pub fn take_with(
+        named: &[PathBuf],
+        remotes: &[Arc<dyn Remote>],
+        points: &[(String, String)],
+    ) -> Result<Self, InputError> {
         let rules = Rules::parse(points)?;
-        let Found { candidates, directories, problems } = find(named);
+        let Found { candidates, directories, problems } = find(named, remotes);
         let mut sorting = Sorting { problems, ..Sorting::default() };
         for candidate in candidates {
-            sorting.candidate(candidate);
+            sorting.candidate(candidate, remotes);
         }
         sorting.directories(&directories);
         sorting.same_contents();
@@ -76,13 +89,13 @@ enum LeftOut {
 }
 
 impl Sorting {
-    fn candidate(&mut self, candidate: Candidate) {
+    fn candidate(&mut self, candidate: Candidate, remotes: &[Arc<dyn Remote>]) {
         if let Some(first) = self.met.get(&candidate.real) {
             let left_out = LeftOut::SameFile(first.clone());
             return self.left_out.push((candidate.location, left_out));
         }
         self.met.insert(candidate.real.clone(), candidate.location.clone());
-        match look(&candidate) {
+        match look(&candidate, remotes) {
             Ok((glimpse, source)) => self.captures.push(Capture { candidate, glimpse, source }),
             Err(Reason::Open(error)) if candidate.searched && is_no_capture(&candidate, &error) => {
                 self.ignored += 1;
@@ -127,7 +140,7 @@ impl Sorting {
 
     fn finish(mut self, rules: &Rules) -> Result<Inventory, InputError> {
         let files = self.captures.iter().filter_map(|capture| {
-            (capture.candidate.kind == Kind::File).then_some(capture.candidate.location.as_path())
+            capture.candidate.is_a_file().then_some(capture.candidate.location.as_path())
         });
         let left_out = self.left_out.iter().map(|(path, _)| path.as_path());
         let folder = common_folder(files.chain(left_out.filter(|path| path.is_absolute())));
@@ -160,7 +173,8 @@ impl Sorting {
                 display: place.display,
                 point,
                 format: capture.glimpse.format,
-                size: match capture.source {
+                size: match &capture.source {
+                    Source::Remote(remote) => Some(remote.size()),
                     Source::Path => {
                         fs::metadata(&capture.candidate.path).ok().map(|data| data.len())
                     }
@@ -192,9 +206,13 @@ impl Sorting {
 }
 
 /// Looks into a candidate.
-fn look(candidate: &Candidate) -> Result<(Glimpse, Source), Reason> {
+fn look(candidate: &Candidate, remotes: &[Arc<dyn Remote>]) -> Result<(Glimpse, Source), Reason> {
     let stream: Box<dyn Read + Send> = match candidate.kind {
         Kind::File => return Ok((glimpse_path(&candidate.path)?, Source::Path)),
+        Kind::Remote(place) => {
+            let remote = remotes.get(place).ok_or(Reason::Missing)?;
+            return Ok((glimpse_remote(remote.as_ref())?, Source::Remote(Arc::clone(remote))));
+        }
         Kind::Stream => {
             Box::new(File::open(&candidate.path).map_err(|error| Reason::system(&error))?)
         }
@@ -216,7 +234,7 @@ fn is_no_capture(candidate: &Candidate, error: &OpenError) -> bool {
 
 fn place(candidate: &Candidate, folder: &Path) -> Place {
     let full = candidate.location.to_string_lossy().into_owned();
-    if candidate.kind != Kind::File {
+    if !candidate.is_a_file() {
         // The path of a stream (`/dev/fd/63`) says nothing about where it was taken.
         let name = candidate.path.to_string_lossy().into_owned();
         return Place { name: name.clone(), folder: String::new(), display: name, full };

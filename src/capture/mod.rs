@@ -44,10 +44,11 @@ mod window;
 
 pub use damage::{Damage, OpenError};
 pub use decompress::Compression;
-pub use file::CaptureFile;
+pub use file::{CaptureFile, Location, Remote};
 pub use frame::{FileId, Frame, FrameRef, PointId, Seen};
 pub use inventory::Inventory;
 pub use link_type::LinkType;
 pub use problem::{InputError, InputProblem, Reason};
 pub use reader::{BytesRead, Container, FileStats, Format, Reader};
 pub use ring::Point;
+pub use rotation::{looks_like_a_capture, stem as ring_name};

@@ -32,7 +32,7 @@ const TIMES: [&[usize]; 12] = [
 const COUNTER: usize = 5;
 
 /// The name without what rotation and compression added; all files of one ring have the same.
-pub(super) fn stem(name: &str) -> &str {
+pub fn stem(name: &str) -> &str {
     let name = strip_number(Compression::strip_extension(name));
     let name = strip_ending(name).unwrap_or(name);
     let stem = strip_time(name);
@@ -40,7 +40,7 @@ pub(super) fn stem(name: &str) -> &str {
 }
 
 /// Whether the name is that of a capture.
-pub(super) fn looks_like_a_capture(name: &str) -> bool {
+pub fn looks_like_a_capture(name: &str) -> bool {
     strip_ending(strip_number(Compression::strip_extension(name))).is_some()
 }
 

@@ -25,7 +25,8 @@ use crate::base::Lang;
                   dnswhy analyze --k8s cluster.json FOLDER            with the names of pods and nodes\n  \
                   dnswhy explain client_dns.pcap07:1234               the story of one lookup\n  \
                   dnswhy extract --incident 1 -w proof.pcapng FOLDER  the packets that prove it\n  \
-                  dnswhy compare before.json after.json               whether it got better"
+                  dnswhy compare before.json after.json               whether it got better\n  \
+                  dnswhy batch archive/ -o reports/                   months of captures, and an index"
 )]
 pub(super) struct Cli {
     #[command(subcommand)]
@@ -73,6 +74,10 @@ pub(super) enum Command {
     Extract(Extract),
     /// Compare two JSON reports: what is gone, new, the same
     Compare(Compare),
+    /// Analyse every capture set of an archive, and write an index over all
+    Batch(Batch),
+    /// Put the JSON reports of several runs together into one index
+    Merge(Merge),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -137,6 +142,8 @@ pub(super) struct Analyze {
     #[command(flatten)]
     pub(super) focus: FocusArgs,
     /// Who the addresses are: kubectl get pods,svc,endpointslices,nodes -A -o json > FILE
+    ///
+    /// Clients are named, and grouped by the node that they run on instead of by prefix.
     #[arg(long, value_name = "FILE")]
     pub(super) k8s: Vec<PathBuf>,
     #[command(flatten)]
@@ -190,7 +197,7 @@ pub(super) struct FocusArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dnswhy extract --incident 1 -w proof.pcapng client_dns.pcap*\n\
-                        Give the same captures and the same focus as to `dnswhy analyze`, whose \
+                        Give the same captures, focus and --k8s as to `dnswhy analyze`, whose \
                         report numbers the incidents."
 )]
 pub(super) struct Extract {
@@ -198,6 +205,9 @@ pub(super) struct Extract {
     pub(super) input: Input,
     #[command(flatten)]
     pub(super) focus: FocusArgs,
+    /// The cluster that the report was made with: it groups clients by their nodes
+    #[arg(long, value_name = "FILE")]
+    pub(super) k8s: Vec<PathBuf>,
     /// The rank of the incident in the report
     #[arg(long, value_name = "N")]
     pub(super) incident: usize,
@@ -225,6 +235,64 @@ pub(super) struct Compare {
     /// Form of the comparison
     #[arg(short, long, value_enum, default_value_t = CompareFormat::Text)]
     pub(super) format: CompareFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A set is the ring of one capture point: the files of one directory whose names \
+                  differ only by what rotation adds. Its reports have its path, below REPORTS. Run \
+                  it again, and only what is new or has changed is analysed.\nExample:\n  \
+                  dnswhy batch archive/ -o reports/ && open reports/index.html"
+)]
+pub(super) struct Batch {
+    /// Folders, files or globs
+    #[arg(required = true, value_name = "ARCHIVE")]
+    pub(super) archives: Vec<PathBuf>,
+    /// The folder that reports and index go to
+    #[arg(short, long, value_name = "REPORTS")]
+    pub(super) output: PathBuf,
+    /// Forms of the reports of sets; the index has all of its own
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "json,html")]
+    pub(super) format: Vec<ReportFormat>,
+    /// Cores to work with: on so many sets at once, and within a set where fewer are left
+    /// [default: all]
+    #[arg(short, long, value_name = "N")]
+    pub(super) jobs: Option<NonZero<usize>>,
+    /// A longer pause between two files starts a new set
+    #[arg(long, value_name = "LENGTH", default_value = "10m", value_parser = super::focus::length)]
+    pub(super) split_gap: std::time::Duration,
+    /// Never join incidents of sets whose first N folders differ: addresses mean something else
+    /// there, as in another cluster
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) apart: usize,
+    /// Further DNS ports beside 53
+    #[arg(long, value_name = "N", num_args = 1..)]
+    pub(super) port: Vec<u16>,
+    /// Who the addresses are: kubectl get pods,svc,endpointslices,nodes -A -o json > FILE
+    #[arg(long, value_name = "FILE")]
+    pub(super) k8s: Vec<PathBuf>,
+    /// Exit with status 1 if an incident of that severity or worse is in any set
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub(super) fail_on: Option<Level>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dnswhy merge east/index.json west/index.json -o all/\n\
+                        In any order and in any grouping the result is the same. A report that is \
+                        named twice counts once.")]
+pub(super) struct Merge {
+    /// JSON reports, and indexes that batch or merge wrote
+    #[arg(required = true, value_name = "REPORT.json")]
+    pub(super) reports: Vec<PathBuf>,
+    /// The folder that the index goes to
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(super) output: PathBuf,
+    /// Never join incidents of sets whose first N folders differ [default: as they were made]
+    #[arg(long, value_name = "N")]
+    pub(super) apart: Option<usize>,
+    /// Exit with status 1 if an incident of that severity or worse is in any set
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub(super) fail_on: Option<Level>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -268,6 +336,9 @@ pub(super) struct List {
 pub(super) struct Explain {
     #[command(flatten)]
     pub(super) input: Input,
+    /// The cluster that the report was made with: it groups clients by their nodes
+    #[arg(long, value_name = "FILE")]
+    pub(super) k8s: Vec<PathBuf>,
     /// The lookup of this client
     #[arg(long, value_name = "IP")]
     pub(super) client: Option<std::net::IpAddr>,
@@ -311,6 +382,8 @@ pub(super) enum ListFormat {
     Jsonl,
     /// A header and one record a line; lists are separated by spaces
     Csv,
+    /// A table for databases and data frames; needs a build with the feature parquet
+    Parquet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -46,10 +46,13 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
         inventory = Inventory::take(&captures, &explain.input.point)?;
     }
     let mut options = options(&explain.input);
+    let mut known = super::k8s::known(&explain.k8s, cli.quiet)?;
     anonymize::masked(&mut options, &explain.privacy, cli.quiet)?;
     if let Some(mask) = &mut options.mask {
         wanted.mask(mask)?;
+        known = known.masked(mask);
     }
+    options.nodes = known.nodes();
     let sight = match &frame {
         Some((file, number)) => Some(look(&inventory, file, *number, &options)?),
         None => None,

@@ -16,12 +16,17 @@ use crate::report::{Masked, Picked, Trace, trace, write_pcapng};
 
 /// Extracts what proves the incident that was asked for.
 pub(super) fn extract(cli: &Cli, extract: &Extract) -> Result<Exit> {
-    let inventory = Inventory::take(&extract.input.captures, &extract.input.point)?;
+    let inventory = super::run::take(&extract.input)?;
     if has_streams(&inventory) {
         bail!("a stream can be read only once: write it to a file first, then extract from that");
     }
     let mut options = focused(&extract.input, &extract.focus, &inventory)?;
+    let mut known = super::k8s::known(&extract.k8s, cli.quiet)?;
     anonymize::masked(&mut options, &extract.privacy, cli.quiet)?;
+    if let Some(mask) = &mut options.mask {
+        known = known.masked(mask);
+    }
+    options.nodes = known.nodes();
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let progress = &mut |bytes| meter.read(bytes);
     let analysis = run(&inventory, &options, Sinks::default(), progress);

@@ -1,9 +1,11 @@
 //! `--k8s FILE`: who the addresses are, by what `kubectl get … -o json` printed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
@@ -11,17 +13,28 @@ use serde_json::Value;
 
 use super::run::complain;
 use crate::analysis::Mask;
+use crate::base::Nodes;
 use crate::report::{Named, Names};
 
+/// Who the addresses are, and which ranges of them each node gives to its pods.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Names for reports.
+    pub(super) names: Names,
+    ranges: Vec<(String, IpNet)>,
+}
+
 /// Reads all files; says on standard error what could not be understood.
-pub(super) fn names(files: &[PathBuf], quiet: bool) -> Result<Names> {
+pub(super) fn known(files: &[PathBuf], quiet: bool) -> Result<Known> {
     let mut names = Names::default();
+    let mut ranges = Vec::new();
     for file in files {
         let mut reader = Cluster::default();
         reader.file(file)?;
         if reader.odd > 0 && !quiet {
             complain(&format!("{}: {} objects were not understood", file.display(), reader.odd));
         }
+        ranges.append(&mut reader.ranges);
         // Pods know best, endpoints know pods that are gone, nodes own what host pods share.
         for (address, named) in
             reader.nodes.into_iter().chain(reader.services).chain(reader.pods).chain(reader.ends)
@@ -34,11 +47,64 @@ pub(super) fn names(files: &[PathBuf], quiet: bool) -> Result<Names> {
             "--k8s names no address; run: kubectl get pods,svc,endpointslices,nodes -A -o json",
         );
     }
-    Ok(names)
+    Ok(Known { names, ranges })
+}
+
+impl Known {
+    /// The nodes that clients are grouped by: of each pod the one it runs on; of a pod that is not
+    /// listed the one whose range its address is from, or that all listed pods of its prefix run on,
+    /// lest one node be taken for two.
+    pub(super) fn nodes(&self) -> Nodes {
+        let placed: Vec<(&str, IpNet)> = self
+            .names
+            .iter()
+            .filter_map(|(address, named)| Some((home(named)?, IpNet::from(address))))
+            .collect();
+        // Some networks (Calico's own IPAM) ignore the ranges in Node objects: a pod elsewhere than
+        // its address says shows it, and then none of them means anything.
+        let kept = placed.iter().all(|(node, pod)| {
+            self.ranges.iter().all(|(owner, range)| owner == node || !range.contains(pod))
+        });
+        let ranges = self.ranges.iter().map(|(node, range)| (node.as_str(), *range));
+        let all = placed.iter().copied().chain(ranges.filter(|_| kept)).chain(self.prefixes());
+        Nodes::new(all.map(|(node, range)| (node, range.network(), range.prefix_len())))
+    }
+
+    /// Prefixes of which every listed address lives on one node, pods among them.
+    fn prefixes(&self) -> Vec<(&str, IpNet)> {
+        let mut prefixes: BTreeMap<IpNet, (BTreeSet<&str>, bool)> = BTreeMap::new();
+        for (address, named) in self.names.iter() {
+            let bits = if address.is_ipv4() { 24 } else { 64 };
+            if let (Some(node), Ok(prefix)) = (home(named), IpNet::new(address, bits)) {
+                let (nodes, pods) = prefixes.entry(prefix.trunc()).or_default();
+                nodes.insert(node);
+                *pods |= named.kind == "pod";
+            }
+        }
+        let alone = prefixes.into_iter().filter(|(_, (nodes, pods))| *pods && nodes.len() == 1);
+        alone.filter_map(|(prefix, (nodes, _))| Some((nodes.first().copied()?, prefix))).collect()
+    }
+
+    /// The same as a masked report may show it.
+    pub(super) fn masked(&self, mask: &mut Mask) -> Self {
+        let names = masked(&self.names, mask);
+        let ranges = self.ranges.iter();
+        let ranges = ranges.map(|(node, range)| (mask.word(node), mask.network(*range))).collect();
+        Self { names, ranges }
+    }
+}
+
+/// The node that something with this name lives on.
+fn home(named: &Named) -> Option<&str> {
+    match named.kind {
+        "pod" => named.node.as_deref(),
+        "node" => Some(&named.name),
+        _ => None,
+    }
 }
 
 /// Names as a masked report may show them.
-pub(super) fn masked(names: &Names, mask: &mut Mask) -> Names {
+fn masked(names: &Names, mask: &mut Mask) -> Names {
     let mut masked = Names::default();
     for (address, named) in names.iter() {
         masked.add(
@@ -60,6 +126,8 @@ struct Cluster {
     services: Vec<(IpAddr, Named)>,
     nodes: Vec<(IpAddr, Named)>,
     ends: Vec<(IpAddr, Named)>,
+    /// What nodes give to their pods.
+    ranges: Vec<(String, IpNet)>,
     odd: usize,
 }
 
@@ -147,6 +215,13 @@ impl Cluster {
         let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
         let addresses = addresses.into_iter().flatten().map(|address| &address.address);
         let name = node.metadata.name.clone().unwrap_or_default();
+        let spec = node.spec.as_ref();
+        let ranges = spec.and_then(|spec| spec.pod_cidrs.as_ref()).into_iter().flatten();
+        let ranges = ranges.chain(spec.and_then(|spec| spec.pod_cidr.as_ref()));
+        // A node's name is a DNS name; anything else is not to be shown as it is.
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+        let ranges = ranges.filter_map(|range| range.parse::<IpNet>().ok().filter(|_| plain));
+        self.ranges.extend(ranges.map(|range| (name.clone(), range.trunc())));
         let named = Named { kind: "node", namespace: None, name, node: None };
         add(&mut self.nodes, addresses, &named);
     }
@@ -209,7 +284,7 @@ mod tests {
     fn addresses_get_the_names_of_pods_services_and_nodes() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), LIST).unwrap();
-        let names = names(&[file.path().to_path_buf()], true).unwrap();
+        let names = known(&[file.path().to_path_buf()], true).unwrap().names;
         let cell = |address: &str| names.cell(address.parse().unwrap());
         assert_eq!(cell("10.244.1.7"), "pod shop/api-1 on worker-1");
         assert_eq!(cell("fd00::7"), "pod shop/api-1 on worker-1");
@@ -224,7 +299,81 @@ mod tests {
     fn what_is_no_json_is_refused_with_advice() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "apiVersion: v1").unwrap();
-        let said = format!("{:#}", names(&[file.path().to_path_buf()], true).unwrap_err());
+        let said = format!("{:#}", known(&[file.path().to_path_buf()], true).unwrap_err());
         assert!(said.contains("-o json"), "{said}");
+    }
+
+    fn nodes(items: &str) -> Nodes {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!(r#"{{"kind":"List","items":[{items}]}}"#)).unwrap();
+        known(&[file.path().to_path_buf()], true).unwrap().nodes()
+    }
+
+    fn pod(name: &str, node: &str, address: &str) -> String {
+        format!(
+            r#"{{"kind":"Pod","metadata":{{"name":"{name}"}},
+                "spec":{{"containers":[],"nodeName":"{node}"}},"status":{{"podIP":"{address}"}}}}"#
+        )
+    }
+
+    fn node(name: &str, address: &str, range: &str) -> String {
+        format!(
+            r#"{{"kind":"Node","metadata":{{"name":"{name}"}},
+                "spec":{{"podCIDR":"{range}","podCIDRs":["{range}"]}},
+                "status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}]}}}}"#
+        )
+    }
+
+    fn group(nodes: &Nodes, address: &str) -> String {
+        nodes.group(address.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn clients_are_grouped_by_the_node_that_they_run_on() {
+        let items = [
+            node("worker-1", "192.168.0.11", "10.244.1.0/25"),
+            node("worker-2", "192.168.0.12", "10.244.1.128/25"),
+            pod("api-1", "worker-1", "10.244.1.7"),
+            pod("far", "worker-3", "10.9.0.7"),
+        ];
+        let nodes = nodes(&items.join(","));
+        assert_eq!(group(&nodes, "10.244.1.7"), "worker-1");
+        assert_eq!(group(&nodes, "10.244.1.200"), "worker-2", "a pod that is not listed");
+        assert_eq!(group(&nodes, "192.168.0.12"), "worker-2", "what shares the node's address");
+        assert_eq!(group(&nodes, "10.9.0.7"), "worker-3");
+        assert_eq!(group(&nodes, "10.9.0.8"), "worker-3", "as all that is listed of its prefix");
+        assert_eq!(group(&nodes, "10.8.0.8"), "10.8.0.0/24");
+        assert_eq!(group(&nodes, "192.168.0.13"), "192.168.0.0/24");
+    }
+
+    #[test]
+    fn ranges_that_the_pods_do_not_keep_to_mean_nothing() {
+        let items = [
+            node("worker-1", "192.168.0.11", "10.244.1.0/24"),
+            node("worker-2", "192.168.0.12", "10.244.2.0/24"),
+            pod("api-1", "worker-1", "10.244.2.7"),
+            pod("api-2", "worker-2", "10.244.2.9"),
+        ];
+        let nodes = nodes(&items.join(","));
+        assert_eq!(group(&nodes, "10.244.2.7"), "worker-1");
+        assert_eq!(group(&nodes, "10.244.2.8"), "10.244.2.0/24");
+    }
+
+    #[test]
+    fn a_masked_pod_stays_on_its_masked_node() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let items = [
+            node("worker-1", "192.168.0.11", "10.244.1.0/24"),
+            pod("api-1", "worker-1", "10.9.0.7"),
+        ];
+        let list = format!(r#"{{"kind":"List","items":[{}]}}"#, items.join(","));
+        std::fs::write(file.path(), list).unwrap();
+        let known = known(&[file.path().to_path_buf()], true).unwrap();
+        let mut mask = Mask::new(b"a secret of some length");
+        let nodes = known.masked(&mut mask).nodes();
+        for address in ["10.9.0.7", "10.244.1.99", "192.168.0.11"] {
+            let strange = mask.address(address.parse().unwrap());
+            assert_eq!(nodes.group(strange).to_string(), mask.word("worker-1"), "{address}");
+        }
     }
 }

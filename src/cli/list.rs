@@ -40,6 +40,9 @@ pub(super) fn print(
     out: &mut (dyn Write + Send),
 ) -> io::Result<()> {
     let Job { what, format, inventory } = job;
+    if format == ListFormat::Parquet {
+        return table(job, options, meter, out);
+    }
     let path = |at: FrameRef| {
         if options.mask.is_some() {
             return format!("file-{}", at.file.0 + 1);
@@ -68,6 +71,26 @@ pub(super) fn print(
         }
     });
     lines.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+}
+
+#[cfg(feature = "parquet")]
+fn table(
+    job: Job<'_>,
+    options: &Options,
+    meter: &Meter,
+    out: &mut (dyn Write + Send),
+) -> io::Result<()> {
+    if io::IsTerminal::is_terminal(&io::stdout()) {
+        return Err(io::Error::other("a table is not for a terminal; send it to a file: > FILE"));
+    }
+    super::table::write(job, options, meter, out)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn table(_: Job<'_>, _: &Options, _: &Meter, _: &mut (dyn Write + Send)) -> io::Result<()> {
+    Err(io::Error::other(
+        "this build has no Parquet; build it with: cargo build --features parquet",
+    ))
 }
 
 /// How long a line may wait for others, so that a reader sees it while the input goes on.
@@ -109,7 +132,7 @@ impl<'a> Lines<'a> {
     fn new(format: ListFormat, columns: &[&str], out: &'a mut (dyn Write + Send)) -> Self {
         let mut result = Ok(());
         let out = match format {
-            ListFormat::Jsonl => Form::Jsonl(out),
+            ListFormat::Jsonl | ListFormat::Parquet => Form::Jsonl(out),
             ListFormat::Csv => {
                 let mut out = csv::Writer::from_writer(out);
                 result = out.write_record(columns).map_err(io::Error::from);

@@ -2,6 +2,7 @@
 
 mod anonymize;
 mod args;
+mod batch;
 mod compare;
 mod exit;
 mod explain;
@@ -12,8 +13,12 @@ mod k8s;
 mod list;
 mod output;
 mod progress;
+#[cfg(feature = "remote")]
+mod remote;
 mod rules;
 mod run;
+#[cfg(feature = "parquet")]
+mod table;
 
 pub use exit::Exit;
 pub use run::run;

@@ -14,6 +14,9 @@ const PAGE: usize = 100;
 /// Narrower or wider lines do nobody a favour.
 const WIDTHS: std::ops::RangeInclusive<usize> = 60..=160;
 
+/// How the names of files begin and end that are not whole yet.
+pub(super) const LEFT_OVER: (&str, &str) = (".dnswhy-", ".partial");
+
 /// One place that a report goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
@@ -107,7 +110,7 @@ fn staged(
     };
     let failed = || format!("failed to write {}", path.display());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".dnswhy-").suffix(".partial");
+    builder.prefix(LEFT_OVER.0).suffix(LEFT_OVER.1);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -49,6 +49,8 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
         Command::Explain(explain) => super::explain::explain(cli, explain),
         Command::Compare(compare) => super::compare::compare(cli, compare),
         Command::Extract(extract) => super::extract::extract(cli, extract),
+        Command::Batch(batch) => super::batch::batch(cli, batch),
+        Command::Merge(merge) => super::batch::merge(cli, merge),
         Command::Completions { shell } => {
             let mut out = standard_output();
             generate::completions(*shell, &mut out)?;
@@ -84,19 +86,20 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
 fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     let targets = targets(analyze.format.map(format), &analyze.output)?;
     let inventory = take(&analyze.input)?;
-    let mut names = k8s::names(&analyze.k8s, cli.quiet)?;
+    let mut known = k8s::known(&analyze.k8s, cli.quiet)?;
     let mut options = focused(&analyze.input, &analyze.focus, &inventory)?;
     anonymize::masked(&mut options, &analyze.privacy, cli.quiet)?;
     if let Some(mask) = &mut options.mask {
-        names = k8s::masked(&names, mask);
+        known = known.masked(mask);
     }
+    options.nodes = known.nodes();
     let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
     let analysis = crate::analysis::run(&inventory, &options, Sinks::default(), &mut |bytes| {
         meter.read(bytes);
     });
     drop(meter);
     warn(cli, &analysis);
-    let mut view = View::of(&analysis).with_names(names);
+    let mut view = View::of(&analysis).with_names(known.names);
     if wants_ladders(&targets) && !has_streams(&inventory) {
         let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);
         let traces = trace(&inventory, &options, &analysis, &mut |bytes| meter.read(bytes));
@@ -130,8 +133,10 @@ fn list(cli: &Cli, list: &List, what: What) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn take(input: &Input) -> Result<Inventory> {
-    Ok(Inventory::take(&input.captures, &input.point)?)
+/// The captures that were named, here and elsewhere.
+pub(super) fn take(input: &Input) -> Result<Inventory> {
+    let (local, remotes) = super::batch::captures(&input.captures)?;
+    Ok(Inventory::take_with(&local, &remotes, &input.point)?)
 }
 
 pub(super) fn options(input: &Input) -> Options {
@@ -158,7 +163,7 @@ fn warn(cli: &Cli, analysis: &Analysis) {
     }
 }
 
-fn format(format: ReportFormat) -> Format {
+pub(super) fn format(format: ReportFormat) -> Format {
     match format {
         ReportFormat::Text => Format::Text,
         ReportFormat::Markdown => Format::Markdown,
@@ -167,7 +172,7 @@ fn format(format: ReportFormat) -> Format {
     }
 }
 
-fn severity(level: Level) -> Severity {
+pub(super) fn severity(level: Level) -> Severity {
     match level {
         Level::Critical => Severity::Critical,
         Level::High => Severity::High,

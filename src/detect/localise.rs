@@ -15,6 +15,7 @@ use super::odds;
 use super::posterior::{Flows, State};
 use super::reach::{Flow, Reach, Reached};
 use super::stretch::{Scope, Stretch, Trips};
+use super::tallies::Reachability;
 use crate::base::{Network, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
@@ -173,7 +174,25 @@ impl Outage {
 /// Finds every outage in `reach`, in the order of their starts. What servers ask the resolvers
 /// behind them is left out: the rules about upstreams judge it.
 pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward, trips: &Trips) -> Vec<Outage> {
-    let mut cells: BTreeMap<(IpAddr, Network), Vec<&Flow>> = BTreeMap::new();
+    localise_cells(reach, &cells(reach, nat, forward), nat, trips)
+}
+
+/// What [`localise`] finds, and the tallies that it was found from.
+pub fn localise_and_tally(
+    reach: &Reach,
+    nat: &Nat,
+    forward: &Forward,
+    trips: &Trips,
+) -> (Vec<Outage>, Reachability) {
+    let cells = cells(reach, nat, forward);
+    (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
+}
+
+/// The flows of every server and group of clients, in the order of their first frames.
+pub(super) type Cells<'a> = BTreeMap<(IpAddr, Network), Vec<&'a Flow>>;
+
+fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
+    let mut cells = Cells::new();
     for flow in reach.flows() {
         // A query that never got past the service address says nothing about a server.
         let untranslated = nat.is_service(flow.cell.responder);
@@ -188,6 +207,10 @@ pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward, trips: &Trips) -> V
     for flows in cells.values_mut() {
         keep_fresh(flows);
     }
+    cells
+}
+
+fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) -> Vec<Outage> {
     let mut outages: Vec<Outage> = cells
         .iter()
         .flat_map(|((server, network), flows)| {

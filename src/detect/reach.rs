@@ -114,6 +114,12 @@ impl Reach {
         Self { nodes, ..Self::default() }
     }
 
+    /// From flows that were put back from tallies; clients are grouped by `nodes`.
+    pub(super) fn from_flows(nodes: Nodes, mut flows: Vec<Flow>) -> Self {
+        flows.sort_by_key(|flow| (flow.first, flow.cell, flow.last_sent, flow.reached));
+        Self { nodes, flows, ..Self::default() }
+    }
+
     /// The group of clients that `client` belongs to: its node, as far as that can be told.
     pub fn group(&self, client: IpAddr) -> Network {
         self.nodes.group(client)

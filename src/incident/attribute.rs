@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::contribute::contribute;
 use super::model::{Affected, Incident, Population, Symptom};
 use super::names::NameKind;
 use super::pattern::pattern;
@@ -108,6 +109,7 @@ pub fn correlate(
         })
         .collect();
     incidents.retain(worth_telling);
+    contribute(&mut incidents);
     incidents.sort_by(|a, b| {
         (b.severity, b.score)
             .cmp(&(a.severity, a.score))

@@ -1,6 +1,7 @@
 //! Findings in, ranked [`Incident`]s out.
 
 mod attribute;
+mod contribute;
 mod model;
 mod names;
 mod pattern;

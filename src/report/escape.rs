@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 /// `text` without anything that a terminal would obey: control characters and bidirectional
 /// overrides become escapes.
-pub(super) fn terminal(text: &str) -> String {
+pub(crate) fn terminal(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if c == '\n' || !(c.is_control() || is_bidirectional(c)) {
@@ -21,7 +21,7 @@ pub(super) fn terminal(text: &str) -> String {
 }
 
 /// `text` as plain words of a Markdown paragraph or table cell.
-pub(super) fn markdown(text: &str) -> String {
+pub(crate) fn markdown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in terminal(text).chars() {
         match c {
@@ -50,7 +50,7 @@ pub(super) fn fenced(text: &str, indent: usize) -> String {
 }
 
 /// `text` as inline code of Markdown, fenced by more backticks than it holds.
-pub(super) fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let longest = terminal(text).split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if longest > 0 { " " } else { "" };

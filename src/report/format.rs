@@ -35,6 +35,16 @@ impl Format {
         Self::NAMES.iter().find(|(_, names)| known(names)).map(|(format, _)| *format)
     }
 
+    /// The ending of files that hold it.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Markdown => "md",
+            Self::Html => "html",
+            Self::Json => "json",
+        }
+    }
+
     /// The format that a file's ending stands for.
     pub fn of_file(path: &Path) -> Option<Self> {
         Self::named(path.extension()?.to_str()?)

@@ -4,7 +4,7 @@
 //! for the page that they go to.
 
 mod compare;
-mod escape;
+pub(crate) mod escape;
 pub mod explain;
 mod explanations;
 mod extract;
@@ -18,6 +18,8 @@ mod lines;
 mod markdown;
 mod masked;
 mod names;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod provider;
 mod resolvers;
 mod rows;
@@ -34,6 +36,8 @@ pub use format::{Format, write};
 pub use ladder::{Ladder, Rung, RungKind};
 pub use masked::Masked;
 pub use names::{Named, Names};
+#[cfg(feature = "parquet")]
+pub use parquet::{Table, TableRow};
 pub use rows::{LookupRow, TransactionRow, lookup_row, transaction_row};
 pub use text::Style;
 pub use trace::{Trace, trace};

@@ -12,19 +12,19 @@ pub(super) type Path<'a> = &'a dyn Fn(crate::capture::FrameRef) -> String;
 /// A lookup as `dnswhy lookups` prints it.
 #[derive(Debug, Serialize)]
 pub struct LookupRow {
-    client: String,
-    name: String,
-    types: Vec<String>,
-    start: String,
-    duration_seconds: Option<f64>,
-    outcome: &'static str,
-    attempts: usize,
-    servers: Vec<String>,
-    resolver: String,
-    suffixes_tried: usize,
-    approximate: bool,
-    file: String,
-    frame: u32,
+    pub(super) client: String,
+    pub(super) name: String,
+    pub(super) types: Vec<String>,
+    pub(super) start: String,
+    pub(super) duration_seconds: Option<f64>,
+    pub(super) outcome: &'static str,
+    pub(super) attempts: usize,
+    pub(super) servers: Vec<String>,
+    pub(super) resolver: String,
+    pub(super) suffixes_tried: usize,
+    pub(super) approximate: bool,
+    pub(super) file: String,
+    pub(super) frame: u32,
 }
 
 impl LookupRow {
@@ -92,21 +92,21 @@ pub fn lookup_row(lookup: &Lookup, path: Path<'_>) -> LookupRow {
 /// A transaction as `dnswhy transactions` prints it.
 #[derive(Debug, Serialize)]
 pub struct TransactionRow {
-    client: String,
-    server: String,
-    backend: Option<String>,
-    masquerade: Option<String>,
-    transport: String,
-    id: u16,
-    name: String,
+    pub(super) client: String,
+    pub(super) server: String,
+    pub(super) backend: Option<String>,
+    pub(super) masquerade: Option<String>,
+    pub(super) transport: String,
+    pub(super) id: u16,
+    pub(super) name: String,
     #[serde(rename = "type")]
-    rtype: String,
-    start: String,
-    outcome: &'static str,
-    rcode: Option<String>,
-    latency_ms: Option<f64>,
-    attempts: Vec<AttemptRow>,
-    responses: Vec<ResponseRow>,
+    pub(super) rtype: String,
+    pub(super) start: String,
+    pub(super) outcome: &'static str,
+    pub(super) rcode: Option<String>,
+    pub(super) latency_ms: Option<f64>,
+    pub(super) attempts: Vec<AttemptRow>,
+    pub(super) responses: Vec<ResponseRow>,
 }
 
 impl TransactionRow {
@@ -133,10 +133,6 @@ impl TransactionRow {
     /// The cells of CSV, in the order of [`TransactionRow::COLUMNS`].
     pub fn cells(&self) -> [String; 15] {
         let text = |text: &Option<String>| cell(text.as_deref().unwrap_or(""));
-        let asked = self.attempts.iter().flat_map(|attempt| &attempt.frames);
-        let told = self.responses.iter().flat_map(|response| &response.frames);
-        let frames: Vec<String> =
-            asked.chain(told).map(|frame| format!("{}:{}", frame.file, frame.frame)).collect();
         [
             cell(&self.client),
             cell(&self.server),
@@ -152,19 +148,28 @@ impl TransactionRow {
             optional(self.latency_ms),
             self.attempts.len().to_string(),
             self.responses.len().to_string(),
-            cell(&frames.join(" ")),
+            cell(&self.frames().join(" ")),
         ]
     }
 }
 
+impl TransactionRow {
+    /// All sightings of queries and responses, as `file:frame`.
+    pub(super) fn frames(&self) -> Vec<String> {
+        let asked = self.attempts.iter().flat_map(|attempt| &attempt.frames);
+        let told = self.responses.iter().flat_map(|response| &response.frames);
+        asked.chain(told).map(|frame| format!("{}:{}", frame.file, frame.frame)).collect()
+    }
+}
+
 #[derive(Debug, Serialize)]
-struct AttemptRow {
+pub(super) struct AttemptRow {
     time: String,
     frames: Vec<FrameRow>,
 }
 
 #[derive(Debug, Serialize)]
-struct ResponseRow {
+pub(super) struct ResponseRow {
     time: String,
     rcode: String,
     answers: u16,

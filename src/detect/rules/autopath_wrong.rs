@@ -422,7 +422,7 @@ fn split_families(split: BTreeMap<(Seen, IpAddr), Split>, scene: &Scene<'_>) -> 
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     const HEAD: &str = "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
                         dns2 = 10.244.2.10\npod = 10.244.0.2\n";
@@ -505,5 +505,17 @@ mod tests {
         };
         insta::assert_snapshot!(findings(&round("NXDOMAIN")), @"low autopath-wrong [backend 10.96.0.10] confirmed 10:00:01.000-10:00:02.000 2/2");
         assert!(!findings(&round("NOERROR")).contains("autopath"));
+    }
+
+    /// Two wrong answers are needed; the capture ends before the second, or right behind it.
+    #[test]
+    fn a_capture_that_ends_before_the_second_wrong_answer_says_nothing() {
+        let text = turns(3, &answer("10.244.3.77"), &answer("93.184.216.34"));
+        assert!(
+            findings_until(&text, 6.5).contains("autopath-wrong"),
+            "{}",
+            findings_until(&text, 6.5)
+        );
+        assert_eq!(findings_until(&text, 4.5), "quiet\n");
     }
 }

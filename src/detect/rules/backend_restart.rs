@@ -85,10 +85,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// The first of two backends is silent from 20 s to `back`.
     fn away(back: f64) -> String {
+        findings(&away_text(back, Fate::Lost))
+    }
+
+    fn away_text(back: f64, meanwhile: Fate) -> String {
         let mut situation = Situation::cluster();
         for round in 0..100_u16 {
             let at = f64::from(round);
@@ -99,10 +103,10 @@ mod tests {
                 "pod",
                 "kube-dns",
                 via,
-                if silent { Fate::Lost } else { Fate::Answered },
+                if silent { meanwhile } else { Fate::Answered },
             );
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -118,5 +122,31 @@ mod tests {
     #[test]
     fn two_lost_flows_are_no_restart() {
         assert!(!away(24.0).contains("backend-restart"));
+    }
+
+    #[test]
+    fn three_lost_flows_within_half_a_minute_are_a_restart() {
+        assert!(
+            away(26.0).contains(" backend-restart [backend 10.244.1.10] likely"),
+            "{}",
+            away(26.0)
+        );
+        // The last failure's repeat goes 27 s after the first failure, or 31 s.
+        assert!(away(44.0).contains(" backend-restart ["), "{}", away(44.0));
+        assert!(!away(48.0).contains("backend-restart ["), "{}", away(48.0));
+    }
+
+    /// Repeats are answered all the while: that is loss, not absence.
+    #[test]
+    fn a_backend_that_answers_repeats_was_never_away() {
+        let said = findings(&away_text(32.0, Fate::LostOnce));
+        assert!(!said.contains("backend-restart"), "{said}");
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_server_is_back_shows_no_restart() {
+        let said = findings_until(&away_text(60.0, Fate::Lost), 45.0);
+        assert!(said.contains("[backend 10.244.1.10]"), "its silence is seen: {said}");
+        assert!(!said.contains("backend-restart"), "{said}");
     }
 }

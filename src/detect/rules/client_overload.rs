@@ -270,7 +270,7 @@ fn finding(
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     /// Ten queries that are answered and ten whose first answer is seen until `place`.
     fn answers(bad: u32, place: &str, cut: bool) -> String {
@@ -318,5 +318,65 @@ mod tests {
             let said = findings(&text);
             assert!(!said.contains("client-overload"), "{said}");
         }
+    }
+
+    #[test]
+    fn five_answers_are_enough() {
+        let said = findings(&answers(5, "until overlay", false));
+        assert!(said.contains(" client-overload ["), "{said}");
+    }
+
+    #[test]
+    fn queries_that_are_lost_as_well_make_it_a_bad_way() {
+        let mut text = answers(6, "until overlay", false);
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..3 {
+            let (at, port) = (200.0 + f64::from(round) * 8.0, 45_000 + round);
+            let ask = format!("pod:{port} > kube-dns via dns1 rd id {port:x} A {name}");
+            let _ = writeln!(
+                text,
+                "{at:.3} {ask}\n{:.3} {ask}\n{:.3} pod:{port} < kube-dns {name} 5 A 10.96.0.20",
+                at + 5.001,
+                at + 5.002
+            );
+        }
+        let said = findings(&text);
+        assert!(!said.contains("client-overload"), "{said}");
+    }
+
+    /// Answers reach the pod, their copies `apart` seconds from one another on the way.
+    fn slow_through_the_node(apart: f64) -> String {
+        let mut text = answers(0, "", false);
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..6 {
+            let (at, port) = (100.0 + f64::from(round) * 8.0, 45_000 + round);
+            let ask = format!("pod:{port} > kube-dns via dns1 rd id {port:x} A {name}");
+            let answer = format!("pod:{port} < kube-dns {name} 5 A 10.96.0.20");
+            let _ = writeln!(
+                text,
+                "{at:.4} {ask}\n{:.4} {answer} ipid {port} until overlay\n\
+                 {:.4} {answer} ipid {port} since bridge\n{:.4} {ask}\n{:.4} {answer}",
+                at + 0.001,
+                at + 0.001 + apart,
+                at + 5.001,
+                at + 5.002
+            );
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn copies_six_milliseconds_apart_were_held_up_and_four_are_scheduling() {
+        let said = slow_through_the_node(0.006);
+        assert!(said.contains(" client-overload [client-subnet 10.244.0.0/24] possible"), "{said}");
+        let said = slow_through_the_node(0.004);
+        assert!(!said.contains("client-overload"), "{said}");
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_the_fifth_repeat_says_nothing() {
+        let text = answers(5, "until overlay", false);
+        assert!(!findings_until(&text, 14.0 * 6.0 + 4.0).contains("client-overload"));
+        assert!(findings_until(&text, 14.0 * 6.0 + 5.1).contains("client-overload"));
     }
 }

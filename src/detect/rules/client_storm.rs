@@ -29,6 +29,7 @@ use crate::transaction::{Outcome, Transaction};
 
 /// Seconds over which a rate is taken, and the rate (rulebook `storm`).
 const WINDOW: i64 = 10;
+const SECONDS: usize = 10;
 const RATE: u64 = 50;
 const TIMES_MEDIAN: f64 = 10.0;
 /// Clients below which there is no median; transactions below which there is no storm.
@@ -61,12 +62,33 @@ struct ClientStorm {
 struct Client {
     queries: u64,
     failed: u64,
-    window: i64,
+    /// Those of the last ten seconds, by the second; whole seconds since the epoch are counted round.
+    recent: [u64; SECONDS],
+    second: i64,
     now: u64,
     most: u64,
+    began: Option<Timestamp>,
     span: Option<Span>,
     first: Option<Seen>,
     names: Table<Name, u64>,
+}
+
+impl Client {
+    /// Counts queries of a second; what is older than ten seconds is forgotten.
+    fn count(&mut self, second: i64, sent: u64) {
+        for passed in 0..(second - self.second).clamp(0, WINDOW) {
+            let slot = slot(second - passed);
+            self.now -= std::mem::take(&mut self.recent[slot]);
+        }
+        self.second = self.second.max(second);
+        self.recent[slot(self.second)] += sent;
+        self.now += sent;
+        self.most = self.most.max(self.now);
+    }
+}
+
+fn slot(second: i64) -> usize {
+    usize::try_from(second.rem_euclid(WINDOW)).unwrap_or(0)
 }
 
 impl Detector for ClientStorm {
@@ -81,17 +103,11 @@ impl Detector for ClientStorm {
         let tally = self.clients.entry(client).or_default();
         tally.queries += sent;
         tally.failed += u64::from(transaction.outcome() != Outcome::Ok);
-        let window = seen.ts.nanos().div_euclid(WINDOW * 1_000_000_000);
-        if window != tally.window {
-            tally.window = window;
-            tally.now = 0;
-        }
-        tally.now += sent;
-        tally.most = tally.most.max(tally.now);
+        let began = *tally.began.get_or_insert(seen.ts);
+        tally.count(seen.ts.nanos().div_euclid(1_000_000_000), sent);
         if tally.now >= RATE * WINDOW.unsigned_abs() {
-            let start = Timestamp::from_nanos(window * WINDOW * 1_000_000_000);
-            let own =
-                Span::between(start.max(tally.span.map_or(start, |span| span.start)), seen.ts);
+            let start = Timestamp::from_nanos((tally.second + 1 - WINDOW) * 1_000_000_000);
+            let own = Span::between(start.max(began), seen.ts);
             tally.span = Some(tally.span.map_or(own, |span| span.join(own)));
             tally.first.get_or_insert(seen);
             let name = &transaction.question.name;
@@ -226,5 +242,47 @@ mod tests {
     #[test]
     fn a_capture_that_ends_after_a_few_seconds_has_no_storm() {
         assert_eq!(findings_until(&storm(60, 4), 3.0), "quiet\n");
+    }
+
+    #[test]
+    fn fifty_a_second_are_a_storm_and_forty_nine_are_not() {
+        assert!(findings(&storm(50, 4)).contains("client-storm"));
+        assert!(!findings(&storm(49, 4)).contains("client-storm"));
+    }
+
+    /// The others ask seven times a second: the busy one does not stand out tenfold.
+    #[test]
+    fn a_busy_client_among_busy_clients_is_no_storm() {
+        let mut text = storm(60, 1);
+        for client in 1..4 {
+            let _ = writeln!(
+                text,
+                "pod{client} = 10.244.0.{}\nrepeat 70 every 0.14\n\
+                 0.0 pod{client}:30000 > dns rd A a.example.com.\n\
+                 0.0005 pod{client}:30000 < dns a.example.com. 5 A 192.0.2.1\nend",
+                client + 2
+            );
+        }
+        assert!(!findings(&text).contains("client-storm"), "{}", findings(&text));
+    }
+
+    /// What forwards for others sends what they send.
+    #[test]
+    fn a_forwarder_that_answers_others_is_no_storm() {
+        let text = format!(
+            "{}asker = 10.244.9.9\n0.5 asker > 10.244.0.2 rd A b.example.com.\n\
+             0.6 asker < 10.244.0.2 b.example.com. 5 A 192.0.2.1\n",
+            storm(60, 4)
+        );
+        assert!(!findings(&text).contains("client-storm"), "{}", findings(&text));
+    }
+
+    /// Five seconds of it lie before the full ten of the clock and five behind.
+    #[test]
+    fn a_storm_is_found_wherever_its_ten_seconds_begin() {
+        let later =
+            storm(60, 4).replacen("repeat 600 every 0.0167", "repeat 600 every 0.0167 from 5", 1);
+        assert!(later.contains("from 5"));
+        assert!(findings(&later).contains("client-storm"), "{}", findings(&later));
     }
 }

@@ -298,7 +298,7 @@ fn actions() -> Vec<Action> {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     /// `flows` new flows over 60 s; every `every`th goes to the second backend while `there`.
     fn flows(flows: u32, every: u32, there: fn(f64) -> bool) -> String {
@@ -336,5 +336,12 @@ mod tests {
     #[test]
     fn few_flows_say_little() {
         assert_eq!(findings(&flows(190, 10, |_| true)), "quiet\n");
+    }
+
+    #[test]
+    fn two_hundred_flows_are_enough_wherever_the_capture_ends() {
+        let text = flows(300, 10, |_| true);
+        assert!(findings_until(&text, 40.5).contains("coredns-imbalance"));
+        assert_eq!(findings_until(&text, 39.0), "quiet\n");
     }
 }

@@ -61,10 +61,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     ));
     actions.push((
         text!("move it to another node"),
-        format!(
-            "kubectl -n kube-system delete pod $(kubectl -n kube-system get pod -o wide | awk \
-             '/{server}/{{print $1}}')"
-        ),
+        format!("kubectl -n kube-system delete pod --field-selector status.podIP={server}"),
     ));
     hole.finding(&DETECTOR, Words {
         title: text!(
@@ -179,7 +176,7 @@ fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, failover, findings};
+    use crate::testkit::{Fate, Situation, failover, findings, findings_until};
 
     #[test]
     fn a_backend_falls_silent_and_stays_in_the_service() {
@@ -217,7 +214,24 @@ mod tests {
     }
 
     #[test]
-    fn two_lost_flows_are_no_outage() {
-        assert!(!findings(&failover(98.5, None, 100.0)).contains("dead-backend"));
+    fn three_lost_flows_are_an_outage_and_two_are_not() {
+        let lost = |flows: u16| {
+            let mut situation = Situation::cluster();
+            for round in 0..40 + flows {
+                let at = f64::from(round);
+                let fate = if round < 40 { Fate::Answered } else { Fate::Lost };
+                situation.ask(at, "pod", "kube-dns", "dns1", fate);
+                situation.ask(at + 0.5, "pod", "kube-dns", "dns2", Fate::Answered);
+            }
+            situation.ask(70.0, "pod", "kube-dns", "dns2", Fate::Answered);
+            findings(situation.text())
+        };
+        assert!(lost(3).contains(" dead-backend [backend 10.244.1.10]"), "{}", lost(3));
+        assert!(!lost(2).contains("dead-backend"), "{}", lost(2));
+    }
+
+    #[test]
+    fn a_capture_that_ends_with_the_first_failures_says_nothing() {
+        assert_eq!(findings_until(&failover(20.0, None, 160.0), 24.0), "quiet\n");
     }
 }

@@ -183,4 +183,33 @@ mod tests {
         let said = findings_until(&repeats(20, 0.001), 19.0 * 7.0 + 4.0);
         assert!(!said.contains("dup-query-no-effect"), "{said}");
     }
+
+    /// A and AAAA with one id, and glibc asks both again: a known fault with a rule of its own.
+    #[test]
+    fn equal_ids_have_their_own_rule() {
+        let pairs = |aaaa: u32| {
+            let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+            for round in 0..20_u32 {
+                let at = f64::from(round) * 7.0;
+                let (port, id, name) = (30_000 + round, 0x1000 + round, "a.example.com.");
+                let other = id + aaaa;
+                for at in [at, at + 5.001] {
+                    let _ = writeln!(
+                        text,
+                        "{at:.4} pod:{port} > dns rd id {id:x} A {name}\n\
+                         {:.4} pod:{port} > dns rd id {other:x} AAAA {name}\n\
+                         {:.4} pod:{port} < dns id {id:x} ? A {name} {name} 5 A 192.0.2.1\n\
+                         {:.4} pod:{port} < dns id {other:x} ? AAAA {name} NOERROR",
+                        at + 0.0001,
+                        at + 0.001,
+                        at + 0.0011
+                    );
+                }
+            }
+            findings(&text)
+        };
+        assert!(!pairs(0).contains("dup-query-no-effect"), "{}", pairs(0));
+        assert!(pairs(0).contains("glibc-id-collision"), "{}", pairs(0));
+        assert!(pairs(0x100).contains("dup-query-no-effect"), "{}", pairs(0x100));
+    }
 }

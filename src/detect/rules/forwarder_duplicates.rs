@@ -1,7 +1,8 @@
 //! A forwarder asks several upstream resolvers the same question at once.
 //!
 //! **Signature.** An address that answers clients itself sends one question to two different
-//! servers within 50 ms, for at least a twentieth of its own queries.
+//! servers within 50 ms, though one client alone asked it then, for at least one in a hundred of its
+//! own queries.
 //!
 //! **Needs.** At least 200 queries of the forwarder.
 //!
@@ -29,9 +30,9 @@ use crate::transaction::Transaction;
 
 /// Queries below which a share says little (rulebook 7.6).
 const ENOUGH: u64 = 200;
-/// dnsmasq asks all its servers for one query in fifty at least; two misses of two clients at the
-/// same moment are rarer than this.
-const SHARE: f64 = 0.02;
+/// dnsmasq asks all its servers for every 52nd question (`FORWARD_TEST`), so that of its queries to
+/// two servers one in 53 is a second one. Half of that, for the capture's edges may cut a period.
+const SHARE: f64 = 0.01;
 /// Sent together: far below any retry timer.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// Questions remembered, and forwarders tallied.
@@ -53,6 +54,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct ForwarderDuplicates {
     recent: Map<(IpAddr, RecordType, Name), (Timestamp, IpAddr)>,
+    /// When each server was last asked what, and when two clients asked it so at once.
+    asked: Map<(IpAddr, RecordType, Name), (Timestamp, Option<Timestamp>)>,
     purge: Purge,
     forwarders: Table<IpAddr, Tally>,
 }
@@ -67,6 +70,20 @@ struct Tally {
     frames: Vec<Seen>,
 }
 
+impl ForwarderDuplicates {
+    /// Notes a question that comes to a server, which may have to forward it.
+    fn arrives(&mut self, question: (IpAddr, RecordType, Name), now: Timestamp) {
+        if self.asked.len() >= MAX_RECENT {
+            return;
+        }
+        let (last, at_once) = self.asked.entry(question).or_insert((now, None));
+        if now > *last && now.since(*last) <= TOGETHER {
+            *at_once = Some(now);
+        }
+        *last = now;
+    }
+}
+
 impl Detector for ForwarderDuplicates {
     fn observe(&mut self, transaction: &Transaction) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
@@ -77,20 +94,23 @@ impl Detector for ForwarderDuplicates {
             return;
         }
         let seen = transaction.first();
-        let tally = self.forwarders.entry(client).or_default();
-        tally.queries += 1;
+        self.forwarders.entry(client).or_default().queries += 1;
         if self.recent.len() >= MAX_RECENT && self.purge.is_due(seen.ts, TOGETHER) {
             self.recent.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER);
+            self.asked.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER * 2);
         }
         if self.recent.len() >= MAX_RECENT {
             return;
         }
         let question = &transaction.question;
+        self.arrives((transaction.responder(), question.rtype, question.name.clone()), seen.ts);
         let key = (client, question.rtype, question.name.clone());
+        let at_once = self.asked.get(&key).and_then(|(_, at_once)| *at_once);
         let before = self.recent.insert(key, (seen.ts, server));
-        let doubled =
-            before.is_some_and(|(at, other)| other != server && seen.ts.since(at) <= TOGETHER);
+        let doubled = at_once.is_none_or(|at| seen.ts.since(at) > TOGETHER * 2)
+            && before.is_some_and(|(at, other)| other != server && seen.ts.since(at) <= TOGETHER);
         if doubled {
+            let tally = self.forwarders.entry(client).or_default();
             tally.doubled += 1;
             tally.upstreams.extend([server].into_iter().chain(before.map(|(_, other)| other)));
             tally.span = Some(tally.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
@@ -209,5 +229,91 @@ mod tests {
     #[test]
     fn a_capture_that_ends_before_there_are_enough_says_nothing() {
         assert_eq!(findings_until(&forwarded(110, 0.001), 40.0), "quiet\n");
+    }
+
+    #[test]
+    fn two_hundred_queries_within_fifty_milliseconds_are_enough() {
+        assert!(findings(&forwarded(100, 0.049)).contains("forwarder-duplicates"));
+        assert!(!findings(&forwarded(99, 0.049)).contains("forwarder-duplicates"));
+        assert!(!findings(&forwarded(100, 0.051)).contains("forwarder-duplicates"));
+    }
+
+    /// One question in `every` goes to both upstreams.
+    fn now_and_then(every: u32) -> String {
+        let mut text = String::from(
+            "pod = 10.244.0.2\nfwd = 10.244.1.10\none = 192.0.2.53\ntwo = 198.51.100.53\n",
+        );
+        for round in 0..600 {
+            let (at, port) = (f64::from(round) * 0.5, 20_000 + round * 2);
+            let name = format!("n{round}.example.com.");
+            let _ = writeln!(
+                text,
+                "{at:.4} pod:{port} > fwd rd A {name}\n\
+                 {:.4} fwd:{port} > one rd A {name}\n\
+                 {:.4} fwd:{port} < one {name} 5 A 192.0.2.1\n\
+                 {:.4} pod:{port} < fwd {name} 5 A 192.0.2.1",
+                at + 0.001,
+                at + 0.003,
+                at + 0.005,
+            );
+            if round % every == every - 1 {
+                let _ = writeln!(
+                    text,
+                    "{:.4} fwd:{} > two rd A {name}\n{:.4} fwd:{} < two {name} 5 A 192.0.2.1",
+                    at + 0.0012,
+                    port + 1,
+                    at + 0.0032,
+                    port + 1,
+                );
+            }
+        }
+        text
+    }
+
+    /// dnsmasq asks all its servers for every 52nd question.
+    #[test]
+    fn dnsmasq_at_its_rarest_is_seen_and_one_in_two_hundred_is_chance() {
+        assert!(findings(&now_and_then(52)).contains("forwarder-duplicates"));
+        assert!(!findings(&now_and_then(200)).contains("forwarder-duplicates"));
+    }
+
+    /// Every pod in the cluster may ask two servers at once; it answers nobody.
+    #[test]
+    fn a_stub_with_two_servers_is_no_forwarder() {
+        let text = forwarded(110, 0.001).replace("pod:", "pod2:").replace("pod =", "pod2 =");
+        let alone: String = text
+            .lines()
+            .filter(|line| !line.contains("pod2:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(!findings(&alone).contains("forwarder-duplicates"), "{}", findings(&alone));
+    }
+
+    /// Two pods ask the same name at the same moment, and each question goes its own way.
+    #[test]
+    fn two_clients_with_one_question_are_not_the_forwarders_doing() {
+        let mut text = String::from(
+            "pod = 10.244.0.2\nmate = 10.244.0.3\nfwd = 10.244.1.10\none = 192.0.2.53\n\
+             two = 198.51.100.53\n",
+        );
+        for round in 0..110 {
+            let (at, port) = (f64::from(round) * 0.5, 20_000 + round * 2);
+            let name = format!("n{round}.example.com.");
+            for (client, up, at, port) in
+                [("pod", "one", at, port), ("mate", "two", at + 0.0003, port + 1)]
+            {
+                let _ = writeln!(
+                    text,
+                    "{at:.4} {client}:{port} > fwd rd A {name}\n\
+                     {:.4} fwd:{port} > {up} rd A {name}\n\
+                     {:.4} fwd:{port} < {up} {name} 5 A 192.0.2.1\n\
+                     {:.4} {client}:{port} < fwd {name} 5 A 192.0.2.1",
+                    at + 0.001,
+                    at + 0.003,
+                    at + 0.005,
+                );
+            }
+        }
+        assert!(!findings(&text).contains("forwarder-duplicates"), "{}", findings(&text));
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Rejections {
 #[derive(Default)]
 struct Tally {
     rejected: u64,
+    /// Of them, those that had been translated to a backend.
+    translated: u64,
     span: Option<Span>,
     clients: BTreeSet<IpAddr>,
     frames: Vec<Seen>,
@@ -86,6 +88,7 @@ impl Rejections {
         }
         let tally = self.pairs.entry(pair).or_default();
         tally.rejected += 1;
+        tally.translated += u64::from(transaction.backend().is_some());
         tally.span =
             Some(tally.span.map_or(Span::at(said.seen.ts), |span| span.with(said.seen.ts)));
         tally.clients.insert(transaction.client.ip());
@@ -123,6 +126,8 @@ fn finding(
     scene: &Scene<'_>,
 ) -> Finding {
     let own = from == server;
+    // kube-proxy rejects on the client's node, before any translation, what it has no endpoint for.
+    let no_endpoint = kind == IcmpKind::PortUnreachable && !own && tally.translated == 0;
     Finding {
         rule,
         title: text!(
@@ -146,6 +151,20 @@ fn finding(
         },
         cause: if own {
             text!("{server} itself says that the DNS port is not open.", server)
+        } else if no_endpoint && scene.is_service(server) {
+            text!(
+                "{server} is a service, and the queries were rejected before they were translated \
+                 to a backend: kube-proxy does that on the client's own node while the service has \
+                 no ready endpoint.",
+                server
+            )
+        } else if no_endpoint {
+            text!(
+                "{from} says so of queries to {server}. If that is a service address, kube-proxy on \
+                 the client's node has no ready endpoint for it; else a firewall rejects them.",
+                from,
+                server
+            )
         } else {
             text!(
                 "{from} says so of queries to {server}: a router without a way there, or a \
@@ -191,7 +210,9 @@ fn finding(
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{findings, findings_until};
+    use std::fmt::Write;
+
+    use crate::testkit::{failover, findings, findings_until};
 
     /// So many queries for which a router says `kind` at once.
     fn rejected(times: u32, kind: &str) -> String {
@@ -228,5 +249,33 @@ mod tests {
              0.003 pod:40000 > dns icmp host-unreachable\nend\n",
         );
         assert_eq!(said, "quiet\n");
+    }
+
+    #[test]
+    fn two_errors_are_enough_wherever_the_capture_ends() {
+        let text = rejected(2, "host-unreachable");
+        assert!(
+            findings(&text)
+                .contains(" icmp-host-unreachable [backend 192.0.2.53, node 10.244.0.1]")
+        );
+        // The second query is out, and its error not yet here.
+        assert!(!findings_until(&text, 3.001).contains("icmp-host-unreachable"));
+    }
+
+    /// The last router says it of a pod that is gone: a fact of that pod's incident.
+    #[test]
+    fn errors_about_a_vanished_backend_belong_to_its_incident() {
+        let mut text = failover(20.0, Some(60.0), 100.0);
+        for at in [24.0, 28.0, 32.0, 36.0] {
+            let _ = writeln!(
+                text,
+                "{at:.4} near:500{at:.0} > kube-dns via dns1 id {at:.0} rd A a.example.\n\
+                 {:.4} near:500{at:.0} < kube-dns via dns1 icmp host-unreachable",
+                at + 3.0
+            );
+        }
+        let said = findings(&text);
+        assert!(said.contains(" stale-backend [backend 10.244.1.10]"), "{said}");
+        assert!(!said.contains("icmp-host-unreachable ["), "{said}");
     }
 }

@@ -90,17 +90,26 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings};
+    use crate::incident::Severity;
+    use crate::testkit::{Fate, Situation, analyse, findings, findings_until};
 
     fn rejected(times: u16) -> String {
+        findings(&rejected_text(times))
+    }
+
+    fn rejected_text(times: u16) -> String {
+        text(times, Fate::Unreachable)
+    }
+
+    fn text(times: u16, fate: Fate) -> String {
         let mut situation = Situation::cluster();
         for round in 0..60_u16 {
             let via = if round % 2 == 0 { "dns1" } else { "dns2" };
             let bad = via == "dns1" && round >= 20 && round < 20 + 2 * times;
-            let fate = if bad { Fate::Unreachable } else { Fate::Answered };
+            let fate = if bad { fate } else { Fate::Answered };
             situation.ask(f64::from(round), "pod", "kube-dns", via, fate);
         }
-        findings(situation.text())
+        situation.text().to_owned()
     }
 
     #[test]
@@ -113,5 +122,86 @@ mod tests {
     #[test]
     fn one_rejection_is_not_enough() {
         assert!(!rejected(1).contains("icmp-port-unreachable"));
+    }
+
+    #[test]
+    fn two_rejections_are_enough_wherever_the_capture_ends() {
+        let text = rejected_text(2);
+        assert!(findings(&text).contains(" icmp-port-unreachable [backend 10.244.1.10"));
+        assert!(!findings_until(&text, 21.5).contains("icmp-port-unreachable"));
+    }
+
+    /// glibc closes its socket when it has what it wants; then its own host says so.
+    #[test]
+    fn an_error_about_an_answer_comes_from_a_client_that_has_gone() {
+        let said = findings(
+            "pod = 10.244.0.2\ndns = 192.0.2.53\nrepeat 20 every 3\n\
+             0.000 pod:40000 > dns rd A www.example.org.\n\
+             0.002 pod:40000 < dns www.example.org. 60 A 203.0.113.7\n\
+             0.003 pod:40000 > dns icmp port-unreachable\nend\n",
+        );
+        assert_eq!(said, "quiet\n");
+    }
+
+    /// The same silence without a word of ICMP is another rule's.
+    #[test]
+    fn silence_is_no_rejection() {
+        let said = findings(&text(15, Fate::Lost));
+        assert!(said.contains("[backend 10.244.1.10"), "{said}");
+        assert!(!said.contains("icmp-port-unreachable"), "{said}");
+    }
+
+    /// kube-proxy rejects on the client's own node what a service without endpoints is asked.
+    fn without_endpoints(from: u16) -> String {
+        let mut situation = Situation::cluster();
+        situation.line(0.0, "near:9999 > kube-dns via dns3 rd A a.example.");
+        for round in 0..60_u16 {
+            for (pod, late) in [("pod", 0.0), ("near", 0.2), ("10.244.0.4", 0.4)] {
+                let at = f64::from(round) + late;
+                let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+                if round < from {
+                    situation.ask(at, pod, "kube-dns", via, Fate::Answered);
+                    continue;
+                }
+                for attempt in 0..2 {
+                    let (port, at) = (40_000 + round + attempt, at + 0.0003 * f64::from(attempt));
+                    for (rtype, id) in [("A", 0x100 + 2 * round), ("AAAA", 0x101 + 2 * round)] {
+                        let ask = format!(
+                            "{pod}:{port} > kube-dns via dns1 until veth id {id:x} rd {rtype} a.example."
+                        );
+                        situation.line(at, &ask);
+                        let error = format!(
+                            "{pod}:{port} < kube-dns icmp port-unreachable from 10.244.0.1 since veth"
+                        );
+                        situation.line(at + 0.00005, &error);
+                    }
+                }
+            }
+        }
+        situation.text().to_owned()
+    }
+
+    #[test]
+    fn a_service_without_endpoints_is_rejected_on_the_clients_node() {
+        for from in [0, 20] {
+            let analysis = analyse(&without_endpoints(from));
+            let incident = analysis.incidents.first().expect("an incident");
+            assert_eq!(incident.cause.rule.id, "icmp-port-unreachable");
+            assert!(incident.severity >= Severity::High, "{}", incident.severity);
+            let cause = incident.cause.cause.to_string();
+            assert!(cause.contains("the service has no ready endpoint"), "{cause}");
+        }
+    }
+
+    /// What was translated has an endpoint: then a host on the way rejects.
+    #[test]
+    fn a_firewall_on_the_way_is_not_taken_for_a_missing_endpoint() {
+        let text = rejected_text(2)
+            .replace("port-unreachable", "port-unreachable from 10.244.9.9 since overlay");
+        let analysis = analyse(&text);
+        let rule = "icmp-port-unreachable";
+        let said = analysis.incidents.iter().find(|one| one.cause.rule.id == rule);
+        let cause = said.expect("an incident").cause.cause.to_string();
+        assert!(cause.contains("firewall") && !cause.contains("endpoint"), "{cause}");
     }
 }

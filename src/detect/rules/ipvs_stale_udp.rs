@@ -24,7 +24,7 @@ use std::time::Duration;
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
 use crate::base::words::{clock, count, list, text};
-use crate::base::{Map, Network, Span, Timestamp, Transport};
+use crate::base::{Map, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -152,7 +152,7 @@ impl IpvsStaleUdp {
             return None;
         }
         let clients: BTreeSet<IpAddr> = mine.iter().map(|(_, client, _)| client.ip()).collect();
-        let network = Network::of(mine.first()?.1.ip());
+        let network = scene.reach.group(mine.first()?.1.ip());
         Some(Finding {
             rule: &DETECTOR,
             title: text!(
@@ -289,6 +289,61 @@ mod tests {
     #[test]
     fn a_capture_that_ends_with_the_first_failures_says_nothing() {
         let said = findings_until(&cycle_text(true, 6), 97.0);
+        assert!(!said.contains("ipvs-stale-udp"), "{said}");
+    }
+
+    /// The fifth reused port decides; one that was idle for longer than IPVS remembers counts no
+    /// more.
+    #[test]
+    fn five_failures_within_five_minutes_are_enough() {
+        let said = findings(&cycle_for(10, 0.0, true));
+        assert!(said.contains(" ipvs-stale-udp ["), "{said}");
+        assert!(!findings(&cycle_for(8, 0.0, true)).contains("ipvs-stale-udp"));
+        assert!(findings(&cycle_for(10, 200.0, true)).contains(" ipvs-stale-udp ["));
+        assert!(!findings(&cycle_for(10, 320.0, true)).contains("ipvs-stale-udp"));
+    }
+
+    /// `ports` of twenty are used again after `idle` seconds more; the even ones of them vanish, or
+    /// all of them and new ones besides.
+    fn cycle_for(ports: u16, idle: f64, only_even: bool) -> String {
+        let mut situation = Situation::cluster();
+        let name = "redis.default.svc.cluster.local.";
+        let mut say = |at: f64, port: u16, id: u16, via: &str, lost: bool| {
+            let pod = format!("pod:{port}");
+            let until = if lost { "until veth " } else { "" };
+            let ask = format!("{pod} > kube-dns via {via} {until}id {id:x} rd A {name}");
+            situation.line(at, &ask);
+            if lost {
+                situation.line(at + 5.0, &ask);
+            } else {
+                let answer = format!("{pod} < kube-dns via {via} id {id:x} {name} 5 A 10.96.0.20");
+                situation.line(at + 0.001, &answer);
+            }
+        };
+        for round in 0..3_u16 {
+            for port in 0..20_u16 {
+                let at = f64::from(round) * 30.0 + f64::from(port);
+                let via = if port % 2 == 0 { "dns1" } else { "dns2" };
+                say(at, 30_000 + port, 0x1000 + round * 32 + port, via, false);
+            }
+        }
+        for port in 0..20_u16 {
+            let at = 90.0 + idle + f64::from(port);
+            let again = port < ports;
+            let lost = again && (port % 2 == 0 || !only_even);
+            let via = if lost && port % 2 == 0 { "dns1" } else { "dns2" };
+            say(at, if again { 30_000 } else { 40_000 } + port, 0x2000 + port, via, lost);
+            say(at + 0.5, 41_000 + port, 0x3000 + port, "dns2", !only_even);
+        }
+        situation.ask(1.0, "near", "kube-dns", "dns3", Fate::Answered);
+        situation.ask(150.0 + idle, "near", "kube-dns", "dns3", Fate::Answered);
+        situation.text().to_owned()
+    }
+
+    #[test]
+    fn new_ports_that_vanish_too_are_no_matter_of_old_entries() {
+        let said = findings(&cycle_for(20, 0.0, false));
+        assert!(said.contains("[backend 10.96.0.10]"), "the failure is seen: {said}");
         assert!(!said.contains("ipvs-stale-udp"), "{said}");
     }
 }

@@ -84,7 +84,8 @@ impl Detector for Malformed {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::findings;
+    use crate::analysis::{Options, Sinks, run_frames};
+    use crate::testkit::{Scenario, findings};
 
     const FINE: &str = "pod = 10.244.0.2
         dns = 192.0.2.53
@@ -103,5 +104,31 @@ mod tests {
         let text = format!("{FINE}1.0 pod:41000 > dns id 2 rd A b.example. cut 46\n");
         assert_eq!(findings(&text), "quiet\n");
         assert_eq!(findings(FINE), "quiet\n");
+    }
+
+    /// Twelve bytes are a whole header and nothing else.
+    #[test]
+    fn a_header_alone_is_a_message_and_eleven_bytes_are_none() {
+        let text = format!("{FINE}1.0 pod:41000 > dns raw 123401000000000000000000\n");
+        assert_eq!(findings(&text), "quiet\n");
+        let text = format!("{FINE}1.0 pod:41000 > dns raw 1234010000000000000000\n");
+        assert!(findings(&text).starts_with("info malformed"));
+    }
+
+    /// The first fragment alone: the filter `port 53` shows no other, or the capture ended.
+    #[test]
+    fn a_first_fragment_whose_rest_is_not_captured_is_not_broken() {
+        let name = "a".repeat(60);
+        let records: String = (0..20).map(|n| format!("b.example. 5 TXT \"{name}{n}\" ")).collect();
+        let text = format!(
+            "{FINE}1.0 pod:41000 > dns id 2 rd TXT b.example.\n\
+             1.1 pod:41000 < dns id 2 {records} fragment 2\n"
+        );
+        let mut made = Scenario::parse(&text).frames();
+        made.pop();
+        let frames = made.iter().map(crate::testkit::MadeFrame::frame);
+        let analysis = run_frames(frames, &Options::default(), Sinks::default());
+        assert_eq!(analysis.coverage.garbled, 0);
+        assert!(analysis.incidents.iter().all(|one| one.cause.rule.id != "malformed"));
     }
 }

@@ -135,4 +135,39 @@ mod tests {
     fn a_capture_that_ends_during_the_second_lookup_says_nothing() {
         assert_eq!(findings_until(&two_servers_text(true), 8.0), "quiet\n");
     }
+
+    /// Each flow is a lookup that waited: three of them, and the server has never answered.
+    #[test]
+    fn three_flows_are_enough_and_two_are_not() {
+        let text = |clients: &[&str]| {
+            let mut situation = Situation::new("ns1 = 192.0.2.1\nns2 = 192.0.2.2\na = 10.0.0.5");
+            for (round, client) in (0_u16..).zip(clients) {
+                let at = f64::from(round) * 7.0;
+                situation.ask(at, client, "ns1", "", Fate::Lost);
+                situation.ask(at + 5.5, client, "ns2", "", Fate::Answered);
+            }
+            for round in 0..20_u16 {
+                situation.ask(30.0 + f64::from(round), "a", "ns2", "", Fate::Answered);
+            }
+            findings(situation.text())
+        };
+        assert!(text(&["a"; 3]).contains(" nameserver-dead-first [backend 192.0.2.1] likely"));
+        assert!(!text(&["a"; 2]).contains("nameserver-dead-first"), "{}", text(&["a"; 2]));
+    }
+
+    /// It died in the middle of the capture: that is an outage of a server, not a wrong line in
+    /// resolv.conf.
+    #[test]
+    fn a_server_that_answered_before_is_not_one_that_never_does() {
+        let mut situation = Situation::new("ns1 = 192.0.2.1\nns2 = 192.0.2.2\na = 10.0.0.5");
+        for round in 0..20_u16 {
+            let at = f64::from(round) * 7.0;
+            let fate = if round < 5 { Fate::Answered } else { Fate::Lost };
+            situation.ask(at, "a", "ns1", "", fate);
+            situation.ask(at + 5.5, "a", "ns2", "", Fate::Answered);
+        }
+        let said = findings(situation.text());
+        assert!(said.contains("[backend 192.0.2.1]"), "its death is seen: {said}");
+        assert!(!said.contains("nameserver-dead-first"), "{said}");
+    }
 }

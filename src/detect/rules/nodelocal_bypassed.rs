@@ -191,4 +191,21 @@ mod tests {
     fn a_capture_that_ends_before_there_are_enough_says_nothing() {
         assert_eq!(findings_until(&mix(200, 100), 30.0), "quiet\n");
     }
+
+    /// In its iptables mode the cache answers in place of the service: nothing is translated.
+    #[test]
+    fn a_cache_that_takes_over_the_service_address_is_used() {
+        let text = mix(250, 100).replace("service kube-dns", "kube-dns").replace(" via dns1", "");
+        assert_eq!(findings(&text), "quiet\n");
+    }
+
+    #[test]
+    fn two_hundred_queries_and_half_of_all_are_enough() {
+        for (past, local, fires) in
+            [(200, 199, true), (200, 200, true), (200, 201, false), (199, 10, false)]
+        {
+            let said = findings(&mix(past, local));
+            assert_eq!(said.contains("nodelocal-bypassed"), fires, "{past} {local}: {said}");
+        }
+    }
 }

@@ -97,6 +97,8 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             server
         )
     };
+    let named: Vec<_> = hole.networks.iter().filter_map(|network| network.node()).collect();
+    let node = if let [node] = named.as_slice() { node.name() } else { "<client node>" };
     hole.finding(
         &DETECTOR,
         Words {
@@ -131,13 +133,15 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
             (
                 text!("compare with the client's node"),
-                "ip -d link show flannel.1; kubectl get node <node> -o yaml | grep -i vtepmac"
-                    .to_owned(),
+                format!(
+                    "ip -d link show flannel.1; kubectl get node {node} -o yaml | grep -i vtepmac"
+                ),
             ),
             (
                 text!("make it announce itself anew"),
-                "kubectl -n kube-flannel delete pod --field-selector spec.nodeName=<client node>"
-                    .to_owned(),
+                format!(
+                    "kubectl -n kube-flannel delete pod --field-selector spec.nodeName={node}"
+                ),
             ),
         ],
             ruled_out: vec![

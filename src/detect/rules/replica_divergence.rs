@@ -346,9 +346,9 @@ fn actions(server: IpAddr, others: &BTreeSet<IpAddr>, odd: &Odd<'_>) -> Vec<Acti
         Action {
             why: text!("find the pod {server}, look at its log, and restart it", server),
             command: format!(
-                "kubectl -n kube-system get pods -o wide | grep -wF {server}; kubectl -n \
-                 kube-system logs <pod> | grep -iE 'reflector|watch|error'; kubectl -n \
-                 kube-system delete pod <pod>"
+                "kubectl -n kube-system logs $(kubectl -n kube-system get pod --field-selector \
+                 status.podIP={server} -o name) | grep -iE 'reflector|watch|error'; kubectl -n \
+                 kube-system delete pod --field-selector status.podIP={server}"
             ),
         },
     ]

@@ -295,4 +295,52 @@ mod tests {
         let said = findings_until(&lookups(4, false, false), 43.0);
         assert!(!said.contains("single-family-stall"), "{said}");
     }
+
+    #[test]
+    fn three_lookups_are_enough() {
+        let said = findings(&lookups(3, false, false));
+        assert!(said.contains("single-family-stall ["), "{said}");
+    }
+
+    /// An IPv4-only name has no AAAA, and the server says so.
+    #[test]
+    fn an_empty_answer_is_an_answer() {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+        let name = "api.example.com.";
+        for round in 0..6_u32 {
+            let (at, port) = (f64::from(round) * 20.0, 30_000 + round);
+            let _ = writeln!(
+                text,
+                "{at:.4} pod:{port} > dns rd id {0:x} A {name}\n\
+                 {at:.4} pod:{port} > dns rd id {1:x} AAAA {name}\n\
+                 {2:.4} pod:{port} < dns id {0:x} ? A {name} {name} 5 A 192.0.2.1\n\
+                 {2:.4} pod:{port} < dns id {1:x} ? AAAA {name} NOERROR",
+                0x1000 + round,
+                0x10a0 + round,
+                at + 0.001
+            );
+        }
+        assert_eq!(findings(&text), "quiet\n");
+    }
+
+    /// As many lookups lack A as lack AAAA: loss takes either.
+    #[test]
+    fn losses_of_both_types_are_loss() {
+        let mut text = lookups(4, false, false);
+        for line in lookups(4, false, false).lines().skip(2) {
+            let (at, rest) = line.split_once(' ').expect("a time");
+            let at: f64 = at.parse().expect("a time");
+            let turned = rest
+                .replace("api.", "www.")
+                .replace(" AAAA ", " A? ")
+                .replace(" A ", " AAAA ")
+                .replace(" A? ", " A ")
+                .replace("192.0.2.1", "2001:db8::1")
+                .replace("pod:3", "pod:4")
+                .replace("pod:5", "pod:6")
+                .replace("id 1", "id 2");
+            let _ = writeln!(text, "{:.4} {turned}", at + 3.0);
+        }
+        assert!(!findings(&text).contains("single-family-stall"), "{}", findings(&text));
+    }
 }

@@ -233,7 +233,7 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     /// A client with one old socket on `dns1`, which dies at 20 s, and a neighbour with new
     /// sockets; `stale` says whether those, too, still get the dead server.
@@ -302,5 +302,27 @@ mod tests {
     #[test]
     fn four_failures_are_not_enough() {
         assert!(!findings(&pinned(false, 55.0)).contains("stale-flow-pin"));
+    }
+
+    /// The fifth query in vain goes out at 61 s and is given up five seconds later.
+    #[test]
+    fn five_failures_are_enough_and_the_fifth_must_be_over() {
+        let text = pinned(false, 90.0);
+        assert!(findings_until(&text, 80.0).contains(" stale-flow-pin ["));
+        let said = findings_until(&text, 63.0);
+        assert!(!said.contains("stale-flow-pin"), "{said}");
+    }
+
+    /// Without new sockets nobody knows where the service sends now.
+    #[test]
+    fn a_socket_without_company_proves_no_removal() {
+        let alone: String = pinned(false, 90.0)
+            .lines()
+            .filter(|line| !line.contains("pod:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let said = findings(&alone);
+        assert!(said.contains("[backend 10.244.1.10]"), "the silence is seen: {said}");
+        assert!(!said.contains("stale-flow-pin"), "{said}");
     }
 }

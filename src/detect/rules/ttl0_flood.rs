@@ -192,4 +192,18 @@ mod tests {
     fn a_capture_that_ends_before_there_are_enough_says_nothing() {
         assert_eq!(findings_until(&answers(200, 0), 30.0), "quiet\n");
     }
+
+    /// A cache that counts the TTL down hands out its last second as 0.
+    #[test]
+    fn a_ttl_that_is_counted_down_passes_through_zero() {
+        let text = |zeros: u32, others: u32| {
+            format!(
+                "{}{}",
+                answers(zeros, 0),
+                answers(others, 3).replace("0.0", "0.1").replace("30000", "45000")
+            )
+        };
+        assert!(findings(&text(270, 30)).contains("ttl0-flood"), "nine in ten");
+        assert_eq!(findings(&text(270, 31)), "quiet\n");
+    }
 }

@@ -106,12 +106,18 @@ mod tests {
     }
 
     fn udp_fails_text(tcp: bool) -> String {
+        udp_fails_for(tcp, 30)
+    }
+
+    fn udp_fails_for(tcp: bool, flows: u16) -> String {
         let mut situation = Situation::cluster();
         for round in 0..40_u16 {
             let at = f64::from(round);
             let via = if round % 2 == 0 { "dns1" } else { "dns2" };
             let fate = if round >= 10 { Fate::Lost } else { Fate::Answered };
-            situation.ask(at, "pod", "kube-dns", via, fate);
+            if round < 10 + flows {
+                situation.ask(at, "pod", "kube-dns", via, fate);
+            }
             if tcp && round % 5 == 0 {
                 let near = format!("near:{}", 30_000 + round);
                 situation.line(at + 0.01, &format!("{near} > kube-dns via {via} tcp syn"));
@@ -140,5 +146,30 @@ mod tests {
     #[test]
     fn a_capture_that_ends_with_the_first_failures_says_nothing() {
         assert_eq!(findings_until(&udp_fails_text(true), 11.5), "quiet\n");
+    }
+
+    /// Ten flows in vain, of both servers together.
+    #[test]
+    fn ten_flows_are_enough_and_nine_are_not() {
+        assert!(findings(&udp_fails_for(true, 10)).contains(" udp53-blocked ["));
+        let said = findings(&udp_fails_for(true, 9));
+        assert!(said.contains("10.244.0.0/24"), "the outage is seen: {said}");
+        assert!(!said.contains("udp53-blocked"), "{said}");
+    }
+
+    /// The overlay is broken, or the node is dead: connections time out as queries do.
+    #[test]
+    fn connections_that_fail_as_well_are_not_udp_alone() {
+        let text: String = udp_fails_text(true)
+            .lines()
+            .filter(|line| {
+                let at: f64 = line.split(' ').next().and_then(|at| at.parse().ok()).unwrap_or(0.0);
+                at < 10.0 || !line.contains("near:") || line.ends_with("tcp syn")
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let said = findings(&text);
+        assert!(said.contains("10.244.0.0/24") || said.contains("10.96.0.10"), "{said}");
+        assert!(!said.contains("udp53-blocked"), "{said}");
     }
 }

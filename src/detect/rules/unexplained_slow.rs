@@ -190,7 +190,7 @@ fn answers_a_missed_repeat(took: Duration) -> bool {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::findings;
+    use crate::testkit::{findings, findings_until};
 
     fn slow(times: u32, delay: f64, name: &str) -> String {
         let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
@@ -223,5 +223,21 @@ mod tests {
     fn a_long_recursion_and_four_lookups_are_no_incident() {
         assert_eq!(findings(&slow(6, 1.9, "api.example.com.")), "quiet\n");
         assert_eq!(findings(&slow(4, 3.0, "api.example.com.")), "quiet\n");
+    }
+
+    #[test]
+    fn five_lookups_beyond_two_seconds_are_enough() {
+        assert!(findings(&slow(5, 2.1, "api.example.com.")).contains("unexplained-slow ["));
+        assert!(!findings(&slow(5, 1.95, "api.example.com.")).contains("unexplained-slow"));
+        let cluster = "redis.default.svc.cluster.local.";
+        assert!(findings(&slow(5, 1.1, cluster)).contains("unexplained-slow ["));
+        assert!(!findings(&slow(5, 0.9, cluster)).contains("unexplained-slow"));
+    }
+
+    /// The fifth answer is still out: it may come soon or never.
+    #[test]
+    fn a_capture_that_ends_before_the_fifth_answer_says_nothing() {
+        let text = slow(5, 3.0, "api.example.com.");
+        assert!(!findings_until(&text, 4.0 * 9.0 + 2.5).contains("unexplained-slow"));
     }
 }

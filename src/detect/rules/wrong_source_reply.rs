@@ -89,7 +89,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Situation, findings, findings_until};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Inside a pod: the service is asked; answers come from `source`.
     fn pod_view(source: &str) -> String {
@@ -97,9 +97,13 @@ mod tests {
     }
 
     fn pod_view_text(source: &str) -> String {
+        pod_view_of(source, 12)
+    }
+
+    fn pod_view_of(source: &str, flows: u16) -> String {
         let hosts = "service = 10.96.0.10\nbackend = 10.244.0.10\npod = 10.244.0.2";
         let mut situation = Situation::new(hosts);
-        for round in 0..12_u16 {
+        for round in 0..flows {
             let (at, port, id) = (f64::from(round) * 7.0, 41_000 + round, 0x3000 + round);
             let name = "redis.default.svc.cluster.local.";
             let again = if source == "service" { 1 } else { 2 };
@@ -130,6 +134,48 @@ mod tests {
     #[test]
     fn two_answers_are_too_few() {
         let said = findings_until(&pod_view_text("backend"), 13.0);
+        assert!(!said.contains("wrong-source-reply"), "{said}");
+    }
+
+    #[test]
+    fn three_flows_are_enough_and_two_are_not() {
+        let later = "40.0 pod:50000 > 192.0.2.9 rd A a.example.\n\
+                     40.1 pod:50000 < 192.0.2.9 a.example. 5 A 192.0.2.1\n";
+        let said = findings(&(pod_view_of("backend", 3) + later));
+        assert!(said.contains("wrong-source-reply ["), "{said}");
+        let said = findings(&(pod_view_of("backend", 2) + later));
+        assert!(!said.contains("wrong-source-reply"), "{said}");
+    }
+
+    /// On the overlay, before the translation is undone, that is how answers look.
+    #[test]
+    fn behind_the_translation_the_backend_answers_for_itself() {
+        let mut situation = Situation::new(
+            "capture node sll2 only overlay\nservice kube-dns = 10.96.0.10\n\
+             dns1 = 10.244.1.10\npod = 10.244.0.2",
+        );
+        for round in 0..12_u16 {
+            situation.ask(f64::from(round), "pod", "kube-dns", "dns1", Fate::Answered);
+        }
+        assert_eq!(findings(situation.text()), "quiet\n");
+    }
+
+    /// musl asks both at once and takes what comes first.
+    #[test]
+    fn an_answer_of_another_server_that_was_asked_too_is_wanted() {
+        let hosts = "one = 192.0.2.1\ntwo = 192.0.2.2\npod = 10.244.0.2";
+        let mut situation = Situation::new(hosts);
+        for round in 0..12_u16 {
+            let (at, port, id) = (f64::from(round) * 7.0, 41_000 + round, 0x3000 + round);
+            for server in ["one", "two"] {
+                let ask = format!("pod:{port} > {server} id {id:x} rd A a.example.");
+                situation.line(at, &ask);
+            }
+            let answer =
+                format!("pod:{port} < two id {id:x} ? A a.example. a.example. 5 A 192.0.2.9");
+            situation.line(at + 0.001, &answer);
+        }
+        let said = findings(situation.text());
         assert!(!said.contains("wrong-source-reply"), "{said}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::reachability::ReachabilityV1;
 use super::v1::{
     Action, Capture, Client, Culprit, Evidence, Fact, File, FocusV1, HealthV1, Impact, IncidentV1,
     Messages, NameV1, OverTime, PairV1, Point, Quantiles, Report, Resolver, RuledOut, SCHEMA,
@@ -44,6 +45,8 @@ impl Report {
                 .map(|(index, incident)| self::incident(index + 1, incident, analysis))
                 .collect(),
             names: names(view),
+            reachability: ReachabilityV1::of(&analysis.reachability),
+            set: view.set.clone(),
             anonymized: analysis.masked,
         }
     }

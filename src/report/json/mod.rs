@@ -1,13 +1,15 @@
 //! The JSON report: schema `dnswhy.report/1`.
 
 mod convert;
+mod reachability;
 mod v1;
 
 use std::io::{self, Write};
 
 use crate::report::view::View;
 
-pub use v1::{IncidentV1, Report, SCHEMA};
+pub use reachability::{CellV1, IcmpV1, ReachabilityV1, RunV1};
+pub use v1::{Culprit, IncidentV1, Report, SCHEMA, SetName};
 
 /// The JSON Schema of the report, indented, with a final newline.
 ///

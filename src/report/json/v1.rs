@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reachability::ReachabilityV1;
+
 /// The schema's name.
 pub const SCHEMA: &str = "dnswhy.report/1";
 /// The whole report.
@@ -25,9 +27,24 @@ pub struct Report {
     /// Who the addresses of this report are, where somebody said so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, NameV1>,
+    /// Who reached whom, for those who localise over several reports.
+    #[serde(default)]
+    pub reachability: ReachabilityV1,
+    /// Which capture set of an archive this is; absent where it was not made by `batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetName>,
     /// Whether addresses and names stand for others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anonymized: bool,
+}
+
+/// A capture set of an archive: one capture point's ring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SetName {
+    /// Its place in the archive.
+    pub name: String,
+    /// The part of the archive whose addresses mean the same; empty where all of them do.
+    pub scope: String,
 }
 
 /// Who an address is.
