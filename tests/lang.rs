@@ -153,7 +153,7 @@ fn said() -> BTreeMap<Key, BTreeSet<String>> {
     for path in files {
         let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
-        if name.ends_with(".html") {
+        if is_a(&path, "html") {
             // What a template calls stands between double braces.
             for (_, call) in text.split("{{").enumerate().skip(1) {
                 found.read(call.split("}}").next().unwrap_or_default(), &name);
@@ -178,6 +178,10 @@ fn said() -> BTreeMap<Key, BTreeSet<String>> {
     found.messages
 }
 
+fn is_a(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == ending)
+}
+
 /// Sources, without what only tests see.
 fn read_into(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -187,7 +191,7 @@ fn read_into(folder: &Path, files: &mut Vec<PathBuf>) {
             if !matches!(name.as_str(), "testkit" | "tests") {
                 read_into(&path, files);
             }
-        } else if name.ends_with(".rs") || name.ends_with(".html") {
+        } else if is_a(&path, "rs") || is_a(&path, "html") {
             files.push(path);
         }
     }
@@ -320,12 +324,14 @@ fn area_of(sources: &BTreeSet<String>) -> &'static str {
 }
 
 fn catalog(language: &str) -> Catalog {
-    let mut metadata = CatalogMetadata::new();
-    metadata.project_id_version = "dnswhy".to_owned();
-    metadata.mime_version = "1.0".to_owned();
-    metadata.content_type = "text/plain; charset=UTF-8".to_owned();
-    metadata.content_transfer_encoding = "8bit".to_owned();
-    metadata.language = language.to_owned();
+    let metadata = CatalogMetadata {
+        project_id_version: "dnswhy".to_owned(),
+        mime_version: "1.0".to_owned(),
+        content_type: "text/plain; charset=UTF-8".to_owned(),
+        content_transfer_encoding: "8bit".to_owned(),
+        language: language.to_owned(),
+        ..CatalogMetadata::new()
+    };
     Catalog::new(metadata)
 }
 
@@ -374,7 +380,7 @@ fn translations(path: &Path) -> BTreeMap<Key, String> {
         let key = (message.msgctxt().unwrap_or_default().to_owned(), message.msgid().to_owned());
         (key, message.msgstr().unwrap().to_owned())
     };
-    catalog.messages().map(|message| entry(message)).collect()
+    catalog.messages().map(entry).collect()
 }
 
 /// Writes the catalogues of `lang` with the messages that there are, translations kept.

@@ -47,8 +47,7 @@ impl Lang {
     /// What stands between clauses where English has `between`; sentences of Chinese need no space.
     pub(super) fn between(self, between: &str) -> &str {
         match (self, between) {
-            (Self::Zh, " ") => "",
-            (_, "") => "",
+            (Self::Zh, " ") | (_, "") => "",
             _ => self.translate(super::text::JOINED, between),
         }
     }
