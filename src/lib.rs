@@ -27,6 +27,14 @@
 //! `DETECTOR` is the descriptor, its `Detector` watches transactions and lookups go by and looks
 //! at the shared [`detect::Scene`] at the end. Register it with one line in `rules/mod.rs`.
 //!
+//! What it says to people is English in the code: `text!("{server} answered nothing", server)`, with
+//! `plain(…)` around a string that reads the same in every language. Commands stay `format!`. The
+//! compiler checks that placeholders and arguments agree. Then run
+//! `UPDATE_GOLDEN=1 cargo test --test lang`: it adds the new messages to the catalogues in `locales/`
+//! and names each one that has no Chinese yet, with its file. The explanation goes to
+//! `locales/zh/rules/<id>.md`, and its id into `report/explanations.rs`. Who writes no Chinese leaves
+//! these to the review: a message without a translation is said in English.
+//!
 //! # Invariants
 //!
 //! - No frame is lost in the accounts: `frames = dns_frames + not_dns + undecodable`.

@@ -11,7 +11,7 @@ fn dnswhy(args: &[&str]) -> Output {
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dnswhy"));
-    command.env_remove("NO_COLOR").env_remove("COLUMNS");
+    command.env_remove("NO_COLOR").env_remove("COLUMNS").env_remove("DNSWHY_LANG");
     command
 }
 
@@ -205,6 +205,26 @@ fn rules_explain_themselves() {
     let unknown = dnswhy(&["rules", "no-such-rule"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("no-such-rule"));
+}
+
+#[test]
+fn what_people_read_is_in_the_language_that_was_asked_for() {
+    let path = capture("node-death-vxlan/client_dns.pcap00.gz");
+    let english = text(&dnswhy(&["analyze", &path]).stdout);
+    let said = text(&dnswhy(&["analyze", "--lang", "zh", &path]).stdout);
+    assert!(said.starts_with("DNS 部分异常\n") && said.contains("kubectl"), "{said}");
+    let by_variable = command().args(["analyze", &path]).env("DNSWHY_LANG", "zh").output().unwrap();
+    assert_eq!(text(&by_variable.stdout), said);
+    // A Chinese terminal is no wish for a Chinese report.
+    let by_locale = command().args(["analyze", &path]).env("LANG", "zh_CN.UTF-8").output().unwrap();
+    assert_eq!(text(&by_locale.stdout), english);
+    let json = |lang| dnswhy(&["analyze", "-f", "json", "--lang", lang, &path]).stdout;
+    assert_eq!(json("zh"), json("en"));
+    let rule = text(&dnswhy(&["rules", "stale-backend", "--lang", "zh"]).stdout);
+    assert!(rule.contains("**看不出。**") && rule.contains("`dead-backend`"), "{rule}");
+    let story = text(&dnswhy(&["explain", "--lang", "zh", &format!("{path}:100")]).stdout);
+    assert!(story.starts_with("帧 "), "{story}");
+    assert_eq!(dnswhy(&["analyze", "--lang", "fr", &path]).status.code(), Some(2));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dnswhy::analysis::{Options, Sinks, run};
+use dnswhy::base::Lang;
 use dnswhy::capture::Inventory;
 use dnswhy::report::{Format, Style, View, trace, write};
 use dnswhy::testkit::{PcapOptions, Scenario};
@@ -23,6 +24,27 @@ const FORMATS: [(Format, &str); 4] = [
 fn lab_captures_are_reported_as_before() {
     for folder in folders("testdata/pcap") {
         hold(&folder, &captures(&folder));
+    }
+}
+
+/// Captures whose reports are held in every language.
+const TRANSLATED: [&str; 2] = ["node-death-vxlan", "upstream-dead"];
+
+#[test]
+fn reports_in_chinese_are_as_before() {
+    for name in TRANSLATED {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/pcap").join(name);
+        let files = captures(&folder);
+        let style = Style { lang: Lang::Zh, ..Style::default() };
+        for (format, name) in FORMATS {
+            let said = report_in(&files, format, style);
+            if format == Format::Json {
+                assert_eq!(said, report(&files, format), "JSON is English always");
+                continue;
+            }
+            let (stem, ending) = name.split_once('.').unwrap();
+            compare(&folder.join(format!("{stem}.zh.{ending}")), &said);
+        }
     }
 }
 
@@ -74,6 +96,10 @@ fn captures(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn report(files: &[PathBuf], format: Format) -> String {
+    report_in(files, format, Style::default())
+}
+
+fn report_in(files: &[PathBuf], format: Format, style: Style) -> String {
     let inventory = Inventory::take(files, &[]).unwrap();
     let analysis = run(&inventory, &Options::default(), Sinks::default(), &mut |_| {});
     assert!(analysis.coverage.adds_up());
@@ -83,25 +109,27 @@ fn report(files: &[PathBuf], format: Format) -> String {
         view = view.with_ladders(traces.into_iter().map(|trace| trace.ladder).collect());
     }
     let mut out = Vec::new();
-    write(&view, format, Style::default(), &mut out).unwrap();
+    write(&view, format, style, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 fn hold(folder: &Path, files: &[PathBuf]) {
     for (format, name) in FORMATS {
-        let said = report(files, format);
-        let golden = folder.join(name);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&golden, &said).unwrap();
-            continue;
-        }
-        let expected = fs::read_to_string(&golden).unwrap_or_default();
-        let first = said.lines().zip(expected.lines()).position(|(a, b)| a != b);
-        assert!(
-            said == expected,
-            "{} is no longer what is reported, from line {} on; UPDATE_GOLDEN=1 takes it over",
-            golden.display(),
-            first.unwrap_or_else(|| said.lines().count().min(expected.lines().count())) + 1
-        );
+        compare(&folder.join(name), &report(files, format));
     }
+}
+
+fn compare(golden: &Path, said: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden, said).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(golden).unwrap_or_default();
+    let first = said.lines().zip(expected.lines()).position(|(a, b)| a != b);
+    assert!(
+        said == expected,
+        "{} is no longer what is reported, from line {} on; UPDATE_GOLDEN=1 takes it over",
+        golden.display(),
+        first.unwrap_or_else(|| said.lines().count().min(expected.lines().count())) + 1
+    );
 }

@@ -75,7 +75,7 @@ fn demote(finding: &mut Finding, reach: &Reach, doubts: &Doubts<'_>) {
     }
     let about_reach = matches!(finding.rule.layer, Layer::Service | Layer::Path | Layer::Kernel);
     if about_reach && (1..MIN_FLOWS).contains(&finding.transactions) {
-        lower(finding, text!("fewer than {MIN_FLOWS} failures", MIN_FLOWS));
+        lower(finding, text!("fewer than {least} failures", least = MIN_FLOWS));
     }
     for hole in doubts.watch.holes() {
         if let Some(edge) = edge_at(hole, finding.span) {

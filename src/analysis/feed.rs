@@ -11,6 +11,7 @@ use std::vec::IntoIter;
 use super::block::{Block, Decoder, Unit};
 use super::clocks::{PointClock, Shift};
 use crate::base::Coverage;
+use crate::base::words::{Text, ToText};
 use crate::capture::{CaptureFile, FileId, FileStats, Inventory, LinkType, PointId, Reader, Seen};
 use crate::flow::Ports;
 
@@ -33,7 +34,7 @@ pub(super) struct Read {
     /// What was read of it.
     pub(super) stats: FileStats,
     /// What was wrong with it.
-    pub(super) problems: Vec<String>,
+    pub(super) problems: Vec<Text>,
 }
 
 /// What takes the units in their order.
@@ -57,7 +58,7 @@ struct Producer<'a> {
     /// What makes its times those of the reference point.
     shift: Shift,
     files: IntoIter<&'a CaptureFile>,
-    current: Option<(FileId, Reader, Vec<String>)>,
+    current: Option<(FileId, Reader, Vec<Text>)>,
     ended: Option<(FileId, Read)>,
     decoder: Decoder,
 }
@@ -72,7 +73,7 @@ impl Producer<'_> {
             match file.open() {
                 Ok(reader) => self.current = Some((file.id, reader, Vec::new())),
                 Err(problem) => {
-                    let problems = vec![problem.reason.to_string()];
+                    let problems = vec![problem.reason.to_text()];
                     return Some(Sent::Done(file.id, Read { problems, ..Read::default() }));
                 }
             }
@@ -86,7 +87,7 @@ impl Producer<'_> {
                     }
                     self.decoder.frame(&frame, self.point);
                 }
-                Some(Err(damage)) => problems.push(damage.to_string()),
+                Some(Err(damage)) => problems.push(damage.to_text()),
                 None => {
                     let block = self.decoder.take(reader.bytes_read().get());
                     self.ended = Some((file, Read { stats: reader.stats().clone(), problems }));

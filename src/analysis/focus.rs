@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use glob::{MatchOptions, Pattern};
 use ipnet::IpNet;
 
-use crate::base::words::date;
+use crate::base::words::{Text, date, list, plain, text};
 use crate::base::{Span, Timestamp};
 use crate::dns::Name;
 use crate::lookup::Lookup;
@@ -33,7 +33,7 @@ pub struct Focus {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// The focus in words; empty if there was none.
-    pub focus: Vec<String>,
+    pub focus: Vec<Text>,
     /// Transactions outside of it.
     pub transactions: u64,
     /// Lookups outside of it.
@@ -50,24 +50,32 @@ impl Focus {
     }
 
     /// The focus in words, one for each bound.
-    pub fn words(&self) -> Vec<String> {
+    pub fn words(&self) -> Vec<Text> {
         let mut words = Vec::new();
         if let Some(span) = self.span {
             words.push(match (span.start > Timestamp::MIN, span.end < Timestamp::MAX) {
-                (true, true) => format!("from {} to {} UTC", date(span.start), date(span.end)),
-                (true, false) => format!("from {} UTC on", date(span.start)),
-                _ => format!("until {} UTC", date(span.end)),
+                (true, true) => {
+                    text!(
+                        "from {start} to {end} UTC",
+                        start = date(span.start),
+                        end = date(span.end)
+                    )
+                }
+                (true, false) => text!("from {start} UTC on", start = date(span.start)),
+                _ => text!("until {end} UTC", end = date(span.end)),
             });
         }
-        let list = |label: &str, items: Vec<String>| format!("{label} {}", items.join(", "));
         if !self.clients.is_empty() {
-            words.push(list("client", self.clients.iter().map(network).collect()));
+            let clients = list(self.clients.iter().map(network), self.clients.len());
+            words.push(text!("client {clients}", clients));
         }
         if !self.servers.is_empty() {
-            words.push(list("server", self.servers.iter().map(network).collect()));
+            let servers = list(self.servers.iter().map(network), self.servers.len());
+            words.push(text!("server {servers}", servers));
         }
         if !self.names.is_empty() {
-            words.push(list("name", self.names.iter().map(ToString::to_string).collect()));
+            let names = list(self.names.iter().map(plain), self.names.len());
+            words.push(text!("name {names}", names));
         }
         words
     }
@@ -142,11 +150,11 @@ impl Focus {
 }
 
 /// A whole address without its length.
-fn network(network: &IpNet) -> String {
+fn network(network: &IpNet) -> Text {
     if network.prefix_len() == network.max_prefix_len() {
-        network.addr().to_string()
+        plain(network.addr())
     } else {
-        network.to_string()
+        plain(network)
     }
 }
 

@@ -7,6 +7,7 @@ use super::roles::PointRole;
 use super::series::Series;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
+use crate::base::words::Text;
 use crate::base::{Coverage, Span};
 use crate::capture::FileStats;
 use crate::detect::Reachability;
@@ -20,7 +21,7 @@ pub struct Analysis {
     /// Every file, in analysed order.
     pub files: Vec<FileAccount>,
     /// Inputs that were left out, and why.
-    pub left_out: Vec<String>,
+    pub left_out: Vec<Text>,
     /// What lies outside the focus that was asked for.
     pub outside: LeftOut,
     /// Whether addresses and names are masked.
@@ -65,7 +66,7 @@ pub struct FileAccount {
     /// What was read of it.
     pub stats: FileStats,
     /// What was wrong with it.
-    pub problems: Vec<String>,
+    pub problems: Vec<Text>,
 }
 
 /// One capture point.

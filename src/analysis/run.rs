@@ -14,7 +14,7 @@ use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
 use super::tail::{Known, Results, Sinks, Tail};
 use super::verdict::Verdict;
-use crate::base::words::{count, plain, text};
+use crate::base::words::{Text, ToText, count, join, plain, text};
 use crate::base::{Coverage, Nodes, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId};
 use crate::detect::{HarmKind, Ledger};
@@ -80,10 +80,10 @@ pub fn run(
     let mut analysis = conclude(ended, inputs);
     let problems = inventory.problems.iter();
     analysis.masked = options.mask.is_some();
-    let left_out: Vec<String> = if analysis.masked {
-        problems.map(|input| unnamed(input.reason.is_duplicate()).to_owned()).collect()
+    let left_out: Vec<Text> = if analysis.masked {
+        problems.map(|input| unnamed(input.reason.is_duplicate())).collect()
     } else {
-        problems.map(ToString::to_string).collect()
+        problems.map(ToText::to_text).collect()
     };
     analysis.left_out.splice(0..0, left_out);
     analysis
@@ -204,11 +204,11 @@ fn names(inventory: &Inventory, masked: bool) -> Vec<String> {
 }
 
 /// What is said of an input that was left out, where its path must not be.
-fn unnamed(duplicate: bool) -> &'static str {
+fn unnamed(duplicate: bool) -> Text {
     if duplicate {
-        "an input was left out: it was named more than once"
+        text!("an input was left out: it was named more than once")
     } else {
-        "an input was left out: it could not be read"
+        text!("an input was left out: it could not be read")
     }
 }
 
@@ -267,8 +267,10 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
     let mut verdict = Verdict::of(&incidents, &residual, &traffic);
     if outside.transactions > 0 && traffic.transactions == 0 {
-        verdict.headline =
-            text!("nothing in this capture fits: {focus}", focus = plain(outside.focus.join("; ")));
+        verdict.headline = text!(
+            "nothing in this capture fits: {focus}",
+            focus = join(outside.focus.iter().cloned(), "; ")
+        );
     }
     let health = judge(&Facts {
         span,
@@ -303,8 +305,9 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
 }
 
 /// What is said aloud of a link type that is not read.
-fn unread(link: LinkType, frames: u64) -> String {
-    format!("link type {link} ({}) is not read: {} left out", link.0, count(frames, "frame"))
+fn unread(link: LinkType, frames: u64) -> Text {
+    let (name, number, frames) = (plain(link), link.0, count(frames, "frame"));
+    text!("link type {name} ({number}) is not read: {frames} left out", name, number, frames)
 }
 
 fn files(inventory: &Inventory, reads: &[Read]) -> Vec<FileAccount> {

@@ -74,9 +74,9 @@ impl Verdict {
         }
         if residual.failed > 0 {
             let headline = text!(
-                "{lookups} of {lookups_2} failed, too few or too scattered for a cause",
+                "{lookups} of {all} failed, too few or too scattered for a cause",
                 lookups = count(residual.failed, "lookup"),
-                lookups_2 = traffic.lookups
+                all = traffic.lookups
             );
             let share = residual.failed * 100 >= traffic.lookups;
             return Self {

@@ -20,7 +20,12 @@ pub enum Lang {
 }
 
 /// The Chinese catalogue, by area.
-const ZH: [&str; 0] = [];
+const ZH: [&str; 4] = [
+    include_str!("../../locales/zh/report.po"),
+    include_str!("../../locales/zh/explain.po"),
+    include_str!("../../locales/zh/capture.po"),
+    include_str!("../../locales/zh/rules.po"),
+];
 
 /// Translations by context and message.
 type Catalogue = HashMap<(String, String), String>;
@@ -42,8 +47,7 @@ impl Lang {
     /// What stands between clauses where English has `between`; sentences of Chinese need no space.
     pub(super) fn between(self, between: &str) -> &str {
         match (self, between) {
-            (Self::Zh, " ") => "",
-            (_, "") => "",
+            (Self::Zh, " ") | (_, "") => "",
             _ => self.translate(super::text::JOINED, between),
         }
     }

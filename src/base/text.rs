@@ -107,12 +107,10 @@ impl Text {
                     }
                 });
             }
-            Part::Count(n, noun) => match lang {
-                Lang::En => out.push_str(&counted(*n, noun)),
-                _ => fill(lang.translate(COUNTED, noun), out, |_, out| {
-                    out.push_str(&n.to_string());
-                }),
-            },
+            Part::Count(n, noun) if lang == Lang::En => out.push_str(&counted(*n, noun)),
+            Part::Count(n, noun) => fill(lang.translate(COUNTED, noun), out, |_, out| {
+                out.push_str(&n.to_string());
+            }),
             Part::List(items, most) => {
                 let shown = |out: &mut String| {
                     let [between, _] = LIST;
@@ -183,9 +181,9 @@ pub fn placeholders(message: &str) -> Vec<String> {
     names
 }
 
-/// Fails, at compile time, unless a message has exactly these placeholders.
+/// A message; fails, at compile time, unless it has exactly these placeholders.
 #[doc(hidden)]
-pub const fn agree(message: &str, names: &[&str]) {
+pub const fn agreed(message: &'static str, names: &[&str]) -> &'static str {
     let bytes = message.as_bytes();
     let mut used = 0_u64;
     let mut at = 0;
@@ -213,6 +211,7 @@ pub const fn agree(message: &str, names: &[&str]) {
         at += 1;
     }
     assert!(used + 1 == 1 << names.len(), "an argument has no placeholder in the message");
+    message
 }
 
 const fn is_at(bytes: &[u8], start: usize, end: usize, name: &[u8]) -> bool {
@@ -321,17 +320,15 @@ impl Hash for Text {
 /// A message for people, with what fills its placeholders: `text!("{server} of {service}",
 /// server, service = hole.service())`. Its English stands here; `locales/` has the others.
 macro_rules! text {
-    ($message:literal $(,)?) => {{
-        const { $crate::base::text::agree($message, &[]) };
-        $crate::base::text::Text::constant($message)
-    }};
-    ($message:literal, $($name:ident $(= $value:expr)?),+ $(,)?) => {{
-        const { $crate::base::text::agree($message, &[$(stringify!($name)),+]) };
+    ($message:literal $(,)?) => {
+        $crate::base::text::Text::constant(const { $crate::base::text::agreed($message, &[]) })
+    };
+    ($message:literal, $($name:ident $(= $value:expr)?),+ $(,)?) => {
         $crate::base::text::Text::message(
-            $message,
+            const { $crate::base::text::agreed($message, &[$(stringify!($name)),+]) },
             vec![$((stringify!($name), $crate::base::text::argument!($name $(= $value)?))),+],
         )
-    }};
+    };
 }
 
 macro_rules! argument {

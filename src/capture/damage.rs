@@ -2,22 +2,21 @@
 //!
 //! The reader knows a file by number only; whoever reports one of these puts the name before it.
 
-use thiserror::Error;
+use std::error::Error;
+use std::fmt;
+
+use crate::base::words::{Text, ToText, plain, text};
 
 /// Why a file cannot be read as a capture at all.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpenError {
     /// There is nothing in it.
-    #[error("the file is empty")]
     Empty,
     /// It begins like no capture that we know.
-    #[error("not a pcap or pcapng capture")]
     NotACapture,
     /// It begins like a capture and ends before its header does.
-    #[error("cut short inside the file header")]
     HeaderCut,
     /// A version of the format that nobody has defined, so that what follows may mean anything.
-    #[error("{format} version {major}.{minor} is not known")]
     Version {
         /// "pcap" or "pcapng".
         format: &'static str,
@@ -27,24 +26,20 @@ pub enum OpenError {
         minor: u16,
     },
     /// Bits of a classic header's link-type field that must be zero are not.
-    #[error("the link-type field 0x{0:08x} of the file header makes no sense")]
     LinkField(u32),
     /// The system or a decompressor would not give its bytes.
-    #[error("{0}")]
     Unreadable(String),
 }
 
 /// Where and why a file stopped making sense. All frames before it are good.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
     /// The file ends in the middle of a record, as it does while tcpdump still writes it.
-    #[error("cut short in the middle of the record after frame {after}")]
     CutShort {
         /// The last whole frame before it; 0 if there is none.
         after: u32,
     },
     /// A record claims to be longer than any record is; the rest of the file is lost.
-    #[error("the record after frame {after} claims {claimed} bytes, at most {limit} are possible")]
     TooLong {
         /// The last whole frame before it; 0 if there is none.
         after: u32,
@@ -54,7 +49,6 @@ pub enum Damage {
         limit: u32,
     },
     /// A pcapng block whose content contradicts itself; it was skipped and reading went on.
-    #[error("a bad block after frame {after} was skipped: {reason}")]
     BadBlock {
         /// The last whole frame before it; 0 if there is none.
         after: u32,
@@ -62,7 +56,6 @@ pub enum Damage {
         reason: &'static str,
     },
     /// A pcapng block whose length or byte order is not believable; the rest of the file is lost.
-    #[error("the blocks after frame {after} cannot be followed: {reason}")]
     LostBlocks {
         /// The last whole frame before it; 0 if there is none.
         after: u32,
@@ -70,7 +63,6 @@ pub enum Damage {
         reason: &'static str,
     },
     /// The system or a decompressor would not give more bytes; the rest of the file is lost.
-    #[error("unreadable after frame {after}: {reason}")]
     Unreadable {
         /// The last whole frame before it; 0 if there is none.
         after: u32,
@@ -91,3 +83,70 @@ impl Damage {
         }
     }
 }
+
+impl ToText for OpenError {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Empty => text!("the file is empty"),
+            Self::NotACapture => text!("not a pcap or pcapng capture"),
+            Self::HeaderCut => text!("cut short inside the file header"),
+            Self::Version { format, major, minor } => text!(
+                "{format} version {major}.{minor} is not known",
+                format = plain(format),
+                major,
+                minor
+            ),
+            Self::LinkField(field) => text!(
+                "the link-type field 0x{field} of the file header makes no sense",
+                field = format_args!("{field:08x}")
+            ),
+            Self::Unreadable(reason) => plain(reason),
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().fmt(f)
+    }
+}
+
+impl Error for OpenError {}
+
+impl ToText for Damage {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::CutShort { after } => {
+                text!("cut short in the middle of the record after frame {after}", after)
+            }
+            Self::TooLong { after, claimed, limit } => text!(
+                "the record after frame {after} claims {claimed} bytes, at most {limit} are \
+                 possible",
+                after,
+                claimed,
+                limit
+            ),
+            Self::BadBlock { after, reason } => text!(
+                "a bad block after frame {after} was skipped: {reason}",
+                after,
+                reason = plain(reason)
+            ),
+            Self::LostBlocks { after, reason } => text!(
+                "the blocks after frame {after} cannot be followed: {reason}",
+                after,
+                reason = plain(reason)
+            ),
+            Self::Unreadable { after, reason } => {
+                text!("unreadable after frame {after}: {reason}", after, reason = plain(reason))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().fmt(f)
+    }
+}
+
+impl Error for Damage {}

@@ -1,13 +1,15 @@
 //! What is wrong with what the command line names. One bad file does not stop the others.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use super::OpenError;
 use super::window::lower_first;
+use crate::base::words::{Text, ToText, plain, text};
 
 /// An input that is left out, and why.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
-#[error("{path}: {reason}")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InputProblem {
     /// The input, as it is displayed.
     pub path: String,
@@ -16,38 +18,77 @@ pub struct InputProblem {
 }
 
 /// Why an input is left out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Nothing of that name exists.
-    #[error("no such file or directory")]
     Missing,
     /// A pattern that nothing matches.
-    #[error("no file matches this pattern")]
     NoMatch,
     /// A pattern that is none.
-    #[error("not a valid pattern: {0}")]
     BadPattern(String),
     /// A directory without a capture in it.
-    #[error("no capture in this directory")]
     NoCapture,
     /// The system would not give it.
-    #[error("{0}")]
     System(String),
     /// It is no capture that can be read.
-    #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// The same file was named before.
-    #[error("named more than once, read once")]
     NamedTwice,
     /// The same file under another name.
-    #[error("the same file as {0}, read once")]
     SameFile(String),
     /// Another file with the same content.
-    #[error("the same content as {0}, read once")]
     SameContent(String),
     /// A stream that has been read.
-    #[error("a stream can be read only once")]
     Consumed,
+}
+
+impl ToText for InputProblem {
+    fn to_text(&self) -> Text {
+        text!("{path}: {reason}", path = plain(&self.path), reason = self.reason)
+    }
+}
+
+impl fmt::Display for InputProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().fmt(f)
+    }
+}
+
+impl std::error::Error for InputProblem {}
+
+impl ToText for Reason {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Missing => text!("no such file or directory"),
+            Self::NoMatch => text!("no file matches this pattern"),
+            Self::BadPattern(why) => text!("not a valid pattern: {why}", why = plain(why)),
+            Self::NoCapture => text!("no capture in this directory"),
+            Self::System(said) => plain(said),
+            Self::Open(error) => error.to_text(),
+            Self::NamedTwice => text!("named more than once, read once"),
+            Self::SameFile(other) => {
+                text!("the same file as {other}, read once", other = plain(other))
+            }
+            Self::SameContent(other) => {
+                text!("the same content as {other}, read once", other = plain(other))
+            }
+            Self::Consumed => text!("a stream can be read only once"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().fmt(f)
+    }
+}
+
+impl std::error::Error for Reason {}
+
+impl From<OpenError> for Reason {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
 }
 
 impl Reason {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::base::Lang;
+
 /// Says why DNS failed, from packet captures alone.
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +34,16 @@ pub(super) struct Cli {
     /// When to colour the output
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
     pub(super) color: Colour,
+    /// Language of what people read; JSON, CSV and messages on standard error stay English
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LANGUAGE",
+        env = "DNSWHY_LANG",
+        default_value_t = Language::En
+    )]
+    pub(super) lang: Language,
     /// Show no progress bar
     #[arg(long, global = true)]
     pub(super) no_progress: bool,
@@ -77,6 +89,24 @@ pub(super) enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
+}
+
+/// A language of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl From<Language> for Lang {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::En => Self::En,
+            Language::Zh => Self::Zh,
+        }
+    }
 }
 
 /// What to read.

@@ -16,8 +16,8 @@ pub(super) fn compare(cli: &Cli, compare: &Compare) -> Result<Exit> {
     let comparison = Comparison::of(&read(&compare.before)?, &read(&compare.after)?);
     let mut out = standard_output();
     match compare.format {
-        CompareFormat::Text => comparison.write_text(style(cli.color), &mut out)?,
-        CompareFormat::Markdown => comparison.write_markdown(style(cli.color).lang, &mut out)?,
+        CompareFormat::Text => comparison.write_text(style(cli), &mut out)?,
+        CompareFormat::Markdown => comparison.write_markdown(cli.lang.into(), &mut out)?,
         CompareFormat::Json => {
             serde_json::to_writer_pretty(&mut out, &comparison).map_err(std::io::Error::from)?;
             writeln!(out)?;

@@ -80,7 +80,7 @@ pub(super) fn explain(cli: &Cli, explain: &Explain) -> Result<Exit> {
     let story = tell(Scene { analysis: &analysis, frame: sight.as_ref(), found, legs: &legs });
     let mut out = BufWriter::new(std::io::stdout().lock());
     match explain.format {
-        StoryFormat::Text => write_story(&story, style(cli.color), &mut out)?,
+        StoryFormat::Text => write_story(&story, style(cli), &mut out)?,
         StoryFormat::Json => {
             serde_json::to_writer_pretty(&mut out, &story).map_err(std::io::Error::from)?;
             writeln!(out)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
-use super::args::Colour;
+use super::args::{Cli, Colour};
 use crate::report::{Format, Style, View, write};
 
 /// Columns of a report that goes to no terminal.
@@ -73,19 +73,19 @@ pub(super) fn wants_ladders(targets: &[Target]) -> bool {
 }
 
 /// Writes every report. All files are complete before the first gets its name.
-pub(super) fn deliver(view: &View<'_>, targets: &[Target], colour: Colour) -> Result<()> {
+pub(super) fn deliver(view: &View<'_>, targets: &[Target], style: Style) -> Result<()> {
     let mut finished = Vec::new();
     for target in targets {
         let Some(path) = &target.file else { continue };
-        finished
-            .push((staged(path, |out| write(view, target.format, Style::default(), out))?, path));
+        let page = Style { lang: style.lang, ..Style::default() };
+        finished.push((staged(path, |out| write(view, target.format, page, out))?, path));
     }
     for (file, path) in finished {
         publish(file, path)?;
     }
     for target in targets.iter().filter(|target| target.file.is_none()) {
         let mut out = standard_output();
-        write(view, target.format, style(colour), &mut out)?;
+        write(view, target.format, style, &mut out)?;
         out.flush()?;
     }
     Ok(())
@@ -141,9 +141,9 @@ pub(super) fn standard_output() -> io::BufWriter<io::Stdout> {
 }
 
 /// How text looks on standard output.
-pub(super) fn style(colour: Colour) -> Style {
+pub(super) fn style(cli: &Cli) -> Style {
     let terminal = io::stdout().is_terminal();
-    let colour = match colour {
+    let colour = match cli.color {
         Colour::Always => true,
         Colour::Never => false,
         Colour::Auto => {
@@ -151,7 +151,7 @@ pub(super) fn style(colour: Colour) -> Style {
         }
     };
     let width = if terminal { columns().unwrap_or(PAGE) } else { PAGE };
-    Style { width: width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour, ..Style::default() }
+    Style { width: width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour, lang: cli.lang.into() }
 }
 
 /// What the user says, else what the terminal says.

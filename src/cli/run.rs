@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use super::args::{Analyze, Cli, Command, FocusArgs, Input, Level, List, ReportFormat};
 use super::exit::Exit;
 use super::list::{self, What};
-use super::output::{deliver, standard_output, targets, wants_ladders};
+use super::output::{deliver, standard_output, style, targets, wants_ladders};
 use super::progress::Meter;
 use super::rules;
 use super::{anonymize, focus, generate, k8s};
@@ -71,7 +71,7 @@ fn carry_out(cli: &Cli) -> Result<Exit> {
         }
         Command::Rules { id, .. } => {
             let mut out = standard_output();
-            let known = rules::print(id.as_deref(), &mut out)?;
+            let known = rules::print(id.as_deref(), cli.lang.into(), &mut out)?;
             out.flush()?;
             if known {
                 return Ok(Exit::Done);
@@ -105,7 +105,7 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
         let traces = trace(&inventory, &options, &analysis, &mut |bytes| meter.read(bytes));
         view = view.with_ladders(traces.into_iter().map(|trace| trace.ladder).collect());
     }
-    deliver(&view, &targets, cli.color)?;
+    deliver(&view, &targets, style(cli))?;
     let worst = analysis.incidents.first().map(|incident| incident.severity);
     let matched = analyze.fail_on.zip(worst).is_some_and(|(level, worst)| worst >= severity(level));
     Ok(if matched { Exit::Matched } else { Exit::Done })
@@ -154,7 +154,7 @@ fn warn(cli: &Cli, analysis: &Analysis) {
         return;
     }
     for problem in &analysis.left_out {
-        complain(problem);
+        complain(&problem.to_string());
     }
     for file in &analysis.files {
         for problem in &file.problems {

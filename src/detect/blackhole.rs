@@ -217,10 +217,7 @@ impl<'a> Blackhole<'a> {
             let by = if self.mates.is_empty() {
                 Text::EMPTY
             } else {
-                text!(
-                    ", by {difference}",
-                    difference = list(self.mates.difference(&self.servers), 3)
-                )
+                text!(", by {others}", others = list(self.mates.difference(&self.servers), 3))
             };
             say(
                 text!("answered meanwhile by others"),

@@ -313,7 +313,7 @@ impl Trip {
             |attempt: &&Attempt| answered_by.flatten().is_none_or(|at| attempt.sent().ts <= at);
         let asked = transaction.attempts.iter().rfind(asked).unwrap_or(first);
         let mut legs: SmallVec<[Leg; 2]> = SmallVec::new();
-        let mut count = |hops: &[crate::transaction::Hop], query: bool| {
+        let mut note = |hops: &[crate::transaction::Hop], query: bool| {
             let mut met: SmallVec<[PointId; 4]> = SmallVec::new();
             for hop in hops {
                 let point = hop.via.point;
@@ -330,8 +330,8 @@ impl Trip {
                 *number = number.saturating_add(1);
             }
         };
-        transaction.attempts.iter().for_each(|attempt| count(&attempt.hops, true));
-        transaction.responses.iter().for_each(|response| count(&response.hops, false));
+        transaction.attempts.iter().for_each(|attempt| note(&attempt.hops, true));
+        transaction.responses.iter().for_each(|response| note(&response.hops, false));
         for leg in &mut legs {
             let here = |hop: &&crate::transaction::Hop| hop.via.point == leg.point;
             leg.asked = asked.hops.iter().filter(here).map(|hop| hop.seen.ts).min();

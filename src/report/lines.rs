@@ -117,16 +117,16 @@ pub(super) fn frame(analysis: &Analysis, at: crate::capture::FrameRef) -> String
 pub(super) fn cautions(analysis: &Analysis) -> impl Iterator<Item = Text> {
     let serious = analysis.health.iter().filter(|health| health.serious);
     let damaged = analysis.files.iter().flat_map(|file| {
-        file.problems.iter().map(move |problem| {
-            text!("{path}: {problem}", path = plain(&file.path), problem = plain(problem))
-        })
+        file.problems
+            .iter()
+            .map(move |problem| text!("{path}: {problem}", path = plain(&file.path), problem))
     });
     focus(&analysis.outside)
         .into_iter()
         .chain(serious.map(|health| {
             text!("{rule}: {detail}", rule = plain(health.rule), detail = health.detail)
         }))
-        .chain(analysis.left_out.iter().map(plain))
+        .chain(analysis.left_out.iter().cloned())
         .chain(damaged)
 }
 
@@ -138,7 +138,7 @@ pub(super) fn focus(outside: &LeftOut) -> Option<Text> {
     Some(text!(
         "only a part is looked at ({focus}): {transactions} and {lookups} outside of it are left \
          out",
-        focus = plain(outside.focus.join("; ")),
+        focus = join(outside.focus.iter().cloned(), "; "),
         transactions = count(outside.transactions, "transaction"),
         lookups = count(outside.lookups, "lookup")
     ))

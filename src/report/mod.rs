@@ -6,6 +6,7 @@
 mod compare;
 pub(crate) mod escape;
 pub mod explain;
+mod explanations;
 mod extract;
 mod filter;
 mod fold;
@@ -29,6 +30,7 @@ mod trace;
 mod view;
 
 pub use compare::{Change, Comparison, Figure};
+pub use explanations::{explanation, translated_from};
 pub use extract::{Picked, write_pcapng};
 pub use format::{Format, write};
 pub use ladder::{Ladder, Rung, RungKind};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::escape::terminal;
+use crate::base::words::{Text, plain, text};
 
 /// Names for addresses. Without any, reports show addresses alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,10 +36,11 @@ impl Named {
     }
 
     /// With the node: `pod shop/api-1 on worker-2`.
-    pub fn long(&self) -> String {
+    pub fn long(&self) -> Text {
+        let name = plain(self.short());
         match &self.node {
-            Some(node) => format!("{} on {node}", self.short()),
-            None => self.short(),
+            Some(node) => text!("{name} on {node}", name, node = plain(node)),
+            None => name,
         }
     }
 }
@@ -76,8 +78,8 @@ impl Names {
     }
 
     /// A cell of a table: empty where nothing is known.
-    pub fn cell(&self, address: IpAddr) -> String {
-        self.get(address).map_or_else(String::new, Named::long)
+    pub fn cell(&self, address: IpAddr) -> Text {
+        self.get(address).map_or(Text::EMPTY, Named::long)
     }
 
     /// `text` with the name behind the first mention of each known address. For sentences, never for
@@ -122,7 +124,7 @@ fn words(text: &str) -> impl Iterator<Item = (&str, bool)> {
         let (word, tail) = rest.split_at(end);
         rest = tail;
         let after = tail.chars().next().unwrap_or(' ');
-        let glued = |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '@' | '%');
+        let glued = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '@' | '%');
         let alone = inside && !glued(before) && !glued(after);
         before = word.chars().last().unwrap_or(' ');
         Some((word, alone))

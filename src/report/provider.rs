@@ -24,7 +24,7 @@ pub(super) fn provider_block(view: &View<'_>, lang: Lang, incident: &Incident) -
     let clients = affected.clients.keys().map(|client| {
         view.names
             .get(*client)
-            .map_or(plain(client), |named| plain(format_args!("{client} ({})", named.long())))
+            .map_or(plain(client), |named| text!("{client} ({name})", client, name = named.long()))
     });
     let nat = &view.analysis.nat;
     let servers = nat.services().map(|(service, backends)| {

@@ -46,21 +46,52 @@ pub(super) fn pad(text: &str, width: usize) -> String {
 
 /// Units stay on the line of their number.
 const UNITS: [&str; 6] = ["ms", "s", "min", "h", "%", "UTC"];
+/// What no line of Chinese begins with, and what none ends with (GB/T 15834).
+const NO_BEGINNING: &str = "。，、；：！？）》」』】〉…％";
+const NO_END: &str = "（《「『【〈";
 
-/// Pieces that a line may be broken between: words, a number with its unit.
-fn pieces(text: &str) -> Vec<String> {
-    let mut pieces: Vec<String> = Vec::new();
+/// A part of a text that no line break goes through, and whether a space stands before it.
+struct Piece {
+    spaced: bool,
+    text: String,
+}
+
+/// Pieces that a line may be broken between: words, a number with its unit, characters of a script
+/// that is written without spaces.
+fn pieces(text: &str) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
     for word in text.split_whitespace() {
         let bare = word.trim_end_matches([',', ';', '.', ':', ')']);
         match pieces.last_mut() {
-            Some(last) if UNITS.contains(&bare) && last.ends_with(|c: char| c.is_ascii_digit()) => {
-                last.push(' ');
-                last.push_str(word);
+            Some(last)
+                if UNITS.contains(&bare) && last.text.ends_with(|c: char| c.is_ascii_digit()) =>
+            {
+                last.text.push(' ');
+                last.text.push_str(word);
             }
-            _ => pieces.push(word.to_owned()),
+            _ => unspaced(word, &mut pieces),
         }
     }
     pieces
+}
+
+/// The pieces of a word: it may be a sentence of a script without spaces.
+fn unspaced(word: &str, pieces: &mut Vec<Piece>) {
+    let wide = |c: char| c.width() == Some(2);
+    let mut piece = Piece { spaced: true, text: String::new() };
+    let mut before = None;
+    for c in word.chars() {
+        let breaks = before.is_some_and(|before| {
+            (wide(before) || wide(c)) && !NO_BEGINNING.contains(c) && !NO_END.contains(before)
+        });
+        if breaks {
+            let next = Piece { spaced: false, text: String::new() };
+            pieces.push(std::mem::replace(&mut piece, next));
+        }
+        piece.text.push(c);
+        before = Some(c);
+    }
+    pieces.push(piece);
 }
 
 /// `text` in at most `width` columns, with an ellipsis where something is missing.
@@ -81,18 +112,20 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// `text` broken into lines of at most `width` columns, at spaces.
+/// `text` broken into lines of at most `width` columns, at spaces and between characters that are
+/// written without.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in pieces(text) {
-        if !line.is_empty() && line.width() + 1 + word.width() > width {
+    for Piece { spaced, text } in pieces(text) {
+        let space = usize::from(spaced);
+        if !line.is_empty() && line.width() + space + text.width() > width {
             lines.push(std::mem::take(&mut line));
         }
-        if !line.is_empty() {
+        if spaced && !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(&word);
+        line.push_str(&text);
     }
     if !line.is_empty() {
         lines.push(line);
@@ -125,5 +158,12 @@ mod tests {
         assert_eq!(wrap("it took 35.0 s, or so", 12), ["it took", "35.0 s, or", "so"]);
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("longerthanthat", 4), ["longerthanthat"]);
+    }
+
+    #[test]
+    fn chinese_breaks_between_characters_but_not_before_a_full_stop() {
+        assert_eq!(wrap("后端没有应答。", 8), ["后端没有", "应答。"]);
+        assert_eq!(wrap("后端没有应。答", 10), ["后端没有", "应。答"]);
+        assert_eq!(wrap("后端 10.0.0.1 没有应答", 14), ["后端 10.0.0.1", "没有应答"]);
     }
 }

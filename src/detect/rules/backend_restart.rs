@@ -66,10 +66,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: Where::Server,
             cause: text!(
-                "{server} answered nothing for a short time, while {difference} answered the same \
+                "{server} answered nothing for a short time, while {others} answered the same \
                  clients. That is what a restart or a rollout looks like.",
                 server,
-                difference = list(hole.mates.difference(&hole.servers), 3)
+                others = list(hole.mates.difference(&hole.servers), 3)
             ),
             actions,
             ruled_out: vec![(

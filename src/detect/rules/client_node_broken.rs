@@ -72,12 +72,12 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
             place: Where::Unknown,
             cause: text!(
-                "Every query of {network} to {server} went unanswered for {hole}. The node's \
+                "Every query of {network} to {server} went unanswered for {lasted}. The node's \
                  overlay network, its service translation (kube-proxy), a firewall on it, or its \
                  network card is the likely cause.{doubt}",
                 network,
                 server,
-                hole = duration(hole.length()),
+                lasted = duration(hole.length()),
                 doubt
             ),
             actions: vec![

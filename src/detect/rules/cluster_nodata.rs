@@ -113,7 +113,7 @@ fn finding(name: &Name, empty: &Tally, six: bool, scene: &Scene<'_>) -> Option<F
             Fact { label: text!("answers without a record"), value: plain(empty.times) },
             Fact {
                 label: text!("AAAA"),
-                value: if six { text!("has data") } else { text!("no data seen") }.to_owned(),
+                value: if six { text!("has data") } else { text!("no data seen") },
             },
             Fact { label: text!("servers"), value: list(&empty.servers, 4) },
         ],

@@ -211,7 +211,7 @@ impl Tally {
                 self.lost(
                     second.1,
                     first.1,
-                    text!("its repeat: the query itself never came this far"),
+                    &text!("its repeat: the query itself never came this far"),
                 );
             }
             return;
@@ -238,10 +238,11 @@ impl Tally {
                 (second.1, first.1)
             }
         };
-        self.lost(gone, mate, text!("lost, though its pair from the same socket was answered"));
+        let what = text!("lost, though its pair from the same socket was answered");
+        self.lost(gone, mate, &what);
     }
 
-    fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: Text) {
+    fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: &Text) {
         let (own, usual) = (reached(gone), reached(mate));
         // Only the client's own node translates; on another, a query that stops has passed that.
         let at_home = mate.attempts.first().is_some_and(|attempt| attempt.backend().is_some());
@@ -392,9 +393,9 @@ impl Tally {
             Fact {
                 label: text!("each cost"),
                 value: text!(
-                    "{timers} (musl) or {timers_2} (glibc)",
-                    timers = duration(TIMERS[0]),
-                    timers_2 = duration(TIMERS[1])
+                    "{musl} (musl) or {glibc} (glibc)",
+                    musl = duration(TIMERS[0]),
+                    glibc = duration(TIMERS[1])
                 ),
             },
         ]

@@ -208,18 +208,18 @@ impl CorednsImbalance {
                 Fact {
                     label: text!("fair share"),
                     value: text!(
-                        "{fair} flows; {fair_2} times that",
+                        "{fair} flows; {times} times that",
                         fair = format_args!("{:.0}", fair),
-                        fair_2 = format_args!("{:.2}", most.flows as f64 / fair)
+                        times = format_args!("{:.2}", most.flows as f64 / fair)
                     ),
                 },
                 Fact {
                     label: text!("clients"),
                     value: text!(
-                        "{clients} with {hot}, {clients_2} with {coolest}",
+                        "{clients} with {hot}, {others} with {coolest}",
                         clients = most.clients.len(),
                         hot,
-                        clients_2 = coolest.1.clients.len(),
+                        others = coolest.1.clients.len(),
                         coolest = coolest.0
                     ),
                 },

@@ -74,11 +74,11 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: hole.place(),
         cause: text!(
-            "{server} answered nothing for {hole} and was not taken out of service: its health \
+            "{server} answered nothing for {lasted} and was not taken out of service: its health \
              check does not notice, or nobody checks. The process hangs, its network interface is \
              down, or a filter drops what goes there.{rest}",
             server,
-            hole = duration(hole.length()),
+            lasted = duration(hole.length()),
             rest = if one_vantage {
                 text!(
                     " With clients of one node alone in the capture, the path to it may be broken \

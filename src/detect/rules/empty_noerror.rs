@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{Text, clock, count, list, plain, text};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
@@ -188,8 +188,7 @@ impl Suffix {
             )
         };
         let example = self.names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
-        let server =
-            self.servers.first().map_or_else(Text::default, |server| text!("@{server} ", server));
+        let server = self.servers.first().map_or_else(String::new, |server| format!("@{server} "));
         let mut ruled_out = vec![RuledOut {
             rule: "nxdomain-missing-name",
             because: text!("the names were never asked as they are: the search ended before that"),

@@ -53,12 +53,12 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: Where::Unknown,
         cause: text!(
-            "{server} answered none of {flows} in {hole}, while other servers answered the same \
+            "{server} answered none of {flows} in {lasted}, while other servers answered the same \
              clients. It stands in their resolv.conf; a stub resolver waits for it in every lookup \
              before it asks the next server, and remembers nothing.",
             server,
             flows = count(hole.failed, "flow"),
-            hole = duration(hole.length())
+            lasted = duration(hole.length())
         ),
         actions: vec![
             (

@@ -161,9 +161,9 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 (
                     "client-node-broken",
                     text!(
-                        "{flows} of the same network were answered by {difference}",
+                        "{flows} of the same network were answered by {others}",
                         flows = count(hole.answered_elsewhere(), "flow"),
-                        difference = list(hole.mates.difference(&hole.servers), 3)
+                        others = list(hole.mates.difference(&hole.servers), 3)
                     ),
                 ),
             ],

@@ -112,7 +112,7 @@ impl Detector for SearchSuffixStorm {
         }
         let suffixes = ranked(&self.suffixes);
         let names = ranked(&self.names);
-        let example = names.first().map_or_else(|| text!("<name>"), |name| text!("{name}.", name));
+        let example = names.first().map_or_else(|| "<name>".to_owned(), |name| format!("{name}."));
         vec![Finding {
             rule: &DETECTOR,
             title: text!(

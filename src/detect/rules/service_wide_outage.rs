@@ -46,9 +46,9 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         &DETECTOR,
         Words {
             title: text!(
-                "no DNS server answered anybody from {start} on ({hole})",
+                "no DNS server answered anybody from {start} on ({lasted})",
                 start = clock(hole.span.start),
-                hole = duration(hole.length())
+                lasted = duration(hole.length())
             ),
             confidence: if hole.networks.len() > 1 {
                 Confidence::Confirmed
@@ -58,10 +58,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             culprits: hole.services.iter().copied().map(Culprit::Service).collect(),
             place: Where::Unknown,
             cause: text!(
-                "All queries to {service} went unanswered for {hole}, whoever asked. All replicas \
+                "All queries to {service} went unanswered for {lasted}, whoever asked. All replicas \
                  are down, the service has no endpoints, or a filter drops everything.",
                 service,
-                hole = duration(hole.length())
+                lasted = duration(hole.length())
             ),
             actions: vec![
                 (

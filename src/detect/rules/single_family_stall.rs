@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::base::words::{Text, clock, count, list, plain, text};
+use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Set, Span};
 use crate::capture::Seen;
 use crate::detect::{
@@ -160,7 +160,7 @@ fn finding(
     let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
     let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
     let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
-    let server = servers.first().map_or_else(Text::default, |server| text!("@{server} ", server));
+    let server = servers.first().map_or_else(String::new, |server| format!("@{server} "));
     Some(Finding {
         rule: &DETECTOR,
         title: text!(

@@ -307,11 +307,7 @@ impl SlowAaaa {
             },
             Fact {
                 label: text!("names of the cluster with bad AAAA"),
-                value: text!(
-                    "{control} of {control_2}",
-                    control = self.control.1,
-                    control_2 = self.control.0
-                ),
+                value: text!("{bad} of {all}", bad = self.control.1, all = self.control.0),
             },
             Fact { label: text!("names"), value: list(names, 5) },
             Fact { label: text!("clients"), value: list(&tally.clients, 5) },
@@ -343,9 +339,9 @@ impl SlowAaaa {
             RuledOut {
                 rule: "conntrack-race-aaaa",
                 because: text!(
-                    "AAAA of the cluster's own names fared well ({control} of {control_2} bad)",
-                    control = self.control.1,
-                    control_2 = self.control.0
+                    "AAAA of the cluster's own names fared well ({bad} of {all} bad)",
+                    bad = self.control.1,
+                    all = self.control.0
                 ),
             },
         ]

@@ -208,8 +208,8 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
         .map(|(seen, gap)| Proof {
             seen: *seen,
             summary: text!(
-                "the same query again, {as_secs_f64} s after the one before",
-                as_secs_f64 = format_args!("{:.4}", gap.as_secs_f64())
+                "the same query again, {gap} s after the one before",
+                gap = format_args!("{:.4}", gap.as_secs_f64())
             ),
         })
         .collect();
@@ -218,10 +218,10 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
     Some(Finding {
         rule: &DETECTOR,
         title: text!(
-            "{queries}{of_clients} to {map} waited for a retry timer between {start} and {end}",
+            "{queries}{of_clients} to {servers} waited for a retry timer between {start} and {end}",
             queries = count(stalled, "query"),
             of_clients,
-            map = list(servers.iter().map(|(server, _)| server), 3),
+            servers = list(servers.iter().map(|(server, _)| server), 3),
             start = clock(span.start),
             end = clock(span.end)
         ),

@@ -108,10 +108,10 @@ impl Detector for TtlZero {
         vec![Finding {
             rule: &DETECTOR,
             title: text!(
-                "{share} of all transactions are answers with TTL 0 for {map}, which nobody may \
+                "{share} of all transactions are answers with TTL 0 for {names}, which nobody may \
                  cache",
                 share = percent(zero, self.all),
-                map = list(names.iter().map(|(name, _)| name), 3)
+                names = list(names.iter().map(|(name, _)| name), 3)
             ),
             confidence: Confidence::Confirmed,
             culprits: names

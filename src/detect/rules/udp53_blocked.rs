@@ -55,14 +55,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
         place: Where::PathToServer,
         cause: text!(
-            "Every UDP query of {network} to {server} was {how} for {hole}, while {connections} \
+            "Every UDP query of {network} to {server} was {how} for {lasted}, while {connections} \
              to port 53 over TCP succeeded: hosts, routes and DNS servers are alive, and UDP 53 \
              alone does not pass. A security group, a network policy or a switch's access list \
              does that.",
             network,
             server,
             how,
-            hole = duration(hole.length()),
+            lasted = duration(hole.length()),
             connections = count(tcp, "connection")
         ),
         actions: vec![

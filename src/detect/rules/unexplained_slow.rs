@@ -107,10 +107,10 @@ impl Detector for UnexplainedSlow {
         vec![Finding {
             rule: &DETECTOR,
             title: text!(
-                "{lookups} waited for slow answers of {map} between {start} and {end}, and no \
+                "{lookups} waited for slow answers of {servers} between {start} and {end}, and no \
                  other rule explains it",
                 lookups = count(self.lookups, "lookup"),
-                map = list(servers.iter().map(|(server, _)| server), 3),
+                servers = list(servers.iter().map(|(server, _)| server), 3),
                 start = clock(span.start),
                 end = clock(span.end)
             ),

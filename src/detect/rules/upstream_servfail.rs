@@ -100,8 +100,8 @@ fn finding(failing: &Failing<'_>) -> Finding {
             Confidence::Possible
         },
         cause: text!(
-            "{rest} {rest_2} glibc and Go go on at once, musl repeats the query.",
-            rest = if failing.is_seen() {
+            "{who} {scope} glibc and Go go on at once, musl repeats the query.",
+            who = if failing.is_seen() {
                 text!(
                     "{who} itself says SERVFAIL to {forwarders}; the DNS pods pass it on and keep \
                      it for 5 s.",
@@ -114,7 +114,7 @@ fn finding(failing: &Failing<'_>) -> Finding {
                      says it, or refuses them. This capture does not show who."
                 )
             },
-            rest_2 = if failing.by_name {
+            scope = if failing.by_name {
                 text!(
                     "Other names are answered, so the resolver works: look at the servers, the \
                      delegation and the signatures of these zones (with +cd a name that only fails \

@@ -88,10 +88,10 @@ impl Failing<'_> {
             facts.push(Fact {
                 label: text!("TCP connections to it"),
                 value: text!(
-                    "{knocks}, {refused} refused, {refused_2} unanswered, none accepted",
+                    "{knocks}, {refused} refused, {silent} unanswered, none accepted",
                     knocks = self.knocks.len(),
                     refused,
-                    refused_2 = self.knocks.len() - refused
+                    silent = self.knocks.len() - refused
                 ),
             });
         }

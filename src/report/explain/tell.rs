@@ -70,12 +70,11 @@ fn frame(analysis: &Analysis, sight: &Sight, part: Text) -> FrameStory {
 }
 
 fn nothing(sight: &Sight) -> Text {
-    let why = if sight.tie.is_some() {
+    if sight.tie.is_some() {
         text!("it belongs to no lookup of this capture: nobody's question goes with it")
     } else {
         text!("it belongs to no lookup: it is no part of a DNS conversation that is read here")
-    };
-    why
+    }
 }
 
 fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
@@ -206,7 +205,7 @@ fn unsolicited(asked: &Transaction, analysis: &Analysis) -> Text {
 
 fn infrastructure(asked: &Transaction) -> Text {
     let question = &asked.question;
-    let what = if question.name.is_root() && question.rtype == RecordType::NS {
+    if question.name.is_root() && question.rtype == RecordType::NS {
         text!(
             "CoreDNS' probe of an upstream that it believes to be failing, sent every half second: \
              no application waits for it, but it tells since when that upstream is in doubt"
@@ -221,6 +220,5 @@ fn infrastructure(asked: &Transaction) -> Text {
             "a question about the server itself (class CHAOS): a health probe or a scanner, for \
              which no application waits"
         )
-    };
-    what
+    }
 }

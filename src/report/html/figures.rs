@@ -42,8 +42,8 @@ pub(super) struct Cell {
 }
 
 /// An address with its name.
-pub(super) fn head(address: IpAddr, names: &Names) -> Head {
-    Head { address: address.to_string(), name: names.cell(address) }
+pub(super) fn head(address: IpAddr, names: &Names, lang: Lang) -> Head {
+    Head { address: address.to_string(), name: names.cell(address).render(lang) }
 }
 
 /// The matrix of those with the most losses, then of the busiest.
@@ -53,7 +53,7 @@ pub(super) fn matrix(analysis: &Analysis, names: &Names, lang: Lang) -> Matrix {
     let servers = ranked(pairs, |(_, server)| server);
     let shown_servers: Vec<IpAddr> = servers.iter().take(SERVERS).copied().collect();
     let rows = clients.iter().take(CLIENTS).map(|client| Row {
-        client: head(*client, names),
+        client: head(*client, names, lang),
         cells: shown_servers
             .iter()
             .map(|server| cell(pairs.get(&(*client, *server)).copied(), lang))
@@ -72,7 +72,7 @@ pub(super) fn matrix(analysis: &Analysis, names: &Names, lang: Lang) -> Matrix {
     };
     Matrix {
         rows: rows.collect(),
-        servers: shown_servers.iter().map(|server| head(*server, names)).collect(),
+        servers: shown_servers.iter().map(|server| head(*server, names, lang)).collect(),
         left_out,
     }
 }
@@ -131,7 +131,7 @@ pub(super) fn server_rows(analysis: &Analysis, names: &Names, lang: Lang) -> Vec
         });
         let errors: Vec<String> = errors.map(|(rcode, n)| format!("{rcode} {n}")).collect();
         ServerRow {
-            head: head(address, names),
+            head: head(address, names, lang),
             bad: tally.unanswered * 20 > lost_of(tally),
             cells: vec![
                 server.role.to_text().render(lang),
@@ -153,7 +153,7 @@ pub(super) fn server_rows(analysis: &Analysis, names: &Names, lang: Lang) -> Vec
 /// The clients, the most hurt first.
 pub(super) fn client_rows(analysis: &Analysis, names: &Names, lang: Lang) -> Vec<ServerRow> {
     let rows = clients(analysis).into_iter().take(ROWS).map(|(address, client)| ServerRow {
-        head: head(address, names),
+        head: head(address, names, lang),
         bad: (client.failed_lookups + client.slow_lookups) * 20 > client.lookups,
         cells: vec![
             client.lookups.to_string(),

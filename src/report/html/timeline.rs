@@ -47,7 +47,7 @@ const TRACKS: [Track; 3] = [
     },
     Track {
         label: text!("stalled"),
-        counted: |n| count(n, "lookup of 1 s or more"),
+        counted: |n| count(n, "stalled lookup"),
         value: |bin| (bin.stalled, bin.stalled),
         class: "slow",
         bad: "slow",

@@ -61,7 +61,7 @@ fn capture(analysis: &Analysis) -> Capture {
     Capture {
         files: analysis.files.iter().map(file).collect(),
         points: analysis.points.iter().map(|point| self::point(point, analysis)).collect(),
-        left_out: analysis.left_out.clone(),
+        left_out: strings(&analysis.left_out),
         start: analysis.span.map(|span| time(span.start)),
         end: analysis.span.map(|span| time(span.end)),
         duration_seconds: analysis.span.map_or(0.0, |span| span.length().as_secs_f64()),
@@ -82,7 +82,7 @@ fn capture(analysis: &Analysis) -> Capture {
             })
             .collect(),
         focus: (!analysis.outside.focus.is_empty()).then(|| FocusV1 {
-            bounds: analysis.outside.focus.clone(),
+            bounds: strings(&analysis.outside.focus),
             transactions_left_out: analysis.outside.transactions,
             lookups_left_out: analysis.outside.lookups,
         }),
@@ -145,7 +145,7 @@ fn file(file: &FileAccount) -> File {
         bytes: file.bytes,
         start: file.stats.span.map(|span| time(span.start)),
         end: file.stats.span.map(|span| time(span.end)),
-        problems: file.problems.clone(),
+        problems: strings(&file.problems),
     }
 }
 

@@ -75,7 +75,7 @@ impl Page<'_> {
                     self.word(&percent(tally.unanswered, lost_of(tally))),
                     time(500),
                     time(950),
-                    self.view.names.cell(*address),
+                    self.word(&self.view.names.cell(*address)),
                 ]
             })
             .collect();
@@ -111,7 +111,7 @@ impl Page<'_> {
                     client.failed_lookups.to_string(),
                     client.slow_lookups.to_string(),
                     self.word(&looks_like(client)),
-                    self.view.names.cell(*address),
+                    self.word(&self.view.names.cell(*address)),
                 ]
             })
             .collect();
