@@ -63,13 +63,18 @@ pub(super) fn quiet(index: &Index) -> impl Iterator<Item = &Joined> {
     index.incidents.iter().filter(|one| one.severity() == Severity::Info)
 }
 
-/// First to last bad packet, in words.
+/// First to last bad packet, in words; the day is told once if it is one.
 pub(super) fn window(start: &str, end: &str) -> String {
     let known = Timestamp::parse(start).zip(Timestamp::parse(end));
     let Some(span) = known.map(|(start, end)| Span::between(start, end)) else {
         return format!("{start} to {end}");
     };
-    format!("{} to {} ({})", date(span.start), date(span.end), duration(span.length()))
+    let (start, end) = (date(span.start).to_string(), date(span.end).to_string());
+    let end = match (start.split_once(' '), end.split_once(' ')) {
+        (Some((day, _)), Some((same, time))) if day == same => time,
+        _ => &end,
+    };
+    format!("{start} to {end} ({})", duration(span.length()))
 }
 
 fn moment(time: &str) -> String {
