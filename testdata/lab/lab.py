@@ -4,7 +4,7 @@ thing, records it with tcpdump and writes the capture with a label.
 
   sudo python3 lab.py list
   sudo python3 lab.py run SCENARIO... OUTDIR     one or more scenarios
-  sudo python3 lab.py all GROUP OUTDIR [-j N]    every scenario of a group (main, variants)
+  sudo python3 lab.py all GROUP OUTDIR [-j N]    every scenario of a group (main, variants, further)
   sudo python3 lab.py clean                      remove left-over lab namespaces
 
 Option -j N runs N scenarios at a time.  LAB_TAG=x changes the namespace prefix

@@ -1,5 +1,5 @@
 """The scenarios: a name, a family, an address plan, and options."""
-from families import answers, backends, healthy, paths, upstream
+from families import answers, backends, combined, healthy, paths, upstream
 from world import V6
 
 SCENARIOS = []
@@ -94,3 +94,55 @@ variant("v-healthy-backend-node", healthy.mixed, "k3s", seed=128, cap_node=1, no
         name="coredns_dns.pcap")
 variant("v-healthy-rotated-by-time", healthy.mixed, "corp", seed=129, rate=1.0, rotate=9, name="client_dns_%H%M%S.pcap")
 variant("v-healthy-nodelocal", healthy.nodelocal, "flannel", seed=130)
+
+
+def further(name, family, /, net="flannel", seed=0, topo=None, **opts):
+    add("further", name, family, net=net, topo={"seed": seed, **(topo or {})}, **opts)
+
+
+further("f-death-and-refused", combined.death_and_refused, "ocp", seed=201)
+further("f-race-and-storm", combined.race_and_storm, "k3s", seed=202, prob=0.35, clients=("glibc", "musl", "glibc"))
+further("f-all-die", combined.all_die, "ack", seed=203)
+further("f-cut-off", combined.cut_off, "corp", seed=204)
+further("f-healthy-rollout", combined.rollout, "kubespray", seed=205)
+further("f-missing-name", combined.missing, "k3s", seed=206)
+further("f-upstream-slow", combined.upstream_slow, "corp", seed=207)
+further("f-upstream-slow-both", combined.upstream_slow, "ack", seed=208, both=True, ms=(900, 2300))
+further("f-blocked-pair", combined.blocked_pair, "ocp", seed=209)
+further("f-blocked-pair-both", combined.blocked_pair, "k3s", seed=210, both=True, t=14)
+further("f-standstill", combined.restart, "flannel", seed=211, back=8)
+further("f-healthy-night", combined.quiet_night, "ack", seed=212)
+further("f-healthy-snaplen", healthy.mixed, "k3s", seed=213, extra=["-s", "96"])
+further("f-healthy-pod", healthy.mixed, "ocp", seed=214, kind="pod", pod=2, role="client-pod", rate=2.0)
+further("f-death-ends-early", backends.node_death, "kubespray", seed=215, t=22, remove_after=None, dur=48,
+        expected="stale-backend|dead-backend|timeout-retries")
+further("f-death-slow-removal", backends.node_death, "corp", seed=216, t=6, remove_after=66, dur=88, node=2,
+        kind="sll1")
+further("f-death-ipv6", backends.node_death, "flannel", seed=217, topo=dict(overlay="hostgw", ipv6=V6), t=9,
+        remove_after=38)
+further("f-upstream-dead-pod", upstream.upstream_dead, "k3s", seed=218, kind="pod", pod=2, role="client-pod",
+        both=False, rate=1.5)
+further("f-empty-pod", answers.empty_noerror, "ack", seed=219, kind="pod", pod=1, role="client-pod", rate=2.0)
+further("f-race-cni0", paths.conntrack_race, "corp", seed=221, kind="cni0", prob=0.25)
+further("f-vtep-backend-side", paths.stale_neighbour, "k3s", seed=222, both=False, good=(3,))
+further("f-large-client-only", paths.large_lost, "ocp", seed=224, both=False)
+further("f-deadns-one-pod", paths.dead_nameserver_first, "k3s", seed=225, pods=(3,))
+further("f-wrong-source-cni0", paths.wrong_source, "ack", seed=226, kind="cni0")
+further("f-loss-4", paths.loss, "corp", seed=227, pct=4, rate=2.0, dur=60)
+further("f-loss-30-starts", paths.loss, "ack", seed=228, pct=30, t=22, dur=55, kind="sll1")
+further("f-affinity-hostgw", backends.affinity_dead, "k3s", seed=229, topo=dict(overlay="hostgw"), pinned=(2, 3))
+further("f-statefulset-shop", answers.statefulset, "corp", seed=230)
+further("f-imbalance-7-3", backends.imbalance, "ack", seed=231, weights=(17, 3), service=(12, 18))
+further("f-udp-blocked-rst-cni0", paths.blocked_udp, "ack", seed=232, how="port", filt="port 53 or icmp",
+        kind="cni0", end=35)
+further("f-refused-zone", combined.refused_zone, "k3s", seed=301)
+further("f-slow-aaaa-zone", combined.slow_aaaa_zone, "ocp", seed=302)
+further("f-death-no-flush", combined.death_no_flush, "kubespray", seed=303)
+further("f-spark", combined.spark, "ack", seed=304)
+further("f-late-and-death", combined.late_and_death, "corp", seed=305)
+further("f-healthy-slow-upstream", combined.slow_outside, "k3s", seed=306)
+further("f-healthy-two-nodes", combined.two_nodes, "ocp", seed=307)
+further("f-overload-survivor", backends.overload, "kubespray", seed=308, both=True, first=0, t=8, end=34, dur=46,
+        kind="sll1")
+further("f-race-mild", paths.conntrack_race, "ack", seed=309, prob=0.08, clients=("glibc", "glibc", "glibc"), rate=2.0)
+further("f-blocked-admin-hidden", paths.blocked_udp, "k3s", seed=310, how="admin", filt="port 53", end=38)
