@@ -1,7 +1,7 @@
 //! What people read, put together before anybody knows in which language they read it.
 //!
 //! The English text stands in the code, as in gettext: `text!("{server} answered nothing",
-//! server)`. It is the message itself and the key to its translations (`base/lang.rs`). What
+//! server)`. It is the message itself and the key to its translations ([`Lang`]). What
 //! fills the placeholders is kept as it is (an address, a count with its noun, a list), so that
 //! each language may put it its own way. Plain strings are no text by themselves: [`plain`] says
 //! of one that it reads the same everywhere.

@@ -228,8 +228,12 @@ impl Change {
         rule.map_or_else(
             || self.title.clone(),
             |rule| {
-                let culprits = list(self.culprits.iter().map(plain), CULPRITS);
-                text!("{title} ({culprits})", title = rule.title(), culprits).render(lang)
+                let title = rule.title();
+                if self.culprits.is_empty() {
+                    return title.render(lang);
+                }
+                let culprits = list(self.culprits.iter().map(|who| blamed(who)), CULPRITS);
+                text!("{title} ({culprits})", title, culprits).render(lang)
             },
         )
     }
@@ -258,6 +262,24 @@ fn said(word: &str) -> Text {
 
 fn word(word: &str, lang: Lang) -> String {
     said(word).render(lang)
+}
+
+/// Who is to blame, its kind in a word for people.
+fn blamed(culprit: &str) -> Text {
+    let Some((kind, value)) = culprit.split_once(' ') else { return plain(culprit) };
+    let kind = match kind {
+        "service" => text!("service"),
+        "backend" => text!("backend"),
+        "upstream" => text!("upstream"),
+        "client" => text!("client"),
+        "node" => text!("node"),
+        "client-subnet" => text!("client-subnet"),
+        "path" => text!("path"),
+        "name" => text!("name"),
+        "zone" => text!("zone"),
+        other => plain(other),
+    };
+    text!("{kind} {value}", kind, value = plain(value))
 }
 
 fn headline(verdicts: &[String; 2], [gone, new, same]: [&Vec<Change>; 3]) -> Text {
