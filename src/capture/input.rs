@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use walkdir::WalkDir;
+
 use super::{InputProblem, Reason, Remote};
 
 /// All that could be found, in the order of paths, whatever the order of the arguments.
@@ -124,26 +126,21 @@ impl Found {
         }
     }
 
-    /// Searches a directory. A queue rather than recursion: its depth is not ours to bound.
+    /// Searches a directory to any depth, without following links to directories, so that it ends.
     fn search(&mut self, directory: &Path) {
-        let mut queue = vec![directory.to_owned()];
-        while let Some(directory) = queue.pop() {
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    self.problem(&directory, Reason::system(&error));
-                    continue;
+        for entry in WalkDir::new(directory) {
+            match entry {
+                // A FIFO or device in a directory was not asked for and may block for ever.
+                Ok(entry) if fs::metadata(entry.path()).is_ok_and(|data| data.is_file()) => {
+                    self.candidates.push(Candidate::at(entry.path(), Kind::File, true));
                 }
-            };
-            for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-                let Ok(own) = fs::symlink_metadata(&path) else {
-                    continue;
-                };
-                if own.is_dir() {
-                    queue.push(path);
-                } else if fs::metadata(&path).is_ok_and(|data| data.is_file()) {
-                    // A FIFO or device in a directory was not asked for and may block for ever.
-                    self.candidates.push(Candidate::at(&path, Kind::File, true));
+                Ok(_) => {}
+                Err(error) => {
+                    let path = error.path().unwrap_or(directory);
+                    let reason = error
+                        .io_error()
+                        .map_or_else(|| Reason::System(error.to_string()), Reason::system);
+                    self.problem(path, reason);
                 }
             }
         }

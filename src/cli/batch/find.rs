@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
+use walkdir::WalkDir;
 
 use crate::archive::{Facts, Fingerprint};
 use crate::capture::{Location, Remote, looks_like_a_capture};
@@ -113,7 +114,7 @@ impl Listing {
         let Ok(real) = fs::canonicalize(path) else { return };
         if real.is_dir() {
             self.bases.push(parts(&real));
-            self.search(real, except);
+            self.search(&real, except);
         } else {
             // The name counts, not what a link points to.
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -124,25 +125,12 @@ impl Listing {
     }
 
     /// Searches a folder to any depth, without following links to folders, so that it ends.
-    fn search(&mut self, folder: PathBuf, except: &Path) {
-        let mut queue = vec![folder];
-        while let Some(folder) = queue.pop() {
-            if folder == except {
-                continue;
-            }
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    self.problems.push(format!("{}: {error}", folder.display()));
-                    continue;
-                }
-            };
-            for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-                match fs::symlink_metadata(&path) {
-                    Ok(own) if own.is_dir() => queue.push(path),
-                    Ok(_) => self.file(path, false),
-                    Err(_) => {}
-                }
+    fn search(&mut self, folder: &Path, except: &Path) {
+        for entry in WalkDir::new(folder).into_iter().filter_entry(|entry| entry.path() != except) {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => {}
+                Ok(entry) => self.file(entry.into_path(), false),
+                Err(error) => self.problems.push(error.to_string()),
             }
         }
     }

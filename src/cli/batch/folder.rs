@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use walkdir::{DirEntry, WalkDir};
 
 use crate::archive::{Index, State, Written};
 use crate::cli::output::{LEFT_OVER, write_file};
@@ -56,20 +57,11 @@ impl Folder {
     /// Removes what a run that was killed left half written.
     fn sweep(&self) {
         let (prefix, suffix) = LEFT_OVER;
-        let mut queue = vec![self.path.clone()];
-        while let Some(folder) = queue.pop() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for entry in entries.filter_map(Result::ok) {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => queue.push(entry.path()),
-                    Ok(_) if name.starts_with(prefix) && name.ends_with(suffix) => {
-                        // If it cannot be removed, it is only in the way.
-                        let _ = fs::remove_file(entry.path());
-                    }
-                    _ => {}
-                }
+        for path in files(&self.path) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(prefix) && name.ends_with(suffix) {
+                // If it cannot be removed, it is only in the way.
+                let _ = fs::remove_file(&path);
             }
         }
     }
@@ -113,21 +105,9 @@ impl Folder {
 
     /// How many sets are remembered that are not among `known`.
     pub(super) fn forgotten(&self, known: usize) -> usize {
-        let mut remembered: usize = 0;
-        let mut queue = vec![self.path.join(MEMORY)];
-        while let Some(folder) = queue.pop() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for entry in entries.filter_map(Result::ok) {
-                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                if is_folder {
-                    queue.push(entry.path());
-                } else {
-                    let name = entry.file_name();
-                    remembered += usize::from(name.to_string_lossy().ends_with(".json"));
-                }
-            }
-        }
-        remembered.saturating_sub(known)
+        let remembered = files(&self.path.join(MEMORY));
+        let states = remembered.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        states.count().saturating_sub(known)
     }
 
     /// Writes the index in all its forms.
@@ -140,6 +120,12 @@ impl Folder {
         self.write("index.html", |out| index.write_html(out))?;
         Ok(())
     }
+}
+
+/// All files below a folder, as far as they can be seen.
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = WalkDir::new(folder).into_iter().filter_map(Result::ok);
+    entries.filter(|entry| !entry.file_type().is_dir()).map(DirEntry::into_path)
 }
 
 fn memory(set: &str) -> String {
