@@ -34,7 +34,8 @@ pub(super) struct Cli {
     /// When to colour the output
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
     pub(super) color: Colour,
-    /// Language of what people read; JSON, CSV and messages on standard error stay English
+    /// Language of what people read; JSON, CSV, the index of an archive and messages on standard error
+    /// stay English
     #[arg(
         long,
         global = true,

@@ -74,10 +74,11 @@ fn asked(cli: &Cli, batch: &Batch) -> Result<Asked> {
     formats.sort_unstable();
     formats.dedup();
     let named: Vec<_> = names.iter().collect();
-    let words = format!("{formats:?} {:?} {} {named:?} {nodes:?}", batch.port, batch.apart);
+    let lang = cli.lang.into();
+    let words = (&formats, &batch.port, batch.apart, lang, named, &nodes);
     // Names may be thousands: what is remembered is that they are the same.
-    let words = blake3::hash(words.as_bytes()).to_hex().to_string();
-    Ok(Asked { formats, ports: batch.port.clone(), apart: batch.apart, names, nodes, words })
+    let words = blake3::hash(format!("{words:?}").as_bytes()).to_hex().to_string();
+    Ok(Asked { formats, ports: batch.port.clone(), apart: batch.apart, lang, names, nodes, words })
 }
 
 /// Parts sets into those whose reports hold, and those to analyse.

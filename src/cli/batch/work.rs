@@ -10,7 +10,7 @@ use super::find::Entry;
 use super::folder::Folder;
 use crate::analysis::{Options, Sinks};
 use crate::archive::{CaptureSet, Fingerprint, SetRecord, State, Unreadable};
-use crate::base::Nodes;
+use crate::base::{Lang, Nodes};
 use crate::capture::{InputError, Inventory, Location, Remote};
 use crate::report::json::{Report, SetName};
 use crate::report::{Format, Names, Style, View, trace, write};
@@ -25,6 +25,8 @@ pub(super) struct Asked {
     pub(super) apart: usize,
     /// Who the addresses are.
     pub(super) names: Names,
+    /// The language of the reports.
+    pub(super) lang: Lang,
     /// Which clients run on which node.
     pub(super) nodes: Nodes,
     /// All of that in words that change with it.
@@ -78,10 +80,11 @@ pub(super) fn analyse(
         let traces = trace(&inventory, &options, &analysis, &mut |_| {});
         view = view.with_ladders(traces.into_iter().map(|trace| trace.ladder).collect());
     }
+    let style = Style { lang: asked.lang, ..Style::default() };
     let mut reports = Vec::new();
     for format in &asked.formats {
         let file = format!("{}.{}", set.name, format.ending());
-        reports.push(folder.write(&file, |out| write(&view, *format, Style::default(), out))?);
+        reports.push(folder.write(&file, |out| write(&view, *format, style, out))?);
     }
     let mut record = SetRecord::of(&Report::of(&view), &set.name);
     let shown = [Format::Html, Format::Markdown, Format::Text, Format::Json];
