@@ -11,8 +11,6 @@ use crate::base::words::{Text, text};
 use crate::capture::PointId;
 use crate::transaction::{Hop, Transaction};
 
-/// A datagram leaves a host with one of these TTLs.
-const INITIAL: [u8; 3] = [64, 128, 255];
 /// One in so many transactions answered on a node makes it one of DNS servers.
 const SOME: u64 = 5;
 
@@ -103,7 +101,7 @@ impl Roles {
         let last = first.and_then(|attempt| attempt.last_hop());
         let answer = transaction.responses.first().and_then(|response| response.hops.first());
         let initial = |hop: Option<&Hop>, point: PointId| {
-            hop.is_some_and(|hop| hop.via.point == point && INITIAL.contains(&hop.via.ttl))
+            hop.is_some_and(|hop| hop.via.point == point && hop.via.is_at_its_host())
         };
         for (point, seen) in (0..).map(PointId).zip(&mut self.points) {
             let attempts = transaction.attempts.iter().flat_map(|attempt| &attempt.hops);

@@ -361,3 +361,16 @@ fn confirm(finding: &Finding, foremost: &Culprit, sets: &BTreeSet<&str>, joined:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A rule that judges outages judges those of many captures as well.
+    #[test]
+    fn every_rule_about_outages_is_asked() {
+        let judges = ALL.iter().filter(|rule| rule.source.contains("Blackhole::"));
+        let judges: BTreeSet<&str> = judges.map(|rule| rule.id).collect();
+        assert_eq!(judges, BTreeSet::from(LOCALISED));
+    }
+}

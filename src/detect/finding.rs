@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::Descriptor;
 use super::harm::{BadStep, HarmKind, Harmed, Symptom};
-use crate::base::words::{Text, ToText, text};
+use crate::base::words::{Text, ToText, plain, text};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
 use crate::dns::{Name, RecordType};
@@ -101,16 +101,22 @@ impl Culprit {
 impl Culprit {
     /// What it is, in a word for people.
     pub fn word(&self) -> Text {
-        match self {
-            Self::Service(_) => text!("service"),
-            Self::Backend(_) => text!("backend"),
-            Self::Upstream(_) => text!("upstream"),
-            Self::Client(_) => text!("client"),
-            Self::Node(_) | Self::ClientSubnet(Network::Node(_)) => text!("node"),
-            Self::ClientSubnet(_) => text!("client-subnet"),
-            Self::Path(..) => text!("path"),
-            Self::Name(_) => text!("name"),
-            Self::Zone(_) => text!("zone"),
+        Self::word_of(self.kind())
+    }
+
+    /// What a word of the JSON contract ([`Culprit::kind`]) is for people.
+    pub fn word_of(kind: &str) -> Text {
+        match kind {
+            "service" => text!("service"),
+            "backend" => text!("backend"),
+            "upstream" => text!("upstream"),
+            "client" => text!("client"),
+            "client-subnet" => text!("client-subnet"),
+            "path" => text!("path"),
+            "name" => text!("name"),
+            "zone" => text!("zone"),
+            "node" => text!("node"),
+            other => plain(other),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::text::Style;
 use crate::analysis::Status;
 use crate::base::Lang;
 use crate::base::words::{Text, ToText, list, plain, text};
-use crate::detect::ALL;
+use crate::detect::{ALL, Culprit};
 use crate::incident::Severity;
 
 /// Culprits named of one incident.
@@ -267,19 +267,7 @@ fn word(word: &str, lang: Lang) -> String {
 /// Who is to blame, its kind in a word for people.
 fn blamed(culprit: &str) -> Text {
     let Some((kind, value)) = culprit.split_once(' ') else { return plain(culprit) };
-    let kind = match kind {
-        "service" => text!("service"),
-        "backend" => text!("backend"),
-        "upstream" => text!("upstream"),
-        "client" => text!("client"),
-        "node" => text!("node"),
-        "client-subnet" => text!("client-subnet"),
-        "path" => text!("path"),
-        "name" => text!("name"),
-        "zone" => text!("zone"),
-        other => plain(other),
-    };
-    text!("{kind} {value}", kind, value = plain(value))
+    text!("{kind} {value}", kind = Culprit::word_of(kind), value = plain(value))
 }
 
 fn headline(verdicts: &[String; 2], [gone, new, same]: [&Vec<Change>; 3]) -> Text {
