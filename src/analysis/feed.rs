@@ -42,7 +42,7 @@ pub(super) trait Intake {
     /// The account of frames, and those of link types that are not read, before any unit of them.
     fn account(&mut self, coverage: &Coverage, links: &[(LinkType, u64)]);
     /// The next unit of all; `raw` holds the bytes that it speaks of.
-    fn unit(&mut self, unit: Unit, raw: &[u8], point: PointId);
+    fn unit(&mut self, unit: &Unit, raw: &[u8], point: PointId);
 }
 
 /// What comes from a producer.
@@ -129,7 +129,9 @@ impl Source<'_> {
 struct Lane<'a> {
     point: PointId,
     source: Source<'a>,
-    units: std::iter::Peekable<IntoIter<Unit>>,
+    units: Vec<Unit>,
+    /// How many of them were handed on.
+    at: usize,
     raw: Vec<u8>,
     /// Bytes of the current file that were told of.
     told: u64,
@@ -158,7 +160,8 @@ pub(super) fn feed<'scope, 'env: 'scope>(
             Lane {
                 point: point.id,
                 source: source(point.id, files, manner, workers, scope),
-                units: Vec::new().into_iter().peekable(),
+                units: Vec::new(),
+                at: 0,
                 raw: Vec::new(),
                 told: 0,
             }
@@ -167,7 +170,7 @@ pub(super) fn feed<'scope, 'env: 'scope>(
     if let [lane] = lanes.as_mut_slice() {
         // One point needs no merging: the common case, and the fast one.
         while lane.fill(&mut reads, intake, progress) {
-            for unit in lane.units.by_ref() {
+            for unit in &lane.units {
                 intake.unit(unit, &lane.raw, lane.point);
             }
         }
@@ -180,8 +183,9 @@ pub(super) fn feed<'scope, 'env: 'scope>(
     };
     while let Some((_, at)) = earliest(&next) {
         let Some(lane) = lanes.get_mut(at) else { break };
-        if let Some(unit) = lane.units.next() {
+        if let Some(unit) = lane.units.get(lane.at) {
             intake.unit(unit, &lane.raw, lane.point);
+            lane.at += 1;
         }
         let seen = lane.peek(&mut reads, intake, progress);
         if let Some(place) = next.get_mut(at) {
@@ -248,10 +252,9 @@ impl Lane<'_> {
                     intake.account(&block.coverage, &links);
                     progress(block.read.saturating_sub(self.told));
                     self.told = block.read;
-                    let (units, raw) = block.into_parts();
-                    self.units = units.into_iter().peekable();
-                    self.raw = raw;
-                    if self.units.len() > 0 {
+                    (self.units, self.raw) = block.into_parts();
+                    self.at = 0;
+                    if !self.units.is_empty() {
                         return true;
                     }
                 }
@@ -273,9 +276,9 @@ impl Lane<'_> {
         intake: &mut impl Intake,
         progress: &mut dyn FnMut(u64),
     ) -> Option<Seen> {
-        if self.units.peek().is_none() && !self.fill(reads, intake, progress) {
+        if self.at >= self.units.len() && !self.fill(reads, intake, progress) {
             return None;
         }
-        self.units.peek().map(Unit::seen)
+        self.units.get(self.at).map(Unit::seen)
     }
 }

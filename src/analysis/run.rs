@@ -227,7 +227,7 @@ pub fn run_frames<'f>(
         let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
         engine.account(&block.coverage, &links);
         let (units, raw) = block.into_parts();
-        for unit in units {
+        for unit in &units {
             engine.unit(unit, &raw, PointId(0));
         }
     };

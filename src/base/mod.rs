@@ -20,7 +20,7 @@ pub use few::Few;
 pub use hash::{Map, Set, digest};
 pub use histogram::Histogram;
 pub use lang::Lang;
-pub use net::{FiveTuple, Network, Transport};
+pub use net::{FiveTuple, Network, Transport, number};
 pub use nodes::{Node, Nodes};
 pub use purge::Purge;
 pub use table::Table;

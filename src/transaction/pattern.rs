@@ -10,13 +10,15 @@
 //! frames. Then a response that seems to stop half-way counts as lost only if the client asked
 //! again.
 
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
+use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use super::model::{Attempt, Hop, Hops, Transaction};
 use super::timing::DISORDER;
-use crate::base::{Map, Network, Transport};
+use crate::base::{Map, Network, Transport, number};
 use crate::capture::PointId;
 use crate::packet::Direction;
 
@@ -68,18 +70,29 @@ pub enum Stage {
     Left,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Whose paths they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
     point: PointId,
-    forth: bool,
     client: IpAddr,
     server: End,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Host(IpAddr),
     Net(Network),
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(number(self.client));
+        match self.server {
+            End::Host(address) => state.write_u128(number(address)),
+            End::Net(network) => network.hash(state),
+        }
+        state.write_u16(self.point.0);
+    }
 }
 
 type Path = SmallVec<[Waypoint; 4]>;
@@ -100,10 +113,45 @@ impl Tally {
     }
 }
 
+/// The tallies of queries and responses.
+#[derive(Debug, Default)]
+struct Ways {
+    forth: Tally,
+    back: Tally,
+}
+
+impl Ways {
+    fn tally(&self, forth: bool) -> &Tally {
+        if forth { &self.forth } else { &self.back }
+    }
+
+    fn tally_mut(&mut self, forth: bool) -> &mut Tally {
+        if forth { &mut self.forth } else { &mut self.back }
+    }
+}
+
+impl Tally {
+    /// Counts an example.
+    fn add(&mut self, path: &Path) {
+        self.examples += 1;
+        // No two that are alike are kept, so one that is the same is the one.
+        if let Some((_, count)) = self.paths.iter_mut().find(|(known, _)| known == path) {
+            *count += 1;
+        } else if let Some((known, count)) =
+            self.paths.iter_mut().find(|(known, _)| alike(known, path))
+        {
+            known.clone_from(path);
+            *count += 1;
+        } else if self.paths.len() < MAX_PATHS {
+            self.paths.push((path.clone(), 1));
+        }
+    }
+}
+
 /// The healthy paths of a capture.
 #[derive(Debug, Default)]
 pub struct Paths {
-    known: Map<Key, Tally>,
+    known: Map<Key, Ways>,
     seen: u64,
     holes: u64,
 }
@@ -118,52 +166,46 @@ impl Paths {
         }
         let asked = transaction.server.ip();
         let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= answer.arrived().ts);
-        for (hops, forth) in
-            last.map(|sent| (&sent.hops, true)).into_iter().chain([(&answer.hops, false)])
-        {
-            for point in points(hops) {
+        let forth = last.map(|sent| &sent.hops);
+        for point in points(forth.into_iter().flatten().chain(&answer.hops)) {
+            let own = own_key(transaction, point);
+            let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
+            let mut ways = within(&mut self.known, own);
+            for (hops, forth) in
+                forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
+            {
                 let path = path(hops, point, asked);
-                let [own, wider] = keys(transaction, point, forth);
-                let (examples, holed) = match self.add(own, &path) {
-                    Some(tally) => {
-                        (tally.examples, tally.whole().map(|whole| is_holed(&path, whole)))
+                if path.is_empty() {
+                    continue;
+                }
+                let mut examples = 0;
+                if let Some(ways) = &mut ways {
+                    let tally = ways.tally_mut(forth);
+                    tally.add(&path);
+                    examples = tally.examples;
+                    if let Some(whole) = tally.whole() {
+                        self.seen += 1;
+                        self.holes += u64::from(is_holed(&path, whole));
                     }
-                    None => (0, None),
-                };
-                if let Some(holed) = holed {
-                    self.seen += 1;
-                    self.holes += u64::from(holed);
                 }
                 // What stands in for keys with few examples has enough of those with many.
-                if wider != own && examples <= SHARED {
-                    self.add(wider, &path);
+                if examples <= SHARED {
+                    wider.push((wider_key(transaction, point, forth), forth, path));
+                }
+            }
+            for (key, forth, path) in wider {
+                if key != own
+                    && let Some(ways) = within(&mut self.known, key)
+                {
+                    ways.tally_mut(forth).add(&path);
                 }
             }
         }
-    }
-
-    /// Counts an example, and returns all of its key.
-    fn add(&mut self, key: Key, path: &Path) -> Option<&Tally> {
-        if self.known.len() >= MAX_KEYS && !self.known.contains_key(&key) {
-            return None;
-        }
-        let tally = self.known.entry(key).or_default();
-        tally.examples += 1;
-        if let Some((known, count)) = tally.paths.iter_mut().find(|(known, _)| alike(known, path)) {
-            if known != path {
-                known.clone_from(path);
-            }
-            *count += 1;
-        } else if tally.paths.len() < MAX_PATHS {
-            tally.paths.push((path.clone(), 1));
-        }
-        Some(tally)
     }
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
-        keys(transaction, point, forth)
-            .into_iter()
-            .find_map(|key| self.known.get(&key).and_then(Tally::whole))
+        let whole = |key: Key| self.known.get(&key).and_then(|ways| ways.tally(forth).whole());
+        whole(own_key(transaction, point)).or_else(|| whole(wider_key(transaction, point, forth)))
     }
 
     /// Notes on the attempts that nothing answered how far they came.
@@ -246,16 +288,33 @@ fn alike(one: &Path, other: &Path) -> bool {
         && one.iter().zip(other).all(|(one, other)| signature(one) == signature(other))
 }
 
-/// The server that answered or was chosen first, then what its kind have in common: for queries
-/// the service that was asked, for responses the network that they come from.
-fn keys(transaction: &Transaction, point: PointId, forth: bool) -> [Key; 2] {
-    let (client, server) = (transaction.client.ip(), transaction.responder());
-    let wider =
-        if forth { End::Host(transaction.server.ip()) } else { End::Net(Network::of(server)) };
-    [End::Host(server), wider].map(|server| Key { point, forth, client, server })
+/// The place of a key, if there is one or room for it.
+fn within(known: &mut Map<Key, Ways>, key: Key) -> Option<&mut Ways> {
+    let room = known.len() < MAX_KEYS;
+    match known.entry(key) {
+        Entry::Vacant(_) if !room => None,
+        place => Some(place.or_default()),
+    }
 }
 
-fn points(hops: &Hops) -> SmallVec<[PointId; 2]> {
+/// The client with the server that answered or was chosen first.
+fn own_key(transaction: &Transaction, point: PointId) -> Key {
+    let server = End::Host(transaction.responder());
+    Key { point, client: transaction.client.ip(), server }
+}
+
+/// The client with what servers of that kind have in common: for queries the service that was
+/// asked, for responses the network that they come from.
+fn wider_key(transaction: &Transaction, point: PointId, forth: bool) -> Key {
+    let server = if forth {
+        End::Host(transaction.server.ip())
+    } else {
+        End::Net(Network::of(transaction.responder()))
+    };
+    Key { point, client: transaction.client.ip(), server }
+}
+
+fn points<'a>(hops: impl Iterator<Item = &'a Hop>) -> SmallVec<[PointId; 2]> {
     let mut points = SmallVec::new();
     for hop in hops {
         if !points.contains(&hop.via.point) {
@@ -267,13 +326,18 @@ fn points(hops: &Hops) -> SmallVec<[PointId; 2]> {
 
 /// The places that a datagram passed at one capture point, each once, in order.
 fn path(hops: &Hops, point: PointId, asked: IpAddr) -> Path {
-    let mut path = Path::new();
-    let mut sorted: SmallVec<[&Hop; 4]> =
-        hops.iter().filter(|hop| hop.via.point == point).collect();
-    if !sorted.is_sorted_by_key(|hop| hop.seen.ts) {
-        sorted.sort_by_key(|hop| hop.seen.ts);
+    let here = || hops.iter().filter(|hop| hop.via.point == point);
+    if here().is_sorted_by_key(|hop| hop.seen.ts) {
+        return places(here(), asked);
     }
-    for hop in sorted {
+    let mut sorted: SmallVec<[&Hop; 4]> = here().collect();
+    sorted.sort_by_key(|hop| hop.seen.ts);
+    places(sorted.into_iter(), asked)
+}
+
+fn places<'a>(hops: impl Iterator<Item = &'a Hop>, asked: IpAddr) -> Path {
+    let mut path = Path::new();
+    for hop in hops {
         let place = Waypoint {
             interface: hop.via.interface,
             direction: hop.via.direction,
@@ -289,6 +353,9 @@ fn path(hops: &Hops, point: PointId, asked: IpAddr) -> Path {
 
 /// Whether it was seen further on than at the place where it is first missing.
 fn is_holed(path: &Path, whole: &Path) -> bool {
+    if path == whole {
+        return false;
+    }
     let seen = |place: &Waypoint| path.iter().any(|known| signature(known) == signature(place));
     let missing = whole.iter().position(|place| !seen(place));
     missing.is_some_and(|at| whole.iter().skip(at + 1).any(seen))

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use hashbrown::hash_map::Entry as Place;
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
 use super::model::Transaction;
-use crate::base::{Map, Timestamp, Transport};
+use crate::base::{Map, Timestamp, Transport, number};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
 /// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
@@ -19,13 +20,31 @@ const MAX_HELD: usize = 96 << 20;
 /// of questions with one id costs no more than this each.
 const MAX_ALIKE: usize = 64;
 
+/// The client's end of a transaction or connection, made to be hashed and compared in few steps:
+/// every message is looked up by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SocketKey {
-    pub(super) transport: Transport,
-    pub(super) client: SocketAddr,
-    /// Transaction id; 0 for TCP connections, which are kept under their socket alone.
-    pub(super) id: u16,
-    pub(super) connect: bool,
+    address: u128,
+    /// Port, transaction id, and what kind of key it is.
+    rest: u64,
+}
+
+impl SocketKey {
+    /// What a client's messages with this transaction id are listed under.
+    pub(super) fn of_messages(transport: Transport, client: SocketAddr, id: u16) -> Self {
+        Self::new(client, id, u64::from(transport == Transport::Tcp))
+    }
+
+    /// What a client's TCP connections are listed under.
+    pub(super) fn of_connections(client: SocketAddr) -> Self {
+        Self::new(client, 0, 2)
+    }
+
+    fn new(client: SocketAddr, id: u16, kind: u64) -> Self {
+        let kind = kind << 1 | u64::from(client.is_ipv6());
+        let rest = kind << 32 | u64::from(client.port()) << 16 | u64::from(id);
+        Self { address: number(client.ip()), rest }
+    }
 }
 
 #[derive(Debug)]
@@ -72,10 +91,10 @@ impl Table {
         self.base += 1;
         self.held = self.held.saturating_sub(entry.held);
         for key in &entry.keys {
-            if let Some(list) = self.sockets.get_mut(key) {
-                list.retain(|listed| *listed != serial);
-                if list.is_empty() {
-                    self.sockets.remove(key);
+            if let Place::Occupied(mut listed) = self.sockets.entry(*key) {
+                listed.get_mut().retain(|listed| *listed != serial);
+                if listed.get().is_empty() {
+                    listed.remove();
                 }
             }
         }
@@ -88,7 +107,7 @@ impl Table {
     }
 
     pub(super) fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
-        self.sockets.get(key).cloned().unwrap_or_default()
+        self.sockets.get(key).map_or_else(SmallVec::new, |listed| SmallVec::from_slice(listed))
     }
 
     pub(super) fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
