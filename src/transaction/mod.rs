@@ -6,6 +6,7 @@ mod masquerade;
 mod matcher;
 mod model;
 mod nat;
+mod path;
 mod pattern;
 mod sighting;
 mod table;
@@ -17,4 +18,5 @@ pub use model::{
     Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
 };
 pub use nat::Nat;
-pub use pattern::{Paths, Stage, Vanish, Waypoint};
+pub use path::Waypoint;
+pub use pattern::{Paths, Stage, Vanish};

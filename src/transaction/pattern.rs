@@ -10,17 +10,16 @@
 //! frames. Then a response that seems to stop half-way counts as lost only if the client asked
 //! again.
 
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use super::model::{Attempt, Hop, Hops, Transaction};
+use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
 use crate::base::{Map, Network, Transport, number};
 use crate::capture::PointId;
-use crate::packet::Direction;
 
 /// Healthy examples below which there is no pattern (rulebook K4).
 const ENOUGH: u64 = 5;
@@ -34,19 +33,6 @@ const MAX_PATHS: usize = 6;
 const SHARED: u64 = 64;
 /// Captures with more than one hole in so many datagrams miss frames.
 const HOLES: u64 = 1_000;
-
-/// One place on the way, as it shows itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Waypoint {
-    /// Interface index, where the link type has one.
-    pub interface: Option<u32>,
-    /// Packet type, where the link type has one.
-    pub direction: Option<Direction>,
-    /// TTL or hop limit.
-    pub ttl: u8,
-    /// Whether the server's address was the one behind the service.
-    pub translated: bool,
-}
 
 /// Where a datagram was seen last that never arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,32 +56,44 @@ pub enum Stage {
     Left,
 }
 
-/// Whose paths they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose paths they are: a capture point, a client, and a server or what stands for several. As
+/// numbers, to be hashed and compared in few steps: every transaction is looked up by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    point: PointId,
-    client: IpAddr,
-    server: End,
+    client: u128,
+    server: u128,
+    /// The point, and of which kind the other two are.
+    rest: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Host(IpAddr),
-    Net(Network),
-}
+impl Key {
+    fn new(point: PointId, client: IpAddr, server: IpAddr, network: bool) -> Self {
+        let kinds = [client.is_ipv6(), server.is_ipv6(), network];
+        let kinds = kinds.into_iter().fold(0, |bits, kind| bits << 1 | u32::from(kind));
+        let rest = u32::from(point.0) << 3 | kinds;
+        Self { client: number(client), server: number(server), rest }
+    }
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(number(self.client));
-        match self.server {
-            End::Host(address) => state.write_u128(number(address)),
-            End::Net(network) => network.hash(state),
+    /// The client with the server that answered or was chosen first.
+    fn own(transaction: &Transaction, point: PointId) -> Self {
+        Self::new(point, transaction.client.ip(), transaction.responder(), false)
+    }
+
+    /// The client with what servers of that kind have in common: for queries the service that
+    /// was asked, for responses the network that they come from.
+    fn wider(transaction: &Transaction, point: PointId, forth: bool) -> Self {
+        let client = transaction.client.ip();
+        if forth {
+            return Self::new(point, client, transaction.server.ip(), false);
         }
-        state.write_u16(self.point.0);
+        let first = match Network::of(transaction.responder()) {
+            Network::V4(first) => IpAddr::V4(first),
+            Network::V6(first) => IpAddr::V6(first),
+            Network::Node(_) => transaction.responder(),
+        };
+        Self::new(point, client, first, true)
     }
 }
-
-type Path = SmallVec<[Waypoint; 4]>;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -138,7 +136,7 @@ impl Tally {
         if let Some((_, count)) = self.paths.iter_mut().find(|(known, _)| known == path) {
             *count += 1;
         } else if let Some((known, count)) =
-            self.paths.iter_mut().find(|(known, _)| alike(known, path))
+            self.paths.iter_mut().find(|(known, _)| known.is_like(path))
         {
             known.clone_from(path);
             *count += 1;
@@ -167,14 +165,14 @@ impl Paths {
         let asked = transaction.server.ip();
         let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= answer.arrived().ts);
         let forth = last.map(|sent| &sent.hops);
-        for point in points(forth.into_iter().flatten().chain(&answer.hops)) {
-            let own = own_key(transaction, point);
+        for point in points(forth, &answer.hops) {
+            let own = Key::own(transaction, point);
             let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
             let mut ways = within(&mut self.known, own);
             for (hops, forth) in
                 forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
             {
-                let path = path(hops, point, asked);
+                let path = Path::of(hops, point, asked);
                 if path.is_empty() {
                     continue;
                 }
@@ -185,12 +183,12 @@ impl Paths {
                     examples = tally.examples;
                     if let Some(whole) = tally.whole() {
                         self.seen += 1;
-                        self.holes += u64::from(is_holed(&path, whole));
+                        self.holes += u64::from(path.is_holed(whole));
                     }
                 }
                 // What stands in for keys with few examples has enough of those with many.
                 if examples <= SHARED {
-                    wider.push((wider_key(transaction, point, forth), forth, path));
+                    wider.push((Key::wider(transaction, point, forth), forth, path));
                 }
             }
             for (key, forth, path) in wider {
@@ -205,7 +203,7 @@ impl Paths {
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
         let whole = |key: Key| self.known.get(&key).and_then(|ways| ways.tally(forth).whole());
-        whole(own_key(transaction, point)).or_else(|| whole(wider_key(transaction, point, forth)))
+        whole(Key::own(transaction, point)).or_else(|| whole(Key::wider(transaction, point, forth)))
     }
 
     /// Notes on the attempts that nothing answered how far they came.
@@ -249,14 +247,13 @@ impl Paths {
             return None;
         }
         let whole = self.healthy(transaction, point, forth)?;
-        let mine = path(hops, point, transaction.server.ip());
-        let last = *mine.last()?;
-        let same = |(a, b): (&Waypoint, &Waypoint)| signature(a) == signature(b);
-        if !whole.iter().zip(&mine).all(same) || mine.len() > whole.len() {
+        let mine = Path::of(hops, point, transaction.server.ip());
+        let last = mine.last()?;
+        if !mine.begins(whole) {
             return None;
         }
-        let missing = whole.get(mine.len()).copied();
-        let translates = whole.iter().any(|place| place.translated);
+        let missing = whole.get(mine.len());
+        let translates = whole.translates();
         let stage = match missing {
             None => Stage::Left,
             Some(_) if forth && translates && !last.translated => Stage::BeforeTranslation,
@@ -278,14 +275,17 @@ impl Paths {
     }
 }
 
-/// What a place looks like whatever the number of its interface.
-fn signature(place: &Waypoint) -> (Option<Direction>, u8, bool) {
-    (place.direction, place.ttl, place.translated)
-}
-
-fn alike(one: &Path, other: &Path) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| signature(one) == signature(other))
+/// The points that saw the one or the other.
+fn points(forth: Option<&Hops>, back: &Hops) -> SmallVec<[PointId; 2]> {
+    let mut points: SmallVec<[PointId; 2]> = SmallVec::new();
+    let mut note = |hop: &Hop| {
+        if !points.contains(&hop.via.point) {
+            points.push(hop.via.point);
+        }
+    };
+    forth.into_iter().flatten().for_each(&mut note);
+    back.iter().for_each(&mut note);
+    points
 }
 
 /// The place of a key, if there is one or room for it.
@@ -295,68 +295,4 @@ fn within(known: &mut Map<Key, Ways>, key: Key) -> Option<&mut Ways> {
         Entry::Vacant(_) if !room => None,
         place => Some(place.or_default()),
     }
-}
-
-/// The client with the server that answered or was chosen first.
-fn own_key(transaction: &Transaction, point: PointId) -> Key {
-    let server = End::Host(transaction.responder());
-    Key { point, client: transaction.client.ip(), server }
-}
-
-/// The client with what servers of that kind have in common: for queries the service that was
-/// asked, for responses the network that they come from.
-fn wider_key(transaction: &Transaction, point: PointId, forth: bool) -> Key {
-    let server = if forth {
-        End::Host(transaction.server.ip())
-    } else {
-        End::Net(Network::of(transaction.responder()))
-    };
-    Key { point, client: transaction.client.ip(), server }
-}
-
-fn points<'a>(hops: impl Iterator<Item = &'a Hop>) -> SmallVec<[PointId; 2]> {
-    let mut points = SmallVec::new();
-    for hop in hops {
-        if !points.contains(&hop.via.point) {
-            points.push(hop.via.point);
-        }
-    }
-    points
-}
-
-/// The places that a datagram passed at one capture point, each once, in order.
-fn path(hops: &Hops, point: PointId, asked: IpAddr) -> Path {
-    let here = || hops.iter().filter(|hop| hop.via.point == point);
-    if here().is_sorted_by_key(|hop| hop.seen.ts) {
-        return places(here(), asked);
-    }
-    let mut sorted: SmallVec<[&Hop; 4]> = here().collect();
-    sorted.sort_by_key(|hop| hop.seen.ts);
-    places(sorted.into_iter(), asked)
-}
-
-fn places<'a>(hops: impl Iterator<Item = &'a Hop>, asked: IpAddr) -> Path {
-    let mut path = Path::new();
-    for hop in hops {
-        let place = Waypoint {
-            interface: hop.via.interface,
-            direction: hop.via.direction,
-            ttl: hop.via.ttl,
-            translated: hop.server != asked,
-        };
-        if path.last() != Some(&place) {
-            path.push(place);
-        }
-    }
-    path
-}
-
-/// Whether it was seen further on than at the place where it is first missing.
-fn is_holed(path: &Path, whole: &Path) -> bool {
-    if path == whole {
-        return false;
-    }
-    let seen = |place: &Waypoint| path.iter().any(|known| signature(known) == signature(place));
-    let missing = whole.iter().position(|place| !seen(place));
-    missing.is_some_and(|at| whole.iter().skip(at + 1).any(seen))
 }
