@@ -161,11 +161,8 @@ impl Matcher {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
-            Item::Transaction(mut transaction) => {
-                transaction.watched_until = now;
-                self.settle(&mut transaction);
-                next(Closed::Transaction(Arc::from(transaction)));
-            }
+            Item::Transaction(transaction) => next(self.closed(*transaction, now)),
+            Item::Resting(resting) => next(self.closed(resting.wake(), now)),
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
@@ -173,6 +170,13 @@ impl Matcher {
                 next(Closed::Connect(Arc::from(connect)));
             }
         }
+    }
+
+    /// The transaction as it is now that nothing of it will change any more.
+    fn closed(&mut self, mut transaction: Transaction, now: Timestamp) -> Closed {
+        transaction.watched_until = now;
+        self.settle(&mut transaction);
+        Closed::Transaction(Arc::new(transaction))
     }
 
     /// Judges what only the whole transaction shows.
@@ -201,6 +205,7 @@ impl Matcher {
                 && let Item::Transaction(transaction) = &entry.item
             {
                 self.paths.learn(transaction);
+                self.table.rest(serial);
             }
         }
     }

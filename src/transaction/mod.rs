@@ -8,6 +8,7 @@ mod model;
 mod nat;
 mod path;
 mod pattern;
+mod rest;
 mod sighting;
 mod table;
 pub mod timing;

@@ -8,6 +8,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
 use super::model::Transaction;
+use super::rest::Resting;
 use crate::base::{Map, Timestamp, Transport, number};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
@@ -59,6 +60,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum Item {
     Transaction(Box<Transaction>),
+    Resting(Box<Resting>),
     Connect(Box<TcpAttempt>),
 }
 
@@ -101,7 +103,27 @@ impl Table {
         Some(entry)
     }
 
+    /// The entry with this serial number, no longer at rest.
     pub(super) fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
+        let entry = self.place(serial)?;
+        if let Item::Resting(resting) = &entry.item {
+            entry.item = Item::Transaction(Box::new(resting.as_ref().clone().wake()));
+        }
+        Some(entry)
+    }
+
+    /// Lays an entry to rest: it is answered, and all copies of the answer have been seen.
+    pub(super) fn rest(&mut self, serial: u64) {
+        let Some(entry) = self.place(serial) else { return };
+        let Item::Transaction(transaction) = &entry.item else { return };
+        if let Some(resting) = Resting::of(transaction) {
+            entry.item = Item::Resting(Box::new(resting));
+            let held = std::mem::take(&mut entry.held);
+            self.held = self.held.saturating_sub(held);
+        }
+    }
+
+    fn place(&mut self, serial: u64) -> Option<&mut Entry> {
         let index = usize::try_from(serial.checked_sub(self.base)?).ok()?;
         self.entries.get_mut(index)
     }
