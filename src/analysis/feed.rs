@@ -26,6 +26,8 @@ pub(super) struct Manner<'a> {
     pub(super) clocks: &'a [Option<PointClock>],
     /// What the points are called.
     pub(super) names: Vec<String>,
+    /// Bytes that are read of a file at once.
+    pub(super) block: usize,
 }
 
 /// What became of one file.
@@ -61,6 +63,7 @@ struct Producer<'a> {
     current: Option<(FileId, Reader, Vec<Text>)>,
     ended: Option<(FileId, Read)>,
     decoder: Decoder,
+    block: usize,
 }
 
 impl Producer<'_> {
@@ -70,7 +73,7 @@ impl Producer<'_> {
         }
         if self.current.is_none() {
             let file = self.files.next()?;
-            match file.open() {
+            match file.open_in_blocks(self.block) {
                 Ok(reader) => self.current = Some((file.id, reader, Vec::new())),
                 Err(problem) => {
                     let problems = vec![problem.reason.to_text()];
@@ -213,7 +216,8 @@ fn source<'scope, 'env: 'scope>(
         files: files.into_iter(),
         current: None,
         ended: None,
-        decoder: Decoder::new(manner.ports.clone()),
+        decoder: Decoder::new(manner.ports.clone(), manner.block),
+        block: manner.block,
     };
     if workers == 0 {
         return Source::Here(Box::new(producer(files)));
