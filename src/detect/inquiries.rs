@@ -73,8 +73,15 @@ pub struct Inquiries {
 
 impl Inquiries {
     pub(super) fn new(asked: Table<(Name, RecordType), Box<Asked>>, zones: ClusterZones) -> Self {
+        let mut asked: Vec<_> = asked
+            .into_unordered()
+            .map(|((name, rtype), asked)| (name.rank(), name, rtype, asked))
+            .collect();
+        asked.sort_unstable_by(|(rank, name, rtype, _), (other_rank, other, other_rtype, _)| {
+            rank.cmp(other_rank).then_with(|| (name, rtype).cmp(&(other, other_rtype)))
+        });
         let mut all: Vec<Inquiry> = Vec::with_capacity(asked.len());
-        for ((name, rtype), asked) in asked {
+        for (_, name, rtype, asked) in asked {
             // A and AAAA of one name stand side by side.
             let before = all.last().filter(|before| before.name == name);
             let place = before.map_or_else(|| Place::of(&name, &zones), |before| before.place);
