@@ -212,6 +212,7 @@ impl<'a> Tail<'a> {
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
         let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
         let Self { trips, roles, .. } = self;
+        let answers = answers.close();
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);

@@ -5,14 +5,14 @@
 //! never message by message. Only what clients asked counts, not what a DNS server asked on
 //! their behalf.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::harm::{HarmKind, Harmed};
+use super::inquiries::Inquiries;
 use super::zone::ClusterZones;
 use crate::base::{Coverage, Few, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
@@ -31,7 +31,7 @@ const FEW: usize = 8;
 /// Lookups kept one by one in all.
 const MAX_LOOKUPS: usize = 200_000;
 /// Example frames kept for each answer.
-const FRAMES: usize = 4;
+pub(super) const FRAMES: usize = 4;
 
 /// What a question was answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,46 +91,11 @@ struct Ended {
     end: Timestamp,
 }
 
-/// What is known of a name from its A and AAAA answers.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// Answers with addresses.
-    pub data: Tally,
-    /// NXDOMAIN answers.
-    pub missing: Tally,
-    /// Answers without a record of the type.
-    pub empty: Tally,
-    /// The most addresses that one answer held.
-    pub widest: usize,
-    /// The address that clients asked.
-    pub service: Option<IpAddr>,
-}
-
-/// Answers of one kind.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// How many.
-    pub times: u64,
-    /// Lookups that ended with one.
-    pub ended: u64,
-    /// From the first to the last.
-    pub span: Option<Span>,
-    /// Who gave them.
-    pub servers: BTreeSet<IpAddr>,
-    /// The first few.
-    pub frames: Vec<Seen>,
-    /// How long they may be cached, where they are negative.
-    pub denial: Duration,
-}
-
-/// All questions of a capture.
+/// Takes down what lookups were told.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// The cluster's zones.
-    pub zones: ClusterZones,
+    zones: ClusterZones,
     questions: Table<(Name, RecordType), Box<Asked>>,
-    order: OnceLock<Vec<(Name, RecordType)>>,
-    known: OnceLock<BTreeMap<Name, Known>>,
     lookups: usize,
     /// Questions that came when the table was full.
     overflow: u64,
@@ -167,46 +132,9 @@ impl Answers {
         }
     }
 
-    /// Every question, in the order of names.
-    ///
-    /// They are put in order when they are first asked for: once the capture is over.
-    pub fn questions(&self) -> impl Iterator<Item = (&Name, RecordType, &Asked)> {
-        let order = self.order.get_or_init(|| self.questions.keys().cloned().collect());
-        order.iter().filter_map(|key| Some((&key.0, key.1, self.questions.get(key)?.as_ref())))
-    }
-
-    /// What was answered to one question.
-    pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
-        self.questions.get(&(name.clone(), rtype)).map(AsRef::as_ref)
-    }
-
-    /// Every name with what is known of it, whatever the type and the server.
-    ///
-    /// Worked out when it is first asked for: once the capture is over.
-    pub fn names(&self) -> &BTreeMap<Name, Known> {
-        self.known.get_or_init(|| {
-            let mut known: Vec<(Name, Known)> = Vec::new();
-            for (name, rtype, asked) in self.questions() {
-                if !matches!(rtype, RecordType::A | RecordType::AAAA) {
-                    continue;
-                }
-                if known.last().is_none_or(|(last, _)| last != name) {
-                    known.push((name.clone(), Known::default()));
-                }
-                if let Some((_, known)) = known.last_mut() {
-                    known.add(asked);
-                }
-            }
-            known.into_iter().collect()
-        })
-    }
-
-    /// The autopath plugin answers `host.example.com.<namespace>.svc.<zone>` with an alias to a
-    /// name of another suffix or none. An ExternalName Service has no more than two labels there.
-    pub fn is_autopath(&self, name: &Name, asked: &Asked) -> bool {
-        let searched = self.zones.split(name);
-        searched.is_some_and(|parts| parts.depth() >= 3)
-            && asked.alias.as_ref().is_some_and(|to| !self.zones.is_cluster(to))
+    /// All that was asked, once the capture is over.
+    pub fn close(self) -> Inquiries {
+        Inquiries::new(self.questions, self.zones)
     }
 }
 
@@ -341,61 +269,12 @@ impl Asked {
     }
 }
 
-impl Known {
-    fn add(&mut self, asked: &Asked) {
-        let ended: [u64; 3] = [&self.data, &self.missing, &self.empty].map(|tally| tally.ended);
-        let mut also = [0; 3];
-        for ((server, answer), told) in asked.told.iter() {
-            let (at, tally) = match answer {
-                Answer::Data(_) => (0, &mut self.data),
-                Answer::NoName => (1, &mut self.missing),
-                Answer::NoData => (2, &mut self.empty),
-                Answer::Error(_) => continue,
-            };
-            tally.add(*server, told);
-            also[at] += told.ended;
-            self.widest = self.widest.max(asked.addresses(*answer).len());
-        }
-        // A lookup asks for both families: it is one lookup all the same.
-        for ((tally, before), now) in
-            [&mut self.data, &mut self.missing, &mut self.empty].into_iter().zip(ended).zip(also)
-        {
-            tally.ended = before.max(now);
-        }
-        self.service = self.service.or(asked.service);
-    }
-}
-
-impl Tally {
-    /// Adds the answers of one server.
-    pub fn add(&mut self, server: IpAddr, told: &Told) {
-        self.times += told.times;
-        self.ended += told.ended;
-        self.span = Some(self.span.map_or(told.span, |span| span.join(told.span)));
-        self.servers.insert(server);
-        self.frames.extend(told.frames.iter().copied());
-        self.frames.sort_unstable();
-        self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(told.denial);
-    }
-
-    /// Adds another tally.
-    pub fn join(&mut self, other: &Self) {
-        self.times += other.times;
-        self.ended += other.ended;
-        self.span = match (self.span, other.span) {
-            (Some(one), Some(two)) => Some(one.join(two)),
-            (one, two) => one.or(two),
-        };
-        self.servers.extend(other.servers.iter().copied());
-        self.frames.extend(other.frames.iter().copied());
-        self.frames.sort_unstable();
-        self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(other.denial);
-    }
-}
-
 impl Told {
+    /// Who made the lookups that ended with this answer.
+    pub fn clients(&self) -> impl Iterator<Item = IpAddr> {
+        self.lookups.iter().map(|lookup| lookup.client)
+    }
+
     /// The lookups that ended with this answer, as wronged ones.
     pub fn wronged(&self) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
         self.lookups.iter().map(|lookup| {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::answers::Answers;
 use super::forward::Forward;
 use super::harm::Ledger;
+use super::inquiries::Inquiries;
 use super::localise::Outage;
 use super::reach::Reach;
 use crate::base::{Coverage, Span};
@@ -27,7 +27,7 @@ pub struct Scene<'a> {
     /// Who was harmed.
     pub ledger: &'a Ledger,
     /// Who was told what.
-    pub answers: &'a Answers,
+    pub answers: &'a Inquiries,
     /// Where reachability broke, as localised from `reach`.
     pub outages: &'a [Outage],
     /// Addresses that answered somebody.

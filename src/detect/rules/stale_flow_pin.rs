@@ -105,13 +105,14 @@ impl Detector for StaleFlowPin {
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut servers: BTreeMap<IpAddr, Vec<(SocketAddr, Socket)>> = BTreeMap::new();
-        let mut sockets: Vec<_> = self.sockets.into_iter().collect();
-        sockets.sort_by_key(|(key, _)| *key);
-        for ((client, backend), socket) in sockets {
-            // One transaction on a socket is a new flow; the rest of it is the pin.
-            if socket.answered + socket.failed.len() as u64 > 1 && !socket.failed.is_empty() {
-                servers.entry(backend).or_default().push((client, socket));
-            }
+        // One transaction on a socket is a new flow; the rest of it is the pin.
+        let pinned = |(_, socket): &(_, Socket)| {
+            socket.answered + socket.failed.len() as u64 > 1 && !socket.failed.is_empty()
+        };
+        let mut pins: Vec<_> = self.sockets.into_iter().filter(pinned).collect();
+        pins.sort_by_key(|(key, _)| *key);
+        for ((client, backend), socket) in pins {
+            servers.entry(backend).or_default().push((client, socket));
         }
         servers.into_iter().filter_map(|(server, pins)| judge(server, &pins, scene)).collect()
     }
