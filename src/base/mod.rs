@@ -18,7 +18,7 @@ pub mod words;
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
 pub use hash::{Map, Set, digest};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Placed};
 pub use lang::Lang;
 pub use net::{FiveTuple, Network, Transport, number};
 pub use nodes::{Node, Nodes};

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use crate::base::{Coverage, Limit, Map, Network, Nodes, Timestamp, Transport};
@@ -158,6 +159,9 @@ impl Reach {
         // first: what went to each is a flow of its own, and only the last one was answered.
         let mut legs: SmallVec<[(IpAddr, &[Attempt]); 1]> = SmallVec::new();
         let mut rest: &[Attempt] = &transaction.attempts;
+        if let [_] = rest {
+            legs.push((transaction.responder(), std::mem::take(&mut rest)));
+        }
         while let Some(first) = rest.first() {
             let backend = first.backend();
             let run = rest.iter().take_while(|attempt| attempt.backend() == backend).count();
@@ -170,7 +174,11 @@ impl Reach {
         }
         let last = legs.len() - 1;
         for (index, (responder, attempts)) in legs.into_iter().enumerate() {
-            let Some(first) = attempts.first() else { continue };
+            let Some(first) = attempts.first().map(Attempt::sent) else { continue };
+            let last_sent = match attempts {
+                [_, .., last] => last.sent().ts,
+                _ => first.ts,
+            };
             let sent = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
             let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
             let (reached, unanswered) = match (index == last, reached) {
@@ -179,8 +187,8 @@ impl Reach {
                 (true, reached) => (reached, sent.saturating_sub(answered)),
             };
             let flow = Flow {
-                first: first.sent(),
-                last_sent: attempts.last().map_or(first.sent().ts, |attempt| attempt.sent().ts),
+                first,
+                last_sent,
                 cell: Cell {
                     client: transaction.client.ip(),
                     server: transaction.server.ip(),
@@ -241,7 +249,10 @@ impl Reach {
             self.settle_first(coverage);
         }
         // Lookups end in another order than their steps began.
-        self.flows.sort_by_key(|flow| (flow.first, flow.cell, flow.port));
+        self.flows.sort_by(|one, other| {
+            let rest = || (&one.cell, one.port).cmp(&(&other.cell, other.port));
+            one.first.cmp(&other.first).then_with(rest)
+        });
         let mut sockets: Map<(IpAddr, u16, IpAddr), Timestamp> = Map::default();
         for flow in &mut self.flows {
             let socket = (flow.cell.client, flow.port, flow.cell.responder);
@@ -268,8 +279,21 @@ impl Reach {
             self.settle_first(coverage);
         }
         let key = (client, flow.cell.responder, flow.cell.transport);
-        let known = self.index.get(&key).and_then(|serial| serial.checked_sub(self.base));
-        let known = known.and_then(|at| usize::try_from(at).ok());
+        let serial = self.base + self.pending.len() as u64;
+        let known = match self.index.entry(key) {
+            Entry::Occupied(mut known) => {
+                let at = known.get().checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+                let at = at.filter(|at| *at < self.pending.len());
+                if at.is_none() {
+                    known.insert(serial);
+                }
+                at
+            }
+            Entry::Vacant(new) => {
+                new.insert(serial);
+                None
+            }
+        };
         if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
             pending.last_sent = pending.last_sent.max(flow.last_sent);
             pending.reached = pending.reached.min(flow.reached);
@@ -281,7 +305,6 @@ impl Reach {
             pending.icmp = pending.icmp.or(flow.icmp);
             return;
         }
-        self.index.insert(key, self.base + self.pending.len() as u64);
         self.pending.push_back(flow);
     }
 
@@ -294,16 +317,17 @@ impl Reach {
             flow.cell.responder,
             flow.cell.transport,
         );
-        if self.index.get(&key) == Some(&self.base) {
-            self.index.remove(&key);
+        if let Entry::Occupied(place) = self.index.entry(key)
+            && *place.get() == self.base
+        {
+            place.remove();
         }
         self.base += 1;
-        if !self.cells.contains(&flow.cell) {
-            if self.cells.len() >= MAX_CELLS {
-                coverage.limited(Limit::Clients);
-                return;
-            }
+        if self.cells.len() < MAX_CELLS {
             self.cells.insert(flow.cell);
+        } else if !self.cells.contains(&flow.cell) {
+            coverage.limited(Limit::Clients);
+            return;
         }
         if self.flows.len() >= MAX_FLOWS {
             self.thin_out();

@@ -410,6 +410,7 @@ impl Matcher {
             home: None,
             lost: None,
             stopped: false,
+            settled: None,
         };
         if let Some(serial) = self.asked_by(&candidates, asked, kind, &hop) {
             if let Some(entry) = self.table.entry(serial) {

@@ -116,6 +116,7 @@ impl Resting {
             home: None,
             lost: None,
             stopped: false,
+            settled: None,
         };
         Transaction {
             client: self.client,

@@ -17,18 +17,18 @@
 //! Source: rulebook 2.B, K3, K6; Linux `Documentation/networking/ipvs-sysctl.rst`
 //! (`expire_nodest_conn`); kubernetes/kubernetes issues 71514 and 81775.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
 use crate::base::words::{clock, count, list, text};
-use crate::base::{Map, Span, Timestamp, Transport};
+use crate::base::{Map, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -65,7 +65,7 @@ struct IpvsStaleUdp {
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
     failures: Vec<(Seen, SocketAddr, Option<IpAddr>)>,
     /// Answered flows of ports with and without a history, by that backend.
-    answered: BTreeMap<Option<IpAddr>, Vec<Timestamp>>,
+    answered: Table<Option<IpAddr>, Vec<Timestamp>>,
     service: Option<IpAddr>,
 }
 
@@ -73,28 +73,30 @@ struct IpvsStaleUdp {
 /// the test no weaker.
 const MAX_ANSWERED: usize = 100_000;
 
-impl IpvsStaleUdp {
-    fn recall(&self, client: SocketAddr, now: Timestamp) -> Option<IpAddr> {
-        let (backend, last) = self.history.get(&client)?;
-        (now.since(*last) <= REMEMBERED).then_some(*backend)
-    }
-}
-
 impl Detector for IpvsStaleUdp {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.transport != Transport::Udp || transaction.attempts.is_empty() {
             return;
         }
         let (first, client) = (transaction.first(), transaction.client);
-        let before = self.recall(client, first.ts);
+        let remembered = |last: Timestamp| first.ts.since(last) <= REMEMBERED;
+        let recall = |known: Option<(IpAddr, Timestamp)>| {
+            known.filter(|(_, last)| remembered(*last)).map(|(backend, _)| backend)
+        };
         match transaction.backend() {
             Some(backend) => {
                 if self.history.len() >= MAX_SOCKETS {
-                    self.history.retain(|_, (_, last)| first.ts.since(*last) <= REMEMBERED);
+                    self.history.retain(|_, (_, last)| remembered(*last));
                 }
-                if self.history.len() < MAX_SOCKETS {
-                    self.history.insert(client, (backend, first.ts));
-                }
+                let before = recall(if self.history.len() < MAX_SOCKETS {
+                    self.history.insert(client, (backend, first.ts))
+                } else {
+                    self.history.get(&client).copied()
+                });
                 if transaction.outcome().is_answered() {
                     let answered = self.answered.entry(before).or_default();
                     if answered.len() < MAX_ANSWERED {
@@ -105,6 +107,7 @@ impl Detector for IpvsStaleUdp {
             None if transaction.outcome() == Outcome::Timeout => {
                 self.service.get_or_insert(transaction.server.ip());
                 if self.failures.len() < MAX_FAILURES {
+                    let before = recall(self.history.get(&client).copied());
                     self.failures.push((first, client, before));
                 }
             }

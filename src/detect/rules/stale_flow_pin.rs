@@ -21,8 +21,8 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -66,7 +66,11 @@ struct Socket {
 const MAX_FAILED: usize = 256;
 
 impl Detector for StaleFlowPin {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let (Some(backend), Some(last)) = (transaction.backend(), transaction.last_sent()) else {
             return;
         };
