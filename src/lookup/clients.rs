@@ -7,12 +7,12 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::fingerprint::{Fingerprint, Signs};
-use super::manner::{self, Habits, Manner};
+use super::manner::{self, Habits};
 use super::model::Lookup;
 use super::profile::{Profile, Setup, Suffixes};
-use super::resolver::Resolver;
+use super::resolver::{Resolver, Sign};
 use super::wait::TIMER;
-use crate::base::{Coverage, Limit, Map, digest};
+use crate::base::{Coverage, Limit, Map};
 use crate::transaction::{Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
@@ -98,22 +98,20 @@ impl Clients {
     }
 
     /// Learns from a lookup that is over.
-    pub(super) fn learn(&mut self, lookup: &Lookup, manner: Manner) {
+    pub(super) fn learn(&mut self, lookup: &Lookup, signs: &[Sign]) {
         let Some(known) = self.known.get_mut(&lookup.client) else {
             return;
         };
-        let asked: SmallVec<[&Transaction; 8]> = lookup.transactions().map(AsRef::as_ref).collect();
-        for pair in asked.windows(2) {
-            let [a, aaaa] = pair else { continue };
+        let asked = || lookup.transactions().map(AsRef::as_ref);
+        for (a, aaaa) in asked().zip(asked().skip(1)) {
             match manner::is_near(a, aaaa) {
                 Some(true) => known.near = known.near.saturating_add(1),
                 Some(false) => known.far = known.far.saturating_add(1),
                 None => {}
             }
         }
-        known.patience = asked.iter().find_map(|asked| whole_seconds(asked)).or(known.patience);
-        let signs = super::resolver::signs(&lookup.steps, manner);
-        known.resolvers.entry(lookup.resolver).or_default().add(&signs);
+        known.patience = asked().find_map(whole_seconds).or(known.patience);
+        known.resolvers.entry(lookup.resolver).or_default().add(signs);
         known.setup.learn(lookup, &mut self.suffixes);
     }
 
@@ -129,9 +127,7 @@ impl Client {
     /// Watches for a port that several names come from.
     fn port(&mut self, transaction: &Transaction) {
         let port = transaction.client.port();
-        let wire: SmallVec<[u8; 64]> =
-            transaction.question.name.wire().iter().map(u8::to_ascii_lowercase).collect();
-        let name = digest(&wire);
+        let name = transaction.question.name.digest();
         if let Some((_, names)) = self.ports.iter_mut().find(|(known, _)| *known == port) {
             if !names.contains(&name) && names.len() < NAMES {
                 names.push(name);

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::base::digest;
-use crate::dns::Name;
+use crate::base::{Set, digest};
+use crate::dns::{Ending, Name};
 
 /// Different names that must have gone from one suffix to another before that pair counts as
 /// part of a search list (rulebook 5.1).
@@ -75,6 +75,24 @@ impl SearchLists {
     fn learned(&self, from: &Name, to: &Name) -> bool {
         let pair = (from.clone(), to.clone());
         self.transitions.get(&pair).is_some_and(|known| known.len() >= ENOUGH)
+    }
+}
+
+/// The suffixes that lookups went through, each made once.
+#[derive(Debug, Default)]
+pub(super) struct Suffixes(Set<Name>);
+
+impl Suffixes {
+    /// The name of a suffix.
+    pub(super) fn name(&mut self, suffix: Ending<'_>) -> Name {
+        if let Some(known) = self.0.get(&suffix) {
+            return known.clone();
+        }
+        let name = suffix.to_name();
+        if self.0.len() < MAX_PAIRS {
+            self.0.insert(name.clone());
+        }
+        name
     }
 }
 
