@@ -27,7 +27,7 @@ use super::model::{Lookup, Role, Sent};
 use super::open::{Open, Place};
 use super::profile::Profiles;
 use super::search::{SearchLists, Suffixes};
-use crate::base::{Coverage, Limit, Map, Timestamp, Transport, digest};
+use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, digest};
 use crate::dns::Name;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
@@ -46,7 +46,7 @@ pub struct Grouper {
     /// Serial number of the first of `open`.
     base: u64,
     /// Open lookups by client and first label: the label stays the same over all candidates.
-    names: Map<(IpAddr, u64), SmallVec<[u64; 2]>>,
+    names: Map<(Host, u64), SmallVec<[u64; 2]>>,
     /// Open lookups with a truncated answer.
     truncated: Map<IpAddr, SmallVec<[u64; 2]>>,
     /// Connections that followed no truncated answer.
@@ -112,7 +112,7 @@ impl Grouper {
         };
         let serial = self.base;
         self.base += 1;
-        forget(&mut self.names, &(open.client, open.label), serial);
+        forget(&mut self.names, &(Host(open.client), open.label), serial);
         forget(&mut self.truncated, &open.client, serial);
         let client = open.client;
         let (lookup, signs) = open.close(self.clients.usual(client), &mut self.suffixes);
@@ -124,7 +124,7 @@ impl Grouper {
         let client = transaction.client.ip();
         self.clients.note(transaction, coverage);
         let label = label(&transaction.question.name);
-        let key = (client, label);
+        let key = (Host(client), label);
         let serials = self.names.get(&key).cloned().unwrap_or_default();
         let mut best: Option<(u64, Place)> = None;
         let mut same_name = false;

@@ -41,7 +41,7 @@ impl Open {
             .unwrap_or_else(Name::root);
         let name = self
             .base
-            .and_then(|base| Name::from_labels(asked.labels().take(base)))
+            .and_then(|base| asked.leading(base))
             .unwrap_or(asked);
         let own = name.label_count();
         let mut types: SmallVec<[RecordType; 2]> = SmallVec::new();

@@ -1,6 +1,5 @@
 //! How the resolver behind a lookup behaves, as far as grouping and timing depend on it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::packet::IcmpKind;
@@ -124,46 +123,42 @@ impl Shown {
         self.hard_of_hearing
             .get_or_insert(asked.traits.udp_size.is_some() && !asked.traits.authentic_data);
         self.repeats |= asked.attempts.len() > 1;
-        let earlier = || before.iter().filter_map(Step::transaction);
-        self.keeps_ids |= self.repeats
-            || earlier().any(|earlier| {
-                let same_socket = earlier.client == asked.client && earlier.id != asked.id;
-                let again = earlier.id == asked.id && earlier.question == asked.question;
-                again || (same_socket && earlier.question.rtype != asked.question.rtype)
-            });
-        if self.decided.is_none() && !habits.forwarder && asked.transport == Transport::Udp {
-            self.decided = self.musl(asked, earlier(), habits);
+        self.keeps_ids |= self.repeats;
+        let udp = asked.transport == Transport::Udp;
+        let undecided = self.decided.is_none() && !habits.forwarder && udp;
+        if undecided && asked.attempts.len() > 1 && only_musl_does(asked) {
+            self.decided = Some(Certainty::Certain);
         }
-    }
-
-    /// Whether one more question settles whether it is musl.
-    fn musl<'a>(
-        &mut self,
-        asked: &Transaction,
-        earlier: impl Iterator<Item = &'a Arc<Transaction>>,
-        habits: Habits,
-    ) -> Option<Certainty> {
-        let again = asked.attempts.len() > 1;
-        if again && only_musl_does(asked) {
-            return Some(Certainty::Certain);
-        }
-        for earlier in earlier.filter(|earlier| earlier.client == asked.client) {
-            if asked.first().ts.distance(earlier.first().ts) > TOGETHER {
-                continue;
-            }
-            if asked.id == earlier.id && asked.server != earlier.server {
-                return Some(Certainty::Certain);
-            }
-            if let Some(is_near) = is_near(earlier, asked) {
-                self.near += u32::from(is_near);
-                self.far += u32::from(!is_near);
+        for earlier in before.iter().filter_map(Step::transaction) {
+            let same_socket = earlier.client == asked.client;
+            self.keeps_ids |= if earlier.id == asked.id {
+                earlier.question == asked.question
+            } else {
+                same_socket && earlier.question.rtype != asked.question.rtype
+            };
+            if undecided && same_socket && self.decided.is_none() {
+                self.pair(earlier, asked);
             }
         }
         // What musl never does: ask again what was answered; what it hardly does: wait five seconds.
-        let excluded = again
-            && (asked.requeried_after_answer()
-                || repeats_after(asked, DEFAULT_TIMEOUT) && habits.musl != Some(true));
-        excluded.then_some(Certainty::Excluded)
+        if undecided && asked.attempts.len() > 1 && self.decided.is_none() {
+            let slow = || repeats_after(asked, DEFAULT_TIMEOUT) && habits.musl != Some(true);
+            let excluded = asked.requeried_after_answer() || slow();
+            self.decided = excluded.then_some(Certainty::Excluded);
+        }
+    }
+
+    /// Learns from two questions of one socket.
+    fn pair(&mut self, earlier: &Transaction, asked: &Transaction) {
+        if asked.first().ts.distance(earlier.first().ts) > TOGETHER {
+            return;
+        }
+        if asked.id == earlier.id && asked.server != earlier.server {
+            self.decided = Some(Certainty::Certain);
+        } else if let Some(is_near) = is_near(earlier, asked) {
+            self.near += u32::from(is_near);
+            self.far += u32::from(!is_near);
+        }
     }
 
     /// What that makes of the resolver, together with the client's habits.

@@ -173,6 +173,14 @@ impl Lookup {
         self.steps.chunk_by(|one, next| one.round == next.round)
     }
 
+    /// The names that were asked, one after the other.
+    pub fn candidates(&self) -> impl Iterator<Item = &Name> {
+        self.rounds().filter_map(|round| {
+            let asked = round.iter().find_map(Step::transaction)?;
+            Some(&asked.question.name)
+        })
+    }
+
     /// The steps of the last candidate name.
     pub fn last_round(&self) -> &[Step] {
         self.rounds().next_back().unwrap_or_default()

@@ -58,6 +58,7 @@ pub(super) struct Settled {
     deadline: Option<Timestamp>,
     /// The place of the answer among the responses.
     answer: Option<usize>,
+    latency: Option<Duration>,
     outcome: Outcome,
     backend: Option<IpAddr>,
 }
@@ -328,6 +329,7 @@ impl Transaction {
             first: self.first(),
             deadline: self.deadline(),
             answer: self.answer_place(),
+            latency: self.latency(),
             outcome: self.outcome(),
             backend: self.backend(),
         });
@@ -387,6 +389,9 @@ impl Transaction {
 
     /// Time from the first attempt to the arrival of the answer.
     pub fn latency(&self) -> Option<Duration> {
+        if let Some(settled) = &self.settled {
+            return settled.latency;
+        }
         Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
     }
 
