@@ -2,6 +2,7 @@
 //!
 //! This layer imports nothing of ours.
 
+mod address;
 mod coverage;
 mod few;
 mod hash;
@@ -15,6 +16,7 @@ pub mod text;
 mod time;
 pub mod words;
 
+pub use address::{Host, Socket};
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
 pub use hash::{Map, Set, digest};

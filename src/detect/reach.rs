@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::hash_map::Entry;
-use smallvec::SmallVec;
 
-use crate::base::{Coverage, Limit, Map, Network, Nodes, Timestamp, Transport};
+use crate::base::{Coverage, Host, Limit, Map, Network, Nodes, Socket, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
 use crate::packet::IcmpKind;
@@ -104,7 +103,7 @@ pub struct Reach {
     nodes: Nodes,
     pending: VecDeque<Flow>,
     base: u64,
-    index: Map<(SocketAddr, IpAddr, Transport), u64>,
+    index: Map<(Socket, Host, Transport), u64>,
     flows: Vec<Flow>,
     cells: crate::base::Set<Cell>,
 }
@@ -157,38 +156,27 @@ impl Reach {
         };
         // A repeat from the same port goes to another backend once conntrack has forgotten the
         // first: what went to each is a flow of its own, and only the last one was answered.
-        let mut legs: SmallVec<[(IpAddr, &[Attempt]); 1]> = SmallVec::new();
-        let mut rest: &[Attempt] = &transaction.attempts;
-        if let [_] = rest {
-            legs.push((transaction.responder(), std::mem::take(&mut rest)));
-        }
-        while let Some(first) = rest.first() {
-            let backend = first.backend();
-            let run = rest.iter().take_while(|attempt| attempt.backend() == backend).count();
-            let (leg, behind) = rest.split_at(run.max(1));
-            legs.push((backend.unwrap_or(transaction.server.ip()), leg));
-            rest = behind;
-        }
-        if let Some(last) = legs.last_mut() {
-            last.0 = transaction.responder();
-        }
-        let last = legs.len() - 1;
-        for (index, (responder, attempts)) in legs.into_iter().enumerate() {
-            let Some(first) = attempts.first().map(Attempt::sent) else { continue };
-            let last_sent = match attempts {
-                [_, .., last] => last.sent().ts,
-                _ => first.ts,
+        let same = |one: &Attempt, next: &Attempt| one.backend() == next.backend();
+        let mut legs = transaction.attempts.chunk_by(same).peekable();
+        while let Some(attempts) = legs.next() {
+            let Some(first) = attempts.first() else { continue };
+            let last = legs.peek().is_none();
+            let responder = if last {
+                transaction.responder()
+            } else {
+                first.backend().unwrap_or(transaction.server.ip())
             };
+            let start = first.sent();
             let sent = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
             let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
-            let (reached, unanswered) = match (index == last, reached) {
+            let (reached, unanswered) = match (last, reached) {
                 (false, _) => (Reached::No, sent),
                 (true, Reached::Unknown) => (Reached::Unknown, 0),
                 (true, reached) => (reached, sent.saturating_sub(answered)),
             };
             let flow = Flow {
-                first,
-                last_sent,
+                first: start,
+                last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
                 cell: Cell {
                     client: transaction.client.ip(),
                     server: transaction.server.ip(),
@@ -278,7 +266,7 @@ impl Reach {
             coverage.limited(Limit::Flows);
             self.settle_first(coverage);
         }
-        let key = (client, flow.cell.responder, flow.cell.transport);
+        let key = (Socket(client), Host(flow.cell.responder), flow.cell.transport);
         let serial = self.base + self.pending.len() as u64;
         let known = match self.index.entry(key) {
             Entry::Occupied(mut known) => {
@@ -313,8 +301,8 @@ impl Reach {
             return;
         };
         let key = (
-            SocketAddr::new(flow.cell.client, flow.port),
-            flow.cell.responder,
+            Socket(SocketAddr::new(flow.cell.client, flow.port)),
+            Host(flow.cell.responder),
             flow.cell.transport,
         );
         if let Entry::Occupied(place) = self.index.entry(key)

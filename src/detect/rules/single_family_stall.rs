@@ -87,6 +87,9 @@ impl Detector for SingleFamilyStall {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.smooth {
+            return;
+        }
         for (lacking, other) in
             [(RecordType::AAAA, RecordType::A), (RecordType::A, RecordType::AAAA)]
         {

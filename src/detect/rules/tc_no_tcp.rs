@@ -80,6 +80,9 @@ impl Detector for TcNoTcp {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.smooth {
+            return;
+        }
         let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
         let Some(truncated) = truncated else { return };
         let went_on = lookup.steps.iter().any(|step| match &step.sent {
