@@ -338,7 +338,6 @@ impl Matcher {
     ) -> bool {
         let Some(serial) = self.recent.find(sighting) else { return false };
         let Some(entry) = self.table.entry(serial) else { return false };
-        entry.keys.push(key);
         if let Item::Transaction(transaction) = &mut entry.item {
             transaction.masquerade.get_or_insert(client);
             let mut attempts = transaction.attempts.iter_mut().rev();
@@ -346,7 +345,7 @@ impl Matcher {
                 sight(&mut attempt.hops, sighting.hop);
             }
         }
-        self.table.list(key, serial);
+        self.table.list_also(key, serial);
         self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
         coverage.nat_copies += 1;
         true

@@ -2,6 +2,7 @@
 
 mod connect;
 mod delivery;
+mod index;
 mod masquerade;
 mod matcher;
 mod model;

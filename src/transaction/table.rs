@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use hashbrown::hash_map::Entry as Place;
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
+use super::index::Index;
 use super::model::Transaction;
 use super::rest::Resting;
-use crate::base::{Map, Timestamp, Transport, number};
+use crate::base::{Timestamp, Transport, number};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
 /// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
@@ -17,9 +17,6 @@ const MAX_OPEN: usize = 1 << 17;
 /// What their further attempts, responses and sightings may take, in bytes: as many as they are,
 /// ten sightings each.
 const MAX_HELD: usize = 96 << 20;
-/// Open transactions of one socket and id that a message is held against, the latest ones: a flood
-/// of questions with one id costs no more than this each.
-const MAX_ALIKE: usize = 64;
 
 /// The client's end of a transaction or connection, made to be hashed and compared in few steps:
 /// every message is looked up by it.
@@ -72,7 +69,7 @@ pub(super) struct Table {
     base: u64,
     /// Sum of what the entries hold beyond their size, in bytes.
     held: usize,
-    sockets: Map<SocketKey, SmallVec<[u64; 2]>>,
+    index: Index,
 }
 
 impl Table {
@@ -93,12 +90,7 @@ impl Table {
         self.base += 1;
         self.held = self.held.saturating_sub(entry.held);
         for key in &entry.keys {
-            if let Place::Occupied(mut listed) = self.sockets.entry(*key) {
-                listed.get_mut().retain(|listed| *listed != serial);
-                if listed.get().is_empty() {
-                    listed.remove();
-                }
-            }
+            self.index.strike(key, serial);
         }
         Some(entry)
     }
@@ -128,8 +120,15 @@ impl Table {
         self.entries.get_mut(index)
     }
 
+    fn get(&self, serial: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(serial.checked_sub(self.base)?).ok()?)
+    }
+
+    /// The entries that are listed under a key, the oldest first.
     pub(super) fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
-        self.sockets.get(key).map_or_else(SmallVec::new, |listed| SmallVec::from_slice(listed))
+        let mut serials = self.index.listed(key, self.base);
+        serials.retain(|serial| self.get(*serial).is_some_and(|entry| entry.keys.contains(key)));
+        serials
     }
 
     pub(super) fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
@@ -139,13 +138,17 @@ impl Table {
         serial
     }
 
-    /// Lists an entry under a key, instead of the oldest one where there are too many.
-    pub(super) fn list(&mut self, key: SocketKey, serial: u64) {
-        let listed = self.sockets.entry(key).or_default();
-        if listed.len() >= MAX_ALIKE {
-            listed.remove(0);
+    /// Lists an entry under a key.
+    fn list(&mut self, key: SocketKey, serial: u64) {
+        self.index.list(&key, serial, self.base);
+    }
+
+    /// Lists an entry under one more key.
+    pub(super) fn list_also(&mut self, key: SocketKey, serial: u64) {
+        if let Some(entry) = self.place(serial) {
+            entry.keys.push(key);
+            self.list(key, serial);
         }
-        listed.push(serial);
     }
 
     /// Notes that an entry holds so many more bytes.
