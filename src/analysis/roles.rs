@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::base::Set;
 use crate::base::words::{Text, text};
 use crate::capture::PointId;
 use crate::transaction::{Hop, Transaction};
@@ -90,12 +89,11 @@ impl Roles {
         Self { points: if points > 1 { vec![Seen::default(); points] } else { Vec::new() } }
     }
 
-    /// Notes a transaction; `servers` are those that answer others.
-    pub(super) fn note(&mut self, transaction: &Transaction, servers: &Set<IpAddr>) {
+    /// Notes a transaction; `forwarded` says whether its client answers others.
+    pub(super) fn note(&mut self, transaction: &Transaction, forwarded: bool) {
         if self.points.is_empty() {
             return;
         }
-        let forwarded = servers.contains(&transaction.client.ip());
         let (home, responder) = (transaction.home(), transaction.responder());
         let first = transaction.attempts.first();
         let query = first.and_then(|attempt| attempt.home());

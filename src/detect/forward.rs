@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::glance::Glance;
 use super::outside::{Outside, Trouble};
-use crate::base::{Coverage, Limit, Set, Transport};
+use crate::base::{Coverage, Limit, Transport};
 use crate::capture::Seen;
 use crate::dns::{Question, Rcode};
 use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
@@ -115,16 +115,16 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Takes a transaction; `servers` are the addresses that answered somebody so far.
+    /// Takes a transaction; `forwarded` says whether its client answered somebody before.
     pub fn note(
         &mut self,
         transaction: &Transaction,
         glance: &Glance,
-        servers: &Set<IpAddr>,
+        forwarded: bool,
         coverage: &mut Coverage,
     ) {
         let (forwarder, upstream) = (transaction.client.ip(), transaction.responder());
-        if !servers.contains(&forwarder) {
+        if !forwarded {
             self.outside.note(transaction, glance, coverage);
             return;
         }
@@ -158,15 +158,10 @@ impl Forward {
         });
     }
 
-    /// Takes a connection attempt.
-    pub fn note_connect(
-        &mut self,
-        connect: &TcpAttempt,
-        servers: &Set<IpAddr>,
-        coverage: &mut Coverage,
-    ) {
+    /// Takes a connection attempt; `forwarded` as with transactions.
+    pub fn note_connect(&mut self, connect: &TcpAttempt, forwarded: bool, coverage: &mut Coverage) {
         let (forwarder, upstream) = (connect.client.ip(), connect.responder());
-        if !servers.contains(&forwarder) || !self.knows(forwarder, upstream) {
+        if !forwarded || !self.knows(forwarder, upstream) {
             return;
         }
         if self.knocks.len() >= MAX_LEGS {

@@ -58,6 +58,16 @@ pub enum Closed {
     Connect(Arc<TcpAttempt>),
 }
 
+impl Closed {
+    /// The transaction, if it is one.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match self {
+            Self::Transaction(transaction) => Some(transaction),
+            Self::Connect(_) => None,
+        }
+    }
+}
+
 /// Pairs queries with responses; see the module's docs for its rules.
 #[derive(Debug, Default)]
 pub struct Matcher {
