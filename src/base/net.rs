@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::hash::digest;
 use super::nodes::Node;
 use super::text::ToText;
 
@@ -50,6 +51,27 @@ impl ToText for FiveTuple {}
 impl fmt::Display for FiveTuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} -> {}", self.transport, self.src, self.dst)
+    }
+}
+
+/// A socket in eight bytes instead of 32, for tables of very many.
+///
+/// One of IPv4 is spelled out; one of IPv6 is its digest, and two of them look alike once in 10^18.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(u64);
+
+impl From<SocketAddr> for SocketId {
+    fn from(socket: SocketAddr) -> Self {
+        let port = u64::from(socket.port());
+        Self(match socket.ip() {
+            IpAddr::V4(address) => u64::from(address.to_bits()) << 16 | port,
+            IpAddr::V6(address) => {
+                let mut bytes = [0; 18];
+                bytes[..16].copy_from_slice(&address.octets());
+                bytes[16..].copy_from_slice(&socket.port().to_be_bytes());
+                digest(&bytes) | 1 << 63
+            }
+        })
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::{Coverage, Limit, Span, Table, Timestamp, Transport};
+use crate::base::{Coverage, Limit, Map, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::dns::{Ending, Name, Question, Rcode};
+use crate::dns::{Ending, Name, Question, Rcode, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
@@ -103,7 +103,8 @@ pub struct Outside {
     troubles: Vec<Trouble>,
     seconds: BTreeMap<(IpAddr, i64), Second>,
     zones: Table<Name, Zone>,
-    questions: Table<Question, (u64, u64)>,
+    /// By the digest of the name, type and class: how often each was silent, and was answered.
+    questions: Map<(u64, RecordType, u16), (u32, u32)>,
 }
 
 /// What stood behind a label `svc`.
@@ -195,10 +196,11 @@ impl Outside {
     /// while others were answered.
     pub fn fails_by_name(&self) -> bool {
         let (mut silent, mut stuck, mut answered) = (0, 0, 0);
-        for (_, (no, yes)) in self.questions.unordered() {
+        for (no, yes) in self.questions.values().map(|(no, yes)| (u64::from(*no), u64::from(*yes)))
+        {
             silent += no;
             answered += yes;
-            stuck += if *no >= STUCK && *yes == 0 { *no } else { 0 };
+            stuck += if no >= STUCK && yes == 0 { no } else { 0 };
         }
         stuck > 0 && stuck * 10 >= silent * 9 && answered > stuck
     }
@@ -209,10 +211,11 @@ impl Outside {
             Some(Verdict::Unknown) => return,
             _ => (0, 1),
         };
-        if let Some(known) = self.questions.entry_within(question.clone(), MAX_QUESTIONS) {
-            let known = known.or_default();
-            known.0 += no;
-            known.1 += yes;
+        let key = (question.name.digest(), question.rtype, question.class);
+        if self.questions.len() < MAX_QUESTIONS || self.questions.contains_key(&key) {
+            let known = self.questions.entry(key).or_default();
+            known.0 = known.0.saturating_add(no);
+            known.1 = known.1.saturating_add(yes);
         }
     }
 

@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, duration, list, text};
-use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, SocketId, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places};
 use crate::detect::{
@@ -63,7 +63,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct ConntrackFull {
     usual: Vanish,
     /// When an answer last came to a socket.
-    answered: Map<SocketAddr, Timestamp>,
+    answered: Map<SocketId, Timestamp>,
     purge: Purge,
     vanished: BTreeMap<Network, Vec<Vanished>>,
     flows: usize,
@@ -95,7 +95,7 @@ impl Detector for ConntrackFull {
             let sent = asked.first();
             let known = self
                 .answered
-                .get(&asked.client)
+                .get(&SocketId::from(asked.client))
                 .is_some_and(|at| *at <= sent.ts && sent.ts.since(*at) <= APART);
             if known {
                 self.known(Network::of(asked.client.ip()), sent.ts, lost);
@@ -105,7 +105,7 @@ impl Detector for ConntrackFull {
                     self.answered.retain(|_, at| sent.ts.since(*at) <= APART);
                 }
                 if self.answered.len() < MAX_SOCKETS {
-                    self.answered.insert(asked.client, answer.arrived().ts);
+                    self.answered.insert(asked.client.into(), answer.arrived().ts);
                 }
             }
             let stopped = asked

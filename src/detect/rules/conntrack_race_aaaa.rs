@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, duration, list, percent, text};
-use crate::base::{Map, Network, Purge, Span, Table, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, places, retry_answered};
 use crate::detect::{
@@ -73,7 +73,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by client networks; sockets are forgotten with their conntrack entries.
 #[derive(Default)]
 struct ConntrackRace {
-    sockets: Map<SocketAddr, Timestamp>,
+    sockets: Map<SocketId, Timestamp>,
     purge: Purge,
     networks: Table<Network, Tally>,
 }
@@ -154,7 +154,7 @@ impl ConntrackRace {
         if self.sockets.len() >= MAX_SOCKETS {
             return false;
         }
-        self.sockets.insert(socket, now).is_none_or(|last| now.since(last) >= ENTRY)
+        self.sockets.insert(socket.into(), now).is_none_or(|last| now.since(last) >= ENTRY)
     }
 }
 

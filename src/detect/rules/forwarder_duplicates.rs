@@ -19,13 +19,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{list, percent, text};
-use crate::base::{Map, Purge, Span, Table, Timestamp};
+use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
     Layer, Proof, Scene, Where,
 };
-use crate::dns::{Name, RecordType};
+use crate::dns::RecordType;
 use crate::transaction::Transaction;
 
 /// Queries below which a share says little (rulebook 7.6).
@@ -50,12 +50,15 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<ForwarderDuplicates>::default(),
 };
 
+/// Who asks or is asked for what; of the name, its digest is enough within [`TOGETHER`].
+type Question = (IpAddr, RecordType, u64);
+
 /// Bounded by the caps above; questions are forgotten after [`TOGETHER`].
 #[derive(Default)]
 struct ForwarderDuplicates {
-    recent: Map<(IpAddr, RecordType, Name), (Timestamp, IpAddr)>,
+    recent: Map<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
-    asked: Map<(IpAddr, RecordType, Name), (Timestamp, Option<Timestamp>)>,
+    asked: Map<Question, (Timestamp, Option<Timestamp>)>,
     purge: Purge,
     forwarders: Table<IpAddr, Tally>,
 }
@@ -72,7 +75,7 @@ struct Tally {
 
 impl ForwarderDuplicates {
     /// Notes a question that comes to a server, which may have to forward it.
-    fn arrives(&mut self, question: (IpAddr, RecordType, Name), now: Timestamp) {
+    fn arrives(&mut self, question: Question, now: Timestamp) {
         if self.asked.len() >= MAX_RECENT {
             return;
         }
@@ -102,9 +105,12 @@ impl Detector for ForwarderDuplicates {
         if self.recent.len() >= MAX_RECENT {
             return;
         }
-        let question = &transaction.question;
-        self.arrives((transaction.responder(), question.rtype, question.name.clone()), seen.ts);
-        let key = (client, question.rtype, question.name.clone());
+        let since = |at: &Timestamp| seen.ts.since(*at);
+        forget_before_growth(&mut self.recent, |_, (at, _)| since(at) <= TOGETHER);
+        forget_before_growth(&mut self.asked, |_, (at, _)| since(at) <= TOGETHER * 2);
+        let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
+        self.arrives((transaction.responder(), rtype, name), seen.ts);
+        let key = (client, rtype, name);
         let at_once = self.asked.get(&key).and_then(|(_, at_once)| *at_once);
         let before = self.recent.insert(key, (seen.ts, server));
         let doubled = at_once.is_none_or(|at| seen.ts.since(at) > TOGETHER * 2)

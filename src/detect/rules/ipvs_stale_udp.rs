@@ -24,7 +24,9 @@ use std::time::Duration;
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
 use crate::base::words::{clock, count, list, text};
-use crate::base::{Map, Span, Timestamp, Transport};
+use crate::base::{
+    AddressId, Addresses, Map, SocketId, Span, Timestamp, Transport, forget_before_growth,
+};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
@@ -61,11 +63,17 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SOCKETS`] and [`MAX_FAILURES`].
 #[derive(Default)]
 struct IpvsStaleUdp {
-    history: Map<SocketAddr, (IpAddr, Timestamp)>,
+    /// Backends by number.
+    backends: Addresses,
+    /// Whom each socket talked to last, and when.
+    history: Map<SocketId, (AddressId, Timestamp)>,
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
     failures: Vec<(Seen, SocketAddr, Option<IpAddr>)>,
+    /// Whether a port with a history failed: what was answered before that instant proves nothing.
+    suspected: bool,
     /// Answered flows of ports with and without a history, by that backend.
     answered: BTreeMap<Option<IpAddr>, Vec<Timestamp>>,
+    latest: Timestamp,
     service: Option<IpAddr>,
 }
 
@@ -74,9 +82,34 @@ struct IpvsStaleUdp {
 const MAX_ANSWERED: usize = 100_000;
 
 impl IpvsStaleUdp {
-    fn recall(&self, client: SocketAddr, now: Timestamp) -> Option<IpAddr> {
+    fn recall(&self, client: SocketId, now: Timestamp) -> Option<IpAddr> {
         let (backend, last) = self.history.get(&client)?;
-        (now.since(*last) <= REMEMBERED).then_some(*backend)
+        (now.since(*last) <= REMEMBERED).then(|| self.backends.address(*backend))
+    }
+
+    /// Notes that `client` talks to `backend`.
+    fn remember(&mut self, client: SocketId, backend: IpAddr, now: Timestamp) {
+        let lasts = |last: Timestamp| now.since(last) <= REMEMBERED;
+        forget_before_growth(&mut self.history, |_, (_, last)| lasts(*last));
+        if self.history.len() >= MAX_SOCKETS {
+            self.history.retain(|_, (_, last)| lasts(*last));
+        }
+        if self.history.len() < MAX_SOCKETS {
+            let backend = self.backends.id(backend);
+            self.history.insert(client, (backend, now));
+        }
+    }
+
+    /// Notes an answer to a port that had talked to `before`.
+    fn answered(&mut self, before: Option<IpAddr>, now: Timestamp) {
+        if !self.suspected && self.latest != now {
+            self.answered.clear();
+            self.latest = now;
+        }
+        let answered = self.answered.entry(before).or_default();
+        if answered.len() < MAX_ANSWERED {
+            answered.push(now);
+        }
     }
 }
 
@@ -85,27 +118,21 @@ impl Detector for IpvsStaleUdp {
         if transaction.transport != Transport::Udp || transaction.attempts.is_empty() {
             return;
         }
-        let (first, client) = (transaction.first(), transaction.client);
+        let first = transaction.first();
+        let client = SocketId::from(transaction.client);
         let before = self.recall(client, first.ts);
         match transaction.backend() {
             Some(backend) => {
-                if self.history.len() >= MAX_SOCKETS {
-                    self.history.retain(|_, (_, last)| first.ts.since(*last) <= REMEMBERED);
-                }
-                if self.history.len() < MAX_SOCKETS {
-                    self.history.insert(client, (backend, first.ts));
-                }
+                self.remember(client, backend, first.ts);
                 if transaction.outcome().is_answered() {
-                    let answered = self.answered.entry(before).or_default();
-                    if answered.len() < MAX_ANSWERED {
-                        answered.push(first.ts);
-                    }
+                    self.answered(before, first.ts);
                 }
             }
             None if transaction.outcome() == Outcome::Timeout => {
                 self.service.get_or_insert(transaction.server.ip());
                 if self.failures.len() < MAX_FAILURES {
-                    self.failures.push((first, client, before));
+                    self.suspected |= before.is_some();
+                    self.failures.push((first, transaction.client, before));
                 }
             }
             None => {}
