@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::base::Set;
 use crate::base::words::{Text, text};
 use crate::capture::PointId;
 use crate::transaction::{Hop, Transaction};
@@ -90,7 +91,7 @@ impl Roles {
     }
 
     /// Notes a transaction; `servers` are those that answer others.
-    pub(super) fn note(&mut self, transaction: &Transaction, servers: &BTreeSet<IpAddr>) {
+    pub(super) fn note(&mut self, transaction: &Transaction, servers: &Set<IpAddr>) {
         if self.points.is_empty() {
             return;
         }

@@ -12,10 +12,10 @@ use super::peers::Peers;
 use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
-use crate::base::{Coverage, Nodes, Span, Timestamp};
+use crate::base::{Coverage, Nodes, Set, Span, Timestamp};
 use crate::detect::{
-    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Reachability, Scene, Trips,
-    localise_and_tally,
+    ALL, Answers, Detector, Finding, Forward, Glance, Interest, Ledger, Load, Reach, Reachability,
+    Scene, Trips, localise_and_tally,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -43,13 +43,38 @@ pub(super) struct Tail<'a> {
     forward: Forward,
     ledger: Ledger,
     answers: Answers,
-    servers: BTreeSet<IpAddr>,
+    servers: Set<IpAddr>,
     directions: Directions,
     peers: Peers,
     trips: Trips,
     roles: Roles,
+    load: Load,
     detectors: Vec<Box<dyn Detector>>,
+    watchers: Watchers,
     sinks: Sinks<'a>,
+}
+
+/// The places of the rules that observe transactions.
+struct Watchers {
+    /// Of any kind.
+    of_all: Vec<usize>,
+    /// Of any kind, or of those that are not plain.
+    of_unusual: Vec<usize>,
+}
+
+impl Watchers {
+    fn among(detectors: &[Box<dyn Detector>]) -> Self {
+        let of = |interest: Interest| {
+            let watches =
+                |(_, detector): &(usize, &Box<dyn Detector>)| detector.interest() >= interest;
+            detectors.iter().enumerate().filter(watches).map(|(place, _)| place).collect()
+        };
+        Self { of_all: of(Interest::All), of_unusual: of(Interest::Unusual) }
+    }
+
+    fn of(&self, glance: &Glance) -> &[usize] {
+        if glance.plain { &self.of_all } else { &self.of_unusual }
+    }
 }
 
 /// What is known before the first frame.
@@ -91,6 +116,7 @@ impl<'a> Tail<'a> {
     pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known) -> Self {
         let Known { nodes, points } = known;
         let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
+        let detectors: Vec<_> = ALL.iter().map(|rule| (rule.new)()).collect();
         Self {
             start: Timestamp::MIN,
             focus,
@@ -104,12 +130,14 @@ impl<'a> Tail<'a> {
             forward: Forward::default(),
             ledger: Ledger::default(),
             answers: Answers::default(),
-            servers: BTreeSet::new(),
+            servers: Set::default(),
             directions: Directions::default(),
             peers: Peers::default(),
             roles: Roles::new(points.len()),
             trips: Trips::new(points),
-            detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
+            load: Load::default(),
+            watchers: Watchers::among(&detectors),
+            detectors,
             sinks,
         }
     }
@@ -136,12 +164,14 @@ impl<'a> Tail<'a> {
                 self.trips.note(transaction);
                 self.roles.note(transaction, &self.servers);
                 if self.peers.admit(client, server, coverage) {
-                    self.forward.note(transaction, &self.servers, coverage);
+                    let glance = Glance::at(transaction);
+                    self.forward.note(transaction, &glance, &self.servers, coverage);
+                    self.load.note(transaction, &glance);
                     if transaction.answer().is_some() {
                         self.servers.insert(server);
                     }
-                    for detector in &mut self.detectors {
-                        detector.observe(transaction);
+                    for place in self.watchers.of(&glance) {
+                        self.detectors[*place].observe(transaction, &glance);
                     }
                 }
                 if let Some(sink) = &mut self.sinks.transactions {
@@ -211,7 +241,7 @@ impl<'a> Tail<'a> {
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
         let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
-        let Self { trips, roles, .. } = self;
+        let Self { trips, roles, load, .. } = self;
         let answers = answers.close();
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
@@ -223,12 +253,14 @@ impl<'a> Tail<'a> {
             reachability = Reachability::default();
         }
         let mut findings = span.map_or_else(Vec::new, |span| {
+            let servers: BTreeSet<IpAddr> = servers.into_iter().collect();
             let scene = Scene {
                 span,
                 coverage,
                 nat,
                 reach: &reach,
                 forward: &forward,
+                load: &load,
                 ledger: &ledger,
                 answers: &answers,
                 outages: &outages,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::hash::digest;
 use super::nodes::Node;
 use super::text::ToText;
 
@@ -38,6 +37,15 @@ pub struct FiveTuple {
     pub dst: SocketAddr,
 }
 
+/// An address as one number, to hash it in one step where the enumeration takes several; versions
+/// are not told apart.
+pub fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
 impl FiveTuple {
     /// The tuple of the way back.
     #[must_use]
@@ -51,27 +59,6 @@ impl ToText for FiveTuple {}
 impl fmt::Display for FiveTuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} -> {}", self.transport, self.src, self.dst)
-    }
-}
-
-/// A socket in eight bytes instead of 32, for tables of very many.
-///
-/// One of IPv4 is spelled out; one of IPv6 is its digest, and two of them look alike once in 10^18.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(u64);
-
-impl From<SocketAddr> for SocketId {
-    fn from(socket: SocketAddr) -> Self {
-        let port = u64::from(socket.port());
-        Self(match socket.ip() {
-            IpAddr::V4(address) => u64::from(address.to_bits()) << 16 | port,
-            IpAddr::V6(address) => {
-                let mut bytes = [0; 18];
-                bytes[..16].copy_from_slice(&address.octets());
-                bytes[16..].copy_from_slice(&socket.port().to_be_bytes());
-                digest(&bytes) | 1 << 63
-            }
-        })
     }
 }
 

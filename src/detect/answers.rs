@@ -116,9 +116,11 @@ pub struct Answers {
 impl Answers {
     /// Notes what `lookup` was told.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        for name in lookup.candidates() {
+            self.zones.learn(name);
+        }
         for transaction in lookup.transactions() {
             let question = &transaction.question;
-            self.zones.learn(&question.name);
             let Some(response) = transaction.answer() else { continue };
             let Some(answer) = Answer::of(response) else { continue };
             let key = (question.name.clone(), question.rtype);
@@ -222,7 +224,8 @@ impl Asked {
         if let Answer::Data(digest) = answer {
             self.sets.or_insert_with(digest, || Box::from(response.records.addresses.as_slice()));
         }
-        self.contradicted |= self.told.keys().any(|(_, other)| *other != answer);
+        let contradicts = |told: &Self| told.told.keys().any(|(_, other)| *other != answer);
+        self.contradicted = self.contradicted || contradicts(self);
         let mut hasty = false;
         for ((who, before), told) in self.told.iter_mut() {
             if *who == server

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::glance::Glance;
 use super::outside::{Outside, Trouble};
-use crate::base::{Coverage, Limit, Transport};
+use crate::base::{Coverage, Limit, Set, Transport};
 use crate::capture::Seen;
 use crate::dns::{Question, Rcode};
 use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
@@ -118,12 +119,13 @@ impl Forward {
     pub fn note(
         &mut self,
         transaction: &Transaction,
-        servers: &BTreeSet<IpAddr>,
+        glance: &Glance,
+        servers: &Set<IpAddr>,
         coverage: &mut Coverage,
     ) {
         let (forwarder, upstream) = (transaction.client.ip(), transaction.responder());
         if !servers.contains(&forwarder) {
-            self.outside.note(transaction, coverage);
+            self.outside.note(transaction, glance, coverage);
             return;
         }
         if transaction.attempts.is_empty() || !self.knows(forwarder, upstream) {
@@ -160,7 +162,7 @@ impl Forward {
     pub fn note_connect(
         &mut self,
         connect: &TcpAttempt,
-        servers: &BTreeSet<IpAddr>,
+        servers: &Set<IpAddr>,
         coverage: &mut Coverage,
     ) {
         let (forwarder, upstream) = (connect.client.ip(), connect.responder());

@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use hashbrown::hash_map::Entry;
 
 use crate::base::{
-    Coverage, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport, forget_before_growth,
+    Coverage, Host, Limit, Map, Network, Nodes, Set, Socket, SocketId, Timestamp, Transport,
+    forget_before_growth,
 };
 use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
@@ -106,7 +107,7 @@ pub struct Reach {
     nodes: Nodes,
     pending: VecDeque<Flow>,
     base: u64,
-    index: Map<(SocketAddr, IpAddr, Transport), u64>,
+    index: Map<(Socket, Host, Transport), u64>,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
 }
@@ -159,24 +160,20 @@ impl Reach {
         };
         // A repeat from the same port goes to another backend once conntrack has forgotten the
         // first: what went to each is a flow of its own, and only the last one was answered.
-        let mut legs: SmallVec<[(IpAddr, &[Attempt]); 1]> = SmallVec::new();
-        let mut rest: &[Attempt] = &transaction.attempts;
-        while let Some(first) = rest.first() {
-            let backend = first.backend();
-            let run = rest.iter().take_while(|attempt| attempt.backend() == backend).count();
-            let (leg, behind) = rest.split_at(run.max(1));
-            legs.push((backend.unwrap_or(transaction.server.ip()), leg));
-            rest = behind;
-        }
-        if let Some(last) = legs.last_mut() {
-            last.0 = transaction.responder();
-        }
-        let last = legs.len() - 1;
-        for (index, (responder, attempts)) in legs.into_iter().enumerate() {
+        let same = |one: &Attempt, next: &Attempt| one.backend() == next.backend();
+        let mut legs = transaction.attempts.chunk_by(same).peekable();
+        while let Some(attempts) = legs.next() {
             let Some(first) = attempts.first() else { continue };
+            let last = legs.peek().is_none();
+            let responder = if last {
+                transaction.responder()
+            } else {
+                first.backend().unwrap_or(transaction.server.ip())
+            };
+            let start = first.sent();
             let sent = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
             let answered = u32::try_from(transaction.responses.len()).unwrap_or(u32::MAX);
-            let (reached, unanswered) = match (index == last, reached) {
+            let (reached, unanswered) = match (last, reached) {
                 (false, _) => (Reached::No, sent),
                 (true, Reached::Unknown) => (Reached::Unknown, 0),
                 (true, reached) => (reached, sent.saturating_sub(answered)),
@@ -188,8 +185,8 @@ impl Reach {
                 transport: transaction.transport,
             };
             let flow = Flow {
-                first: first.sent(),
-                last_sent: attempts.last().map_or(first.sent().ts, |attempt| attempt.sent().ts),
+                first: start,
+                last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
                 cell: self.shared(cell),
                 port: transaction.client.port(),
                 reached,
@@ -292,9 +289,22 @@ impl Reach {
             coverage.limited(Limit::Flows);
             self.settle_first(coverage);
         }
-        let key = (client, flow.cell.responder, flow.cell.transport);
-        let known = self.index.get(&key).and_then(|serial| serial.checked_sub(self.base));
-        let known = known.and_then(|at| usize::try_from(at).ok());
+        let key = (Socket(client), Host(flow.cell.responder), flow.cell.transport);
+        let serial = self.base + self.pending.len() as u64;
+        let known = match self.index.entry(key) {
+            Entry::Occupied(mut known) => {
+                let at = known.get().checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+                let at = at.filter(|at| *at < self.pending.len());
+                if at.is_none() {
+                    known.insert(serial);
+                }
+                at
+            }
+            Entry::Vacant(new) => {
+                new.insert(serial);
+                None
+            }
+        };
         if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
             pending.last_sent = pending.last_sent.max(flow.last_sent);
             pending.reached = pending.reached.min(flow.reached);
@@ -309,7 +319,6 @@ impl Reach {
             pending.icmp = pending.icmp.take().or(flow.icmp);
             return;
         }
-        self.index.insert(key, self.base + self.pending.len() as u64);
         self.pending.push_back(flow);
     }
 
@@ -318,12 +327,14 @@ impl Reach {
             return;
         };
         let key = (
-            SocketAddr::new(flow.cell.client, flow.port),
-            flow.cell.responder,
+            Socket(SocketAddr::new(flow.cell.client, flow.port)),
+            Host(flow.cell.responder),
             flow.cell.transport,
         );
-        if self.index.get(&key) == Some(&self.base) {
-            self.index.remove(&key);
+        if let Entry::Occupied(place) = self.index.entry(key)
+            && *place.get() == self.base
+        {
+            place.remove();
         }
         self.base += 1;
         if !self.cells.contains(&flow.cell) {

@@ -23,20 +23,16 @@ pub(super) struct Vanish {
 }
 
 impl Vanish {
-    /// Learns from a query whose first attempt was answered.
-    pub(super) fn learn(&mut self, transaction: &Transaction) {
-        if let Some(first) = transaction.attempts.first() {
-            self.note(transaction.client.ip(), places(&first.hops));
-        }
-    }
-
-    /// Notes that one datagram from or to `client` that arrived was seen at so many places.
-    pub(super) fn note(&mut self, client: IpAddr, places: usize) {
-        let network = Network::of(client);
-        if self.seen.len() >= MAX_NETWORKS && !self.seen.contains_key(&network) {
+    /// Notes at how many places each of some datagrams from or to `client` was seen that arrived.
+    pub(super) fn note(&mut self, client: IpAddr, places: impl Iterator<Item = usize>) {
+        let mut places = places.peekable();
+        if places.peek().is_none() {
             return;
         }
-        self.seen.entry(network).or_default()[places.min(MOST)] += 1;
+        if let Some(seen) = self.seen.entry_within(Network::of(client), MAX_NETWORKS) {
+            let seen = seen.or_default();
+            places.for_each(|places| seen[places.min(MOST)] += 1);
+        }
     }
 
     /// At how many places an answered query of `network` is usually seen.
@@ -64,8 +60,16 @@ pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usi
     response.hops.iter().filter(arrived).count()
 }
 
+/// At how many places the first attempt was seen on its way.
+pub(super) fn reached(asked: &Transaction) -> usize {
+    asked.attempts.first().map_or(0, |attempt| places(&attempt.hops))
+}
+
 /// Whether the first attempt of a step was lost; `None` where the capture cannot tell.
 pub(super) fn first_attempt_lost(transaction: &Transaction, step: &Step) -> Option<bool> {
+    if transaction.attempts.len() == 1 && !transaction.responses.is_empty() {
+        return Some(false);
+    }
     let first = transaction.attempts.first()?.sent().ts;
     let next = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
     let until = next.unwrap_or(Timestamp::MAX);

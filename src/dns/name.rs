@@ -5,6 +5,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::digest;
 use crate::base::words::ToText;
 
@@ -202,6 +204,20 @@ impl Name {
         u128::from_be_bytes(rank)
     }
 
+    /// Whether both begin with the same `count` labels.
+    pub fn begins_like(&self, other: &Self, count: usize) -> bool {
+        self.head(count).is_some_and(|mine| {
+            other.head(count).is_some_and(|theirs| mine.eq_ignore_ascii_case(theirs))
+        })
+    }
+
+    /// The first `count` labels by themselves; `None` if there are not so many.
+    pub fn leading(&self, count: usize) -> Option<Self> {
+        let mut wire: SmallVec<[u8; Self::MAX_WIRE + 1]> = SmallVec::from_slice(self.head(count)?);
+        wire.push(0);
+        Some(Self::of(&wire))
+    }
+
     /// Whether both are the same bytes, case included.
     pub fn same_case(&self, other: &Self) -> bool {
         self.0 == other.0
@@ -209,7 +225,18 @@ impl Name {
 
     /// Whether it is written with an upper-case letter anywhere.
     pub fn has_upper_case(&self) -> bool {
-        self.labels().any(|label| label.iter().any(u8::is_ascii_uppercase))
+        // Length bytes are below b'A'; without a way out, many bytes are looked at in one step.
+        self.wire().iter().fold(false, |any, byte| any | byte.is_ascii_uppercase())
+    }
+
+    /// The wire bytes of the first `count` labels; `None` if there are not so many.
+    fn head(&self, count: usize) -> Option<&[u8]> {
+        let mut end = 0;
+        for _ in 0..count {
+            let length = usize::from(*self.wire().get(end).filter(|length| **length > 0)?);
+            end += 1 + length;
+        }
+        self.wire().get(..end)
     }
 
     fn tail(&self, skip: usize) -> &[u8] {

@@ -1,18 +1,17 @@
 //! What is remembered of each client from one lookup to the next (rulebook section 3, classifier).
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::fingerprint::{Fingerprint, Signs};
-use super::manner::{self, Habits, Manner};
+use super::manner::{self, Habits};
 use super::model::Lookup;
 use super::profile::{Profile, Setup, Suffixes};
-use super::resolver::Resolver;
+use super::resolver::{Resolver, Sign};
 use super::wait::TIMER;
-use crate::base::{Coverage, Limit, Map, digest};
+use crate::base::{Coverage, Few, Host, Limit, Map, Set};
 use crate::transaction::{Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
@@ -27,10 +26,12 @@ const PAIRS: u32 = 8;
 /// What is remembered of every client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clients {
-    known: Map<IpAddr, Client>,
+    known: Map<Host, Client>,
     suffixes: Suffixes,
     /// Addresses that answered somebody.
-    servers: Map<IpAddr, ()>,
+    servers: Set<Host>,
+    /// The last two of them, which most answers come from as well.
+    latest: Option<[IpAddr; 2]>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -42,17 +43,19 @@ struct Client {
     ports: SmallVec<[(u16, SmallVec<[u64; NAMES]>); PORTS]>,
     one_port: Option<u16>,
     probes: bool,
-    resolvers: BTreeMap<Resolver, Signs>,
+    resolvers: Few<Resolver, Signs>,
 }
 
 impl Clients {
     /// Notes what one transaction shows, before it is grouped.
     pub(super) fn note(&mut self, transaction: &Transaction, coverage: &mut Coverage) {
         if transaction.answer().is_some() && self.servers.len() < MAX_CLIENTS {
-            self.servers.insert(transaction.responder(), ());
-            self.servers.insert(transaction.server.ip(), ());
+            let latest = [transaction.responder(), transaction.server.ip()];
+            if self.latest.replace(latest) != Some(latest) {
+                self.servers.extend(latest.map(Host));
+            }
         }
-        let address = transaction.client.ip();
+        let address = Host(transaction.client.ip());
         if self.known.len() >= MAX_CLIENTS && !self.known.contains_key(&address) {
             coverage.limited(Limit::Clients);
             return;
@@ -62,7 +65,7 @@ impl Clients {
 
     /// CoreDNS probes an upstream that fails with `. NS` (rulebook K9).
     pub(super) fn infrastructure(&mut self, transaction: &Transaction) {
-        let known = self.known.get_mut(&transaction.client.ip());
+        let known = self.known.get_mut(&Host(transaction.client.ip()));
         if let Some(known) = known.filter(|_| transaction.question.name.is_root()) {
             known.probes = true;
         }
@@ -70,8 +73,9 @@ impl Clients {
 
     /// What is known of the client behind a socket.
     pub(super) fn habits(&self, client: SocketAddr) -> Habits {
-        let forwarder = self.servers.contains_key(&client.ip());
-        let Some(known) = self.known.get(&client.ip()) else {
+        let host = Host(client.ip());
+        let forwarder = self.servers.contains(&host);
+        let Some(known) = self.known.get(&host) else {
             return Habits { forwarder, ..Habits::default() };
         };
         let (near, far) = (known.near, known.far);
@@ -90,7 +94,7 @@ impl Clients {
 
     /// What the client mostly is, if that is probable.
     pub(super) fn usual(&self, client: IpAddr) -> Option<Resolver> {
-        let known = self.known.get(&client)?;
+        let known = self.known.get(&Host(client))?;
         if known.probes {
             return Some(Resolver::CoreDns);
         }
@@ -98,28 +102,26 @@ impl Clients {
     }
 
     /// Learns from a lookup that is over.
-    pub(super) fn learn(&mut self, lookup: &Lookup, manner: Manner) {
-        let Some(known) = self.known.get_mut(&lookup.client) else {
+    pub(super) fn learn(&mut self, lookup: &Lookup, signs: &[Sign]) {
+        let Some(known) = self.known.get_mut(&Host(lookup.client)) else {
             return;
         };
-        let asked: SmallVec<[&Transaction; 8]> = lookup.transactions().map(AsRef::as_ref).collect();
-        for pair in asked.windows(2) {
-            let [a, aaaa] = pair else { continue };
+        let asked = || lookup.transactions().map(AsRef::as_ref);
+        for (a, aaaa) in asked().zip(asked().skip(1)) {
             match manner::is_near(a, aaaa) {
                 Some(true) => known.near = known.near.saturating_add(1),
                 Some(false) => known.far = known.far.saturating_add(1),
                 None => {}
             }
         }
-        known.patience = asked.iter().find_map(|asked| whole_seconds(asked)).or(known.patience);
-        let signs = super::resolver::signs(&lookup.steps, manner);
-        known.resolvers.entry(lookup.resolver).or_default().add(&signs);
+        known.patience = asked().find_map(whole_seconds).or(known.patience);
+        known.resolvers.or_insert_with(lookup.resolver, Signs::default).add(signs);
         known.setup.learn(lookup, &mut self.suffixes);
     }
 
     /// What is known of one client's configuration, and by which signs.
     pub(super) fn profile(&self, client: IpAddr) -> Option<Profile> {
-        let known = self.known.get(&client)?;
+        let known = self.known.get(&Host(client))?;
         let fingerprints = Fingerprint::of(&known.resolvers);
         Some(known.setup.profile(&self.suffixes, fingerprints, known.patience))
     }
@@ -129,9 +131,7 @@ impl Client {
     /// Watches for a port that several names come from.
     fn port(&mut self, transaction: &Transaction) {
         let port = transaction.client.port();
-        let wire: SmallVec<[u8; 64]> =
-            transaction.question.name.wire().iter().map(u8::to_ascii_lowercase).collect();
-        let name = digest(&wire);
+        let name = transaction.question.name.digest();
         if let Some((_, names)) = self.ports.iter_mut().find(|(known, _)| *known == port) {
             if !names.contains(&name) && names.len() < NAMES {
                 names.push(name);

@@ -1,7 +1,7 @@
 //! What a client's lookups together say of its resolvers (rulebook section 3, classifier).
 
+use crate::base::Few;
 use crate::base::words::{Text, ToText, text};
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::resolver::{Resolver, Sign};
@@ -49,11 +49,11 @@ impl fmt::Display for Likelihood {
 }
 
 /// The signs of one resolver at one client, by the number of lookups that show each.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Signs {
     lookups: u64,
     behaved: u64,
-    seen: BTreeMap<Sign, u64>,
+    seen: Few<Sign, u64>,
 }
 
 impl Signs {
@@ -63,7 +63,7 @@ impl Signs {
         self.behaved += u64::from(signs.iter().any(|sign| sign.is_behaviour()));
         for sign in signs {
             if self.seen.len() < MAX_SIGNS || self.seen.contains_key(sign) {
-                *self.seen.entry(*sign).or_default() += 1;
+                *self.seen.or_insert_with(*sign, u64::default) += 1;
             }
         }
     }
@@ -73,7 +73,7 @@ impl Signs {
     }
 
     /// The resolver that nine of ten recognised lookups of a client look like, if there is one.
-    pub(super) fn usual(resolvers: &BTreeMap<Resolver, Self>) -> Option<Resolver> {
+    pub(super) fn usual(resolvers: &Few<Resolver, Self>) -> Option<Resolver> {
         let told = || resolvers.iter().filter(|(resolver, _)| is_told(**resolver));
         let all: u64 = told().map(|(_, signs)| signs.lookups).sum();
         let (resolver, signs) = told().max_by_key(|(_, signs)| signs.lookups)?;
@@ -87,7 +87,7 @@ fn is_told(resolver: Resolver) -> bool {
 
 impl Fingerprint {
     /// The fingerprints of one client, the most frequent first.
-    pub(super) fn of(resolvers: &BTreeMap<Resolver, Signs>) -> Vec<Self> {
+    pub(super) fn of(resolvers: &Few<Resolver, Signs>) -> Vec<Self> {
         let mut all: Vec<Self> = resolvers
             .iter()
             .filter(|(resolver, _)| is_told(**resolver))

@@ -26,8 +26,8 @@ use super::clients::Clients;
 use super::model::{Lookup, Role, Sent};
 use super::open::{Open, Place};
 use super::profile::Profiles;
-use super::search::SearchLists;
-use crate::base::{Coverage, Limit, Map, Timestamp, Transport, digest};
+use super::search::{SearchLists, Suffixes};
+use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, digest};
 use crate::dns::Name;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
@@ -46,12 +46,13 @@ pub struct Grouper {
     /// Serial number of the first of `open`.
     base: u64,
     /// Open lookups by client and first label: the label stays the same over all candidates.
-    names: Map<(IpAddr, u64), SmallVec<[u64; 2]>>,
+    names: Map<(Host, u64), SmallVec<[u64; 2]>>,
     /// Open lookups with a truncated answer.
     truncated: Map<IpAddr, SmallVec<[u64; 2]>>,
     /// Connections that followed no truncated answer.
     connects: VecDeque<(SocketAddr, Arc<TcpAttempt>)>,
     lists: SearchLists,
+    suffixes: Suffixes,
     clients: Clients,
     now: Option<Timestamp>,
 }
@@ -111,21 +112,19 @@ impl Grouper {
         };
         let serial = self.base;
         self.base += 1;
-        if let Some(first) = open.steps.iter().find_map(|step| step.transaction()) {
-            forget(&mut self.names, &(open.client, label(&first.question.name)), serial);
-        }
+        forget(&mut self.names, &(Host(open.client), open.label), serial);
         forget(&mut self.truncated, &open.client, serial);
         let client = open.client;
-        let manner = open.manner();
-        let lookup = open.close(self.clients.usual(client));
-        self.clients.learn(&lookup, manner);
+        let (lookup, signs) = open.close(self.clients.usual(client), &mut self.suffixes);
+        self.clients.learn(&lookup, &signs);
         next(lookup);
     }
 
     fn transaction(&mut self, transaction: &Arc<Transaction>, coverage: &mut Coverage) {
         let client = transaction.client.ip();
         self.clients.note(transaction, coverage);
-        let key = (client, label(&transaction.question.name));
+        let label = label(&transaction.question.name);
+        let key = (Host(client), label);
         let serials = self.names.get(&key).cloned().unwrap_or_default();
         let mut best: Option<(u64, Place)> = None;
         let mut same_name = false;
@@ -147,13 +146,12 @@ impl Grouper {
         });
         let serial = if let Some((serial, place, open)) = found {
             if let Some(base) = place.next_round {
-                open.round += 1;
-                open.base = Some(base);
+                open.next_round(base);
             }
             open.add(place.role, Sent::Question(Arc::clone(transaction)));
             serial
         } else {
-            let mut open = Open::new(transaction, self.clients.habits(transaction.client));
+            let mut open = Open::new(transaction, label, self.clients.habits(transaction.client));
             open.approximate = same_name;
             let serial = self.base + self.open.len() as u64;
             let listed = self.names.entry(key).or_default();

@@ -4,11 +4,12 @@ use smallvec::SmallVec;
 
 use super::model::{Lookup, LookupOutcome, Step};
 use super::open::Open;
-use super::resolver::{self, Resolver};
+use super::resolver::{self, Resolver, Signs};
 use super::round::{Failure, Round, Standing};
+use super::search::Suffixes;
 use crate::base::Timestamp;
 use crate::capture::{FileId, FrameRef, Seen};
-use crate::dns::{AnswerKind, Name, Rcode, RecordType};
+use crate::dns::{AnswerKind, Name, Question, Rcode, RecordType};
 use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
 
 /// The verdict on a lookup.
@@ -22,34 +23,44 @@ struct Verdict {
 }
 
 impl Open {
-    /// Nothing more can belong to it.
-    pub(super) fn close(mut self, usual: Option<Resolver>) -> Lookup {
+    /// Nothing more can belong to it. Returns what its steps show of its resolver as well.
+    pub(super) fn close(
+        mut self,
+        usual: Option<Resolver>,
+        known: &mut Suffixes,
+    ) -> (Lookup, Signs) {
         weigh_silence(&mut self.steps);
         let manner = self.manner();
-        let resolver = resolver::recognise(&self.steps, manner, usual);
+        let signs = resolver::signs(&self.steps, manner);
+        let resolver = resolver::recognise(&self.steps, &signs, manner, usual);
         let verdict = judge(&self.steps, &self.current(), manner.is_musl());
         let asked = self
             .steps
             .iter()
             .find_map(|step| step.transaction().map(|asked| asked.question.name.clone()))
             .unwrap_or_else(Name::root);
-        let name = self
-            .base
-            .and_then(|base| Name::from_labels(asked.labels().take(base)))
-            .unwrap_or(asked);
+        let name = self.base.and_then(|base| asked.leading(base)).unwrap_or(asked);
+        let own = name.label_count();
         let mut types: SmallVec<[RecordType; 2]> = SmallVec::new();
-        let mut suffixed: SmallVec<[usize; 6]> = SmallVec::new();
+        let mut suffixes: SmallVec<[Option<Name>; 4]> = SmallVec::new();
+        let mut smooth = true;
         for step in &self.steps {
-            let Some(transaction) = step.transaction() else { continue };
-            if !types.contains(&transaction.question.rtype) {
-                types.push(transaction.question.rtype);
+            let Some(transaction) = step.transaction() else {
+                smooth = false;
+                continue;
+            };
+            let Question { name: asked, rtype, .. } = &transaction.question;
+            if !types.contains(rtype) {
+                types.push(*rtype);
             }
-            if transaction.question.name != name && !suffixed.contains(&step.round) {
-                suffixed.push(step.round);
+            if step.round == suffixes.len() {
+                suffixes.push((*asked != name).then(|| known.name(asked.ending(own))));
             }
+            smooth &= transaction.attempts.len() == 1
+                && matches!(transaction.outcome(), Outcome::Ok | Outcome::Negative);
         }
         types.sort_unstable();
-        Lookup {
+        let lookup = Lookup {
             client: self.client,
             name,
             types,
@@ -58,15 +69,23 @@ impl Open {
             outcome: verdict.outcome,
             rcode: verdict.rcode,
             resolver,
-            suffixes_tried: suffixed.len(),
+            suffixes_tried: suffixes.iter().flatten().count(),
+            suffixes,
+            smooth,
             approximate: self.approximate || verdict.approximate,
             steps: self.steps,
-        }
+        };
+        (lookup, signs)
     }
 }
 
 /// Marks silence that no retry confirms.
 fn weigh_silence(steps: &mut [Step]) {
+    let silent =
+        |step: &Step| step.transaction().is_some_and(|asked| asked.outcome() == Outcome::Timeout);
+    if !steps.iter().any(silent) {
+        return;
+    }
     let tries = |step: &Step, asked: &Transaction| -> usize {
         steps
             .iter()

@@ -67,24 +67,11 @@ const FORWARDER_PATIENCE: Duration = Duration::from_secs(2);
 impl Manner {
     /// What the steps of a lookup say of its resolver, together with the client's habits.
     pub(super) fn of(steps: &[Step], habits: Habits) -> Self {
-        let asked = || steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref));
-        let first = asked().next();
-        let keeps_ids = keeps_ids(steps) && !habits.forwarder;
-        Self {
-            musl: if habits.forwarder { Certainty::Excluded } else { musl(steps, habits) },
-            new_ids: !keeps_ids || habits.one_port && !repeats(steps),
-            forwarder: habits.forwarder,
-            one_port: habits.one_port,
-            hard_of_hearing: first.is_some_and(|asked| {
-                asked.traits.udp_size.is_some() && !asked.traits.authentic_data
-            }),
-            patience: habits.patience.unwrap_or(if habits.forwarder {
-                FORWARDER_PATIENCE
-            } else {
-                DEFAULT_TIMEOUT
-            }),
-            musl_timeout: None,
+        let mut shown = Shown::default();
+        for index in 0..steps.len() {
+            shown.add(&steps[..=index], habits);
         }
+        shown.manner(habits)
     }
 
     /// Whether it follows musl's rules.
@@ -109,60 +96,94 @@ impl Manner {
     }
 }
 
-fn transactions(steps: &[Step]) -> impl Iterator<Item = &Transaction> + Clone {
-    steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref))
+/// What the questions of a lookup have shown of its resolver so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shown {
+    /// Whether its tries share one id: seen, or implied by a socket that both families share.
+    keeps_ids: bool,
+    /// Whether it sent one datagram more than once.
+    repeats: bool,
+    /// What settles whether it is musl.
+    decided: Option<Certainty>,
+    /// Pairs with ids as near as musl's, and others.
+    near: u32,
+    far: u32,
+    /// Whether its first question looks like Go's; `None` before that.
+    hard_of_hearing: Option<bool>,
 }
 
-/// Whether its tries share one id: seen, or implied by a socket that both families share.
-fn keeps_ids(steps: &[Step]) -> bool {
-    repeats(steps)
-        || transactions(steps).enumerate().any(|(index, asked)| {
-            transactions(steps).take(index).any(|earlier| {
-                let same_socket = earlier.client == asked.client && earlier.id != asked.id;
-                let again = earlier.id == asked.id && earlier.question == asked.question;
-                again || (same_socket && earlier.question.rtype != asked.question.rtype)
-            })
-        })
-}
-
-/// Whether it sent one datagram more than once.
-fn repeats(steps: &[Step]) -> bool {
-    transactions(steps).any(|asked| asked.attempts.len() > 1)
-}
-
-fn musl(steps: &[Step], habits: Habits) -> Certainty {
-    let mut near = 0;
-    let mut far = 0;
-    for (index, asked) in transactions(steps).enumerate() {
-        if asked.transport != Transport::Udp {
-            continue;
+impl Shown {
+    /// Learns from the last of `steps`; the others are known already.
+    pub(super) fn add(&mut self, steps: &[Step], habits: Habits) {
+        let Some((Some(asked), before)) =
+            steps.split_last().map(|(last, before)| (last.transaction(), before))
+        else {
+            return;
+        };
+        self.hard_of_hearing
+            .get_or_insert(asked.traits.udp_size.is_some() && !asked.traits.authentic_data);
+        self.repeats |= asked.attempts.len() > 1;
+        self.keeps_ids |= self.repeats;
+        let udp = asked.transport == Transport::Udp;
+        let undecided = self.decided.is_none() && !habits.forwarder && udp;
+        if undecided && asked.attempts.len() > 1 && only_musl_does(asked) {
+            self.decided = Some(Certainty::Certain);
         }
-        if only_musl_does(asked) {
-            return Certainty::Certain;
-        }
-        for earlier in transactions(steps).take(index) {
-            let together = asked.first().ts.distance(earlier.first().ts) <= TOGETHER;
-            if asked.client != earlier.client || !together {
-                continue;
-            }
-            if asked.id == earlier.id && asked.server != earlier.server {
-                return Certainty::Certain;
-            }
-            if let Some(is_near) = is_near(earlier, asked) {
-                near += u32::from(is_near);
-                far += u32::from(!is_near);
+        for earlier in before.iter().filter_map(Step::transaction) {
+            let same_socket = earlier.client == asked.client;
+            self.keeps_ids |= if earlier.id == asked.id {
+                earlier.question == asked.question
+            } else {
+                same_socket && earlier.question.rtype != asked.question.rtype
+            };
+            if undecided && same_socket && self.decided.is_none() {
+                self.pair(earlier, asked);
             }
         }
         // What musl never does: ask again what was answered; what it hardly does: wait five seconds.
-        let slow = repeats_after(asked, DEFAULT_TIMEOUT) && habits.musl != Some(true);
-        if asked.requeried_after_answer() || slow {
-            return Certainty::Excluded;
+        if undecided && asked.attempts.len() > 1 && self.decided.is_none() {
+            let slow = || repeats_after(asked, DEFAULT_TIMEOUT) && habits.musl != Some(true);
+            let excluded = asked.requeried_after_answer() || slow();
+            self.decided = excluded.then_some(Certainty::Excluded);
         }
     }
-    match (near, far, habits.musl) {
-        (_, 1.., _) => Certainty::Excluded,
-        (0, ..) | (1, _, Some(false)) => Certainty::Unlikely,
-        _ => Certainty::Likely,
+
+    /// Learns from two questions of one socket.
+    fn pair(&mut self, earlier: &Transaction, asked: &Transaction) {
+        if asked.first().ts.distance(earlier.first().ts) > TOGETHER {
+            return;
+        }
+        if asked.id == earlier.id && asked.server != earlier.server {
+            self.decided = Some(Certainty::Certain);
+        } else if let Some(is_near) = is_near(earlier, asked) {
+            self.near += u32::from(is_near);
+            self.far += u32::from(!is_near);
+        }
+    }
+
+    /// What that makes of the resolver, together with the client's habits.
+    pub(super) fn manner(&self, habits: Habits) -> Manner {
+        let musl = match (self.decided, self.near, self.far, habits.musl) {
+            _ if habits.forwarder => Certainty::Excluded,
+            (Some(decided), ..) => decided,
+            (None, _, 1.., _) => Certainty::Excluded,
+            (None, 0, ..) | (None, 1, _, Some(false)) => Certainty::Unlikely,
+            _ => Certainty::Likely,
+        };
+        let keeps_ids = self.keeps_ids && !habits.forwarder;
+        Manner {
+            musl,
+            new_ids: !keeps_ids || habits.one_port && !self.repeats,
+            forwarder: habits.forwarder,
+            one_port: habits.one_port,
+            hard_of_hearing: self.hard_of_hearing == Some(true),
+            patience: habits.patience.unwrap_or(if habits.forwarder {
+                FORWARDER_PATIENCE
+            } else {
+                DEFAULT_TIMEOUT
+            }),
+            musl_timeout: None,
+        }
     }
 }
 

@@ -38,8 +38,14 @@ pub struct Lookup {
     pub resolver: Resolver,
     /// Everything that was asked, in the order of asking.
     pub steps: Vec<Step>,
+    /// The search suffix of each candidate name, in the order of asking; `None` for the name as it
+    /// is.
+    pub suffixes: SmallVec<[Option<Name>; 4]>,
     /// How many candidate names carried a search suffix.
     pub suffixes_tried: usize,
+    /// Whether all went well, as it nearly always does: every step is a question that was sent once
+    /// and answered in time, with data or a denial.
+    pub smooth: bool,
     /// Whether another lookup of the same name by the same client ran at the same time, so that
     /// a step may belong to that one; or an answer is missing in the capture, so that the end is
     /// that of the answers that are there.
@@ -162,6 +168,24 @@ impl Lookup {
         self.steps.iter().filter_map(Step::transaction)
     }
 
+    /// The steps of each candidate name, in the order of asking.
+    pub fn rounds(&self) -> impl DoubleEndedIterator<Item = &[Step]> {
+        self.steps.chunk_by(|one, next| one.round == next.round)
+    }
+
+    /// The names that were asked, one after the other.
+    pub fn candidates(&self) -> impl Iterator<Item = &Name> {
+        self.rounds().filter_map(|round| {
+            let asked = round.iter().find_map(Step::transaction)?;
+            Some(&asked.question.name)
+        })
+    }
+
+    /// The steps of the last candidate name.
+    pub fn last_round(&self) -> &[Step] {
+        self.rounds().next_back().unwrap_or_default()
+    }
+
     /// How long the application waited; `None` where the capture cannot tell.
     pub fn duration(&self) -> Option<Duration> {
         Some(self.end?.since(self.start.ts))
@@ -173,7 +197,7 @@ impl Lookup {
     }
 
     /// What its steps show of the resolver behind it, whatever else its client did.
-    pub fn signs(&self) -> Vec<Sign> {
+    pub fn signs(&self) -> SmallVec<[Sign; 8]> {
         let forwarder = matches!(self.resolver, Resolver::CoreDns | Resolver::Forwarder);
         let habits = Habits { forwarder, ..Habits::default() };
         resolver::signs(&self.steps, Manner::of(&self.steps, habits))

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::manner::{Habits, Manner, TOGETHER};
+use super::manner::{Habits, Manner, Shown, TOGETHER};
 use super::model::{Role, Sent, Step};
-use super::round::{AT_ONCE, Round, Standing};
+use super::round::{AT_ONCE, Plain, Prompt, Round, Standing};
 use super::search::SearchLists;
 use super::wait;
 use crate::base::{Timestamp, Transport};
@@ -31,10 +31,19 @@ const MAX_STEPS: usize = 144;
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) client: IpAddr,
+    /// A digest of the first label, which all candidates share.
+    pub(super) label: u64,
     pub(super) habits: Habits,
+    shown: Shown,
     manner: Manner,
     pub(super) steps: Vec<Step>,
-    pub(super) round: usize,
+    round: usize,
+    /// The place of the first step of that round.
+    begin: usize,
+    /// What is known of that round as long as all goes well.
+    plain: Option<Plain>,
+    /// Whether an answer of that round was truncated.
+    truncated: bool,
     /// Leading labels of the name that are the application's own, once a suffix showed them.
     pub(super) base: Option<usize>,
     /// Until when a further step may follow.
@@ -67,13 +76,19 @@ impl Place {
 
 impl Open {
     /// A lookup that begins with this.
-    pub(super) fn new(first: &Arc<Transaction>, habits: Habits) -> Self {
+    pub(super) fn new(first: &Arc<Transaction>, label: u64, habits: Habits) -> Self {
+        let shown = Shown::default();
         let mut open = Self {
             client: first.client.ip(),
+            label,
             habits,
-            manner: Manner::of(&[], habits),
+            shown,
+            manner: shown.manner(habits),
             steps: Vec::with_capacity(2),
             round: 0,
+            begin: 0,
+            plain: Some(Plain::new()),
+            truncated: false,
             base: None,
             horizon: first.first().ts,
             approximate: false,
@@ -89,7 +104,17 @@ impl Open {
 
     /// The candidate that is being asked for.
     pub(super) fn current(&self) -> Round<'_> {
-        Round::new(&self.steps, self.round, self.manner())
+        let steps = self.steps.get(self.begin..).unwrap_or_default();
+        Round { steps, manner: self.manner, plain: self.plain.as_ref() }
+    }
+
+    /// Goes on to the next candidate, which has so many leading labels in common with the others.
+    pub(super) fn next_round(&mut self, base: usize) {
+        self.base = Some(base);
+        self.round += 1;
+        self.begin = self.steps.len();
+        self.plain = Some(Plain::new());
+        self.truncated = false;
     }
 
     /// Whether it is asking this very name.
@@ -112,7 +137,7 @@ impl Open {
             return None;
         }
         let manner = self.manner();
-        let round = Round::new(&self.steps, self.round, manner);
+        let round = self.current();
         if !self.asks(transaction) {
             return self.next_candidate(&round, manner, transaction, lists);
         }
@@ -190,9 +215,7 @@ impl Open {
 
     /// Whether a connection may belong to it.
     pub(super) fn is_truncated(&self) -> bool {
-        self.current()
-            .transactions()
-            .any(|known| known.responses.iter().any(|answer| answer.kind == AnswerKind::Truncated))
+        self.truncated
     }
 
     /// How far off a connection is from being its fallback to TCP; `same_server` asks for one to
@@ -211,22 +234,21 @@ impl Open {
 
     /// Appends a step, and works out until when another may follow.
     pub(super) fn add(&mut self, role: Role, sent: Sent) {
+        self.plain = self.plain.take().and_then(|mut plain| {
+            plain.push(Prompt::of(&sent, &plain)?);
+            Some(plain)
+        });
+        self.truncated |= matches!(&sent, Sent::Question(asked)
+            if asked.responses.iter().any(|answer| answer.kind == AnswerKind::Truncated));
         self.steps.push(Step { round: self.round, role, sent, unproven: false });
-        self.manner = Manner::of(&self.steps, self.habits);
-        let round = self.current();
-        let waits =
-            round.standings(Timestamp::MAX).into_iter().map(|(rtype, standing)| match standing {
-                Standing::Answered { at, .. } => at,
-                Standing::Failed { at, until, .. } => at.max(until.after(LATE)),
-                Standing::Silent { since, until, .. } => {
-                    let growing = growing_wait(&round, rtype);
-                    since.after(growing.max(until.since(since)) + LATE)
-                }
-            });
-        let connects = round.connects().map(wait::connect_ends);
-        let last = waits.chain(connects).max().unwrap_or(self.horizon);
+        self.shown.add(&self.steps, self.habits);
+        self.manner = self.shown.manner(self.habits);
+        let last = self.plain.as_ref().map_or_else(
+            || self.current().patience(),
+            |plain| plain.iter().map(|prompt| prompt.delivered).max(),
+        );
+        let last = last.unwrap_or(self.horizon);
         let slack = AT_ONCE.max(last.since(self.started()) * 3 / 100);
-        drop(round);
         self.horizon = last.after(slack + EARLY);
     }
 }
@@ -348,14 +370,29 @@ fn moved_on(standing: &Standing, sent: Timestamp) -> bool {
     }
 }
 
-/// The longest that the next try may take where waits double from one new socket to the next.
-fn growing_wait(round: &Round<'_>, rtype: RecordType) -> Duration {
-    let sendings = round.sendings(rtype, Timestamp::MAX);
-    let [.., before, last] = sendings.as_slice() else {
-        return Duration::ZERO;
-    };
-    if before.transaction.client == last.transaction.client {
-        return Duration::ZERO;
+impl Round<'_> {
+    /// The last instant at which its resolver may ask again or go on, as far as waiting goes.
+    fn patience(&self) -> Option<Timestamp> {
+        let standings = self.standings(Timestamp::MAX);
+        let waits = standings.into_iter().map(|(rtype, standing)| match standing {
+            Standing::Answered { at, .. } => at,
+            Standing::Failed { at, until, .. } => at.max(until.after(LATE)),
+            Standing::Silent { since, until, .. } => {
+                since.after(self.growing_wait(rtype).max(until.since(since)) + LATE)
+            }
+        });
+        waits.chain(self.connects().map(wait::connect_ends)).max()
     }
-    (last.at.since(before.at) * 11 / 5).min(LONGEST_WAIT)
+
+    /// The longest that the next try may take where waits double from one new socket to the next.
+    fn growing_wait(&self, rtype: RecordType) -> Duration {
+        let sendings = self.sendings(rtype, Timestamp::MAX);
+        let [.., before, last] = sendings.as_slice() else {
+            return Duration::ZERO;
+        };
+        if before.transaction.client == last.transaction.client {
+            return Duration::ZERO;
+        }
+        (last.at.since(before.at) * 11 / 5).min(LONGEST_WAIT)
+    }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::manner::{self, Manner};
 use super::model::{Role, Step};
 use super::wait::TIMER;
@@ -158,22 +160,25 @@ impl fmt::Display for Sign {
     }
 }
 
+/// What one lookup shows; hardly ever more.
+pub(super) type Signs = SmallVec<[Sign; 8]>;
+
 /// What the steps show, each sign once.
-pub(super) fn signs(steps: &[Step], manner: Manner) -> Vec<Sign> {
-    let asked: Vec<&Transaction> =
-        steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref)).collect();
-    let mut signs = Vec::new();
-    if let Some(first) = asked.first() {
+pub(super) fn signs(steps: &[Step], manner: Manner) -> Signs {
+    let asked = || steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref));
+    let mut signs = Signs::new();
+    if let Some(first) = asked().next() {
         signs.extend(first.traits.udp_size.map(Sign::Opt));
         signs.extend(first.traits.authentic_data.then_some(Sign::AuthenticData));
         signs.extend(first.traits.cookie.then_some(Sign::Cookie));
     }
-    if let Some((a, aaaa)) = pair_of(&asked) {
+    if let Some((a, aaaa)) = pair_of(asked) {
         let near = manner::is_near(a, aaaa);
         signs.push(if near.is_some() { Sign::SharedPort } else { Sign::OwnPorts });
         signs.extend(near.map(|near| if near { Sign::NearIds } else { Sign::FarIds }));
     }
-    for asked in asked.iter().filter(|asked| asked.transport == Transport::Udp) {
+    let repeated = |asked: &&Transaction| asked.attempts.len() > 1;
+    for asked in asked().filter(repeated).filter(|asked| asked.transport == Transport::Udp) {
         for pair in asked.attempts.windows(2) {
             let [a, b] = pair else { continue };
             let gap = b.sent().ts.since(a.sent().ts);
@@ -193,8 +198,12 @@ pub(super) fn signs(steps: &[Step], manner: Manner) -> Vec<Sign> {
 }
 
 /// What asked, by the signs of one lookup; `usual` is what its client mostly is.
-pub(super) fn recognise(steps: &[Step], manner: Manner, usual: Option<Resolver>) -> Resolver {
-    let signs = signs(steps, manner);
+pub(super) fn recognise(
+    steps: &[Step],
+    signs: &[Sign],
+    manner: Manner,
+    usual: Option<Resolver>,
+) -> Resolver {
     let has = |sign: Sign| signs.contains(&sign);
     let after = |kind: fn(u16) -> Sign, ms: u64| {
         let near = |sign: &Sign| match *sign {
@@ -274,15 +283,17 @@ fn on_time(tenths: u16, ms: u64) -> bool {
 }
 
 /// The first question of each family of the first candidate name.
-fn pair_of<'a>(asked: &[&'a Transaction]) -> Option<(&'a Transaction, &'a Transaction)> {
-    let of = |rtype| asked.iter().find(|transaction| transaction.question.rtype == rtype).copied();
+fn pair_of<'a, I: Iterator<Item = &'a Transaction>>(
+    asked: impl Fn() -> I,
+) -> Option<(&'a Transaction, &'a Transaction)> {
+    let of = |rtype| asked().find(|transaction| transaction.question.rtype == rtype);
     let (a, aaaa) = (of(RecordType::A)?, of(RecordType::AAAA)?);
     (a.question.name == aaaa.question.name).then_some((a, aaaa))
 }
 
 /// How it went on to another socket for the same question and server.
-fn retries(steps: &[Step]) -> Vec<Sign> {
-    let mut signs = Vec::new();
+fn retries(steps: &[Step]) -> Signs {
+    let mut signs = Signs::new();
     for (index, step) in steps.iter().enumerate() {
         let Some(again) = step.transaction().filter(|_| step.role == Role::Retry) else {
             continue;

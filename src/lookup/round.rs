@@ -27,11 +27,51 @@ const PLAIN: Duration = Duration::from_secs(1);
 const CROSSING: Duration = Duration::from_millis(2);
 
 /// The steps of one candidate name, seen with the eyes of the resolver that took them.
+#[derive(Clone, Copy)]
 pub(super) struct Round<'a> {
-    steps: SmallVec<[&'a Step; 4]>,
-    manner: Manner,
-    /// Every question was sent once and answered at once: no resolver has anything to wait for.
-    plain: bool,
+    pub(super) steps: &'a [Step],
+    pub(super) manner: Manner,
+    pub(super) plain: Option<&'a Plain>,
+}
+
+/// The questions of one candidate name while all goes well, as it nearly always does: each family
+/// was asked for once and answered at once, all of them within a second. No resolver has anything
+/// to wait for then, so that all make the same of it.
+pub(super) type Plain = SmallVec<[Prompt; 2]>;
+
+/// A question that was sent once and answered at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prompt {
+    rtype: RecordType,
+    sent: Timestamp,
+    arrived: Timestamp,
+    pub(super) delivered: Timestamp,
+    kind: AnswerKind,
+}
+
+impl Prompt {
+    /// The last of the steps of one candidate, of which `plain` holds the others; `None` if it is
+    /// anything else.
+    pub(super) fn of(sent: &Sent, plain: &Plain) -> Option<Self> {
+        let Sent::Question(asked) = sent else { return None };
+        let ([_], [answer]) = (asked.attempts.as_slice(), asked.responses.as_slice()) else {
+            return None;
+        };
+        let rtype = asked.question.rtype;
+        if !asked.rejections.is_empty()
+            || !answer.reached()
+            || matches!(answer.kind, AnswerKind::Error(_))
+            || plain.iter().any(|known| known.rtype == rtype)
+        {
+            return None;
+        }
+        let (sent, arrived) = (asked.first().ts, answer.arrived().ts);
+        let start = plain.first().map_or(sent, |first| first.sent);
+        let at_once =
+            arrived >= sent && arrived.since(sent) <= LATE && arrived.distance(start) < PLAIN;
+        let delivered = answer.delivered().ts;
+        at_once.then_some(Self { rtype, sent, arrived, delivered, kind: answer.kind })
+    }
 }
 
 /// How one family stands.
@@ -97,40 +137,16 @@ pub(super) struct Sending<'a> {
     pub(super) transaction: &'a Transaction,
 }
 
-/// Whether each of these is a question that was sent once and answered at once, all of them within
-/// a second: less than any resolver waits.
-fn is_plain(steps: &[&Step]) -> bool {
-    let Some(start) = steps.first().map(|step| step.first().ts) else { return false };
-    steps.iter().all(|step| {
-        let Some(asked) = step.transaction() else { return false };
-        let ([_], [answer]) = (asked.attempts.as_slice(), asked.responses.as_slice()) else {
-            return false;
-        };
-        let (sent, arrived) = (asked.first().ts, answer.arrived().ts);
-        asked.rejections.is_empty()
-            && answer.reached()
-            && !matches!(answer.kind, AnswerKind::Error(_))
-            && arrived >= sent
-            && arrived.since(sent) <= LATE
-            && arrived.distance(start) < PLAIN
-    })
-}
-
 impl<'a> Round<'a> {
-    pub(super) fn new(steps: &'a [Step], round: usize, manner: Manner) -> Self {
-        let steps: SmallVec<[&'a Step; 4]> =
-            steps.iter().filter(|step| step.round == round).collect();
-        let plain = is_plain(&steps);
-        Self { steps, manner, plain }
-    }
-
     /// Its transactions, in the order of asking.
-    pub(super) fn transactions(&self) -> impl DoubleEndedIterator<Item = &'a Transaction> {
+    pub(super) fn transactions(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = &'a Transaction> + use<'a> {
         self.steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref))
     }
 
     /// The connections that it led to.
-    pub(super) fn connects(&self) -> impl DoubleEndedIterator<Item = &'a TcpAttempt> {
+    pub(super) fn connects(&self) -> impl DoubleEndedIterator<Item = &'a TcpAttempt> + use<'a> {
         self.steps.iter().filter_map(|step| match &step.sent {
             Sent::Connect(connect) => Some(connect.as_ref()),
             Sent::Question(_) => None,
@@ -138,7 +154,10 @@ impl<'a> Round<'a> {
     }
 
     /// The families that were asked for, in the order of asking.
-    pub(super) fn families(&self) -> SmallVec<[RecordType; 2]> {
+    fn families(&self) -> SmallVec<[RecordType; 2]> {
+        if let Some(plain) = self.plain {
+            return plain.iter().map(|prompt| prompt.rtype).collect();
+        }
         let mut families = SmallVec::new();
         for transaction in self.transactions() {
             if !families.contains(&transaction.question.rtype) {
@@ -156,22 +175,13 @@ impl<'a> Round<'a> {
 
     /// How one family stands at `now`; `None` if it was not asked for by then.
     pub(super) fn standing(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
-        if let Some(standing) = self.plainly(rtype, now) {
-            return Some(standing);
+        if let Some(plain) = self.plain {
+            let prompt = plain.iter().find(|prompt| prompt.rtype == rtype)?;
+            if prompt.sent < now && prompt.arrived <= now.after(EARLY) {
+                return Some(Standing::Answered { at: prompt.delivered, kind: prompt.kind });
+            }
         }
         if self.manner.is_musl() { self.musl(rtype, now) } else { self.last_try(rtype, now) }
-    }
-
-    /// The same where all went well, as it nearly always does: what every resolver makes of it.
-    fn plainly(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
-        if !self.plain {
-            return None;
-        }
-        let mut asked = self.transactions().filter(|asked| asked.question.rtype == rtype);
-        let (Some(only), None) = (asked.next(), asked.next()) else { return None };
-        let answer = only.responses.first()?;
-        let known = only.first().ts < now && answer.arrived().ts <= now.after(EARLY);
-        known.then(|| Standing::Answered { at: answer.delivered().ts, kind: answer.kind })
     }
 
     /// When the resolver is done with this candidate, as far as it can know at `now`.

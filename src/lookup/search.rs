@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::base::digest;
-use crate::dns::Name;
+use crate::base::{Set, digest};
+use crate::dns::{Ending, Name};
 
 /// Different names that must have gone from one suffix to another before that pair counts as
 /// part of a search list (rulebook 5.1).
@@ -55,26 +55,46 @@ impl SearchLists {
 
     /// The labels that two candidates share, and whether they are known to follow each other.
     fn step(&self, name: &Name, next: &Name, base: Option<usize>) -> Option<(usize, bool)> {
+        if let Some(base) = base {
+            return (name != next && name.begins_like(next, base)).then_some((base, true));
+        }
         let common = name.common_prefix(next);
         let (mine, theirs) = (name.label_count(), next.label_count());
         if common == 0 || (mine == theirs && common == mine) {
             return None;
         }
-        if let Some(base) = base {
-            return (common >= base && theirs >= base).then_some((base, true));
-        }
         // From a suffix to the name as it is, or from the name as it is to a suffix.
         if common == theirs || common == mine {
             return Some((common, true));
         }
-        let (from, to) = (name.without_leading(common), next.without_leading(common));
         // `ns.svc.zone`, `svc.zone`, `zone`: each candidate drops labels from the left.
-        Some((common, from.is_under(&to) || self.learned(&from, &to)))
+        let from = name.labels().skip(common + mine.saturating_sub(theirs));
+        let to = next.labels().skip(common);
+        let drops = mine >= theirs && from.zip(to).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        Some((common, drops || self.learned(name.ending(common), next.ending(common))))
     }
 
-    fn learned(&self, from: &Name, to: &Name) -> bool {
-        let pair = (from.clone(), to.clone());
+    fn learned(&self, from: Ending<'_>, to: Ending<'_>) -> bool {
+        let pair = (from.to_name(), to.to_name());
         self.transitions.get(&pair).is_some_and(|known| known.len() >= ENOUGH)
+    }
+}
+
+/// The suffixes that lookups went through, each made once.
+#[derive(Debug, Default)]
+pub(super) struct Suffixes(Set<Name>);
+
+impl Suffixes {
+    /// The name of a suffix.
+    pub(super) fn name(&mut self, suffix: Ending<'_>) -> Name {
+        if let Some(known) = self.0.get(&suffix) {
+            return known.clone();
+        }
+        let name = suffix.to_name();
+        if self.0.len() < MAX_PAIRS {
+            self.0.insert(name.clone());
+        }
+        name
     }
 }
 

@@ -64,9 +64,10 @@ impl Detector for CaseMismatch {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         for (at, transaction) in lookup.transactions().enumerate() {
             let question = &transaction.question.name;
-            let Some(answer) = transaction.answer().filter(|_| question.has_upper_case()) else {
+            if !question.has_upper_case() {
                 continue;
-            };
+            }
+            let Some(answer) = transaction.answer() else { continue };
             let server = transaction.responder();
             if self.servers.len() >= MAX_SERVERS && !self.servers.contains_key(&server) {
                 continue;

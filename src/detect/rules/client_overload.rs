@@ -19,8 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Timestamp};
 use crate::capture::Seen;
@@ -29,7 +27,7 @@ use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where,
 };
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Step};
 use crate::transaction::{Response, Transaction, timing};
 
 /// Answers below which it is chance (rulebook 7.6).
@@ -77,27 +75,26 @@ struct Ignored {
 
 impl Detector for ClientOverload {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let asked: SmallVec<[&Transaction; 4]> = lookup.transactions().map(AsRef::as_ref).collect();
-        for step in &lookup.steps {
-            let lost = step.transaction().and_then(|asked| {
-                first_attempt_lost(asked, step).map(|lost| (asked.client.ip(), lost))
-            });
-            if let Some((client, true)) = lost {
-                *self.unanswered.entry(Network::of(client)).or_default() += 1;
-            }
+        let asked = || lookup.transactions().map(AsRef::as_ref);
+        let arrived = |asked| Some(places_home(asked, Transaction::answer(asked)?));
+        if lookup.smooth {
+            self.usual.note(lookup.client, asked().filter_map(arrived));
+            return;
         }
-        for transaction in &asked {
-            match repeated(transaction) {
-                Some((answer, again)) if !excused(transaction, &asked) => {
-                    self.note(transaction, answer, again);
-                }
-                Some(_) => {}
-                None => {
-                    if let Some(answer) = transaction.answer() {
-                        let client = transaction.client.ip();
-                        self.usual.note(client, places_home(transaction, answer));
-                    }
-                }
+        let lost = |step: &&Step| {
+            step.transaction().and_then(|asked| first_attempt_lost(asked, step)) == Some(true)
+        };
+        let lost = lookup.steps.iter().filter(lost).count();
+        if lost > 0 {
+            *self.unanswered.entry(Network::of(lookup.client)).or_default() += lost;
+        }
+        let once = asked().filter(|asked| repeated(asked).is_none());
+        self.usual.note(lookup.client, once.filter_map(arrived));
+        for transaction in asked() {
+            if let Some((answer, again)) = repeated(transaction)
+                && !excused(transaction, lookup)
+            {
+                self.note(transaction, answer, again);
             }
         }
     }
@@ -129,8 +126,8 @@ fn repeated(transaction: &Transaction) -> Option<(&Response, Timestamp)> {
 
 /// Whether the repeat has another reason: a sibling without an answer, or with the same id, or an
 /// answer that clients refuse.
-fn excused(transaction: &Transaction, asked: &[&Transaction]) -> bool {
-    let unlike = asked.iter().any(|other| {
+fn excused(transaction: &Transaction, lookup: &Lookup) -> bool {
+    let unlike = lookup.transactions().any(|other| {
         other.client == transaction.client
             && other.question != transaction.question
             && (other.id == transaction.id || repeated(other).is_none())

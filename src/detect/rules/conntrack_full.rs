@@ -23,15 +23,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, duration, list, text};
-use crate::base::{Map, Network, Purge, SocketId, Span, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::detect::vanish::{Vanish, first_attempt_lost, places};
+use crate::detect::vanish::{Vanish, first_attempt_lost, places, reached};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where,
 };
-use crate::lookup::{Lookup, Sent};
-use crate::transaction::{ConnectOutcome, TcpAttempt};
+use crate::lookup::{Lookup, Step};
+use crate::transaction::{Attempt, ConnectOutcome, TcpAttempt, Transaction};
 
 /// New flows that vanished, below which it may be something else (rulebook 7.6).
 const ENOUGH: usize = 20;
@@ -68,7 +68,7 @@ struct ConntrackFull {
     vanished: BTreeMap<Network, Vec<Vanished>>,
     flows: usize,
     /// What became of queries from known sockets: passed and lost, by the second.
-    known: BTreeMap<(Network, i64), (u64, u64)>,
+    known: Table<(Network, i64), (u64, u64)>,
 }
 
 /// A flow of which the first packet was seen at its first place only.
@@ -83,36 +83,26 @@ struct Vanished {
 
 impl Detector for ConntrackFull {
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        let kept = |step| {
+            let asked: &Transaction = Step::transaction(step)?;
+            (first_attempt_lost(asked, step) == Some(false)).then(|| reached(asked))
+        };
+        self.usual.note(lookup.client, lookup.steps.iter().filter_map(kept));
         for step in &lookup.steps {
-            let Sent::Question(asked) = &step.sent else { continue };
+            let Some(asked) = step.transaction() else { continue };
             let Some(lost) = first_attempt_lost(asked, step) else { continue };
-            if !lost {
-                self.usual.learn(asked);
-            }
             if asked.transport == Transport::Tcp {
                 continue;
             }
             let sent = asked.first();
-            let known = self
-                .answered
-                .get(&SocketId::from(asked.client))
-                .is_some_and(|at| *at <= sent.ts && sent.ts.since(*at) <= APART);
+            let known =
+                self.answered(asked).is_some_and(|at| at <= sent.ts && sent.ts.since(at) <= APART);
             if known {
                 self.known(Network::of(asked.client.ip()), sent.ts, lost);
             }
-            if let Some(answer) = asked.responses.last() {
-                if self.answered.len() >= MAX_SOCKETS && self.purge.is_due(sent.ts, APART) {
-                    self.answered.retain(|_, at| sent.ts.since(*at) <= APART);
-                }
-                if self.answered.len() < MAX_SOCKETS {
-                    self.answered.insert(asked.client.into(), answer.arrived().ts);
-                }
-            }
-            let stopped = asked
-                .attempts
-                .first()
-                .is_some_and(|attempt| places(&attempt.hops) == 1 && attempt.backend().is_none());
-            if lost && stopped && !known {
+            let stopped =
+                |attempt: &Attempt| places(&attempt.hops) == 1 && attempt.backend().is_none();
+            if lost && !known && asked.attempts.first().is_some_and(stopped) {
                 self.vanished(Vanished {
                     seen: sent,
                     last: asked.last_sent().unwrap_or(sent).ts,
@@ -140,6 +130,10 @@ impl Detector for ConntrackFull {
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let Self { usual, mut vanished, known, .. } = *self;
+        if vanished.is_empty() {
+            return Vec::new();
+        }
+        let known: BTreeMap<(Network, i64), (u64, u64)> = known.into_iter().collect();
         let mut findings = Vec::new();
         for (network, flows) in &mut vanished {
             if usual.usual(*network).is_none_or(|places| places < 2) {
@@ -155,10 +149,31 @@ impl Detector for ConntrackFull {
 }
 
 impl ConntrackFull {
+    /// When an answer last came to the socket of a query before it; its own is noted.
+    fn answered(&mut self, asked: &Transaction) -> Option<Timestamp> {
+        let socket = SocketId::from(asked.client);
+        let Some(answer) = asked.responses.last() else {
+            return self.answered.get(&socket).copied();
+        };
+        let arrived = answer.arrived().ts;
+        if self.answered.len() < MAX_SOCKETS {
+            return self.answered.insert(socket, arrived);
+        }
+        let before = self.answered.get(&socket).copied();
+        let sent = asked.first().ts;
+        if self.purge.is_due(sent, APART) {
+            self.answered.retain(|_, at| sent.since(*at) <= APART);
+        }
+        if self.answered.len() < MAX_SOCKETS {
+            self.answered.insert(socket, arrived);
+        }
+        before
+    }
+
     fn known(&mut self, network: Network, at: Timestamp, lost: bool) {
         let key = (network, at.nanos().div_euclid(1_000_000_000));
-        if self.known.len() < MAX_SECONDS || self.known.contains_key(&key) {
-            let tally = self.known.entry(key).or_default();
+        if let Some(tally) = self.known.entry_within(key, MAX_SECONDS) {
+            let tally = tally.or_default();
             tally.0 += u64::from(!lost);
             tally.1 += u64::from(lost);
         }

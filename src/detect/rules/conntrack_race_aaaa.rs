@@ -24,10 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{Text, clock, count, duration, list, percent, text};
 use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::detect::vanish::{first_attempt_lost, places, retry_answered};
+use crate::detect::vanish::{first_attempt_lost, reached, retry_answered};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Symptom, Where, odds,
@@ -106,29 +108,24 @@ struct Tally {
 
 impl Detector for ConntrackRace {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let mut by_socket: BTreeMap<SocketAddr, Vec<(&Step, &Transaction)>> = BTreeMap::new();
-        for step in &lookup.steps {
-            if let Some(asked) =
-                step.transaction().filter(|asked| asked.transport == Transport::Udp)
-            {
-                by_socket.entry(asked.client).or_default().push((step, asked));
-            }
-        }
-        for (socket, mut asked) in by_socket {
-            asked.sort_by_key(|(_, transaction)| transaction.first());
+        let udp = |step| {
+            let asked: &Transaction = Step::transaction(step)?;
+            (asked.transport == Transport::Udp).then_some((step, asked))
+        };
+        let mut asked: SmallVec<[(&Step, &Transaction); 8]> =
+            lookup.steps.iter().filter_map(udp).collect();
+        asked.sort_by_key(|(_, asked)| (asked.client, asked.first()));
+        for asked in asked.chunk_by(|(_, one), (_, other)| one.client == other.client) {
             let Some((step, first)) = asked.first().copied() else { continue };
+            let socket = first.client;
             if !self.is_new(socket, first) {
                 continue;
             }
-            let network = Network::of(socket.ip());
-            if self.networks.len() >= MAX_NETWORKS && !self.networks.contains_key(&network) {
-                continue;
-            }
-            let tally = self.networks.entry(network).or_default();
+            let network = Network::of(first.client.ip());
+            let Some(tally) = self.networks.entry_within(network, MAX_NETWORKS) else { continue };
+            let tally = tally.or_default();
             match asked.get(1) {
-                Some((other_step, other)) if is_pair(first, other) => {
-                    tally.pair((step, first), (other_step, other));
-                }
+                Some(&other) if is_pair(first, other.1) => tally.pair((step, first), other),
                 None if step.role != Role::Retry => tally.lone(step, first),
                 _ => {}
             }
@@ -177,11 +174,6 @@ fn together(first: &Transaction, second: &Transaction) -> bool {
 fn one_by_one(first: &Transaction, second: &Transaction) -> bool {
     let sent = second.first().ts;
     first.responses.first().is_some_and(|answer| answer.delivered().ts <= sent)
-}
-
-/// At how many places the first attempt was seen.
-fn reached(asked: &Transaction) -> usize {
-    asked.attempts.first().map_or(0, |attempt| places(&attempt.hops))
 }
 
 fn first_seen_as_repeat(first: &Transaction, second: &Transaction) -> bool {

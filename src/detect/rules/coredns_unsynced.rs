@@ -25,8 +25,8 @@ use crate::base::Timestamp;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Harmed, Inquiry, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::Transaction;
@@ -68,7 +68,11 @@ struct Replica<'a> {
 }
 
 impl Detector for CorednsUnsynced {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let probe = transaction.question.rtype == RecordType::HINFO;
         if probe && transaction.is_infrastructure() && self.starts.len() < MAX_STARTS {
             self.starts.entry(transaction.client.ip()).or_insert(transaction.first().ts);

@@ -57,6 +57,9 @@ struct DupQuery {
 
 impl Detector for DupQuery {
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if !lookup.transactions().any(|asked| asked.attempts.len() > 1) {
+            return;
+        }
         let asked: SmallVec<[&Transaction; 4]> = lookup.transactions().map(AsRef::as_ref).collect();
         if !asked.iter().all(|transaction| is_plain(transaction)) {
             return;

@@ -19,8 +19,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
 use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
@@ -28,8 +26,8 @@ use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
     Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
-use crate::dns::{Name, RecordType};
-use crate::lookup::{Lookup, LookupOutcome, Resolver};
+use crate::dns::{Name, Rcode, RecordType};
+use crate::lookup::{Lookup, LookupOutcome, Resolver, Step};
 use crate::transaction::{Outcome, Transaction};
 
 /// Lookups that must have ended at the empty answer (rulebook 7.6).
@@ -77,26 +75,13 @@ struct Suffix {
 
 impl Detector for EmptyNoerror {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let rounds = lookup.steps.last().map_or(0, |step| step.round);
-        for round in 0..=rounds {
-            let asked: SmallVec<[&Transaction; 4]> = lookup
-                .steps
-                .iter()
-                .filter(|step| step.round == round)
-                .filter_map(|step| step.transaction().map(AsRef::as_ref))
-                .collect();
-            let Some(first) = asked.first() else { continue };
-            let Some(suffix) = suffix_of(&first.question.name, lookup) else {
-                continue;
-            };
-            if self.suffixes.len() >= MAX_SUFFIXES && !self.suffixes.contains_key(&suffix) {
-                continue;
-            }
-            let tally = self.suffixes.entry(suffix).or_default();
-            if is_missing(&asked) {
+        for (at, (round, suffix)) in lookup.rounds().zip(&lookup.suffixes).enumerate() {
+            let Some(suffix) = suffix else { continue };
+            let Some(tally) = self.suffix(suffix) else { continue };
+            if is_missing(round) {
                 tally.missing += 1;
-            } else if is_empty(&asked) {
-                tally.empty(first, lookup, round == rounds);
+            } else if let Some(first) = empty(round) {
+                tally.empty(first, lookup, at + 1 == lookup.suffixes.len());
             }
         }
     }
@@ -112,29 +97,36 @@ impl Detector for EmptyNoerror {
     }
 }
 
-/// The search suffix of a candidate: what stands behind the application's own name where other
-/// candidates showed it, or the suffix that other lookups of the capture went through.
-fn suffix_of(candidate: &Name, lookup: &Lookup) -> Option<Name> {
-    let own = lookup.name.label_count();
-    (candidate.label_count() > own && candidate.common_prefix(&lookup.name) == own)
-        .then(|| candidate.without_leading(own))
+impl EmptyNoerror {
+    fn suffix(&mut self, suffix: &Name) -> Option<&mut Suffix> {
+        if !self.suffixes.contains_key(suffix) {
+            if self.suffixes.len() >= MAX_SUFFIXES {
+                return None;
+            }
+            self.suffixes.entry(suffix.clone()).or_default();
+        }
+        self.suffixes.get_mut(suffix)
+    }
+}
+
+fn asked(round: &[Step]) -> impl Iterator<Item = &Transaction> {
+    round.iter().filter_map(|step| step.transaction().map(AsRef::as_ref))
 }
 
 /// Every type was answered NXDOMAIN.
-fn is_missing(asked: &[&Transaction]) -> bool {
-    asked.iter().all(|transaction| {
-        transaction.answer().is_some_and(|answer| answer.rcode == crate::dns::Rcode::NXDOMAIN)
-    })
+fn is_missing(round: &[Step]) -> bool {
+    asked(round).all(|asked| asked.answer().is_some_and(|answer| answer.rcode == Rcode::NXDOMAIN))
 }
 
-/// A was asked, and no type has a record.
-fn is_empty(asked: &[&Transaction]) -> bool {
-    let nodata = |transaction: &&Transaction| {
-        transaction.outcome() == Outcome::Negative
-            && transaction.answer().is_some_and(|answer| answer.rcode == crate::dns::Rcode::NOERROR)
+/// The first question where A was asked, and no type has a record.
+fn empty(round: &[Step]) -> Option<&Transaction> {
+    let nodata = |asked: &Transaction| {
+        asked.outcome() == Outcome::Negative
+            && asked.answer().is_some_and(|answer| answer.rcode == Rcode::NOERROR)
     };
-    asked.iter().all(nodata)
-        && asked.iter().any(|transaction| transaction.question.rtype == RecordType::A)
+    let empty =
+        asked(round).all(nodata) && asked(round).any(|asked| asked.question.rtype == RecordType::A);
+    asked(round).next().filter(|_| empty)
 }
 
 /// Suffixes of the cluster itself, which CoreDNS answers from memory: `ns.svc.zone`, `svc.zone`

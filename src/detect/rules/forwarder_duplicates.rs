@@ -18,12 +18,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hashbrown::hash_map::Entry;
+
 use crate::base::words::{list, percent, text};
 use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, Scene, Where,
 };
 use crate::dns::RecordType;
 use crate::transaction::Transaction;
@@ -85,19 +87,39 @@ impl ForwarderDuplicates {
         }
         *last = now;
     }
+
+    /// Notes a question that a client sends to a server, and returns the other server that it has
+    /// just sent it to by itself.
+    fn sends(&mut self, question: Question, server: IpAddr, now: Timestamp) -> Option<IpAddr> {
+        let mut last = match self.recent.entry(question) {
+            Entry::Occupied(last) => last,
+            Entry::Vacant(first) => {
+                first.insert((now, server));
+                return None;
+            }
+        };
+        let (at, other) = last.insert((now, server));
+        if other == server || now.since(at) > TOGETHER {
+            return None;
+        }
+        let asked = self.asked.get(last.key()).and_then(|(_, at_once)| *at_once);
+        asked.is_none_or(|at| now.since(at) > TOGETHER * 2).then_some(other)
+    }
 }
 
 impl Detector for ForwarderDuplicates {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
         let (client, server) = (transaction.client.ip(), transaction.server.ip());
-        if self.forwarders.len() >= MAX_FORWARDERS && !self.forwarders.contains_key(&client) {
-            return;
-        }
+        let Some(tally) = self.forwarders.entry_within(client, MAX_FORWARDERS) else { return };
+        tally.or_default().queries += 1;
         let seen = transaction.first();
-        self.forwarders.entry(client).or_default().queries += 1;
         if self.recent.len() >= MAX_RECENT && self.purge.is_due(seen.ts, TOGETHER) {
             self.recent.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER);
             self.asked.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER * 2);
@@ -110,15 +132,10 @@ impl Detector for ForwarderDuplicates {
         forget_before_growth(&mut self.asked, |_, (at, _)| since(at) <= TOGETHER * 2);
         let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
         self.arrives((transaction.responder(), rtype, name), seen.ts);
-        let key = (client, rtype, name);
-        let at_once = self.asked.get(&key).and_then(|(_, at_once)| *at_once);
-        let before = self.recent.insert(key, (seen.ts, server));
-        let doubled = at_once.is_none_or(|at| seen.ts.since(at) > TOGETHER * 2)
-            && before.is_some_and(|(at, other)| other != server && seen.ts.since(at) <= TOGETHER);
-        if doubled {
+        if let Some(other) = self.sends((client, rtype, name), server, seen.ts) {
             let tally = self.forwarders.entry(client).or_default();
             tally.doubled += 1;
-            tally.upstreams.extend([server].into_iter().chain(before.map(|(_, other)| other)));
+            tally.upstreams.extend([server, other]);
             tally.span = Some(tally.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
             if tally.frames.len() < 4 {
                 tally.frames.push(seen);

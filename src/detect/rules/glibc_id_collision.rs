@@ -19,8 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::base::words::{clock, count, duration, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::capture::Seen;
@@ -66,9 +64,8 @@ struct IdCollision {
 
 impl Detector for IdCollision {
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let asked: SmallVec<[&Transaction; 4]> = lookup.transactions().map(AsRef::as_ref).collect();
-        for a in asked.iter().filter(|asked| asked.question.rtype == RecordType::A) {
-            if let Some(aaaa) = asked.iter().find(|other| collide(a, other)) {
+        for a in lookup.transactions().filter(|asked| asked.question.rtype == RecordType::A) {
+            if let Some(aaaa) = lookup.transactions().find(|other| collide(a, other)) {
                 self.note(lookup, a, aaaa);
             }
         }
@@ -159,9 +156,10 @@ fn collide(a: &Transaction, aaaa: &Transaction) -> bool {
     let prompt = |asked: &Transaction| {
         asked.answer().is_some_and(|answer| answer.delivered().ts.since(asked.first().ts) < TIMER)
     };
-    aaaa.question.rtype == RecordType::AAAA
+    a.id == aaaa.id
+        && aaaa.question.rtype == RecordType::AAAA
         && a.transport == Transport::Udp
-        && (a.client, a.server, a.id) == (aaaa.client, aaaa.server, aaaa.id)
+        && (a.client, a.server) == (aaaa.client, aaaa.server)
         && a.question.name == aaaa.question.name
         && a.first().ts.distance(aaaa.first().ts) <= PAIR
         && prompt(a)

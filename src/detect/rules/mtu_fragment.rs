@@ -26,8 +26,8 @@ use std::net::IpAddr;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -114,22 +114,28 @@ struct Losses {
 }
 
 impl Detector for MtuFragment {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
         let network = Network::of(transaction.client.ip());
         let key = (transaction.question.name.clone(), transaction.question.rtype);
-        if let Some(response) = transaction.responses.first()
-            && let Some(size) = self.sizes.entry_within(key.clone(), MAX_QUESTIONS)
-        {
-            let size = size.or_default();
+        if let Some(response) = transaction.responses.first() {
             // A truncated answer says that the whole one is larger than that.
-            let whole = response.wire_len + usize::from(response.header.truncated());
-            *size = (*size).max(u32::try_from(whole).unwrap_or(u32::MAX));
+            let size = response.wire_len + usize::from(response.header.truncated());
+            let size = u32::try_from(size).unwrap_or(u32::MAX);
+            if let Some(known) = self.sizes.get_mut(&key) {
+                *known = size.max(*known);
+            } else if self.sizes.len() < MAX_QUESTIONS {
+                self.sizes.entry(key.clone()).insert(size);
+            }
         }
-        if self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network) {
-            let side = self.networks.entry(network).or_default();
+        if let Some(side) = self.networks.entry_within(network, MAX_NETWORKS) {
+            let side = side.or_default();
             let before = side.questions.len();
             side.note(transaction, key, self.kept < MAX_KEPT);
             self.kept += side.questions.len() - before;
@@ -175,11 +181,9 @@ impl Side {
             return;
         }
         self.lost += u64::from(lost && udp);
-        let full = !space || self.questions.len() >= MAX_QUESTIONS;
-        if full && !self.questions.contains_key(&key) {
-            return;
-        }
-        let tally = self.questions.entry(key).or_default();
+        let most = if space { MAX_QUESTIONS } else { 0 };
+        let Some(tally) = self.questions.entry_within(key, most) else { return };
+        let tally = tally.or_default();
         let large = udp && room > SMALL;
         if !lost {
             let answered = if large { &mut tally.answered } else { &mut tally.small_answered };

@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, Span, Timestamp};
+use crate::base::{Map, Socket, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -62,7 +62,7 @@ struct Half {
 }
 
 /// What makes two transactions one parallel question.
-type Key = (SocketAddr, u16, Name, RecordType);
+type Key = (Socket, u16, Name, RecordType);
 
 /// Bounded by [`MAX_OPEN`] and [`MAX_LOOKUPS`].
 #[derive(Default)]
@@ -86,8 +86,7 @@ struct Conflicts {
 impl Detector for MuslParallelConflict {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let Some(end) = lookup.end else { return };
-        let last = lookup.steps.last().map_or(0, |step| step.round);
-        for step in lookup.steps.iter().filter(|step| step.round == last) {
+        for step in lookup.last_round() {
             let Some(asked) = step.transaction() else { continue };
             let Some(answer) = asked.answer() else { continue };
             let half = Half {
@@ -109,7 +108,7 @@ impl Detector for MuslParallelConflict {
                     && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),
             };
             let question = &asked.question;
-            let key = (asked.client, asked.id, question.name.clone(), question.rtype);
+            let key = (Socket(asked.client), asked.id, question.name.clone(), question.rtype);
             self.take(key, half);
         }
     }

@@ -17,16 +17,17 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::base::words::{clock, count, list, percent, text};
-use crate::base::{Span, Table};
+use crate::base::{Set, Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, Rcode};
-use crate::lookup::{Lookup, LookupOutcome};
+use crate::lookup::{Lookup, LookupOutcome, Step};
 use crate::transaction::Transaction;
 
 /// Transactions below which a share says little (rulebook 7.6).
@@ -58,13 +59,17 @@ struct SearchSuffixStorm {
     spent: u64,
     suffixes: Table<Name, u64>,
     names: Table<Name, u64>,
-    clients: BTreeSet<IpAddr>,
+    clients: Set<IpAddr>,
     span: Option<Span>,
     frames: Vec<Seen>,
 }
 
 impl Detector for SearchSuffixStorm {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if !transaction.attempts.is_empty() && !transaction.is_infrastructure() {
             self.transactions += 1;
         }
@@ -75,30 +80,33 @@ impl Detector for SearchSuffixStorm {
             return;
         }
         self.lookups += 1;
-        let own = lookup.name.label_count();
-        for transaction in lookup.transactions() {
-            self.spent += 1;
-            let missing =
-                transaction.answer().is_some_and(|answer| answer.rcode == Rcode::NXDOMAIN);
-            if !missing || transaction.question.name.label_count() <= own {
-                continue;
+        let mut wasted = 0;
+        for (round, suffix) in lookup.rounds().zip(&lookup.suffixes) {
+            let asked = || round.iter().filter_map(Step::transaction);
+            self.spent += asked().count() as u64;
+            let Some(suffix) = suffix else { continue };
+            let missing = |asked: &&Arc<Transaction>| {
+                asked.answer().is_some_and(|answer| answer.rcode == Rcode::NXDOMAIN)
+            };
+            let mut times = 0;
+            for seen in asked().filter(missing).map(|asked| asked.first()) {
+                self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+                // One example from each of the first clients.
+                let new = wasted + times == 0
+                    && self.clients.len() < MAX_NAMES
+                    && self.clients.insert(lookup.client);
+                if self.frames.len() < 6 && new {
+                    self.frames.push(seen);
+                }
+                times += 1;
             }
-            self.wasted += 1;
-            let seen = transaction.first();
-            self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
-            // One example from each of the first clients.
-            let known = self.clients.len() >= MAX_NAMES || !self.clients.insert(lookup.client);
-            if self.frames.len() < 6 && !known {
-                self.frames.push(seen);
-            }
-            let suffix = transaction.question.name.ending(own);
-            if let Some(times) = self.suffixes.get_mut(&suffix) {
-                *times += 1;
-            } else {
-                bump(&mut self.suffixes, suffix.to_name());
+            wasted += times;
+            if times > 0 {
+                bump(&mut self.suffixes, suffix, times);
             }
         }
-        bump(&mut self.names, lookup.name.clone());
+        self.wasted += wasted;
+        bump(&mut self.names, &lookup.name, 1);
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
@@ -187,9 +195,11 @@ impl Detector for SearchSuffixStorm {
     }
 }
 
-fn bump(tally: &mut Table<Name, u64>, name: Name) {
-    if let Some(times) = tally.entry_within(name, MAX_NAMES) {
-        *times.or_default() += 1;
+fn bump(tally: &mut Table<Name, u64>, name: &Name, times: u64) {
+    if let Some(known) = tally.get_mut(name) {
+        *known += times;
+    } else if tally.len() < MAX_NAMES {
+        tally.entry(name.clone()).insert(times);
     }
 }
 

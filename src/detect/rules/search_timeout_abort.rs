@@ -74,6 +74,12 @@ impl SearchTimeoutAbort {
 
 impl Detector for SearchTimeoutAbort {
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.smooth {
+            for name in lookup.candidates() {
+                self.zones.learn(name);
+            }
+            return;
+        }
         let last = lookup.steps.last().map_or(0, |step| step.round);
         for step in &lookup.steps {
             let Some(silent) = step.transaction() else { continue };

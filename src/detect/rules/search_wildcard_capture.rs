@@ -58,14 +58,9 @@ impl Detector for SearchWildcardCapture {
         if lookup.suffixes_tried == 0 || self.suffixes.len() >= MAX_SUFFIXES {
             return;
         }
-        for transaction in lookup.transactions() {
-            let asked = &transaction.question.name;
-            let own = lookup.name.label_count();
-            if asked.label_count() > own && asked.common_prefix(&lookup.name) == own {
-                let suffix = asked.ending(own);
-                if !self.suffixes.contains_key(&suffix) {
-                    self.suffixes.entry(suffix.to_name()).or_default();
-                }
+        for suffix in lookup.suffixes.iter().flatten() {
+            if !self.suffixes.contains_key(suffix) {
+                self.suffixes.entry(suffix.clone()).or_default();
             }
         }
     }

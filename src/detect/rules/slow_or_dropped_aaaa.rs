@@ -17,19 +17,17 @@
 //!
 //! Source: rulebook 2.H; RFC 4074 (misbehaviour against AAAA queries).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
-
-use smallvec::SmallVec;
 
 use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::base::{Histogram, Span, Table};
 use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where, odds,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, odds,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, Step};
@@ -86,7 +84,7 @@ struct SlowAaaa {
 struct Tally {
     lookups: u64,
     /// Names, with the good AAAA since the last bad one.
-    names: BTreeMap<Name, u64>,
+    names: Table<Name, u64>,
     /// Good AAAA between bad ones of the same name.
     between: u64,
     clients: BTreeSet<IpAddr>,
@@ -106,7 +104,11 @@ enum Fate {
 }
 
 impl Detector for SlowAaaa {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.question.rtype != RecordType::AAAA {
             return;
         }
@@ -120,20 +122,11 @@ impl Detector for SlowAaaa {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        let rounds = lookup.steps.last().map_or(0, |step| step.round);
-        for round in 0..=rounds {
-            let of = |rtype: RecordType| -> SmallVec<[(&Step, &Transaction); 4]> {
-                lookup
-                    .steps
-                    .iter()
-                    .filter(|step| step.round == round)
-                    .filter_map(|step| Some((step, step.transaction()?.as_ref())))
-                    .filter(|(_, asked)| asked.question.rtype == rtype)
-                    .collect()
-            };
-            let (a, aaaa) = (of(RecordType::A), of(RecordType::AAAA));
-            if let (Some(one), Some(other)) = (fate(&a), fate(&aaaa)) {
-                self.pair(lookup, &aaaa, one, other);
+        for round in lookup.rounds() {
+            if let Some(other) = fate(round, RecordType::AAAA)
+                && let Some(one) = fate(round, RecordType::A)
+            {
+                self.pair(lookup, round, one, other);
             }
         }
     }
@@ -158,35 +151,43 @@ impl Detector for SlowAaaa {
     }
 }
 
-/// How a type fared over all its attempts; `None` where the capture cannot tell, or where a
-/// repeat was answered and the first query was lost.
-fn fate(asked: &[(&Step, &Transaction)]) -> Option<Fate> {
-    let fates: Vec<Option<Fate>> = asked
-        .iter()
-        .map(|(step, asked)| match asked.outcome() {
+/// What asked for a type.
+fn of(round: &[Step], rtype: RecordType) -> impl Iterator<Item = (&Step, &Transaction)> {
+    let asked = round.iter().filter_map(|step| Some((step, step.transaction()?.as_ref())));
+    asked.filter(move |(_, asked)| asked.question.rtype == rtype)
+}
+
+/// How a type fared over all its attempts: the best of them counts. `None` where the capture cannot
+/// tell, or where a repeat was answered and the first query was lost.
+fn fate(round: &[Step], rtype: RecordType) -> Option<Fate> {
+    let worth = |fate: Fate| match fate {
+        Fate::Fine(_) => 2,
+        Fate::Slow(_) => 1,
+        Fate::Failed => 0,
+    };
+    let mut best = None;
+    for (step, asked) in of(round, rtype) {
+        let fate = match asked.outcome() {
             Outcome::Ok | Outcome::Negative | Outcome::Truncated if asked.attempts.len() == 1 => {
                 let took = asked.latency()?;
-                Some(if took >= SLOW { Fate::Slow(took) } else { Fate::Fine(took) })
+                if took >= SLOW { Fate::Slow(took) } else { Fate::Fine(took) }
             }
-            Outcome::Error(Rcode::SERVFAIL) | Outcome::Late => Some(Fate::Failed),
-            Outcome::Timeout if !step.unproven => Some(Fate::Failed),
+            Outcome::Error(Rcode::SERVFAIL) | Outcome::Late => Fate::Failed,
+            Outcome::Timeout if !step.unproven => Fate::Failed,
             // glibc repeats an answered type beside one that was not: the first answer counts.
             Outcome::Ok | Outcome::Negative if asked.requeried_after_answer() => {
-                Some(Fate::Fine(Duration::from_millis(1)))
+                Fate::Fine(Duration::from_millis(1))
             }
-            _ => None,
-        })
-        .collect();
-    let fates: Vec<Fate> = fates.into_iter().collect::<Option<_>>()?;
-    let fine = fates.iter().find(|fate| matches!(fate, Fate::Fine(_)));
-    fine.or_else(|| fates.iter().find(|fate| matches!(fate, Fate::Slow(_))))
-        .or(fates.first())
-        .copied()
+            _ => return None,
+        };
+        best = Some(best.filter(|best| worth(*best) >= worth(fate)).unwrap_or(fate));
+    }
+    best
 }
 
 impl SlowAaaa {
-    fn pair(&mut self, lookup: &Lookup, aaaa: &[(&Step, &Transaction)], a: Fate, other: Fate) {
-        let Some((_, asked)) = aaaa.first() else { return };
+    fn pair(&mut self, lookup: &Lookup, round: &[Step], a: Fate, other: Fate) {
+        let Some((_, asked)) = of(round, RecordType::AAAA).next() else { return };
         let bad = match (a, other) {
             (Fate::Fine(quick), Fate::Slow(long)) => long >= quick * RATIO,
             (Fate::Fine(_), Fate::Failed) => true,

@@ -23,8 +23,8 @@ use crate::base::{
 };
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -85,7 +85,11 @@ struct Pin {
 }
 
 impl Detector for StaleFlowPin {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let (Some(backend), Some(last)) = (transaction.backend(), transaction.last_sent()) else {
             return;
         };

@@ -72,6 +72,9 @@ struct Service {
 
 impl Detector for TcTcpFails {
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.smooth {
+            return;
+        }
         let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
         let Some(truncated) = truncated else { return };
         let service = truncated.server.ip();

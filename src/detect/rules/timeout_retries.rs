@@ -119,6 +119,9 @@ impl Stall {
 
 impl Detector for TimeoutRetries {
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.smooth {
+            return;
+        }
         // Silence that the client did not mind proves nothing.
         let proven = lookup.steps.iter().filter(|step| !step.unproven);
         for transaction in proven.filter_map(|step| step.transaction()) {

@@ -70,12 +70,11 @@ impl Detector for UnexplainedSlow {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let mut slow = false;
         for transaction in lookup.transactions() {
+            let took = transaction.server_latency().filter(|took| *took >= SLOW_CLUSTER);
+            let Some(took) = took else { continue };
             let name = &transaction.question.name;
-            let bound = if is_cluster_name(name) { SLOW_CLUSTER } else { SLOW_OTHER };
-            let Some(took) = transaction.server_latency().filter(|took| *took >= bound) else {
-                continue;
-            };
-            if answers_a_missed_repeat(took) {
+            let cluster = is_cluster_name(name);
+            if took < SLOW_OTHER && !cluster || answers_a_missed_repeat(took) {
                 continue;
             }
             if self.names.len() >= MAX_KEPT || self.clients.len() >= MAX_KEPT {
@@ -83,7 +82,7 @@ impl Detector for UnexplainedSlow {
             }
             slow = true;
             self.took.add(took);
-            self.cluster += u64::from(is_cluster_name(name));
+            self.cluster += u64::from(cluster);
             self.names.insert(name.clone());
             *self.servers.entry(transaction.responder()).or_default() += 1;
             let seen = transaction.first();
