@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -54,11 +55,9 @@ pub struct Asked {
     /// The address that clients asked.
     pub service: Option<IpAddr>,
     /// The addresses behind a digest, as far as they are kept.
-    pub sets: Few<u64, SmallVec<[IpAddr; 2]>>,
+    pub sets: Few<u64, Box<[IpAddr]>>,
     /// Where the alias in its answers leads, if they have one.
     pub alias: Option<Name>,
-    /// The latest answer of each server, and until when it may be cached.
-    latest: SmallVec<[(IpAddr, Answer, Timestamp); 1]>,
     contradicted: bool,
 }
 
@@ -73,30 +72,43 @@ pub struct Told {
     /// own TTL.
     pub hasty: u64,
     /// The first few answers.
-    pub frames: SmallVec<[Seen; FRAMES]>,
+    pub frames: SmallVec<[Seen; 1]>,
     /// For a negative answer: how long it may be cached (RFC 2308 section 5).
     pub denial: Duration,
     /// Lookups that ended with it.
     pub ended: u64,
-    lookups: Vec<Ended>,
+    /// Until when it may be cached, if it is the latest answer of its server.
+    valid: Option<Timestamp>,
+    /// How many of those lookups are kept, and the latest of them.
+    kept: usize,
+    last: Place,
 }
+
+/// Where a lookup stands among all that are kept, counted from 1.
+type Place = Option<NonZero<u32>>;
 
 /// A lookup that ended with an answer.
 #[derive(Debug, Clone)]
 struct Ended {
     client: IpAddr,
-    name: Name,
     resolver: Resolver,
+    /// The one before it that ended with the same answer.
+    before: Place,
+    name: Name,
     start: Seen,
     end: Timestamp,
 }
+
+/// Lookups kept one by one, all in one row: most answers have one, and some have hundreds.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Vec<Ended>);
 
 /// Takes down what lookups were told.
 #[derive(Debug, Default)]
 pub struct Answers {
     zones: ClusterZones,
     questions: Table<(Name, RecordType), Box<Asked>>,
-    lookups: usize,
+    lookups: Kept,
     /// Questions that came when the table was full.
     overflow: u64,
 }
@@ -128,15 +140,13 @@ impl Answers {
                 asked.alias.clone_from(&response.records.canonical);
             }
             asked.service.get_or_insert(transaction.server.ip());
-            if asked.note(transaction, response, answer, lookup, self.lookups < MAX_LOOKUPS) {
-                self.lookups += 1;
-            }
+            asked.note(transaction, response, answer, lookup, &mut self.lookups);
         }
     }
 
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
-        Inquiries::new(self.questions, self.zones)
+        Inquiries::new(self.questions, self.zones, self.lookups)
     }
 }
 
@@ -193,54 +203,41 @@ impl Asked {
     /// The addresses of an answer.
     pub fn addresses(&self, answer: Answer) -> &[IpAddr] {
         match answer {
-            Answer::Data(digest) => self.sets.get(&digest).map_or(&[], SmallVec::as_slice),
+            Answer::Data(digest) => self.sets.get(&digest).map_or(&[], AsRef::as_ref),
             _ => &[],
         }
     }
 
-    /// Returns whether the lookup was kept.
     fn note(
         &mut self,
         transaction: &Transaction,
         response: &Response,
         answer: Answer,
         lookup: &Lookup,
-        room: bool,
-    ) -> bool {
+        kept: &mut Kept,
+    ) {
         let server = transaction.responder();
         let seen = response.arrived();
         if self.told.len() >= MAX_ANSWERS && !self.told.contains_key(&(server, answer)) {
-            return false;
+            return;
         }
         if let Answer::Data(digest) = answer {
-            self.sets.or_insert_with(digest, || response.records.addresses.clone());
+            self.sets.or_insert_with(digest, || Box::from(response.records.addresses.as_slice()));
         }
         let contradicts = |told: &Self| told.told.keys().any(|(_, other)| *other != answer);
         self.contradicted = self.contradicted || contradicts(self);
-        let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
-        let valid = seen.ts.after(Duration::from_secs(ttl));
-        let hasty = if let Some((_, before, until)) =
-            self.latest.iter_mut().find(|(who, ..)| *who == server)
-        {
-            let hasty = *before != answer && seen.ts < *until;
-            (*before, *until) = (answer, valid);
-            hasty
-        } else {
-            self.latest.push((server, answer, valid));
-            false
-        };
+        let mut hasty = false;
+        for ((who, before), told) in self.told.iter_mut() {
+            if *who == server
+                && let Some(until) = told.valid.take()
+            {
+                hasty = *before != answer && seen.ts < until;
+            }
+        }
         let contradicted = self.contradicted;
-        let told = self.told.or_insert_with((server, answer), || {
-            Box::new(Told {
-                times: 0,
-                span: Span::at(seen.ts),
-                hasty: 0,
-                frames: SmallVec::new(),
-                denial: Duration::ZERO,
-                ended: 0,
-                lookups: Vec::new(),
-            })
-        });
+        let told = self.told.or_insert_with((server, answer), || Box::new(Told::at(seen.ts)));
+        let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
+        told.valid = Some(seen.ts.after(Duration::from_secs(ttl)));
         told.times += 1;
         told.span = told.span.with(seen.ts);
         told.hasty += u64::from(hasty);
@@ -256,31 +253,46 @@ impl Asked {
             LookupOutcome::Negative => matches!(answer, Answer::NoName | Answer::NoData),
             _ => matches!(answer, Answer::Error(_)),
         };
-        let Some(end) = lookup.end.filter(|_| fits) else { return false };
+        let Some(end) = lookup.end.filter(|_| fits) else { return };
         told.ended += 1;
-        let keep = room && (contradicted || told.lookups.len() < FEW);
-        if keep {
-            told.lookups.push(Ended {
-                client: lookup.client,
-                name: lookup.name.clone(),
-                resolver: lookup.resolver,
-                start: lookup.start,
-                end,
-            });
+        if contradicted || told.kept < FEW {
+            kept.keep(lookup, end, told);
         }
-        keep
     }
 }
 
-impl Told {
-    /// Who made the lookups that ended with this answer.
-    pub fn clients(&self) -> impl Iterator<Item = IpAddr> {
-        self.lookups.iter().map(|lookup| lookup.client)
+impl Kept {
+    /// Keeps `lookup`, which ended with what was told, if there is room.
+    fn keep(&mut self, lookup: &Lookup, end: Timestamp, told: &mut Told) {
+        if self.0.len() >= MAX_LOOKUPS {
+            return;
+        }
+        self.0.push(Ended {
+            client: lookup.client,
+            resolver: lookup.resolver,
+            before: told.last,
+            name: lookup.name.clone(),
+            start: lookup.start,
+            end,
+        });
+        told.last = u32::try_from(self.0.len()).ok().and_then(NonZero::new);
+        told.kept += 1;
     }
 
-    /// The lookups that ended with this answer, as wronged ones.
-    pub fn wronged(&self) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
-        self.lookups.iter().map(|lookup| {
+    /// Those that ended with what was told, the latest first.
+    fn ended(&self, told: &Told) -> impl Iterator<Item = &Ended> {
+        let at = |place: Place| self.0.get(place?.get() as usize - 1);
+        std::iter::successors(at(told.last), move |ended| at(ended.before))
+    }
+
+    /// Who made them.
+    pub(super) fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
+        self.ended(told).map(|lookup| lookup.client)
+    }
+
+    /// The same as wronged ones.
+    pub(super) fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
+        self.ended(told).map(|lookup| {
             let harmed = Harmed {
                 client: lookup.client,
                 name: lookup.name.clone(),
@@ -288,9 +300,25 @@ impl Told {
                 start: lookup.start,
                 end: lookup.end,
                 kind: HarmKind::Wrong,
-                bad: SmallVec::new(),
+                bad: Box::default(),
             };
             ((lookup.start, lookup.client), harmed)
         })
+    }
+}
+
+impl Told {
+    fn at(instant: Timestamp) -> Self {
+        Self {
+            times: 0,
+            span: Span::at(instant),
+            hasty: 0,
+            frames: SmallVec::new(),
+            denial: Duration::ZERO,
+            ended: 0,
+            valid: None,
+            kept: 0,
+            last: None,
+        }
     }
 }

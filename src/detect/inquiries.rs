@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::answers::{Answer, Asked, FRAMES, Told};
+use super::answers::{Answer, Asked, FRAMES, Kept, Told};
+use super::harm::Harmed;
 use super::zone::ClusterZones;
 use crate::base::{Span, Table};
 use crate::capture::Seen;
@@ -69,10 +70,15 @@ pub struct Inquiries {
     /// The cluster's zones.
     pub zones: ClusterZones,
     all: Vec<Inquiry>,
+    lookups: Kept,
 }
 
 impl Inquiries {
-    pub(super) fn new(asked: Table<(Name, RecordType), Box<Asked>>, zones: ClusterZones) -> Self {
+    pub(super) fn new(
+        asked: Table<(Name, RecordType), Box<Asked>>,
+        zones: ClusterZones,
+        lookups: Kept,
+    ) -> Self {
         let mut asked: Vec<_> = asked
             .into_unordered()
             .map(|((name, rtype), asked)| (name.rank(), name, rtype, asked))
@@ -89,7 +95,7 @@ impl Inquiries {
                 && asked.alias.as_ref().is_some_and(|to| !zones.is_cluster(to));
             all.push(Inquiry { name, rtype, asked, place, is_autopath });
         }
-        Self { zones, all }
+        Self { zones, all, lookups }
     }
 
     /// Every question, in the order of names.
@@ -101,6 +107,16 @@ impl Inquiries {
     pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
         let inquiries = self.of(name);
         inquiries.iter().find(|inquiry| inquiry.rtype == rtype).map(|inquiry| &*inquiry.asked)
+    }
+
+    /// Who made the lookups that ended with what was told.
+    pub fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
+        self.lookups.clients(told)
+    }
+
+    /// The lookups that ended with it, as wronged ones.
+    pub fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
+        self.lookups.wronged(told)
     }
 
     /// Every name whose addresses were asked for.

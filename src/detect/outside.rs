@@ -15,7 +15,7 @@ use hashbrown::hash_map::Entry;
 use super::glance::{Glance, NameKind};
 use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::dns::{Name, Question, Rcode};
+use crate::dns::{Name, Question, Rcode, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
@@ -107,14 +107,15 @@ pub struct Outside {
     troubles: Vec<Trouble>,
     seconds: Map<(IpAddr, i64), Second>,
     zones: Zones,
-    questions: Map<Question, Asked>,
+    /// By the digest of the name, type and class.
+    questions: Map<(u64, RecordType, u16), Asked>,
 }
 
 /// What became of one question.
 #[derive(Debug)]
 struct Asked {
-    silent: u64,
-    answered: u64,
+    silent: u32,
+    answered: u32,
     owner: Owner,
 }
 
@@ -133,42 +134,45 @@ struct Zone {
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     /// The cluster, for it has a label `svc`; with the place of the zone behind that, if it is kept.
-    Service(Option<usize>),
+    Service(Option<u16>),
     /// The cluster, for it lies in one of its zones.
     Cluster,
     /// Somebody else, as far as so many zones tell.
-    Other(usize),
+    Other(u16),
 }
 
 impl Zones {
     /// Whom `name` belongs to; `before` is what was known of it when it was last asked for.
     fn owner(&mut self, name: &Name, kind: NameKind, before: Option<Owner>) -> Owner {
         match before {
-            Some(Owner::Other(zones)) if zones < self.0.len() => {}
+            Some(Owner::Other(zones)) if usize::from(zones) < self.0.len() => {}
             Some(known) => return known,
             None => {}
         }
         if let Some(skip) = kind.zone {
             let ending = name.ending(skip);
             let known = self.0.iter().position(|zone| ending.equivalent(&zone.name));
-            return Owner::Service(known.or_else(|| {
+            let place = known.or_else(|| {
                 (self.0.len() < MAX_ZONES).then(|| {
                     self.0.push(Zone { name: ending.to_name(), answers: 0, authoritative: false });
                     self.0.len() - 1
                 })
-            }));
+            });
+            return Owner::Service(place.and_then(|place| u16::try_from(place).ok()));
         }
         if self.0.iter().any(|zone| name.is_under(&zone.name)) {
             Owner::Cluster
         } else {
-            Owner::Other(self.0.len())
+            Owner::Other(u16::try_from(self.0.len()).unwrap_or(u16::MAX))
         }
     }
 
     /// Learns from an answer to a name of this owner.
     fn learn(&mut self, owner: Owner, transaction: &Transaction) {
         let Owner::Service(Some(place)) = owner else { return };
-        if let (Some(zone), Some(answer)) = (self.0.get_mut(place), transaction.answer()) {
+        if let (Some(zone), Some(answer)) =
+            (self.0.get_mut(usize::from(place)), transaction.answer())
+        {
             zone.answers += 1;
             zone.authoritative |= answer.header.authoritative();
         }
@@ -270,9 +274,10 @@ impl Outside {
     pub fn fails_by_name(&self) -> bool {
         let (mut silent, mut stuck, mut answered) = (0, 0, 0);
         self.questions.values().for_each(|asked| {
-            silent += asked.silent;
-            answered += asked.answered;
-            stuck += if asked.silent >= STUCK && asked.answered == 0 { asked.silent } else { 0 };
+            let no = u64::from(asked.silent);
+            silent += no;
+            answered += u64::from(asked.answered);
+            stuck += if no >= STUCK && asked.answered == 0 { no } else { 0 };
         });
         stuck > 0 && stuck * 10 >= silent * 9 && answered > stuck
     }
@@ -284,15 +289,16 @@ impl Outside {
             Some(Verdict::Unknown) => (0, 0),
             _ => (0, 1),
         };
-        if let Some(known) = self.questions.get_mut(question) {
-            known.silent += silent;
-            known.answered += answered;
+        let key = (question.name.digest(), question.rtype, question.class);
+        if let Some(known) = self.questions.get_mut(&key) {
+            known.silent = known.silent.saturating_add(silent);
+            known.answered = known.answered.saturating_add(answered);
             known.owner = self.zones.owner(&question.name, kind, Some(known.owner));
             return known.owner;
         }
         let owner = self.zones.owner(&question.name, kind, None);
         if silent + answered > 0 && self.questions.len() < MAX_QUESTIONS {
-            self.questions.insert(question.clone(), Asked { silent, answered, owner });
+            self.questions.insert(key, Asked { silent, answered, owner });
         }
         owner
     }

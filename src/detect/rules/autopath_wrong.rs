@@ -109,7 +109,7 @@ impl Detector for AutopathWrong {
                 start: lookup.start,
                 end,
                 kind: HarmKind::Wrong,
-                bad: smallvec::SmallVec::new(),
+                bad: Box::default(),
             },
             denied: denied.first(),
             name: denied.question.name.clone(),
@@ -213,7 +213,8 @@ fn bare(scene: &Scene<'_>, name: &Name) -> Name {
 }
 
 fn wrong_addresses(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
-    let wrong: BTreeMap<_, _> = odd.iter().flat_map(|odd| odd.told.wronged()).collect();
+    let wrong: BTreeMap<_, _> =
+        odd.iter().flat_map(|odd| scene.answers.wronged(odd.told)).collect();
     if wrong.len() < ENOUGH {
         return None;
     }

@@ -230,7 +230,7 @@ fn denied_wrongly(server: IpAddr, scene: &Scene<'_>) -> BTreeMap<(Seen, IpAddr),
     for Inquiry { asked, .. } in scene.answers.all() {
         let elsewhere = asked.told.keys().any(|(other, said)| *other != server && said.is_data());
         if let Some(denied) = asked.told.get(&(server, Answer::NoName)).filter(|_| elsewhere) {
-            wrong.extend(denied.wronged());
+            wrong.extend(scene.answers.wronged(denied));
         }
     }
     wrong

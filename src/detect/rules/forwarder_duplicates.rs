@@ -21,13 +21,13 @@ use std::time::Duration;
 use hashbrown::hash_map::Entry;
 
 use crate::base::words::{list, percent, text};
-use crate::base::{Map, Purge, Span, Table, Timestamp};
+use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     HarmKind, Interest, Layer, Proof, Scene, Where,
 };
-use crate::dns::{Name, RecordType};
+use crate::dns::RecordType;
 use crate::transaction::Transaction;
 
 /// Queries below which a share says little (rulebook 7.6).
@@ -52,12 +52,15 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<ForwarderDuplicates>::default(),
 };
 
+/// Who asks or is asked for what; of the name, its digest is enough within [`TOGETHER`].
+type Question = (IpAddr, RecordType, u64);
+
 /// Bounded by the caps above; questions are forgotten after [`TOGETHER`].
 #[derive(Default)]
 struct ForwarderDuplicates {
-    recent: Map<(IpAddr, RecordType, Name), (Timestamp, IpAddr)>,
+    recent: Map<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
-    asked: Map<(IpAddr, RecordType, Name), (Timestamp, Option<Timestamp>)>,
+    asked: Map<Question, (Timestamp, Option<Timestamp>)>,
     purge: Purge,
     forwarders: Table<IpAddr, Tally>,
 }
@@ -74,7 +77,7 @@ struct Tally {
 
 impl ForwarderDuplicates {
     /// Notes a question that comes to a server, which may have to forward it.
-    fn arrives(&mut self, question: (IpAddr, RecordType, Name), now: Timestamp) {
+    fn arrives(&mut self, question: Question, now: Timestamp) {
         if self.asked.len() >= MAX_RECENT {
             return;
         }
@@ -87,12 +90,7 @@ impl ForwarderDuplicates {
 
     /// Notes a question that a client sends to a server, and returns the other server that it has
     /// just sent it to by itself.
-    fn sends(
-        &mut self,
-        question: (IpAddr, RecordType, Name),
-        server: IpAddr,
-        now: Timestamp,
-    ) -> Option<IpAddr> {
+    fn sends(&mut self, question: Question, server: IpAddr, now: Timestamp) -> Option<IpAddr> {
         let mut last = match self.recent.entry(question) {
             Entry::Occupied(last) => last,
             Entry::Vacant(first) => {
@@ -129,10 +127,12 @@ impl Detector for ForwarderDuplicates {
         if self.recent.len() >= MAX_RECENT {
             return;
         }
-        let question = &transaction.question;
-        self.arrives((transaction.responder(), question.rtype, question.name.clone()), seen.ts);
-        let key = (client, question.rtype, question.name.clone());
-        if let Some(other) = self.sends(key, server, seen.ts) {
+        let since = |at: &Timestamp| seen.ts.since(*at);
+        forget_before_growth(&mut self.recent, |_, (at, _)| since(at) <= TOGETHER);
+        forget_before_growth(&mut self.asked, |_, (at, _)| since(at) <= TOGETHER * 2);
+        let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
+        self.arrives((transaction.responder(), rtype, name), seen.ts);
+        if let Some(other) = self.sends((client, rtype, name), server, seen.ts) {
             let tally = self.forwarders.entry(client).or_default();
             tally.doubled += 1;
             tally.upstreams.extend([server, other]);

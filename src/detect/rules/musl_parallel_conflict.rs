@@ -17,8 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Socket, Span, Timestamp};
 use crate::capture::Seen;
@@ -104,7 +102,7 @@ impl Detector for MuslParallelConflict {
                     start: lookup.start,
                     end,
                     kind: HarmKind::Wrong,
-                    bad: SmallVec::new(),
+                    bad: Box::default(),
                 },
                 denied: asked.outcome() == Outcome::Negative
                     && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),

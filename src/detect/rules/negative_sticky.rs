@@ -85,7 +85,7 @@ fn finding(
     let lost =
         asked.told.get(&(fresh, Answer::NoName)).is_some_and(|told| told.span.end > appeared);
     let wrong: BTreeMap<_, _> =
-        denied.wronged().filter(|(_, lookup)| lookup.end >= appeared).collect();
+        scene.answers.wronged(denied).filter(|(_, lookup)| lookup.end >= appeared).collect();
     if lost || wrong.len() < ENOUGH {
         return None;
     }

@@ -66,7 +66,7 @@ impl Detector for PodBypassesClusterDns {
                         if server.names.last() != Some(&name) {
                             server.names.push(name);
                         }
-                        server.clients.extend(told.clients());
+                        server.clients.extend(scene.answers.clients(told));
                     }
                     Answer::Error(_) => {}
                 }

@@ -213,7 +213,8 @@ fn words(asked: &Asked, answer: Answer) -> Text {
 }
 
 fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
-    let wrong: BTreeMap<_, _> = odd.iter().flat_map(|odd| odd.told.wronged()).collect();
+    let wrong: BTreeMap<_, _> =
+        odd.iter().flat_map(|odd| scene.answers.wronged(odd.told)).collect();
     let ended = odd.iter().map(|odd| odd.told.ended).max()?;
     if ended < ENOUGH && (wrong.len() as u64) < ENOUGH {
         return None;

@@ -119,7 +119,7 @@ fn finding(
         for ((server, answer), told) in asked.told.iter() {
             if *answer == Answer::Data(digest) {
                 tally.add(*server, told);
-                wrong.extend(told.wronged());
+                wrong.extend(scene.answers.wronged(told));
             }
         }
     }
