@@ -218,20 +218,28 @@ impl Response {
     /// When it reached the capture point: the client's own, where that saw it.
     #[inline]
     pub fn arrived(&self) -> Seen {
-        self.settled.unwrap_or_else(|| self.times()).0
+        self.settled.map_or_else(|| self.arrival(), |(arrived, _)| arrived)
     }
 
     /// When it was last seen: nearest to its delivery.
     #[inline]
     pub fn delivered(&self) -> Seen {
-        self.settled.unwrap_or_else(|| self.times()).1
+        self.settled.map_or_else(|| self.delivery(), |(_, delivered)| delivered)
     }
 
-    /// Its first and its last sighting at the client's own capture point; where that has none, the
-    /// first of all.
-    fn times(&self) -> (Seen, Seen) {
-        let first = self.at_home().next().unwrap_or_else(|| earliest(&self.hops));
-        self.at_home().fold((first, first), |(from, to), seen| (from.min(seen), to.max(seen)))
+    fn settle(&mut self) {
+        self.settled = Some((self.arrival(), self.delivery()));
+    }
+
+    fn arrival(&self) -> Seen {
+        match self.home {
+            None => earliest(&self.hops),
+            Some(_) => self.at_home().min().unwrap_or_else(|| earliest(&self.hops)),
+        }
+    }
+
+    fn delivery(&self) -> Seen {
+        self.at_home().max().unwrap_or_else(|| self.arrival())
     }
 
     fn at_home(&self) -> impl Iterator<Item = Seen> {
@@ -335,9 +343,7 @@ impl Transaction {
     /// Notes that nothing of it will change any more.
     pub(super) fn settle(&mut self) {
         self.settled = None;
-        for response in &mut self.responses {
-            response.settled = Some(response.times());
-        }
+        self.responses.iter_mut().for_each(Response::settle);
         let first = self.first_frame();
         let last_sent = match self.attempts.as_slice() {
             [_] => Some(first),
