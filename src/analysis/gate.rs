@@ -3,33 +3,12 @@
 use std::net::IpAddr;
 
 use super::focus::{Focus, LeftOut};
+use super::group::{Pass, PassKind};
 use super::peers::Peers;
 use crate::base::{Coverage, Set};
 use crate::detect::Glance;
 use crate::lookup::Lookup;
-use crate::transaction::{Closed, TcpAttempt, Transaction};
-
-/// Something that closed, in the order in which it did.
-pub(super) enum Event<'a> {
-    /// A transaction.
-    Transaction {
-        transaction: &'a Transaction,
-        /// Whether a DNS server asked on its clients' behalf.
-        forwarded: bool,
-        /// Set where its client and server are such as rules tell apart.
-        glance: Option<Glance>,
-    },
-    /// A connection attempt of a client and a server that rules tell apart.
-    Connect { connect: &'a TcpAttempt, forwarded: bool },
-    /// A lookup, behind its last transaction.
-    Lookup {
-        lookup: &'a Lookup,
-        /// Whether a DNS server asked on its clients' behalf: it is nobody's own lookup then.
-        forwarded: bool,
-        /// Whether its client is one that rules tell apart.
-        admitted: bool,
-    },
-}
+use crate::transaction::Closed;
 
 /// Lets pass what is looked at, and knows who answers whom.
 #[derive(Default)]
@@ -47,12 +26,13 @@ impl Gate {
         Self { focus, outside, ..Self::default() }
     }
 
-    /// What is to be seen of something that closed.
-    pub(super) fn closed<'a>(
+    /// What may be seen of what closed as the one at `place` of its group.
+    pub(super) fn closed(
         &mut self,
-        closed: &'a Closed,
+        place: usize,
+        closed: &Closed,
         coverage: &mut Coverage,
-    ) -> Option<Event<'a>> {
+    ) -> Option<Pass> {
         let held = self.focus.holds(closed, &self.servers);
         match closed {
             Closed::Transaction(transaction) => {
@@ -67,26 +47,26 @@ impl Gate {
                     return None;
                 }
                 let glance = admitted.then(|| Glance::at(transaction));
-                Some(Event::Transaction { transaction, forwarded, glance })
+                Some(Pass { place, kind: PassKind::Transaction(glance), forwarded })
             }
             Closed::Connect(connect) => {
                 let client = connect.client.ip();
                 let admitted = held && self.peers.admit(client, connect.responder(), coverage);
                 let forwarded = self.servers.contains(&client);
-                admitted.then_some(Event::Connect { connect, forwarded })
+                admitted.then_some(Pass { place, kind: PassKind::Connect, forwarded })
             }
         }
     }
 
-    /// What is to be seen of a lookup.
-    pub(super) fn lookup<'a>(&mut self, lookup: &'a Lookup) -> Option<Event<'a>> {
+    /// What may be seen of the lookup at `place` of its group.
+    pub(super) fn lookup(&mut self, place: usize, lookup: &Lookup) -> Option<Pass> {
         if !self.focus.holds_lookup(lookup, &self.servers) {
             self.outside.lookups += 1;
             return None;
         }
         let forwarded = self.servers.contains(&lookup.client);
         let admitted = self.peers.has_client(lookup.client);
-        Some(Event::Lookup { lookup, forwarded, admitted })
+        Some(Pass { place, kind: PassKind::Lookup { admitted }, forwarded })
     }
 
     /// What was left out, and who answered.

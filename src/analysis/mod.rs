@@ -11,6 +11,7 @@ mod engine;
 mod feed;
 mod focus;
 mod gate;
+mod group;
 mod health;
 mod mask;
 mod outcome;

@@ -6,18 +6,19 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::block::Decoder;
 use super::clocks::{Clocks, compare};
-use super::engine::{Engine, Item, Next};
+use super::engine::{Engine, Item, Next, Read as Engined};
 use super::feed::{Intake, Manner, Read, feed};
 use super::focus::Focus;
+use super::group::Group;
 use super::health::{Facts, judge};
 use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
-use super::tail::{Known, Results, Sinks, Tail};
+use super::tail::{Known, Results, Rules, Sinks, Tail};
 use super::verdict::Verdict;
 use crate::base::words::{Text, ToText, count, join, plain, text};
 use crate::base::{Coverage, Nodes, Span};
 use crate::capture::{Frame, Inventory, LinkType, PointId, Reader};
-use crate::detect::{HarmKind, Ledger};
+use crate::detect::{Detector, HarmKind, Ledger};
 use crate::flow::Ports;
 use crate::incident::correlate;
 use crate::transaction::Nat;
@@ -64,12 +65,12 @@ pub fn run(
     let block = options.block.map_or(Reader::BLOCK, NonZero::get);
     let manner = Manner { ports: &ports, clocks: &clocks.points, names, block };
     let (reads, ended) = if threads == 1 {
-        let tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
+        let known = known(options, &manner.names);
+        let tail = Tail::new(sinks, options.focus.clone(), known, Rules::Here(Rules::all()));
         let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
         let reads =
             std::thread::scope(|scope| feed(inventory, &manner, 0, scope, &mut engine, progress));
-        let read = engine.finish();
-        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1))
+        (reads, Ended::alone(engine.finish()))
     } else {
         side_by_side(inventory, options, &manner, threads, sinks, progress)
     };
@@ -93,7 +94,9 @@ pub fn run(
     analysis
 }
 
-/// Frames are decoded by threads ahead, transactions matched on this one, and judged on another.
+/// Frames are decoded by threads ahead, transactions matched on this one, put together to lookups and
+/// tallied on another, and shown to the rules on one more: as many threads as stages, of which some
+/// wait for others, so that the cores that there are stay busy.
 fn side_by_side(
     inventory: &Inventory,
     options: &Options,
@@ -104,13 +107,24 @@ fn side_by_side(
 ) -> (Vec<Read>, Ended) {
     std::thread::scope(|scope| {
         let (to, from) = sync_channel::<Vec<Item>>(AHEAD);
+        let (to_rules, groups) = sync_channel::<Group>(AHEAD);
         let judge = scope.spawn(move || {
-            let mut tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
+            let mut rules = Rules::all();
+            while let Ok(group) = groups.recv() {
+                rules.iter_mut().for_each(|rule| group.show(rule.as_mut()));
+            }
+            rules
+        });
+        let tally = scope.spawn(move || {
+            let known = known(options, &manner.names);
+            let rules = Rules::There(to_rules);
+            let mut tail = Tail::new(sinks, options.focus.clone(), known, rules);
             while let Ok(batch) = from.recv() {
                 for item in batch {
                     tail.item(item);
                 }
             }
+            tail.end();
             tail
         });
         let batch = Batch { items: Vec::new(), to };
@@ -119,8 +133,10 @@ fn side_by_side(
         let mut read = engine.finish();
         read.next.flush();
         drop(read.next);
-        let tail = judge.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (reads, Ended::new(read.coverage, read.nat, read.links, read.span, tail, threads))
+        let tail = tally.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let rules = judge.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let Engined { coverage, nat, links, span, .. } = read;
+        (reads, Ended::new(Engined { coverage, nat, links, span, next: tail }, rules, threads))
     })
 }
 
@@ -159,15 +175,15 @@ struct Ended {
 }
 
 impl Ended {
-    fn new(
-        mut coverage: Coverage,
-        nat: Nat,
-        links: BTreeMap<LinkType, u64>,
-        span: Option<Span>,
-        tail: Tail<'_>,
-        threads: usize,
-    ) -> Self {
-        let results = tail.finish(span, &nat, &mut coverage, threads);
+    /// What is left by an engine whose rules are on its own thread.
+    fn alone(mut read: Engined<Tail<'_>>) -> Self {
+        let rules = read.next.end();
+        Self::new(read, rules, 1)
+    }
+
+    fn new(read: Engined<Tail<'_>>, rules: Vec<Box<dyn Detector>>, threads: usize) -> Self {
+        let Engined { mut coverage, nat, links, span, next } = read;
+        let results = next.finish(rules, span, &nat, &mut coverage, threads);
         Self { coverage, nat, links, span, results }
     }
 }
@@ -224,7 +240,8 @@ pub fn run_frames<'f>(
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone(), Reader::BLOCK);
-    let tail = Tail::new(sinks, options.focus.clone(), known(options, &[]));
+    let rules = Rules::Here(Rules::all());
+    let tail = Tail::new(sinks, options.focus.clone(), known(options, &[]), rules);
     let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
         let block = decoder.take(0);
@@ -242,9 +259,7 @@ pub fn run_frames<'f>(
         }
     }
     pass_on(&mut decoder);
-    let read = engine.finish();
-    let ended = Ended::new(read.coverage, read.nat, read.links, read.span, read.next, 1);
-    conclude(ended, Inputs::default())
+    conclude(Ended::alone(engine.finish()), Inputs::default())
 }
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {

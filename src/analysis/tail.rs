@@ -1,25 +1,23 @@
 //! The part behind the matcher: closed transactions in, lookups, tallies and findings out.
-//!
-//! Some dozens of tallies and rules look at everything that closes. They take turns by [`GROUP`]s: the
-//! instructions of all together are many times what a core's first-level cache holds, and were
-//! fetched anew for every transaction otherwise. Each sees all events in their order.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 
 use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
 use super::focus::{Focus, LeftOut};
-use super::gate::{Event, Gate};
+use super::gate::Gate;
+use super::group::{Event, GROUP, Group};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Nodes, Span, Timestamp};
 use crate::detect::{
-    ALL, Answers, Detector, Finding, Forward, Interest, Ledger, Load, Reach, Reachability, Scene,
-    Trips, localise_and_tally,
+    ALL, Answers, Detector, Finding, Forward, Ledger, Load, Reach, Reachability, Scene, Trips,
+    localise_and_tally,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -50,14 +48,26 @@ pub(super) struct Tail<'a> {
     trips: Trips,
     roles: Roles,
     load: Load,
-    detectors: Vec<Box<dyn Detector>>,
+    rules: Rules,
     /// What waits for its turn.
     waiting: Vec<Closed>,
     sinks: Sinks<'a>,
 }
 
-/// How much that closed is seen at once: it stays in a core's second-level cache.
-const GROUP: usize = 128;
+/// Where the rules look at what closed.
+pub(super) enum Rules {
+    /// Here, one after the other.
+    Here(Vec<Box<dyn Detector>>),
+    /// On another thread.
+    There(SyncSender<Group>),
+}
+
+impl Rules {
+    /// Every rule, in the order of the registry.
+    pub(super) fn all() -> Vec<Box<dyn Detector>> {
+        ALL.iter().map(|rule| (rule.new)()).collect()
+    }
+}
 
 /// What is known before the first frame.
 pub(super) struct Known {
@@ -106,7 +116,7 @@ impl Next for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known, rules: Rules) -> Self {
         let Known { nodes, points } = known;
         Self {
             start: Timestamp::MIN,
@@ -124,7 +134,7 @@ impl<'a> Tail<'a> {
             roles: Roles::new(points.len()),
             trips: Trips::new(points),
             load: Load::default(),
-            detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
+            rules,
             waiting: Vec::with_capacity(GROUP),
             sinks,
         }
@@ -132,7 +142,7 @@ impl<'a> Tail<'a> {
 
     /// Everybody takes a look at what waits.
     fn work(&mut self) {
-        let closed = std::mem::take(&mut self.waiting);
+        let closed = std::mem::replace(&mut self.waiting, Vec::with_capacity(GROUP));
         for transaction in closed.iter().filter_map(Closed::transaction) {
             self.watch.closed(transaction);
             self.directions.closed(transaction, self.start, &self.watch);
@@ -143,34 +153,35 @@ impl<'a> Tail<'a> {
                 lookups.push((place, lookup));
             });
         }
-        self.see(&closed, &lookups);
-        self.waiting = closed;
-        self.waiting.clear();
+        self.see(closed, lookups);
     }
 
-    /// Everybody takes a look at all of these; each lookup comes behind what closed at that place.
-    fn see(&mut self, closed: &[Closed], lookups: &[(usize, Lookup)]) {
+    /// Everybody takes a look at all of these.
+    fn see(&mut self, closed: Vec<Closed>, lookups: Vec<(usize, Lookup)>) {
         lookups.iter().for_each(|(_, lookup)| self.directions.lookup(lookup));
-        let mut events = Vec::with_capacity(closed.len() + lookups.len());
-        let mut lookups = lookups.iter().peekable();
+        let mut passes = Vec::with_capacity(closed.len() + lookups.len());
+        let mut left = lookups.iter().enumerate().peekable();
         for (place, closed) in closed.iter().enumerate() {
-            events.extend(self.gate.closed(closed, &mut self.coverage));
-            while let Some((_, lookup)) = lookups.next_if(|(behind, _)| *behind == place) {
-                events.extend(self.gate.lookup(lookup));
+            passes.extend(self.gate.closed(place, closed, &mut self.coverage));
+            while let Some((at, (_, lookup))) = left.next_if(|(_, (behind, _))| *behind == place) {
+                passes.extend(self.gate.lookup(at, lookup));
             }
         }
-        events.extend(lookups.filter_map(|(_, lookup)| self.gate.lookup(lookup)));
-        self.tally(&events);
-        for detector in &mut self.detectors {
-            show(detector.as_mut(), &events);
+        passes.extend(left.filter_map(|(at, (_, lookup))| self.gate.lookup(at, lookup)));
+        let group = Group { closed, lookups, passes };
+        self.tally(&group);
+        self.hand_on(&group);
+        match &mut self.rules {
+            Rules::Here(rules) => rules.iter_mut().for_each(|rule| group.show(rule.as_mut())),
+            // Without a receiver there was a panic, which joining will show.
+            Rules::There(to) => drop(to.send(group)),
         }
-        self.hand_on(&events);
     }
 
-    fn tally(&mut self, events: &[Event<'_>]) {
+    fn tally(&mut self, group: &Group) {
         let Self { start, watch, coverage, traffic, series, .. } = self;
-        for event in events {
-            match *event {
+        for event in group.events() {
+            match event {
                 Event::Transaction { transaction, .. } => {
                     traffic.transaction(transaction, watch, coverage);
                 }
@@ -180,8 +191,8 @@ impl<'a> Tail<'a> {
                 Event::Lookup { .. } | Event::Connect { .. } => {}
             }
         }
-        for event in events {
-            match *event {
+        for event in group.events() {
+            match event {
                 Event::Transaction { transaction, forwarded, .. } => {
                     series.transaction(transaction, *start, coverage);
                     self.trips.note(transaction);
@@ -191,8 +202,8 @@ impl<'a> Tail<'a> {
                 Event::Lookup { .. } | Event::Connect { .. } => {}
             }
         }
-        for event in events {
-            match *event {
+        for event in group.events() {
+            match event {
                 Event::Transaction { transaction, forwarded, glance: Some(glance) } => {
                     self.forward.note(transaction, &glance, forwarded, coverage);
                     self.load.note(transaction, &glance);
@@ -205,17 +216,17 @@ impl<'a> Tail<'a> {
                 Event::Transaction { .. } | Event::Lookup { .. } => {}
             }
         }
-        for event in events {
-            if let Event::Lookup { lookup, admitted: true, forwarded: false } = *event {
+        for event in group.events() {
+            if let Event::Lookup { lookup, admitted: true, forwarded: false } = event {
                 self.ledger.note(lookup, coverage);
                 self.answers.note(lookup, coverage);
             }
         }
     }
 
-    fn hand_on(&mut self, events: &[Event<'_>]) {
-        for event in events {
-            match *event {
+    fn hand_on(&mut self, group: &Group) {
+        for event in group.events() {
+            match event {
                 Event::Transaction { transaction, .. } => {
                     if let Some(sink) = &mut self.sinks.transactions {
                         sink(transaction);
@@ -231,24 +242,35 @@ impl<'a> Tail<'a> {
         }
     }
 
+    /// Nothing more will close: shows what is left, and gives back the rules that are here.
+    pub(super) fn end(&mut self) -> Vec<Box<dyn Detector>> {
+        self.work();
+        let mut lookups = Vec::new();
+        self.grouper.finish(&mut |lookup| lookups.push((0, lookup)));
+        let mut lookups = lookups.into_iter();
+        while lookups.len() > 0 {
+            self.see(Vec::new(), lookups.by_ref().take(GROUP).collect());
+        }
+        self.reach.finish(&mut self.coverage);
+        match std::mem::replace(&mut self.rules, Rules::Here(Vec::new())) {
+            Rules::Here(rules) => rules,
+            Rules::There(_) => Vec::new(),
+        }
+    }
+
     /// The capture is over: `span` of it was read, and `coverage` takes up what was left out here.
     /// Rules say what they found on so many threads.
     pub(super) fn finish(
-        mut self,
+        self,
+        rules: Vec<Box<dyn Detector>>,
         span: Option<Span>,
         nat: &Nat,
         coverage: &mut Coverage,
         threads: usize,
     ) -> Results {
-        self.work();
-        let mut done = Vec::new();
-        self.grouper.finish(&mut |lookup| done.push((0, lookup)));
-        done.chunks(GROUP).for_each(|lookups| self.see(&[], lookups));
-        drop(done);
-        self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, forward, ledger, answers, gate, .. } = self;
-        let Self { watch, directions, detectors, grouper, mut series, .. } = self;
+        let Self { watch, directions, grouper, mut series, .. } = self;
         let Self { trips, roles, load, .. } = self;
         let (outside, servers) = gate.into_parts();
         let answers = answers.close();
@@ -275,7 +297,7 @@ impl<'a> Tail<'a> {
                 outages: &outages,
                 servers: &servers,
             };
-            finish(detectors, &scene, threads)
+            finish(rules, &scene, threads)
         });
         trips.place(&mut findings);
         let doubts = Doubts { sided: &sided, loss, watch: &watch };
@@ -294,24 +316,6 @@ impl<'a> Tail<'a> {
             loss,
             reachability,
             roles: roles.finish(),
-        }
-    }
-}
-
-/// Shows a rule what it wants to see.
-fn show(detector: &mut dyn Detector, events: &[Event<'_>]) {
-    let interest = detector.interest();
-    for event in events {
-        match event {
-            Event::Transaction { transaction, glance: Some(glance), .. } => {
-                let needed = if glance.plain { Interest::All } else { Interest::Unusual };
-                if interest >= needed {
-                    detector.observe(transaction, glance);
-                }
-            }
-            Event::Connect { connect, .. } => detector.observe_connect(connect),
-            Event::Lookup { lookup, admitted: true, .. } => detector.observe_lookup(lookup),
-            Event::Transaction { .. } | Event::Lookup { .. } => {}
         }
     }
 }
