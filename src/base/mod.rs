@@ -17,14 +17,14 @@ pub mod text;
 mod time;
 pub mod words;
 
-pub use address::{Host, Socket, SocketId};
+pub use address::{Host, Socket, SocketId, halves};
 pub use addresses::{AddressId, Addresses};
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
 pub use hash::{Map, Set, digest};
 pub use histogram::{Histogram, Placed};
 pub use lang::Lang;
-pub use net::{FiveTuple, Network, Transport, number};
+pub use net::{FiveTuple, Network, Transport};
 pub use nodes::{Node, Nodes};
 pub use purge::{Purge, forget_before_growth};
 pub use table::Table;

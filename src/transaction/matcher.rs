@@ -171,8 +171,8 @@ impl Matcher {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
-            Item::Transaction(transaction) => next(self.closed(*transaction, now)),
-            Item::Resting(resting) => next(self.closed(resting.wake(), now)),
+            Item::Transaction(transaction) => next(self.closed(Arc::from(transaction), now)),
+            Item::Resting(resting) => next(self.closed(Arc::new(resting.wake()), now)),
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
@@ -183,10 +183,13 @@ impl Matcher {
     }
 
     /// The transaction as it is now that nothing of it will change any more.
-    fn closed(&mut self, mut transaction: Transaction, now: Timestamp) -> Closed {
-        transaction.watched_until = now;
-        self.settle(&mut transaction);
-        Closed::Transaction(Arc::new(transaction))
+    fn closed(&mut self, mut transaction: Arc<Transaction>, now: Timestamp) -> Closed {
+        // It was made just now, so nobody shares it.
+        if let Some(transaction) = Arc::get_mut(&mut transaction) {
+            transaction.watched_until = now;
+            self.settle(transaction);
+        }
+        Closed::Transaction(transaction)
     }
 
     /// Judges what only the whole transaction shows.

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::model::{Attempt, Hop, Hops, Transaction};
 use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
-use crate::base::{Map, Network, Transport, number};
+use crate::base::{Map, Network, Transport, halves};
 use crate::capture::PointId;
 
 /// Healthy examples below which there is no pattern (rulebook K4).
@@ -60,8 +60,8 @@ pub enum Stage {
 /// numbers, to be hashed and compared in few steps: every transaction is looked up by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    client: u128,
-    server: u128,
+    client: [u64; 2],
+    server: [u64; 2],
     /// The point, and of which kind the other two are.
     rest: u32,
 }
@@ -71,7 +71,7 @@ impl Key {
         let kinds = [client.is_ipv6(), server.is_ipv6(), network];
         let kinds = kinds.into_iter().fold(0, |bits, kind| bits << 1 | u32::from(kind));
         let rest = u32::from(point.0) << 3 | kinds;
-        Self { client: number(client), server: number(server), rest }
+        Self { client: halves(client), server: halves(server), rest }
     }
 
     /// The client with the server that answered or was chosen first.

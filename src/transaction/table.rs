@@ -9,7 +9,7 @@ use super::connect::TcpAttempt;
 use super::index::Index;
 use super::model::Transaction;
 use super::rest::Resting;
-use crate::base::{Timestamp, Transport, number};
+use crate::base::{Timestamp, Transport, halves};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
 /// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
@@ -22,7 +22,7 @@ const MAX_HELD: usize = 96 << 20;
 /// every message is looked up by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SocketKey {
-    address: u128,
+    address: [u64; 2],
     /// Port, transaction id, and what kind of key it is.
     rest: u64,
 }
@@ -41,7 +41,7 @@ impl SocketKey {
     fn new(client: SocketAddr, id: u16, kind: u64) -> Self {
         let kind = kind << 1 | u64::from(client.is_ipv6());
         let rest = kind << 32 | u64::from(client.port()) << 16 | u64::from(id);
-        Self { address: number(client.ip()), rest }
+        Self { address: halves(client.ip()), rest }
     }
 }
 
