@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::harm::{HarmKind, Harmed};
 use super::inquiries::Inquiries;
 use super::zone::ClusterZones;
-use crate::base::{Coverage, Few, Limit, Span, Table, Timestamp};
+use crate::base::{AddressId, Addresses, Coverage, Few, Limit, Set, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{AnswerKind, Name, Rcode, RecordType, Records};
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -28,7 +28,7 @@ const PURGE_AFTER: u64 = 8_192;
 /// Different answers kept for one question. A name with more has answers that rotate.
 const MAX_ANSWERS: usize = 64;
 /// Lookups kept one by one for an answer that no other server contradicts.
-const FEW: usize = 8;
+const FEW: u32 = 8;
 /// Lookups kept one by one in all.
 const MAX_LOOKUPS: usize = 200_000;
 /// Example frames kept for each answer.
@@ -77,10 +77,10 @@ pub struct Told {
     pub denial: Duration,
     /// Lookups that ended with it.
     pub ended: u64,
-    /// Until when it may be cached, if it is the latest answer of its server.
-    valid: Option<Timestamp>,
+    /// Until when it may be cached, if it is the latest answer of its server; else long ago.
+    valid: Timestamp,
     /// How many of those lookups are kept, and the latest of them.
-    kept: usize,
+    kept: u32,
     last: Place,
 }
 
@@ -90,10 +90,10 @@ type Place = Option<NonZero<u32>>;
 /// A lookup that ended with an answer.
 #[derive(Debug, Clone)]
 struct Ended {
-    client: IpAddr,
-    resolver: Resolver,
+    client: AddressId,
     /// The one before it that ended with the same answer.
     before: Place,
+    resolver: Resolver,
     name: Name,
     start: Seen,
     end: Timestamp,
@@ -101,7 +101,12 @@ struct Ended {
 
 /// Lookups kept one by one, all in one row: most answers have one, and some have hundreds.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Vec<Ended>);
+pub(super) struct Kept {
+    row: Vec<Ended>,
+    clients: Addresses,
+    /// Every lookup makes its own copy of the name that it is for; here they share one.
+    names: Set<Name>,
+}
 
 /// Takes down what lookups were told.
 #[derive(Debug, Default)]
@@ -227,17 +232,14 @@ impl Asked {
         let contradicts = |told: &Self| told.told.keys().any(|(_, other)| *other != answer);
         self.contradicted = self.contradicted || contradicts(self);
         let mut hasty = false;
-        for ((who, before), told) in self.told.iter_mut() {
-            if *who == server
-                && let Some(until) = told.valid.take()
-            {
-                hasty = *before != answer && seen.ts < until;
-            }
+        for ((_, before), told) in self.told.iter_mut().filter(|((who, _), _)| *who == server) {
+            let until = std::mem::replace(&mut told.valid, Timestamp::MIN);
+            hasty |= *before != answer && seen.ts < until;
         }
         let contradicted = self.contradicted;
         let told = self.told.or_insert_with((server, answer), || Box::new(Told::at(seen.ts)));
         let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
-        told.valid = Some(seen.ts.after(Duration::from_secs(ttl)));
+        told.valid = seen.ts.after(Duration::from_secs(ttl));
         told.times += 1;
         told.span = told.span.with(seen.ts);
         told.hasty += u64::from(hasty);
@@ -264,37 +266,40 @@ impl Asked {
 impl Kept {
     /// Keeps `lookup`, which ended with what was told, if there is room.
     fn keep(&mut self, lookup: &Lookup, end: Timestamp, told: &mut Told) {
-        if self.0.len() >= MAX_LOOKUPS {
+        if self.row.len() >= MAX_LOOKUPS {
             return;
         }
-        self.0.push(Ended {
-            client: lookup.client,
-            resolver: lookup.resolver,
+        let name = self.names.get_or_insert_with(&lookup.name, Name::clone);
+        let name = if name.same_case(&lookup.name) { name } else { &lookup.name };
+        self.row.push(Ended {
+            client: self.clients.id(lookup.client),
             before: told.last,
-            name: lookup.name.clone(),
+            resolver: lookup.resolver,
+            name: name.clone(),
             start: lookup.start,
             end,
         });
-        told.last = u32::try_from(self.0.len()).ok().and_then(NonZero::new);
+        told.last = u32::try_from(self.row.len()).ok().and_then(NonZero::new);
         told.kept += 1;
     }
 
     /// Those that ended with what was told, the latest first.
     fn ended(&self, told: &Told) -> impl Iterator<Item = &Ended> {
-        let at = |place: Place| self.0.get(place?.get() as usize - 1);
+        let at = |place: Place| self.row.get(place?.get() as usize - 1);
         std::iter::successors(at(told.last), move |ended| at(ended.before))
     }
 
     /// Who made them.
     pub(super) fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
-        self.ended(told).map(|lookup| lookup.client)
+        self.ended(told).map(|lookup| self.clients.address(lookup.client))
     }
 
     /// The same as wronged ones.
     pub(super) fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
         self.ended(told).map(|lookup| {
+            let client = self.clients.address(lookup.client);
             let harmed = Harmed {
-                client: lookup.client,
+                client,
                 name: lookup.name.clone(),
                 resolver: lookup.resolver,
                 start: lookup.start,
@@ -302,7 +307,7 @@ impl Kept {
                 kind: HarmKind::Wrong,
                 bad: Box::default(),
             };
-            ((lookup.start, lookup.client), harmed)
+            ((lookup.start, client), harmed)
         })
     }
 }
@@ -316,7 +321,7 @@ impl Told {
             frames: SmallVec::new(),
             denial: Duration::ZERO,
             ended: 0,
-            valid: None,
+            valid: Timestamp::MIN,
             kept: 0,
             last: None,
         }

@@ -14,11 +14,11 @@
 //! Source: rulebook 2.D and section 3; musl `src/network/res_msend.c` (measured: V18).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, Socket, Span, Timestamp};
+use crate::base::{Map, SocketId, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -51,7 +51,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// A transaction that may be one half of a parallel question.
 #[derive(Clone)]
 struct Half {
-    server: SocketAddr,
+    server: SocketId,
     responder: IpAddr,
     sent: Timestamp,
     answered: Seen,
@@ -61,8 +61,8 @@ struct Half {
     denied: bool,
 }
 
-/// What makes two transactions one parallel question.
-type Key = (Socket, u16, Name, RecordType);
+/// What makes two transactions one parallel question: socket, id, the digest of the name, type.
+type Key = (SocketId, u16, u64, RecordType);
 
 /// Bounded by [`MAX_OPEN`] and [`MAX_LOOKUPS`].
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl Detector for MuslParallelConflict {
             let Some(asked) = step.transaction() else { continue };
             let Some(answer) = asked.answer() else { continue };
             let half = Half {
-                server: asked.server,
+                server: asked.server.into(),
                 responder: asked.responder(),
                 sent: asked.first().ts,
                 answered: answer.delivered(),
@@ -108,7 +108,7 @@ impl Detector for MuslParallelConflict {
                     && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),
             };
             let question = &asked.question;
-            let key = (Socket(asked.client), asked.id, question.name.clone(), question.rtype);
+            let key = (asked.client.into(), asked.id, question.name.digest(), question.rtype);
             self.take(key, half);
         }
     }
@@ -140,7 +140,7 @@ impl MuslParallelConflict {
         {
             self.open.remove(&oldest);
         }
-        if self.open.insert(key.clone(), half).is_none() {
+        if self.open.insert(key, half).is_none() {
             self.order.push_back(key);
         }
     }

@@ -101,6 +101,8 @@ impl Detector for StaleFlowPin {
             self.sockets.retain(|_, socket| {
                 socket.failed.is_some() || first.ts.since(socket.last) <= PINNED
             });
+            // What was removed would count as full, and the table would double.
+            self.sockets.shrink_to_fit();
         }
         if self.sockets.len() >= MAX_SOCKETS {
             return;
