@@ -39,10 +39,7 @@ impl Open {
             .iter()
             .find_map(|step| step.transaction().map(|asked| asked.question.name.clone()))
             .unwrap_or_else(Name::root);
-        let name = self
-            .base
-            .and_then(|base| asked.leading(base))
-            .unwrap_or(asked);
+        let name = self.base.and_then(|base| asked.leading(base)).unwrap_or(asked);
         let own = name.label_count();
         let mut types: SmallVec<[RecordType; 2]> = SmallVec::new();
         let mut suffixes: SmallVec<[Option<Name>; 4]> = SmallVec::new();
@@ -84,9 +81,8 @@ impl Open {
 
 /// Marks silence that no retry confirms.
 fn weigh_silence(steps: &mut [Step]) {
-    let silent = |step: &Step| {
-        step.transaction().is_some_and(|asked| asked.outcome() == Outcome::Timeout)
-    };
+    let silent =
+        |step: &Step| step.transaction().is_some_and(|asked| asked.outcome() == Outcome::Timeout);
     if !steps.iter().any(silent) {
         return;
     }

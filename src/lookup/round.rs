@@ -67,9 +67,8 @@ impl Prompt {
         }
         let (sent, arrived) = (asked.first().ts, answer.arrived().ts);
         let start = plain.first().map_or(sent, |first| first.sent);
-        let at_once = arrived >= sent
-            && arrived.since(sent) <= LATE
-            && arrived.distance(start) < PLAIN;
+        let at_once =
+            arrived >= sent && arrived.since(sent) <= LATE && arrived.distance(start) < PLAIN;
         let delivered = answer.delivered().ts;
         at_once.then_some(Self { rtype, sent, arrived, delivered, kind: answer.kind })
     }
@@ -140,7 +139,9 @@ pub(super) struct Sending<'a> {
 
 impl<'a> Round<'a> {
     /// Its transactions, in the order of asking.
-    pub(super) fn transactions(&self) -> impl DoubleEndedIterator<Item = &'a Transaction> + use<'a> {
+    pub(super) fn transactions(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = &'a Transaction> + use<'a> {
         self.steps.iter().filter_map(|step| step.transaction().map(AsRef::as_ref))
     }
 

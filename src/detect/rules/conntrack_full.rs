@@ -95,15 +95,13 @@ impl Detector for ConntrackFull {
                 continue;
             }
             let sent = asked.first();
-            let known = self
-                .answered(asked)
-                .is_some_and(|at| at <= sent.ts && sent.ts.since(at) <= APART);
+            let known =
+                self.answered(asked).is_some_and(|at| at <= sent.ts && sent.ts.since(at) <= APART);
             if known {
                 self.known(Network::of(asked.client.ip()), sent.ts, lost);
             }
-            let stopped = |attempt: &Attempt| {
-                places(&attempt.hops) == 1 && attempt.backend().is_none()
-            };
+            let stopped =
+                |attempt: &Attempt| places(&attempt.hops) == 1 && attempt.backend().is_none();
             if lost && !known && asked.attempts.first().is_some_and(stopped) {
                 self.vanished(Vanished {
                     seen: sent,

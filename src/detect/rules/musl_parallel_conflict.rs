@@ -27,7 +27,7 @@ use crate::detect::{
     Harmed, Layer, Proof, RuledOut, Scene, Where,
 };
 use crate::dns::{Name, RecordType};
-use crate::lookup::{Lookup, LookupOutcome};
+use crate::lookup::{Lookup, LookupOutcome, Resolver};
 use crate::transaction::Outcome;
 
 /// Lookups that must have failed (rulebook 7.6).
@@ -58,9 +58,26 @@ struct Half {
     sent: Timestamp,
     answered: Seen,
     outcome: Outcome,
-    lookup: Harmed,
+    lookup: Ended,
     /// Whether its lookup ended with a denial, as far as this server's answers go.
     denied: bool,
+}
+
+/// Whose half it is; a lookup that was harmed is larger.
+#[derive(Clone)]
+struct Ended {
+    client: IpAddr,
+    name: Name,
+    resolver: Resolver,
+    start: Seen,
+    end: Timestamp,
+}
+
+impl Ended {
+    fn wronged(self) -> Harmed {
+        let Self { client, name, resolver, start, end } = self;
+        Harmed { client, name, resolver, start, end, kind: HarmKind::Wrong, bad: SmallVec::new() }
+    }
 }
 
 /// What makes two transactions one parallel question.
@@ -97,14 +114,12 @@ impl Detector for MuslParallelConflict {
                 sent: asked.first().ts,
                 answered: answer.delivered(),
                 outcome: asked.outcome(),
-                lookup: Harmed {
+                lookup: Ended {
                     client: lookup.client,
                     name: lookup.name.clone(),
                     resolver: lookup.resolver,
                     start: lookup.start,
                     end,
-                    kind: HarmKind::Wrong,
-                    bad: SmallVec::new(),
                 },
                 denied: asked.outcome() == Outcome::Negative
                     && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),
@@ -160,7 +175,7 @@ impl MuslParallelConflict {
         if conflicts.frames.len() < 4 {
             conflicts.frames.push((no.answered, yes.answered));
         }
-        conflicts.wrong.insert((no.lookup.start, no.lookup.client), no.lookup);
+        conflicts.wrong.insert((no.lookup.start, no.lookup.client), no.lookup.wronged());
     }
 }
 
