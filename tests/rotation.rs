@@ -51,12 +51,12 @@ impl Capture {
         let records = files.into_iter().flat_map(|(_, records)| records).collect();
         let mut capture =
             Self { header, records, whole: Said { report: Value::Null, lookups: Vec::new() } };
-        capture.whole = capture.said(&[], 1);
+        capture.whole = capture.said(&[], 1, 256 << 10);
         capture
     }
 
     /// What is said of it when it is cut before the records at `cuts`.
-    fn said(&self, cuts: &[usize], threads: usize) -> Said {
+    fn said(&self, cuts: &[usize], threads: usize, block: usize) -> Said {
         let folder = tempfile::tempdir().unwrap();
         let mut ends = cuts.to_vec();
         ends.push(self.records.len());
@@ -74,7 +74,8 @@ impl Capture {
             lookups.push(without_references(serde_json::to_value(row).unwrap()));
         };
         let sinks = Sinks { lookups: Some(&mut keep), transactions: None };
-        let options = Options { threads: NonZero::new(threads), ..Options::default() };
+        let (threads, block) = (NonZero::new(threads), NonZero::new(block));
+        let options = Options { threads, block, ..Options::default() };
         let analysis = run(&inventory, &options, sinks, &mut |_| {});
         let mut report = Vec::new();
         write(&View::of(&analysis), Format::Json, Style::default(), &mut report).unwrap();
@@ -134,6 +135,7 @@ proptest! {
         which in 0_usize..9,
         places in prop::collection::vec(0.0_f64..1.0, 1..5),
         threads in 1_usize..5,
+        block in prop::sample::select(vec![1_000_usize, 64 << 10, 256 << 10, 1 << 20]),
     ) {
         let capture = &CAPTURES[which % CAPTURES.len()];
         let count = capture.records.len();
@@ -149,7 +151,7 @@ proptest! {
             .map(|cut| time(&capture.records[cut]))
             .collect();
         prop_assume!(starts.is_sorted());
-        let cut = capture.said(&cuts, threads);
+        let cut = capture.said(&cuts, threads, block);
         prop_assert_eq!(&cut.lookups, &capture.whole.lookups);
         prop_assert_eq!(&cut.report, &capture.whole.report);
     }

@@ -1,9 +1,11 @@
-//! The number of threads changes nothing: generated captures, in several files, out of order on
-//! disk, with TCP, losses and retries in them.
+//! The number of threads and the size of blocks change nothing: generated captures, in several
+//! files, out of order on disk, with TCP, losses and retries in them, and those of the lab.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::num::NonZero;
+use std::path::Path;
 
 use dnswhy::analysis::{Options, Sinks, run};
 use dnswhy::capture::Inventory;
@@ -11,9 +13,10 @@ use dnswhy::lookup::Lookup;
 use dnswhy::report::{Format, Style, View, write};
 
 /// The JSON report, and a line for each lookup in the order in which they were told.
-fn said(folder: &std::path::Path, threads: usize) -> (String, Vec<String>) {
+fn said(folder: &Path, threads: usize, block: usize) -> (String, Vec<String>) {
     let inventory = Inventory::take(&[folder.to_owned()], &[]).unwrap();
-    let options = Options { threads: NonZero::new(threads), ..Options::default() };
+    let (threads, block) = (NonZero::new(threads), NonZero::new(block));
+    let options = Options { threads, block, ..Options::default() };
     let mut lookups = Vec::new();
     let mut keep = |lookup: &Lookup| lookups.push(format!("{lookup:?}"));
     let sinks = Sinks { lookups: Some(&mut keep), transactions: None };
@@ -21,6 +24,29 @@ fn said(folder: &std::path::Path, threads: usize) -> (String, Vec<String>) {
     let mut report = Vec::new();
     write(&View::of(&analysis), Format::Json, Style::default(), &mut report).unwrap();
     (String::from_utf8(report).unwrap(), lookups)
+}
+
+/// Holds every number of threads and every size of blocks against one thread and blocks of 256 K.
+fn compare(folder: &Path) {
+    let (report, lookups) = said(folder, 1, 256 << 10);
+    assert!(!lookups.is_empty(), "{}", folder.display());
+    for (threads, block) in
+        [(1, 64 << 10), (2, 1 << 20), (3, 256 << 10), (8, 64 << 10), (2, 700), (1, 1 << 20)]
+    {
+        let other = said(folder, threads, block);
+        assert!(lookups == other.1, "{} with {threads} threads, {block} bytes", folder.display());
+        assert!(report == other.0, "{} with {threads} threads, {block} bytes", folder.display());
+    }
+}
+
+#[test]
+fn the_labs_captures_read_alike_in_any_blocks() {
+    for entry in fs::read_dir("testdata/pcap").unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.is_dir() {
+            compare(&folder);
+        }
+    }
 }
 
 #[test]
@@ -35,12 +61,6 @@ fn one_thread_or_many_say_the_same() {
         let out = folder.path().to_string_lossy().into_owned();
         let args: Vec<&str> = ["--out", &out].iter().chain(set).copied().collect();
         dnscapgen::generate(&args).unwrap();
-        let alone = said(folder.path(), 1);
-        assert!(!alone.1.is_empty());
-        for threads in [2, 3, 8] {
-            let together = said(folder.path(), threads);
-            assert_eq!(alone.1, together.1, "{set:?} with {threads} threads");
-            assert_eq!(alone.0, together.0, "{set:?} with {threads} threads");
-        }
+        compare(folder.path());
     }
 }

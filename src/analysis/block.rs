@@ -12,10 +12,9 @@ use crate::capture::{Frame, LinkType, PointId, Seen};
 use crate::flow::{CapturedMessage, Datagrams, Held, Ports};
 use crate::packet::{Body, Packet, Skip, decode};
 
-/// Units of one block: 128 KiB of them stay in a core's L2 cache.
-const UNITS: usize = 1024;
-/// Bytes of frames that travel on as bytes, of one block.
-const RAW: usize = 128 << 10;
+/// Bytes of a file for which a block has room for one unit. Units are about half as large, so that
+/// those of one read stay in a core's L2 cache beside it.
+const BYTES_A_UNIT: usize = 256;
 
 /// Some frames of one capture point, in the order of the capture.
 #[derive(Debug, Default)]
@@ -75,11 +74,22 @@ pub(super) struct Decoder {
     ports: Ports,
     datagrams: Datagrams,
     block: Block,
+    /// Units of one block.
+    units: usize,
+    /// Bytes of frames that travel on as bytes, of one block.
+    raw: usize,
 }
 
 impl Decoder {
-    pub(super) fn new(ports: Ports) -> Self {
-        Self { ports, datagrams: Datagrams::default(), block: Block::default() }
+    /// One that makes blocks of about so many bytes of a file.
+    pub(super) fn new(ports: Ports, bytes: usize) -> Self {
+        Self {
+            ports,
+            datagrams: Datagrams::default(),
+            block: Block::default(),
+            units: (bytes / BYTES_A_UNIT).max(1),
+            raw: bytes / 2,
+        }
     }
 
     /// Takes the next frame. Each is counted exactly once, here or by whom it travels to.
@@ -128,12 +138,12 @@ impl Decoder {
 
     /// Whether the block is large enough to be handed on.
     pub(super) fn is_full(&self) -> bool {
-        self.block.units.len() >= UNITS || self.block.raw.len() >= RAW
+        self.block.units.len() >= self.units || self.block.raw.len() >= self.raw
     }
 
     /// The block so far, of a file of which `read` bytes were read.
     pub(super) fn take(&mut self, read: u64) -> Block {
-        let units = Vec::with_capacity(self.block.units.len().min(UNITS));
+        let units = Vec::with_capacity(self.block.units.len().min(self.units));
         let mut block = std::mem::replace(&mut self.block, Block { units, ..Block::default() });
         block.read = read;
         block

@@ -62,13 +62,13 @@ impl<N: Next> Intake for Engine<N> {
         }
     }
 
-    fn unit(&mut self, unit: Unit, raw: &[u8], point: PointId) {
+    fn unit(&mut self, unit: &Unit, raw: &[u8], point: PointId) {
         let seen = unit.seen();
         self.time(seen, point);
         self.expire(seen.ts);
         match unit {
             Unit::Message(message) => self.message(message),
-            Unit::Frame(frame, bytes) => self.frame(raw, frame, bytes, point),
+            Unit::Frame(frame, bytes) => self.frame(raw, *frame, bytes.clone(), point),
             Unit::Time(_) => {}
         }
     }
@@ -91,11 +91,13 @@ impl<N: Next> Engine<N> {
     }
 
     fn time(&mut self, seen: Seen, point: PointId) {
-        let span = self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts));
-        if self.span.is_none_or(|known| span.start < known.start) {
-            self.next.item(Item::Start(span.start));
+        match &mut self.span {
+            Some(span) if span.start <= seen.ts => span.end = span.end.max(seen.ts),
+            span => {
+                *span = Some(span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+                self.next.item(Item::Start(seen.ts));
+            }
         }
-        self.span = Some(span);
         if let Some(notice) = self.paces.frame(seen, point) {
             self.next.item(Item::Notice(notice));
             if let Notice::Gap(span) = notice {
@@ -107,8 +109,10 @@ impl<N: Next> Engine<N> {
     /// Gives up on what has waited for too long. A datagram whose other fragments never came still
     /// gives its header and question; its first fragment was counted when it came.
     fn expire(&mut self, now: Timestamp) {
-        for partial in self.defrag.expire(now) {
-            self.partial(&partial);
+        if !self.defrag.is_empty() {
+            for partial in self.defrag.expire(now) {
+                self.partial(&partial);
+            }
         }
         let Self { flows, coverage, matcher, next, paces, mask, .. } = self;
         flows.advance(now, coverage, &mut |event, coverage| {
@@ -125,10 +129,18 @@ impl<N: Next> Engine<N> {
         }
     }
 
-    fn message(&mut self, message: CapturedMessage) {
+    fn message(&mut self, message: &CapturedMessage) {
         let Self { coverage, matcher, next, paces, mask, .. } = self;
-        let event = masked(FlowEvent::Message(message), mask);
-        follow(event, coverage, paces, matcher, next);
+        let mut next = |closed| next.item(Item::Closed(closed));
+        if let Some(mask) = mask {
+            let mut masked = message.clone();
+            mask.message(&mut masked);
+            paces.message(&masked);
+            matcher.message(&masked, coverage, &mut next);
+        } else {
+            paces.message(message);
+            matcher.message(message, coverage, &mut next);
+        }
     }
 
     fn frame(&mut self, raw: &[u8], frame: Frame<'static>, bytes: Range<usize>, point: PointId) {
@@ -200,6 +212,8 @@ fn follow(
     matcher: &mut Matcher,
     next: &mut impl Next,
 ) {
-    paces.event(&event);
+    if let FlowEvent::Message(message) = &event {
+        paces.message(message);
+    }
     matcher.take(event, coverage, &mut |closed| next.item(Item::Closed(closed)));
 }

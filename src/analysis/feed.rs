@@ -26,6 +26,8 @@ pub(super) struct Manner<'a> {
     pub(super) clocks: &'a [Option<PointClock>],
     /// What the points are called.
     pub(super) names: Vec<String>,
+    /// Bytes that are read of a file at once.
+    pub(super) block: usize,
 }
 
 /// What became of one file.
@@ -42,7 +44,7 @@ pub(super) trait Intake {
     /// The account of frames, and those of link types that are not read, before any unit of them.
     fn account(&mut self, coverage: &Coverage, links: &[(LinkType, u64)]);
     /// The next unit of all; `raw` holds the bytes that it speaks of.
-    fn unit(&mut self, unit: Unit, raw: &[u8], point: PointId);
+    fn unit(&mut self, unit: &Unit, raw: &[u8], point: PointId);
 }
 
 /// What comes from a producer.
@@ -61,6 +63,7 @@ struct Producer<'a> {
     current: Option<(FileId, Reader, Vec<Text>)>,
     ended: Option<(FileId, Read)>,
     decoder: Decoder,
+    block: usize,
 }
 
 impl Producer<'_> {
@@ -70,7 +73,7 @@ impl Producer<'_> {
         }
         if self.current.is_none() {
             let file = self.files.next()?;
-            match file.open() {
+            match file.open_in_blocks(self.block) {
                 Ok(reader) => self.current = Some((file.id, reader, Vec::new())),
                 Err(problem) => {
                     let problems = vec![problem.reason.to_text()];
@@ -129,7 +132,9 @@ impl Source<'_> {
 struct Lane<'a> {
     point: PointId,
     source: Source<'a>,
-    units: std::iter::Peekable<IntoIter<Unit>>,
+    units: Vec<Unit>,
+    /// How many of them were handed on.
+    at: usize,
     raw: Vec<u8>,
     /// Bytes of the current file that were told of.
     told: u64,
@@ -158,7 +163,8 @@ pub(super) fn feed<'scope, 'env: 'scope>(
             Lane {
                 point: point.id,
                 source: source(point.id, files, manner, workers, scope),
-                units: Vec::new().into_iter().peekable(),
+                units: Vec::new(),
+                at: 0,
                 raw: Vec::new(),
                 told: 0,
             }
@@ -167,7 +173,7 @@ pub(super) fn feed<'scope, 'env: 'scope>(
     if let [lane] = lanes.as_mut_slice() {
         // One point needs no merging: the common case, and the fast one.
         while lane.fill(&mut reads, intake, progress) {
-            for unit in lane.units.by_ref() {
+            for unit in &lane.units {
                 intake.unit(unit, &lane.raw, lane.point);
             }
         }
@@ -180,8 +186,9 @@ pub(super) fn feed<'scope, 'env: 'scope>(
     };
     while let Some((_, at)) = earliest(&next) {
         let Some(lane) = lanes.get_mut(at) else { break };
-        if let Some(unit) = lane.units.next() {
+        if let Some(unit) = lane.units.get(lane.at) {
             intake.unit(unit, &lane.raw, lane.point);
+            lane.at += 1;
         }
         let seen = lane.peek(&mut reads, intake, progress);
         if let Some(place) = next.get_mut(at) {
@@ -209,7 +216,8 @@ fn source<'scope, 'env: 'scope>(
         files: files.into_iter(),
         current: None,
         ended: None,
-        decoder: Decoder::new(manner.ports.clone()),
+        decoder: Decoder::new(manner.ports.clone(), manner.block),
+        block: manner.block,
     };
     if workers == 0 {
         return Source::Here(Box::new(producer(files)));
@@ -248,10 +256,9 @@ impl Lane<'_> {
                     intake.account(&block.coverage, &links);
                     progress(block.read.saturating_sub(self.told));
                     self.told = block.read;
-                    let (units, raw) = block.into_parts();
-                    self.units = units.into_iter().peekable();
-                    self.raw = raw;
-                    if self.units.len() > 0 {
+                    (self.units, self.raw) = block.into_parts();
+                    self.at = 0;
+                    if !self.units.is_empty() {
                         return true;
                     }
                 }
@@ -273,9 +280,9 @@ impl Lane<'_> {
         intake: &mut impl Intake,
         progress: &mut dyn FnMut(u64),
     ) -> Option<Seen> {
-        if self.units.peek().is_none() && !self.fill(reads, intake, progress) {
+        if self.at >= self.units.len() && !self.fill(reads, intake, progress) {
             return None;
         }
-        self.units.peek().map(Unit::seen)
+        self.units.get(self.at).map(Unit::seen)
     }
 }

@@ -4,14 +4,13 @@
 //! never changed by it, so no pair is torn at its edge. What lies outside is counted and left out
 //! of everything that follows.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use glob::{MatchOptions, Pattern};
 use ipnet::IpNet;
 
 use crate::base::words::{Text, date, list, plain, text};
-use crate::base::{Span, Timestamp};
+use crate::base::{Set, Span, Timestamp};
 use crate::dns::Name;
 use crate::lookup::Lookup;
 use crate::transaction::{Closed, Transaction};
@@ -82,7 +81,7 @@ impl Focus {
 
     /// Whether it holds what the matcher closed. What one of `forwarders` asked belongs to whoever
     /// asked it: no focus on clients leaves it out.
-    pub(super) fn holds(&self, closed: &Closed, forwarders: &BTreeSet<IpAddr>) -> bool {
+    pub(super) fn holds(&self, closed: &Closed, forwarders: &Set<IpAddr>) -> bool {
         if self.is_everything() {
             return true;
         }
@@ -98,7 +97,7 @@ impl Focus {
         }
     }
 
-    fn holds_transaction(&self, transaction: &Transaction, forwarders: &BTreeSet<IpAddr>) -> bool {
+    fn holds_transaction(&self, transaction: &Transaction, forwarders: &Set<IpAddr>) -> bool {
         let client = transaction.client.ip();
         let responses = transaction.responses.iter().map(|response| response.arrived().ts);
         let sent = transaction.last_sent().map(|seen| seen.ts);
@@ -110,7 +109,7 @@ impl Focus {
     }
 
     /// Whether it holds a lookup.
-    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &BTreeSet<IpAddr>) -> bool {
+    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &Set<IpAddr>) -> bool {
         if self.is_everything() {
             return true;
         }

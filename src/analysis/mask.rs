@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::base::{FiveTuple, Map};
 use crate::dns::{Name, Rewrite};
-use crate::flow::FlowEvent;
+use crate::flow::{CapturedMessage, FlowEvent};
 
 /// Addresses and names remembered, so that each is masked once; a full table begins anew.
 const REMEMBERED: usize = 1 << 16;
@@ -253,26 +253,29 @@ impl Mask {
         tuple.dst.set_ip(self.address(tuple.dst.ip()));
     }
 
+    /// Masks everything that a message says of addresses and names.
+    pub(super) fn message(&mut self, captured: &mut CapturedMessage) {
+        self.tuple(&mut captured.tuple);
+        let message = Arc::make_mut(&mut captured.message);
+        if let Some(question) = &mut message.question {
+            question.name = self.name(&question.name);
+        }
+        let records = &mut message.records;
+        for address in &mut records.addresses {
+            *address = self.address(*address);
+        }
+        if let Some(canonical) = &mut records.canonical {
+            *canonical = self.name(canonical);
+        }
+        if let Some(soa) = &mut records.soa {
+            soa.owner = self.name(&soa.owner);
+        }
+    }
+
     /// Masks everything that an event says of addresses and names.
     pub(super) fn event(&mut self, event: &mut FlowEvent) {
         match event {
-            FlowEvent::Message(captured) => {
-                self.tuple(&mut captured.tuple);
-                let message = Arc::make_mut(&mut captured.message);
-                if let Some(question) = &mut message.question {
-                    question.name = self.name(&question.name);
-                }
-                let records = &mut message.records;
-                for address in &mut records.addresses {
-                    *address = self.address(*address);
-                }
-                if let Some(canonical) = &mut records.canonical {
-                    *canonical = self.name(canonical);
-                }
-                if let Some(soa) = &mut records.soa {
-                    soa.owner = self.name(&soa.owner);
-                }
-            }
+            FlowEvent::Message(captured) => self.message(captured),
             FlowEvent::Unreachable(rejection) => {
                 rejection.from = self.address(rejection.from);
                 rejection.to = self.address(rejection.to);

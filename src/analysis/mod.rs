@@ -10,6 +10,7 @@ mod demote;
 mod engine;
 mod feed;
 mod focus;
+mod gate;
 mod health;
 mod mask;
 mod outcome;

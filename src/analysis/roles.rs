@@ -89,12 +89,11 @@ impl Roles {
         Self { points: if points > 1 { vec![Seen::default(); points] } else { Vec::new() } }
     }
 
-    /// Notes a transaction; `servers` are those that answer others.
-    pub(super) fn note(&mut self, transaction: &Transaction, servers: &BTreeSet<IpAddr>) {
+    /// Notes a transaction; `forwarded` says whether its client answers others.
+    pub(super) fn note(&mut self, transaction: &Transaction, forwarded: bool) {
         if self.points.is_empty() {
             return;
         }
-        let forwarded = servers.contains(&transaction.client.ip());
         let (home, responder) = (transaction.home(), transaction.responder());
         let first = transaction.attempts.first();
         let query = first.and_then(|attempt| attempt.home());

@@ -16,7 +16,7 @@ use super::tail::{Known, Results, Sinks, Tail};
 use super::verdict::Verdict;
 use crate::base::words::{Text, ToText, count, join, plain, text};
 use crate::base::{Coverage, Nodes, Span};
-use crate::capture::{Frame, Inventory, LinkType, PointId};
+use crate::capture::{Frame, Inventory, LinkType, PointId, Reader};
 use crate::detect::{HarmKind, Ledger};
 use crate::flow::Ports;
 use crate::incident::correlate;
@@ -35,6 +35,9 @@ pub struct Options {
     /// Threads to work with; as many as there are cores where nothing is said. The result does not
     /// depend on it.
     pub threads: Option<NonZero<usize>>,
+    /// Bytes that are read of a file at once; [`Reader::BLOCK`] where nothing is said. The result
+    /// does not depend on it.
+    pub block: Option<NonZero<usize>>,
     /// Which node each client lives on, where that is known.
     pub nodes: Nodes,
     /// What to look at.
@@ -58,7 +61,8 @@ pub fn run(
     let threads = options.threads.map_or_else(cores, NonZero::get);
     let clocks = compare(inventory, &ports, threads);
     let names = names(inventory, options.mask.is_some());
-    let manner = Manner { ports: &ports, clocks: &clocks.points, names };
+    let block = options.block.map_or(Reader::BLOCK, NonZero::get);
+    let manner = Manner { ports: &ports, clocks: &clocks.points, names, block };
     let (reads, ended) = if threads == 1 {
         let tail = Tail::new(sinks, options.focus.clone(), known(options, &manner.names));
         let mut engine = Engine::new(ports.clone(), options.mask.clone(), tail);
@@ -219,7 +223,7 @@ pub fn run_frames<'f>(
     sinks: Sinks<'_>,
 ) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
-    let mut decoder = Decoder::new(ports.clone());
+    let mut decoder = Decoder::new(ports.clone(), Reader::BLOCK);
     let tail = Tail::new(sinks, options.focus.clone(), known(options, &[]));
     let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
@@ -227,7 +231,7 @@ pub fn run_frames<'f>(
         let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
         engine.account(&block.coverage, &links);
         let (units, raw) = block.into_parts();
-        for unit in units {
+        for unit in &units {
             engine.unit(unit, &raw, PointId(0));
         }
     };

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::health::Sided;
-use crate::base::{Coverage, Limit, Map, Timestamp};
+use crate::base::{Coverage, Limit, Table, Timestamp};
 use crate::lookup::Lookup;
 use crate::transaction::{Outcome, Transaction};
 
@@ -30,7 +30,7 @@ pub struct Series {
     /// The length of a bin in nanoseconds.
     width: u64,
     bins: Vec<Bin>,
-    live: Map<(IpAddr, IpAddr), Pair>,
+    live: Table<(IpAddr, IpAddr), Pair>,
     /// Who asked whom, and what came of it.
     pub pairs: BTreeMap<(IpAddr, IpAddr), Pair>,
 }
@@ -65,7 +65,7 @@ impl Default for Series {
             origin: None,
             width: SHORTEST,
             bins: Vec::new(),
-            live: Map::default(),
+            live: Table::default(),
             pairs: BTreeMap::new(),
         }
     }
@@ -95,11 +95,11 @@ impl Series {
             return;
         }
         let key = (transaction.client.ip(), transaction.responder());
-        if self.live.len() >= MAX_PAIRS && !self.live.contains_key(&key) {
+        let Some(pair) = self.live.entry_within(key, MAX_PAIRS) else {
             coverage.limited(Limit::Clients);
             return;
-        }
-        let pair = self.live.entry(key).or_default();
+        };
+        let pair = pair.or_default();
         pair.unanswered += u64::from(lost);
         pair.answered += u64::from(!lost);
     }

@@ -1,4 +1,8 @@
 //! The part behind the matcher: closed transactions in, lookups, tallies and findings out.
+//!
+//! Some dozens of tallies and rules look at everything that closes. They take turns by [`GROUP`]s: the
+//! instructions of all together are many times what a core's first-level cache holds, and were
+//! fetched anew for every transaction otherwise. Each sees all events in their order.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,15 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
 use super::focus::{Focus, LeftOut};
+use super::gate::{Event, Gate};
 use super::health::{Directions, Loss, Sided, Watch};
-use super::peers::Peers;
 use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Nodes, Span, Timestamp};
 use crate::detect::{
-    ALL, Answers, Detector, Finding, Forward, Ledger, Reach, Reachability, Scene, Trips,
-    localise_and_tally,
+    ALL, Answers, Detector, Finding, Forward, Interest, Ledger, Load, Reach, Reachability, Scene,
+    Trips, localise_and_tally,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -32,8 +36,7 @@ pub struct Sinks<'a> {
 /// Everything that is kept of transactions and lookups.
 pub(super) struct Tail<'a> {
     start: Timestamp,
-    focus: Focus,
-    outside: LeftOut,
+    gate: Gate,
     watch: Watch,
     coverage: Coverage,
     grouper: Grouper,
@@ -43,14 +46,18 @@ pub(super) struct Tail<'a> {
     forward: Forward,
     ledger: Ledger,
     answers: Answers,
-    servers: BTreeSet<IpAddr>,
     directions: Directions,
-    peers: Peers,
     trips: Trips,
     roles: Roles,
+    load: Load,
     detectors: Vec<Box<dyn Detector>>,
+    /// What waits for its turn.
+    waiting: Vec<Closed>,
     sinks: Sinks<'a>,
 }
+
+/// How much that closed is seen at once: it stays in a core's second-level cache.
+const GROUP: usize = 128;
 
 /// What is known before the first frame.
 pub(super) struct Known {
@@ -80,9 +87,20 @@ pub(super) struct Results {
 impl Next for Tail<'_> {
     fn item(&mut self, item: Item) {
         match item {
-            Item::Start(start) => self.start = start,
-            Item::Notice(notice) => self.watch.note(notice),
-            Item::Closed(closed) => self.closed(&closed),
+            Item::Start(start) => {
+                self.work();
+                self.start = start;
+            }
+            Item::Notice(notice) => {
+                self.work();
+                self.watch.note(notice);
+            }
+            Item::Closed(closed) => {
+                self.waiting.push(closed);
+                if self.waiting.len() >= GROUP {
+                    self.work();
+                }
+            }
         }
     }
 }
@@ -90,11 +108,9 @@ impl Next for Tail<'_> {
 impl<'a> Tail<'a> {
     pub(super) fn new(sinks: Sinks<'a>, focus: Focus, known: Known) -> Self {
         let Known { nodes, points } = known;
-        let outside = LeftOut { focus: focus.words(), ..LeftOut::default() };
         Self {
             start: Timestamp::MIN,
-            focus,
-            outside,
+            gate: Gate::new(focus),
             watch: Watch::default(),
             coverage: Coverage::default(),
             grouper: Grouper::default(),
@@ -104,92 +120,114 @@ impl<'a> Tail<'a> {
             forward: Forward::default(),
             ledger: Ledger::default(),
             answers: Answers::default(),
-            servers: BTreeSet::new(),
             directions: Directions::default(),
-            peers: Peers::default(),
             roles: Roles::new(points.len()),
             trips: Trips::new(points),
+            load: Load::default(),
             detectors: ALL.iter().map(|rule| (rule.new)()).collect(),
+            waiting: Vec::with_capacity(GROUP),
             sinks,
         }
     }
 
-    fn closed(&mut self, closed: &Closed) {
-        let Self { start, watch, coverage, .. } = self;
-        if let Closed::Transaction(transaction) = closed {
-            watch.closed(transaction);
-            self.directions.closed(transaction, *start, watch);
+    /// Everybody takes a look at what waits.
+    fn work(&mut self) {
+        let closed = std::mem::take(&mut self.waiting);
+        for transaction in closed.iter().filter_map(Closed::transaction) {
+            self.watch.closed(transaction);
+            self.directions.closed(transaction, self.start, &self.watch);
         }
-        match closed {
-            outside if !self.focus.holds(outside, &self.servers) => {
-                if let Closed::Transaction(transaction) = outside {
-                    self.outside.transactions += u64::from(!transaction.attempts.is_empty());
-                    if transaction.answer().is_some() {
-                        self.servers.insert(transaction.responder());
-                    }
-                }
-            }
-            Closed::Transaction(transaction) => {
-                self.traffic.transaction(transaction, watch, coverage);
-                self.series.transaction(transaction, *start, coverage);
-                let (client, server) = (transaction.client.ip(), transaction.responder());
-                self.trips.note(transaction);
-                self.roles.note(transaction, &self.servers);
-                if self.peers.admit(client, server, coverage) {
-                    self.forward.note(transaction, &self.servers, coverage);
-                    if transaction.answer().is_some() {
-                        self.servers.insert(server);
-                    }
-                    for detector in &mut self.detectors {
-                        detector.observe(transaction);
-                    }
-                }
-                if let Some(sink) = &mut self.sinks.transactions {
-                    sink(transaction);
-                }
-            }
-            Closed::Connect(connect) => {
-                if self.peers.admit(connect.client.ip(), connect.responder(), coverage) {
-                    self.reach.note_connect(connect, coverage);
-                    self.forward.note_connect(connect, &self.servers, coverage);
-                    for detector in &mut self.detectors {
-                        detector.observe_connect(connect);
-                    }
-                }
-            }
+        let mut lookups = Vec::new();
+        for (place, closed) in closed.iter().enumerate() {
+            self.grouper.take(closed, &mut self.coverage, &mut |lookup| {
+                lookups.push((place, lookup));
+            });
         }
-        let mut done: smallvec::SmallVec<[Lookup; 1]> = smallvec::SmallVec::new();
-        self.grouper.take(closed, coverage, &mut |lookup| done.push(lookup));
-        for lookup in done {
-            self.lookup(&lookup);
-        }
+        self.see(&closed, &lookups);
+        self.waiting = closed;
+        self.waiting.clear();
     }
 
-    fn lookup(&mut self, lookup: &Lookup) {
-        let Self { watch, coverage, .. } = self;
-        self.directions.lookup(lookup);
-        if !self.focus.holds_lookup(lookup, &self.servers) {
-            self.outside.lookups += 1;
-            return;
+    /// Everybody takes a look at all of these; each lookup comes behind what closed at that place.
+    fn see(&mut self, closed: &[Closed], lookups: &[(usize, Lookup)]) {
+        lookups.iter().for_each(|(_, lookup)| self.directions.lookup(lookup));
+        let mut events = Vec::with_capacity(closed.len() + lookups.len());
+        let mut lookups = lookups.iter().peekable();
+        for (place, closed) in closed.iter().enumerate() {
+            events.extend(self.gate.closed(closed, &mut self.coverage));
+            while let Some((_, lookup)) = lookups.next_if(|(behind, _)| *behind == place) {
+                events.extend(self.gate.lookup(lookup));
+            }
         }
-        // What a DNS server asks on its clients' behalf is nobody's own lookup.
-        let forwarded = self.servers.contains(&lookup.client);
-        if !forwarded {
-            self.traffic.lookup(lookup, watch, coverage);
-            self.series.lookup(lookup);
+        events.extend(lookups.filter_map(|(_, lookup)| self.gate.lookup(lookup)));
+        self.tally(&events);
+        for detector in &mut self.detectors {
+            show(detector.as_mut(), &events);
         }
-        if self.peers.has_client(lookup.client) {
-            self.reach.note(lookup, coverage);
-            if !forwarded {
+        self.hand_on(&events);
+    }
+
+    fn tally(&mut self, events: &[Event<'_>]) {
+        let Self { start, watch, coverage, traffic, series, .. } = self;
+        for event in events {
+            match *event {
+                Event::Transaction { transaction, .. } => {
+                    traffic.transaction(transaction, watch, coverage);
+                }
+                Event::Lookup { lookup, forwarded: false, .. } => {
+                    traffic.lookup(lookup, watch, coverage);
+                }
+                Event::Lookup { .. } | Event::Connect { .. } => {}
+            }
+        }
+        for event in events {
+            match *event {
+                Event::Transaction { transaction, forwarded, .. } => {
+                    series.transaction(transaction, *start, coverage);
+                    self.trips.note(transaction);
+                    self.roles.note(transaction, forwarded);
+                }
+                Event::Lookup { lookup, forwarded: false, .. } => series.lookup(lookup),
+                Event::Lookup { .. } | Event::Connect { .. } => {}
+            }
+        }
+        for event in events {
+            match *event {
+                Event::Transaction { transaction, forwarded, glance: Some(glance) } => {
+                    self.forward.note(transaction, &glance, forwarded, coverage);
+                    self.load.note(transaction, &glance);
+                }
+                Event::Connect { connect, forwarded } => {
+                    self.reach.note_connect(connect, coverage);
+                    self.forward.note_connect(connect, forwarded, coverage);
+                }
+                Event::Lookup { lookup, admitted: true, .. } => self.reach.note(lookup, coverage),
+                Event::Transaction { .. } | Event::Lookup { .. } => {}
+            }
+        }
+        for event in events {
+            if let Event::Lookup { lookup, admitted: true, forwarded: false } = *event {
                 self.ledger.note(lookup, coverage);
                 self.answers.note(lookup, coverage);
             }
-            for detector in &mut self.detectors {
-                detector.observe_lookup(lookup);
-            }
         }
-        if let Some(sink) = &mut self.sinks.lookups {
-            sink(lookup);
+    }
+
+    fn hand_on(&mut self, events: &[Event<'_>]) {
+        for event in events {
+            match *event {
+                Event::Transaction { transaction, .. } => {
+                    if let Some(sink) = &mut self.sinks.transactions {
+                        sink(transaction);
+                    }
+                }
+                Event::Lookup { lookup, .. } => {
+                    if let Some(sink) = &mut self.sinks.lookups {
+                        sink(lookup);
+                    }
+                }
+                Event::Connect { .. } => {}
+            }
         }
     }
 
@@ -202,16 +240,18 @@ impl<'a> Tail<'a> {
         coverage: &mut Coverage,
         threads: usize,
     ) -> Results {
+        self.work();
         let mut done = Vec::new();
-        self.grouper.finish(&mut |lookup| done.push(lookup));
-        for lookup in done {
-            self.lookup(&lookup);
-        }
+        self.grouper.finish(&mut |lookup| done.push((0, lookup)));
+        done.chunks(GROUP).for_each(|lookups| self.see(&[], lookups));
+        drop(done);
         self.reach.finish(&mut self.coverage);
         coverage.absorb(&self.coverage);
-        let Self { mut traffic, reach, forward, ledger, answers, servers, .. } = self;
-        let Self { watch, directions, detectors, grouper, mut series, outside, .. } = self;
-        let Self { trips, roles, .. } = self;
+        let Self { mut traffic, reach, forward, ledger, answers, gate, .. } = self;
+        let Self { watch, directions, detectors, grouper, mut series, .. } = self;
+        let Self { trips, roles, load, .. } = self;
+        let (outside, servers) = gate.into_parts();
+        let answers = answers.close();
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);
@@ -222,12 +262,14 @@ impl<'a> Tail<'a> {
             reachability = Reachability::default();
         }
         let mut findings = span.map_or_else(Vec::new, |span| {
+            let servers: BTreeSet<IpAddr> = servers.into_iter().collect();
             let scene = Scene {
                 span,
                 coverage,
                 nat,
                 reach: &reach,
                 forward: &forward,
+                load: &load,
                 ledger: &ledger,
                 answers: &answers,
                 outages: &outages,
@@ -252,6 +294,24 @@ impl<'a> Tail<'a> {
             loss,
             reachability,
             roles: roles.finish(),
+        }
+    }
+}
+
+/// Shows a rule what it wants to see.
+fn show(detector: &mut dyn Detector, events: &[Event<'_>]) {
+    let interest = detector.interest();
+    for event in events {
+        match event {
+            Event::Transaction { transaction, glance: Some(glance), .. } => {
+                let needed = if glance.plain { Interest::All } else { Interest::Unusual };
+                if interest >= needed {
+                    detector.observe(transaction, glance);
+                }
+            }
+            Event::Connect { connect, .. } => detector.observe_connect(connect),
+            Event::Lookup { lookup, admitted: true, .. } => detector.observe_lookup(lookup),
+            Event::Transaction { .. } | Event::Lookup { .. } => {}
         }
     }
 }

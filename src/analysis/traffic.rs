@@ -5,9 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hashbrown::hash_map::Entry;
+
 use super::health::{Loss, Sided, Watch};
 use crate::base::words::{Text, ToText, text};
-use crate::base::{Coverage, Histogram, Limit, Map, Timestamp};
+use crate::base::{Coverage, Histogram, Limit, Map, Placed, Timestamp};
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -64,6 +66,8 @@ pub struct Traffic {
     pub clients: BTreeMap<IpAddr, ClientTally>,
     live_servers: Map<IpAddr, ServerTally>,
     live_clients: Map<IpAddr, ClientTally>,
+    /// What servers beyond those told apart did: with theirs, it makes the totals.
+    other_servers: Tally,
 }
 
 /// What a server is to its clients.
@@ -138,17 +142,27 @@ pub struct Tally {
     pub latency: Histogram,
 }
 
+/// What one transaction adds to the figures of its peers.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    queries: u64,
+    outcome: Outcome,
+    rcode: Option<Rcode>,
+    latency: Option<Placed>,
+}
+
 impl Tally {
-    fn add(&mut self, transaction: &Transaction, outcome: Outcome, latency: Option<Duration>) {
-        self.queries += transaction.attempts.len() as u64;
+    fn add(&mut self, share: &Share) {
+        let Share { queries, outcome, rcode, latency } = *share;
+        self.queries += queries;
         self.answered += u64::from(outcome.is_answered());
         self.unanswered += u64::from(is_unanswered(outcome));
         self.late += u64::from(outcome == Outcome::Late);
-        if let Some(answer) = transaction.answer() {
-            *self.rcodes.entry(answer.rcode).or_default() += 1;
+        if let Some(rcode) = rcode {
+            *self.rcodes.entry(rcode).or_default() += 1;
         }
         if let Some(latency) = latency {
-            self.latency.add(latency);
+            self.latency.put(latency);
         }
     }
 }
@@ -172,36 +186,29 @@ impl Traffic {
         coverage: &mut Coverage,
     ) {
         let outcome = transaction.outcome();
-        let latency = latency(transaction, watch);
         let attempts = transaction.attempts.len() as u64;
         self.responses += transaction.responses.len() as u64;
         if attempts == 0 {
             self.unsolicited += transaction.responses.len() as u64;
             return;
         }
-        self.queries += attempts;
         self.retransmissions += attempts - 1;
         self.transactions += 1;
-        self.answered += u64::from(outcome.is_answered());
-        self.unanswered += u64::from(is_unanswered(outcome));
-        self.late += u64::from(outcome == Outcome::Late);
         self.unknown += u64::from(outcome == Outcome::Unknown);
         self.truncated += u64::from(outcome == Outcome::Truncated);
-        if let Some(answer) = transaction.answer() {
-            *self.rcodes.entry(answer.rcode).or_default() += 1;
-            let nodata = answer.rcode == Rcode::NOERROR && outcome == Outcome::Negative;
-            self.nodata += u64::from(nodata);
-        }
-        if let Some(latency) = latency {
-            self.latency.add(latency);
-        }
+        let rcode = transaction.answer().map(|answer| answer.rcode);
+        let nodata = rcode == Some(Rcode::NOERROR) && outcome == Outcome::Negative;
+        self.nodata += u64::from(nodata);
+        let latency = latency(transaction, watch).map(Placed::of);
+        let share = Share { queries: attempts, outcome, rcode, latency };
         let (servers, clients) = (&mut self.live_servers, &mut self.live_clients);
-        if let Some(server) = peer(servers, transaction.responder(), Limit::Servers, coverage) {
-            server.tally.add(transaction, outcome, latency);
+        match peer(servers, transaction.responder(), Limit::Servers, coverage) {
+            Some(server) => server.tally.add(&share),
+            None => self.other_servers.add(&share),
         }
         let client = transaction.client.ip();
         if let Some(client) = peer(clients, client, Limit::Clients, coverage) {
-            client.tally.add(transaction, outcome, latency);
+            client.tally.add(&share);
         }
     }
 
@@ -247,11 +254,22 @@ impl Traffic {
         }
     }
 
-    /// Sorts what was counted, and says what each server is; `is_upstream` tells whether other
-    /// servers asked an address.
+    /// Sorts and sums up what was counted, and says what each server is; `is_upstream` tells whether
+    /// other servers asked an address.
     pub(super) fn finish(&mut self, nat: &Nat, is_upstream: impl Fn(IpAddr) -> bool) {
         self.servers = std::mem::take(&mut self.live_servers).into_iter().collect();
         self.clients = std::mem::take(&mut self.live_clients).into_iter().collect();
+        let others = std::mem::take(&mut self.other_servers);
+        for tally in self.servers.values().map(|server| &server.tally).chain([&others]) {
+            self.queries += tally.queries;
+            self.answered += tally.answered;
+            self.unanswered += tally.unanswered;
+            self.late += tally.late;
+            self.latency.absorb(&tally.latency);
+            for (rcode, times) in &tally.rcodes {
+                *self.rcodes.entry(*rcode).or_default() += times;
+            }
+        }
         let forwarded: Vec<IpAddr> = self
             .servers
             .keys()
@@ -290,9 +308,12 @@ fn peer<'a, T: Default>(
     limit: Limit,
     coverage: &mut Coverage,
 ) -> Option<&'a mut T> {
-    if peers.len() >= MAX_PEERS && !peers.contains_key(&address) {
-        coverage.limited(limit);
-        return None;
+    let room = peers.len() < MAX_PEERS;
+    match peers.entry(address) {
+        Entry::Vacant(_) if !room => {
+            coverage.limited(limit);
+            None
+        }
+        place => Some(place.or_default()),
     }
-    Some(peers.entry(address).or_default())
 }

@@ -19,8 +19,8 @@ use super::join::Joined;
 use super::record::{SetIncident, SetRecord, severity};
 use crate::base::{Coverage, Span, Timestamp, Transport};
 use crate::detect::{
-    ALL, Answers, CellTally, Finding, Forward, Ledger, MIN_FLOWS, PutBack, Scene, Trips, Where,
-    localise,
+    ALL, CellTally, Finding, Forward, Inquiries, Ledger, Load, MIN_FLOWS, PutBack, Scene, Trips,
+    Where, localise,
 };
 use crate::report::json::Culprit;
 
@@ -181,7 +181,7 @@ fn judge(scope: &str, sets: &[&SetRecord], episode: Span, joined: &mut [Joined])
     let back = PutBack::of(taken.iter().map(|sight| &sight.cell));
     let ends = taken.iter().filter_map(|sight| Some(sight.set.span()?.end)).max();
     let (coverage, forward, ledger) = (Coverage::default(), Forward::default(), Ledger::default());
-    let (answers, servers) = (Answers::default(), BTreeSet::new());
+    let (answers, load, servers) = (Inquiries::default(), Load::default(), BTreeSet::new());
     let outages = localise(&back.reach, &back.nat, &forward, &Trips::default());
     let scene = Scene {
         span: ends.map_or(episode, |end| Span::between(episode.start.min(end), end)),
@@ -189,6 +189,7 @@ fn judge(scope: &str, sets: &[&SetRecord], episode: Span, joined: &mut [Joined])
         nat: &back.nat,
         reach: &back.reach,
         forward: &forward,
+        load: &load,
         ledger: &ledger,
         answers: &answers,
         outages: &outages,

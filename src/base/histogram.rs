@@ -22,14 +22,28 @@ pub struct Histogram {
 impl Histogram {
     /// Adds one duration.
     pub fn add(&mut self, value: Duration) {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        let bin = bin(micros);
-        match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
-            Ok(place) => self.bins[place].1 = self.bins[place].1.saturating_add(1),
-            Err(place) => self.bins.insert(place, (bin, 1)),
-        }
+        self.put(Placed::of(value));
+    }
+
+    /// Adds one duration whose bin is known.
+    pub fn put(&mut self, value: Placed) {
+        self.fill(value.bin, 1);
         self.count += 1;
-        self.max = self.max.max(micros);
+        self.max = self.max.max(value.micros);
+    }
+
+    /// Adds everything that another one holds.
+    pub fn absorb(&mut self, other: &Self) {
+        other.bins.iter().for_each(|(bin, count)| self.fill(*bin, *count));
+        self.count += other.count;
+        self.max = self.max.max(other.max);
+    }
+
+    fn fill(&mut self, bin: u32, count: u32) {
+        match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(place) => self.bins[place].1 = self.bins[place].1.saturating_add(count),
+            Err(place) => self.bins.insert(place, (bin, count)),
+        }
     }
 
     /// Number of durations added.
@@ -64,6 +78,22 @@ impl Histogram {
             let lower = if bin == 0 { 0 } else { upper(bin - 1) + 1 };
             (Duration::from_micros(lower), Duration::from_micros(upper(bin)), u64::from(count))
         })
+    }
+}
+
+/// A duration and its bin: for one that goes into several histograms.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed {
+    bin: u32,
+    micros: u64,
+}
+
+impl Placed {
+    /// Where a duration goes.
+    pub fn of(value: Duration) -> Self {
+        let whole = value.as_secs().saturating_mul(1_000_000);
+        let micros = whole.saturating_add(u64::from(value.subsec_micros()));
+        Self { bin: bin(micros), micros }
     }
 }
 
@@ -110,5 +140,17 @@ mod tests {
         assert!((9_500..=9_800).contains(&p95), "{p95}");
         assert_eq!(histogram.max(), Some(Duration::from_millis(10)));
         assert_eq!(Histogram::default().quantile(500), None);
+    }
+
+    #[test]
+    fn parts_make_the_whole() {
+        let of = |millis: &[u64]| {
+            let mut histogram = Histogram::default();
+            millis.iter().for_each(|millis| histogram.add(Duration::from_millis(*millis)));
+            histogram
+        };
+        let mut whole = of(&[5, 900]);
+        whole.absorb(&of(&[1, 5, 60]));
+        assert_eq!(whole, of(&[1, 5, 5, 60, 900]));
     }
 }

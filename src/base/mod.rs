@@ -3,6 +3,7 @@
 //! This layer imports nothing of ours.
 
 mod address;
+mod addresses;
 mod coverage;
 mod few;
 mod hash;
@@ -16,14 +17,15 @@ pub mod text;
 mod time;
 pub mod words;
 
-pub use address::{Host, Socket};
+pub use address::{Host, Socket, SocketId};
+pub use addresses::{AddressId, Addresses};
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
 pub use hash::{Map, Set, digest};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Placed};
 pub use lang::Lang;
-pub use net::{FiveTuple, Network, Transport};
+pub use net::{FiveTuple, Network, Transport, number};
 pub use nodes::{Node, Nodes};
-pub use purge::Purge;
+pub use purge::{Purge, forget_before_growth};
 pub use table::Table;
 pub use time::{Span, Timestamp};

@@ -37,6 +37,15 @@ pub struct FiveTuple {
     pub dst: SocketAddr,
 }
 
+/// An address as one number, to hash it in one step where the enumeration takes several; versions
+/// are not told apart.
+pub fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
 impl FiveTuple {
     /// The tuple of the way back.
     #[must_use]

@@ -1,8 +1,9 @@
 //! When a full table may be searched for what is outdated.
 
+use std::hash::Hash;
 use std::time::Duration;
 
-use super::Timestamp;
+use super::{Map, Timestamp};
 
 /// Keeps a full table from being searched again for every newcomer: a flood that fills it faster
 /// than entries age would make each newcomer cost the whole table.
@@ -23,9 +24,41 @@ impl Purge {
     }
 }
 
+/// Forgets what `keep` does not hold for, if `table` would have to grow for another entry: so it holds
+/// what still matters and about as much again, and no entry is looked at more than a few times.
+pub fn forget_before_growth<K: Hash + Eq, V>(
+    table: &mut Map<K, V>,
+    keep: impl FnMut(&K, &mut V) -> bool,
+) {
+    let room = table.capacity();
+    if table.len() < room {
+        return;
+    }
+    table.retain(keep);
+    if table.len() > room / 2 {
+        // Nearly all of it is needed: the next look at it comes when there is twice as much.
+        table.reserve(room + 1 - table.len().min(room));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_holds_what_matters_and_as_much_again() {
+        let mut table: Map<u32, u32> = Map::default();
+        let mut looked_at = 0;
+        for now in 0..100_000 {
+            forget_before_growth(&mut table, |_, at| {
+                looked_at += 1;
+                now - *at <= 1_000
+            });
+            table.insert(now, now);
+        }
+        assert!(table.capacity() < 4_000 && looked_at < 300_000, "{looked_at}");
+        assert!((99_000..100_000).all(|at| table.contains_key(&at)));
+    }
 
     #[test]
     fn a_table_is_searched_a_few_times_in_the_life_of_an_entry() {

@@ -43,6 +43,14 @@ impl CaptureFile {
     /// # Errors
     /// If the file has gone or changed since the inventory was taken, or is a stream that was read.
     pub fn open(&self) -> Result<Reader, InputProblem> {
+        self.open_in_blocks(Reader::BLOCK)
+    }
+
+    /// The same, reading so many bytes at once.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in_blocks(&self, block: usize) -> Result<Reader, InputProblem> {
         let problem = |reason| InputProblem { path: self.display.clone(), reason };
         let source: Box<dyn Read + Send> = match &self.source {
             Source::Path => {
@@ -57,7 +65,7 @@ impl CaptureFile {
                 .take()
                 .ok_or_else(|| problem(Reason::Consumed))?,
         };
-        Reader::open(source, self.id).map_err(|error| problem(error.into()))
+        Reader::open_in_blocks(source, self.id, block).map_err(|error| problem(error.into()))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::decompress::decompress;
 use super::pcap::Classic;
 use super::pcapng::Blocks;
-use super::window::{CAPACITY, Window, reason};
+use super::window::{Window, reason};
 use super::{Compression, Damage, FileId, Frame, FrameRef, LinkType, OpenError, Seen};
 use crate::base::{Span, Timestamp};
 
@@ -131,16 +131,32 @@ pub(super) enum Fault {
 }
 
 impl Reader {
+    /// Bytes read at once: the buffer then stays in a core's second-level cache together with what
+    /// is done with its records, and larger ones were measured to be slower.
+    pub const BLOCK: usize = 256 << 10;
+
     /// Finds out what `source` holds and reads its header.
     ///
     /// # Errors
     /// If it is no capture, or one of a version that is not known.
     pub fn open(source: Box<dyn Read + Send>, file: FileId) -> Result<Self, OpenError> {
+        Self::open_in_blocks(source, file, Self::BLOCK)
+    }
+
+    /// The same, reading `block` bytes at once, or more where a record is longer.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in_blocks(
+        source: Box<dyn Read + Send>,
+        file: FileId,
+        block: usize,
+    ) -> Result<Self, OpenError> {
         let bytes_read = BytesRead::default();
         let counted = Counted { source, count: bytes_read.clone() };
         let (plain, compression) =
             decompress(Box::new(counted)).map_err(|error| OpenError::Unreadable(reason(&error)))?;
-        Self::detect(Window::new(plain, CAPACITY), file, compression, bytes_read)
+        Self::detect(Window::new(plain, block), file, compression, bytes_read)
     }
 
     /// The same with a small buffer, for some frames of many places.

@@ -7,10 +7,6 @@
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
-/// Bytes read at once: the buffer then stays in a core's second-level cache together with what is
-/// done with its records, and larger ones were measured to be slower.
-pub(super) const CAPACITY: usize = 256 << 10;
-
 /// A moving view of a source.
 pub(super) struct Window {
     source: Box<dyn Read + Send>,

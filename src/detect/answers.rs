@@ -5,14 +5,15 @@
 //! never message by message. Only what clients asked counts, not what a DNS server asked on
 //! their behalf.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::num::NonZero;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::harm::{HarmKind, Harmed};
+use super::inquiries::Inquiries;
 use super::zone::ClusterZones;
 use crate::base::{Coverage, Few, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
@@ -31,7 +32,7 @@ const FEW: usize = 8;
 /// Lookups kept one by one in all.
 const MAX_LOOKUPS: usize = 200_000;
 /// Example frames kept for each answer.
-const FRAMES: usize = 4;
+pub(super) const FRAMES: usize = 4;
 
 /// What a question was answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,11 +55,9 @@ pub struct Asked {
     /// The address that clients asked.
     pub service: Option<IpAddr>,
     /// The addresses behind a digest, as far as they are kept.
-    pub sets: Few<u64, SmallVec<[IpAddr; 2]>>,
+    pub sets: Few<u64, Box<[IpAddr]>>,
     /// Where the alias in its answers leads, if they have one.
     pub alias: Option<Name>,
-    /// The latest answer of each server, and until when it may be cached.
-    latest: SmallVec<[(IpAddr, Answer, Timestamp); 1]>,
     contradicted: bool,
 }
 
@@ -73,65 +72,43 @@ pub struct Told {
     /// own TTL.
     pub hasty: u64,
     /// The first few answers.
-    pub frames: SmallVec<[Seen; FRAMES]>,
+    pub frames: SmallVec<[Seen; 1]>,
     /// For a negative answer: how long it may be cached (RFC 2308 section 5).
     pub denial: Duration,
     /// Lookups that ended with it.
     pub ended: u64,
-    lookups: Vec<Ended>,
+    /// Until when it may be cached, if it is the latest answer of its server.
+    valid: Option<Timestamp>,
+    /// How many of those lookups are kept, and the latest of them.
+    kept: usize,
+    last: Place,
 }
+
+/// Where a lookup stands among all that are kept, counted from 1.
+type Place = Option<NonZero<u32>>;
 
 /// A lookup that ended with an answer.
 #[derive(Debug, Clone)]
 struct Ended {
     client: IpAddr,
-    name: Name,
     resolver: Resolver,
+    /// The one before it that ended with the same answer.
+    before: Place,
+    name: Name,
     start: Seen,
     end: Timestamp,
 }
 
-/// What is known of a name from its A and AAAA answers.
+/// Lookups kept one by one, all in one row: most answers have one, and some have hundreds.
 #[derive(Debug, Default)]
-pub struct Known {
-    /// Answers with addresses.
-    pub data: Tally,
-    /// NXDOMAIN answers.
-    pub missing: Tally,
-    /// Answers without a record of the type.
-    pub empty: Tally,
-    /// The most addresses that one answer held.
-    pub widest: usize,
-    /// The address that clients asked.
-    pub service: Option<IpAddr>,
-}
+pub(super) struct Kept(Vec<Ended>);
 
-/// Answers of one kind.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// How many.
-    pub times: u64,
-    /// Lookups that ended with one.
-    pub ended: u64,
-    /// From the first to the last.
-    pub span: Option<Span>,
-    /// Who gave them.
-    pub servers: BTreeSet<IpAddr>,
-    /// The first few.
-    pub frames: Vec<Seen>,
-    /// How long they may be cached, where they are negative.
-    pub denial: Duration,
-}
-
-/// All questions of a capture.
+/// Takes down what lookups were told.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// The cluster's zones.
-    pub zones: ClusterZones,
+    zones: ClusterZones,
     questions: Table<(Name, RecordType), Box<Asked>>,
-    order: OnceLock<Vec<(Name, RecordType)>>,
-    known: OnceLock<BTreeMap<Name, Known>>,
-    lookups: usize,
+    lookups: Kept,
     /// Questions that came when the table was full.
     overflow: u64,
 }
@@ -163,52 +140,13 @@ impl Answers {
                 asked.alias.clone_from(&response.records.canonical);
             }
             asked.service.get_or_insert(transaction.server.ip());
-            if asked.note(transaction, response, answer, lookup, self.lookups < MAX_LOOKUPS) {
-                self.lookups += 1;
-            }
+            asked.note(transaction, response, answer, lookup, &mut self.lookups);
         }
     }
 
-    /// Every question, in the order of names.
-    ///
-    /// They are put in order when they are first asked for: once the capture is over.
-    pub fn questions(&self) -> impl Iterator<Item = (&Name, RecordType, &Asked)> {
-        let order = self.order.get_or_init(|| self.questions.keys().cloned().collect());
-        order.iter().filter_map(|key| Some((&key.0, key.1, self.questions.get(key)?.as_ref())))
-    }
-
-    /// What was answered to one question.
-    pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
-        self.questions.get(&(name.clone(), rtype)).map(AsRef::as_ref)
-    }
-
-    /// Every name with what is known of it, whatever the type and the server.
-    ///
-    /// Worked out when it is first asked for: once the capture is over.
-    pub fn names(&self) -> &BTreeMap<Name, Known> {
-        self.known.get_or_init(|| {
-            let mut known: Vec<(Name, Known)> = Vec::new();
-            for (name, rtype, asked) in self.questions() {
-                if !matches!(rtype, RecordType::A | RecordType::AAAA) {
-                    continue;
-                }
-                if known.last().is_none_or(|(last, _)| last != name) {
-                    known.push((name.clone(), Known::default()));
-                }
-                if let Some((_, known)) = known.last_mut() {
-                    known.add(asked);
-                }
-            }
-            known.into_iter().collect()
-        })
-    }
-
-    /// The autopath plugin answers `host.example.com.<namespace>.svc.<zone>` with an alias to a
-    /// name of another suffix or none. An ExternalName Service has no more than two labels there.
-    pub fn is_autopath(&self, name: &Name, asked: &Asked) -> bool {
-        let searched = self.zones.split(name);
-        searched.is_some_and(|parts| parts.depth() >= 3)
-            && asked.alias.as_ref().is_some_and(|to| !self.zones.is_cluster(to))
+    /// All that was asked, once the capture is over.
+    pub fn close(self) -> Inquiries {
+        Inquiries::new(self.questions, self.zones, self.lookups)
     }
 }
 
@@ -265,54 +203,41 @@ impl Asked {
     /// The addresses of an answer.
     pub fn addresses(&self, answer: Answer) -> &[IpAddr] {
         match answer {
-            Answer::Data(digest) => self.sets.get(&digest).map_or(&[], SmallVec::as_slice),
+            Answer::Data(digest) => self.sets.get(&digest).map_or(&[], AsRef::as_ref),
             _ => &[],
         }
     }
 
-    /// Returns whether the lookup was kept.
     fn note(
         &mut self,
         transaction: &Transaction,
         response: &Response,
         answer: Answer,
         lookup: &Lookup,
-        room: bool,
-    ) -> bool {
+        kept: &mut Kept,
+    ) {
         let server = transaction.responder();
         let seen = response.arrived();
         if self.told.len() >= MAX_ANSWERS && !self.told.contains_key(&(server, answer)) {
-            return false;
+            return;
         }
         if let Answer::Data(digest) = answer {
-            self.sets.or_insert_with(digest, || response.records.addresses.clone());
+            self.sets.or_insert_with(digest, || Box::from(response.records.addresses.as_slice()));
         }
         let contradicts = |told: &Self| told.told.keys().any(|(_, other)| *other != answer);
         self.contradicted = self.contradicted || contradicts(self);
-        let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
-        let valid = seen.ts.after(Duration::from_secs(ttl));
-        let hasty = if let Some((_, before, until)) =
-            self.latest.iter_mut().find(|(who, ..)| *who == server)
-        {
-            let hasty = *before != answer && seen.ts < *until;
-            (*before, *until) = (answer, valid);
-            hasty
-        } else {
-            self.latest.push((server, answer, valid));
-            false
-        };
+        let mut hasty = false;
+        for ((who, before), told) in self.told.iter_mut() {
+            if *who == server
+                && let Some(until) = told.valid.take()
+            {
+                hasty = *before != answer && seen.ts < until;
+            }
+        }
         let contradicted = self.contradicted;
-        let told = self.told.or_insert_with((server, answer), || {
-            Box::new(Told {
-                times: 0,
-                span: Span::at(seen.ts),
-                hasty: 0,
-                frames: SmallVec::new(),
-                denial: Duration::ZERO,
-                ended: 0,
-                lookups: Vec::new(),
-            })
-        });
+        let told = self.told.or_insert_with((server, answer), || Box::new(Told::at(seen.ts)));
+        let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
+        told.valid = Some(seen.ts.after(Duration::from_secs(ttl)));
         told.times += 1;
         told.span = told.span.with(seen.ts);
         told.hasty += u64::from(hasty);
@@ -328,80 +253,46 @@ impl Asked {
             LookupOutcome::Negative => matches!(answer, Answer::NoName | Answer::NoData),
             _ => matches!(answer, Answer::Error(_)),
         };
-        let Some(end) = lookup.end.filter(|_| fits) else { return false };
+        let Some(end) = lookup.end.filter(|_| fits) else { return };
         told.ended += 1;
-        let keep = room && (contradicted || told.lookups.len() < FEW);
-        if keep {
-            told.lookups.push(Ended {
-                client: lookup.client,
-                name: lookup.name.clone(),
-                resolver: lookup.resolver,
-                start: lookup.start,
-                end,
-            });
+        if contradicted || told.kept < FEW {
+            kept.keep(lookup, end, told);
         }
-        keep
     }
 }
 
-impl Known {
-    fn add(&mut self, asked: &Asked) {
-        let ended: [u64; 3] = [&self.data, &self.missing, &self.empty].map(|tally| tally.ended);
-        let mut also = [0; 3];
-        for ((server, answer), told) in asked.told.iter() {
-            let (at, tally) = match answer {
-                Answer::Data(_) => (0, &mut self.data),
-                Answer::NoName => (1, &mut self.missing),
-                Answer::NoData => (2, &mut self.empty),
-                Answer::Error(_) => continue,
-            };
-            tally.add(*server, told);
-            also[at] += told.ended;
-            self.widest = self.widest.max(asked.addresses(*answer).len());
+impl Kept {
+    /// Keeps `lookup`, which ended with what was told, if there is room.
+    fn keep(&mut self, lookup: &Lookup, end: Timestamp, told: &mut Told) {
+        if self.0.len() >= MAX_LOOKUPS {
+            return;
         }
-        // A lookup asks for both families: it is one lookup all the same.
-        for ((tally, before), now) in
-            [&mut self.data, &mut self.missing, &mut self.empty].into_iter().zip(ended).zip(also)
-        {
-            tally.ended = before.max(now);
-        }
-        self.service = self.service.or(asked.service);
-    }
-}
-
-impl Tally {
-    /// Adds the answers of one server.
-    pub fn add(&mut self, server: IpAddr, told: &Told) {
-        self.times += told.times;
-        self.ended += told.ended;
-        self.span = Some(self.span.map_or(told.span, |span| span.join(told.span)));
-        self.servers.insert(server);
-        self.frames.extend(told.frames.iter().copied());
-        self.frames.sort_unstable();
-        self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(told.denial);
+        self.0.push(Ended {
+            client: lookup.client,
+            resolver: lookup.resolver,
+            before: told.last,
+            name: lookup.name.clone(),
+            start: lookup.start,
+            end,
+        });
+        told.last = u32::try_from(self.0.len()).ok().and_then(NonZero::new);
+        told.kept += 1;
     }
 
-    /// Adds another tally.
-    pub fn join(&mut self, other: &Self) {
-        self.times += other.times;
-        self.ended += other.ended;
-        self.span = match (self.span, other.span) {
-            (Some(one), Some(two)) => Some(one.join(two)),
-            (one, two) => one.or(two),
-        };
-        self.servers.extend(other.servers.iter().copied());
-        self.frames.extend(other.frames.iter().copied());
-        self.frames.sort_unstable();
-        self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(other.denial);
+    /// Those that ended with what was told, the latest first.
+    fn ended(&self, told: &Told) -> impl Iterator<Item = &Ended> {
+        let at = |place: Place| self.0.get(place?.get() as usize - 1);
+        std::iter::successors(at(told.last), move |ended| at(ended.before))
     }
-}
 
-impl Told {
-    /// The lookups that ended with this answer, as wronged ones.
-    pub fn wronged(&self) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
-        self.lookups.iter().map(|lookup| {
+    /// Who made them.
+    pub(super) fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
+        self.ended(told).map(|lookup| lookup.client)
+    }
+
+    /// The same as wronged ones.
+    pub(super) fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
+        self.ended(told).map(|lookup| {
             let harmed = Harmed {
                 client: lookup.client,
                 name: lookup.name.clone(),
@@ -409,9 +300,25 @@ impl Told {
                 start: lookup.start,
                 end: lookup.end,
                 kind: HarmKind::Wrong,
-                bad: SmallVec::new(),
+                bad: Box::default(),
             };
             ((lookup.start, lookup.client), harmed)
         })
+    }
+}
+
+impl Told {
+    fn at(instant: Timestamp) -> Self {
+        Self {
+            times: 0,
+            span: Span::at(instant),
+            hasty: 0,
+            frames: SmallVec::new(),
+            denial: Duration::ZERO,
+            ended: 0,
+            valid: None,
+            kept: 0,
+            last: None,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a rule is: its descriptor, and the state that watches the stream for it.
 
 use super::finding::Finding;
+use super::glance::Glance;
 use super::scene::Scene;
 use crate::base::words::{Text, module_docs};
 use crate::lookup::Lookup;
@@ -85,10 +86,26 @@ impl Descriptor {
     }
 }
 
+/// Which closed transactions a rule wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interest {
+    /// None of them.
+    None,
+    /// Those that are not [plain](Glance::plain).
+    Unusual,
+    /// All.
+    All,
+}
+
 /// The state of one rule during one analysis. Implements only what it reads.
 pub trait Detector: Send {
-    /// A transaction closed. They come in the order of their first frames.
-    fn observe(&mut self, _transaction: &Transaction) {}
+    /// Which transactions it observes.
+    fn interest(&self) -> Interest {
+        Interest::None
+    }
+    /// A transaction of its [interest](Detector::interest) closed. They come in the order of their
+    /// first frames.
+    fn observe(&mut self, _transaction: &Transaction, _glance: &Glance) {}
     /// A connection attempt closed, in the same order.
     fn observe_connect(&mut self, _connect: &TcpAttempt) {}
     /// A lookup closed. They come in the order of their first frames, each after its steps.

@@ -243,10 +243,10 @@ impl Claim {
             && self.servers.as_ref().is_none_or(|servers| {
                 servers.contains(&step.server) || servers.contains(&step.responder)
             })
-            && self.zones.as_ref().is_none_or(|zones| lies_in(&step.name, zones))
-            && !lies_in(&step.name, &self.outside)
             && self.rtype.is_none_or(|rtype| rtype == step.rtype)
             && (self.symptoms.is_empty() || self.symptoms.contains(&step.symptom))
+            && self.zones.as_ref().is_none_or(|zones| lies_in(&step.name, zones))
+            && !lies_in(&step.name, &self.outside)
     }
 }
 

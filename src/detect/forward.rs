@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::glance::Glance;
 use super::outside::{Outside, Trouble};
 use crate::base::{Coverage, Limit, Transport};
 use crate::capture::Seen;
@@ -114,16 +115,17 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Takes a transaction; `servers` are the addresses that answered somebody so far.
+    /// Takes a transaction; `forwarded` says whether its client answered somebody before.
     pub fn note(
         &mut self,
         transaction: &Transaction,
-        servers: &BTreeSet<IpAddr>,
+        glance: &Glance,
+        forwarded: bool,
         coverage: &mut Coverage,
     ) {
         let (forwarder, upstream) = (transaction.client.ip(), transaction.responder());
-        if !servers.contains(&forwarder) {
-            self.outside.note(transaction, coverage);
+        if !forwarded {
+            self.outside.note(transaction, glance, coverage);
             return;
         }
         if transaction.attempts.is_empty() || !self.knows(forwarder, upstream) {
@@ -156,15 +158,10 @@ impl Forward {
         });
     }
 
-    /// Takes a connection attempt.
-    pub fn note_connect(
-        &mut self,
-        connect: &TcpAttempt,
-        servers: &BTreeSet<IpAddr>,
-        coverage: &mut Coverage,
-    ) {
+    /// Takes a connection attempt; `forwarded` as with transactions.
+    pub fn note_connect(&mut self, connect: &TcpAttempt, forwarded: bool, coverage: &mut Coverage) {
         let (forwarder, upstream) = (connect.client.ip(), connect.responder());
-        if !servers.contains(&forwarder) || !self.knows(forwarder, upstream) {
+        if !forwarded || !self.knows(forwarder, upstream) {
             return;
         }
         if self.knocks.len() >= MAX_LEGS {

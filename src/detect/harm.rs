@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::base::{Coverage, Limit, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
@@ -67,8 +65,6 @@ pub enum Symptom {
 pub struct BadStep {
     /// Its first frame.
     pub sent: Seen,
-    /// Its last frame: the last attempt, or the bad answer.
-    pub last: Seen,
     /// The address that was asked.
     pub server: IpAddr,
     /// The address behind it, where translation is visible, else the same.
@@ -97,7 +93,7 @@ pub struct Harmed {
     /// How it was harmed.
     pub kind: HarmKind,
     /// The steps that did it, in order.
-    pub bad: SmallVec<[BadStep; 2]>,
+    pub bad: Box<[BadStep]>,
 }
 
 impl Harmed {
@@ -138,12 +134,7 @@ impl Ledger {
             return;
         }
         self.negative += usize::from(negative);
-        let mut bad = SmallVec::new();
-        for step in &lookup.steps {
-            if bad.len() < MAX_STEPS {
-                bad.extend(bad_step(step));
-            }
-        }
+        let bad = lookup.steps.iter().filter_map(bad_step).take(MAX_STEPS).collect();
         self.harmed.push(Harmed {
             client: lookup.client,
             name: lookup.name.clone(),
@@ -176,18 +167,14 @@ fn bad_step(step: &Step) -> Option<BadStep> {
 }
 
 fn bad_question(transaction: &Transaction) -> Option<BadStep> {
-    let mut last = transaction.last_sent()?;
+    transaction.attempts.last()?;
     let symptom = match transaction.outcome() {
         Outcome::Timeout => Symptom::Unanswered,
         Outcome::Late => Symptom::Late,
-        Outcome::Rejected(kind) => {
-            last = transaction.rejections.last().map_or(last, |rejected| rejected.seen);
-            Symptom::Rejected(kind)
-        }
+        Outcome::Rejected(kind) => Symptom::Rejected(kind),
         Outcome::Unknown => return None,
         outcome => {
             let answer = transaction.answer()?;
-            last = last.max(answer.delivered());
             if transaction.requeried_after_answer() {
                 Symptom::AskedAgain
             } else if transaction.attempts.len() > 1 && !matches!(outcome, Outcome::Error(_)) {
@@ -212,7 +199,6 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep> {
     };
     Some(BadStep {
         sent: transaction.first(),
-        last,
         server: transaction.server.ip(),
         responder: waited_for.unwrap_or_else(|| transaction.responder()),
         name: transaction.question.name.clone(),
@@ -225,7 +211,6 @@ fn bad_connect(connect: &TcpAttempt) -> Option<BadStep> {
     let failed = !matches!(connect.outcome(), ConnectOutcome::Accepted | ConnectOutcome::Unknown);
     failed.then(|| BadStep {
         sent: connect.first(),
-        last: connect.syns.last().copied().unwrap_or_else(|| connect.first()),
         server: connect.server.ip(),
         responder: connect.responder(),
         name: Name::root(),

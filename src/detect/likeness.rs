@@ -1,6 +1,7 @@
 //! Which name that resolves was probably meant by one that does not.
 
 use super::zone::ClusterName;
+use crate::base::Map;
 use crate::base::words::{Text, text};
 use crate::dns::Name;
 
@@ -8,36 +9,68 @@ use crate::dns::Name;
 const TYPO: usize = 2;
 const LONG: usize = 8;
 
-/// The name that resolves and is most like one of the candidates, and how they differ.
-pub(super) fn nearest(candidates: &[Name], found: &[&Name]) -> Option<(Name, Text)> {
-    let text = |name: &Name| name.to_string().to_ascii_lowercase();
-    let long: Vec<(usize, String)> = candidates
-        .iter()
-        .map(|name| (name.wire().len(), text(name)))
-        .filter(|(_, text)| text.len() >= LONG)
-        .collect();
-    let mut best: Option<(usize, &Name)> = None;
-    for name in found {
-        let length = name.wire().len();
-        for (_, candidate) in long.iter().filter(|(other, _)| other.abs_diff(length) <= TYPO) {
-            let distance = edit_distance(candidate, &text(name));
-            if distance <= TYPO && best.is_none_or(|(known, _)| distance < known) {
-                best = Some((distance, name));
+/// Names that resolve, spelled once, to hold others against them.
+pub(super) struct Resolving<'a> {
+    names: Vec<Spelled<'a>>,
+    /// The first Service with each first label.
+    services: Map<&'a [u8], &'a Name>,
+}
+
+/// A name as it is compared.
+struct Spelled<'a> {
+    name: &'a Name,
+    text: String,
+    /// A bit for each letter in it.
+    letters: u128,
+}
+
+impl<'a> Spelled<'a> {
+    fn new(name: &'a Name) -> Self {
+        let text = name.to_string().to_ascii_lowercase();
+        let letters = text.bytes().fold(0, |letters, byte| letters | 1 << (byte & 0x7f));
+        Self { name, text, letters }
+    }
+
+    /// The typos between them: those of the whole names, where they may be few.
+    fn typos(&self, other: &Self) -> Option<usize> {
+        // An edit brings in one letter at most, and takes away one at most.
+        let (new, gone) = (self.letters & !other.letters, other.letters & !self.letters);
+        let near = self.name.wire().len().abs_diff(other.name.wire().len()) <= TYPO
+            && new.count_ones() as usize <= TYPO
+            && gone.count_ones() as usize <= TYPO;
+        near.then(|| edit_distance(&self.text, &other.text)).filter(|typos| *typos <= TYPO)
+    }
+}
+
+impl<'a> Resolving<'a> {
+    pub(super) fn new(names: impl Iterator<Item = &'a Name>) -> Self {
+        let names: Vec<Spelled<'a>> = names.map(Spelled::new).collect();
+        let mut services = Map::default();
+        for Spelled { name, .. } in &names {
+            if let Some(first) = name.first_label()
+                && ClusterName::of(name).is_some_and(|parts| parts.depth() == 2)
+            {
+                services.entry(first).or_insert(*name);
             }
         }
+        Self { names, services }
     }
-    if let Some((_, name)) = best {
-        return Some((name.clone(), text!("one or two letters differ")));
+
+    /// The name that resolves and is most like one of the candidates, and how they differ.
+    pub(super) fn nearest(&self, candidates: &[Name]) -> Option<(Name, Text)> {
+        let long: Vec<Spelled<'_>> =
+            candidates.iter().map(Spelled::new).filter(|name| name.text.len() >= LONG).collect();
+        let typos = |found: &Spelled<'_>| long.iter().filter_map(|asked| asked.typos(found)).min();
+        let alike = self.names.iter().filter_map(|found| Some((typos(found)?, found.name)));
+        if let Some((_, name)) = alike.min_by_key(|(typos, _)| *typos) {
+            return Some((name.clone(), text!("one or two letters differ")));
+        }
+        let first = candidates.first()?;
+        let moved = *self.services.get(first.first_label()?)?;
+        let without = first.labels().all(|label| !label.eq_ignore_ascii_case(b"svc"));
+        let how = if without { text!("it lacks svc") } else { text!("it is in another namespace") };
+        Some((moved.clone(), how))
     }
-    let first = candidates.first()?;
-    let moved = found.iter().find(|name| {
-        let service = ClusterName::of(name);
-        let short = service.as_ref().is_some_and(|parts| parts.depth() == 2);
-        short && name.first_label() == first.first_label()
-    })?;
-    let without = first.labels().filter(|label| label.eq_ignore_ascii_case(b"svc")).count() == 0;
-    let how = if without { text!("it lacks svc") } else { text!("it is in another namespace") };
-    Some(((*moved).clone(), how))
 }
 
 /// Insertions, deletions, replacements and swaps between two texts, counted up to [`TYPO`] + 1.
@@ -47,6 +80,11 @@ fn edit_distance(one: &str, other: &str) -> usize {
     if one.len().abs_diff(other.len()) > TYPO || one.len().max(other.len()) >= MOST {
         return TYPO + 1;
     }
+    // What both begin and end with costs nothing.
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[same..], &other[same..]);
+    let same = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[..one.len() - same], &other[..other.len() - same]);
     let (mut before, mut row, mut next) = ([0_u16; MOST], [0_u16; MOST], [0_u16; MOST]);
     for (place, j) in row.iter_mut().zip(0..) {
         *place = j;
@@ -82,7 +120,8 @@ mod tests {
         assert_eq!(distances, [0, 1, 1, 3]);
         let near = |asked: &str| {
             let found = Name::parse("redis.shop.svc.cluster.local").unwrap();
-            nearest(&[Name::parse(asked).unwrap()], &[&found]).map(|(_, how)| how.to_string())
+            let found = Resolving::new(std::iter::once(&found));
+            found.nearest(&[Name::parse(asked).unwrap()]).map(|(_, how)| how.to_string())
         };
         assert_eq!(
             near("redsi.shop.svc.cluster.local"),

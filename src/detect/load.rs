@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::glance::{Glance, is_svc};
 use super::odds;
 use crate::base::{Span, Table, Timestamp};
 use crate::dns::Name;
@@ -33,7 +34,12 @@ const GRADUAL: f64 = 0.25;
 /// repeat of a query that was lost.
 pub(super) fn delay(transaction: &Transaction) -> Option<Duration> {
     let arrived = transaction.responses.first()?.arrived().ts;
-    let first = transaction.attempts.first()?.sent().ts;
+    let first = transaction.first().ts;
+    match transaction.attempts.len() {
+        0 => return None,
+        1 => return Some(arrived.since(first)),
+        _ => {}
+    }
     let sent = transaction.attempts.iter().map(|attempt| attempt.sent().ts);
     let asked = sent.take_while(|sent| *sent <= arrived).last().unwrap_or(first);
     (asked == first || arrived.since(asked) >= PROMPT).then(|| arrived.since(first))
@@ -42,17 +48,17 @@ pub(super) fn delay(transaction: &Transaction) -> Option<Duration> {
 /// Whether the cluster's DNS answers this from memory: a Service's name, or one under a suffix
 /// of Services.
 pub(super) fn is_cluster_name(name: &Name) -> bool {
-    name.labels().any(|label| label.eq_ignore_ascii_case(b"svc"))
+    name.labels().any(is_svc)
 }
 
-fn from_memory(transaction: &Transaction) -> bool {
-    is_cluster_name(&transaction.question.name)
+fn from_memory(transaction: &Transaction, glance: &Glance) -> bool {
+    glance.name.service
         || transaction.responses.first().is_some_and(|response| response.header.authoritative())
 }
 
 /// The tally: bounded by [`MAX_BINS`].
 #[derive(Debug)]
-pub(super) struct Load {
+pub struct Load {
     width: i64,
     bins: Table<(IpAddr, i64), Bin>,
 }
@@ -81,32 +87,45 @@ impl Default for Load {
 
 impl Load {
     /// Adds a transaction, if its server could answer it alone.
-    pub(super) fn note(&mut self, transaction: &Transaction) {
-        let Some(first) = transaction.attempts.first() else { return };
-        if transaction.is_infrastructure() || !from_memory(transaction) {
+    pub fn note(&mut self, transaction: &Transaction, glance: &Glance) {
+        if transaction.attempts.is_empty()
+            || transaction.is_infrastructure()
+            || !from_memory(transaction, glance)
+        {
             return;
         }
-        let sent = first.sent().ts;
-        let server = transaction.responder();
-        let delay = delay(transaction);
-        let asked = self.bin(server, sent);
-        match delay {
-            Some(delay) => {
-                asked.sent += 1;
-                asked.longest = asked.longest.max(Some((delay, sent)));
-                let class = &mut asked.classes[class(delay)];
-                *class = class.saturating_add(1);
-                self.bin(server, sent.after(delay)).done += 1;
-            }
-            None => asked.lost += 1,
+        let (server, sent) = (transaction.responder(), transaction.first().ts);
+        self.make_room();
+        let crowded = self.bins.len() + 1 >= MAX_BINS;
+        let asked_at = self.place(sent);
+        let asked = self.bins.entry((server, asked_at)).or_default();
+        let Some(delay) = glance.delay else {
+            asked.lost += 1;
+            return;
+        };
+        asked.sent += 1;
+        asked.longest = asked.longest.max(Some((delay, sent)));
+        let class = &mut asked.classes[class(delay)];
+        *class = class.saturating_add(1);
+        let done = sent.after(delay);
+        if done.nanos().div_euclid(self.width) == asked_at && !crowded {
+            asked.done += 1;
+            return;
         }
+        self.make_room();
+        let done_at = self.place(done);
+        self.bins.entry((server, done_at)).or_default().done += 1;
     }
 
-    fn bin(&mut self, server: IpAddr, at: Timestamp) -> &mut Bin {
+    fn make_room(&mut self) {
         if self.bins.len() >= MAX_BINS {
             self.widen();
         }
-        self.bins.entry((server, at.nanos().div_euclid(self.width))).or_default()
+    }
+
+    /// The bin that an instant lies in.
+    fn place(&self, at: Timestamp) -> i64 {
+        at.nanos().div_euclid(self.width)
     }
 
     fn widen(&mut self) {

@@ -307,8 +307,8 @@ fn outage(
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {
-        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp) {
-            *outage.icmp.entry(said).or_default() += u64::from(flow.weight);
+        if let (Reached::Rejected, Some(said)) = (flow.reached, &flow.icmp) {
+            *outage.icmp.entry(**said).or_default() += u64::from(flow.weight);
         }
         outage.other_host += u64::from(flow.lost == Some(Undelivered::OtherHost));
         outage.wrong_source += u64::from(flow.lost == Some(Undelivered::WrongSource));

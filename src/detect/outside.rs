@@ -5,13 +5,17 @@
 //! lies behind them, even if the capture never shows the upstream. This module keeps the
 //! failures one by one and the rest in tallies; what they mean is for `upstream.rs` to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::{Coverage, Limit, Span, Table, Timestamp, Transport};
+use hashbrown::Equivalent;
+use hashbrown::hash_map::Entry;
+
+use super::glance::{Glance, NameKind};
+use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
 use crate::capture::Seen;
-use crate::dns::{Ending, Name, Question, Rcode};
+use crate::dns::{Name, Question, Rcode, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
@@ -101,32 +105,91 @@ impl Second {
 #[derive(Debug, Default)]
 pub struct Outside {
     troubles: Vec<Trouble>,
-    seconds: BTreeMap<(IpAddr, i64), Second>,
-    zones: Table<Name, Zone>,
-    questions: Table<Question, (u64, u64)>,
+    seconds: Map<(IpAddr, i64), Second>,
+    zones: Zones,
+    /// By the digest of the name, type and class.
+    questions: Map<(u64, RecordType, u16), Asked>,
 }
 
-/// What stood behind a label `svc`.
+/// What became of one question.
+#[derive(Debug)]
+struct Asked {
+    silent: u32,
+    answered: u32,
+    owner: Owner,
+}
+
+/// What stands behind labels `svc`, in the order in which it was seen first.
 #[derive(Debug, Default)]
+struct Zones(Vec<Zone>);
+
+#[derive(Debug)]
 struct Zone {
+    name: Name,
     answers: u64,
     authoritative: bool,
 }
 
+/// Whom a name belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    /// The cluster, for it has a label `svc`; with the place of the zone behind that, if it is kept.
+    Service(Option<u16>),
+    /// The cluster, for it lies in one of its zones.
+    Cluster,
+    /// Somebody else, as far as so many zones tell.
+    Other(u16),
+}
+
+impl Zones {
+    /// Whom `name` belongs to; `before` is what was known of it when it was last asked for.
+    fn owner(&mut self, name: &Name, kind: NameKind, before: Option<Owner>) -> Owner {
+        match before {
+            Some(Owner::Other(zones)) if usize::from(zones) < self.0.len() => {}
+            Some(known) => return known,
+            None => {}
+        }
+        if let Some(skip) = kind.zone {
+            let ending = name.ending(skip);
+            let known = self.0.iter().position(|zone| ending.equivalent(&zone.name));
+            let place = known.or_else(|| {
+                (self.0.len() < MAX_ZONES).then(|| {
+                    self.0.push(Zone { name: ending.to_name(), answers: 0, authoritative: false });
+                    self.0.len() - 1
+                })
+            });
+            return Owner::Service(place.and_then(|place| u16::try_from(place).ok()));
+        }
+        if self.0.iter().any(|zone| name.is_under(&zone.name)) {
+            Owner::Cluster
+        } else {
+            Owner::Other(u16::try_from(self.0.len()).unwrap_or(u16::MAX))
+        }
+    }
+
+    /// Learns from an answer to a name of this owner.
+    fn learn(&mut self, owner: Owner, transaction: &Transaction) {
+        let Owner::Service(Some(place)) = owner else { return };
+        if let (Some(zone), Some(answer)) =
+            (self.0.get_mut(usize::from(place)), transaction.answer())
+        {
+            zone.answers += 1;
+            zone.authoritative |= answer.header.authoritative();
+        }
+    }
+}
+
 impl Outside {
     /// Takes a client's own question.
-    pub fn note(&mut self, transaction: &Transaction, coverage: &mut Coverage) {
-        if transaction.attempts.is_empty() || transaction.is_infrastructure() {
+    pub fn note(&mut self, transaction: &Transaction, glance: &Glance, coverage: &mut Coverage) {
+        if transaction.attempts.is_empty() || transaction.is_infrastructure() || glance.name.reverse
+        {
             return;
         }
-        let name = &transaction.question.name;
-        if is_reverse(name) {
-            return;
-        }
-        self.learn(transaction);
-        let cluster = self.is_cluster(name);
         let verdict = verdict(transaction);
-        self.tally(&transaction.question, verdict);
+        let owner = self.tally(&transaction.question, glance.name, verdict);
+        self.zones.learn(owner, transaction);
+        let cluster = !matches!(owner, Owner::Other(_));
         let mut second = Second::default();
         match (cluster, verdict) {
             (_, Some(Verdict::Unknown)) => return,
@@ -141,9 +204,13 @@ impl Outside {
         }
         let sent = transaction.first();
         let responder = transaction.responder();
-        let at = (responder, second_of(sent.ts));
-        if self.seconds.len() < MAX_SECONDS || self.seconds.contains_key(&at) {
-            self.seconds.entry(at).or_default().add(second);
+        let room = self.seconds.len() < MAX_SECONDS;
+        match self.seconds.entry((responder, second_of(sent.ts))) {
+            Entry::Occupied(mut known) => known.get_mut().add(second),
+            Entry::Vacant(new) if room => {
+                new.insert(second);
+            }
+            Entry::Vacant(_) => {}
         }
         let Some(Verdict::Bad(kind)) = verdict else { return };
         if self.troubles.len() >= MAX_TROUBLES {
@@ -164,11 +231,12 @@ impl Outside {
     /// The zones of clusters: what stands behind the label `svc` of Service names, with AA
     /// where any is (rulebook K8), else all of them.
     pub fn cluster_zones(&self) -> BTreeSet<Name> {
-        let sure = self.zones.values().any(|zone| zone.authoritative);
-        self.zones
+        let zones = &self.zones.0;
+        let sure = zones.iter().any(|zone| zone.authoritative);
+        zones
             .iter()
-            .filter(|(_, zone)| zone.answers > 0 && (zone.authoritative || !sure))
-            .map(|(name, _)| name.clone())
+            .filter(|zone| zone.answers > 0 && (zone.authoritative || !sure))
+            .map(|zone| zone.name.clone())
             .collect()
     }
 
@@ -183,9 +251,19 @@ impl Outside {
     /// What was asked of these servers in the seconds that `span` touches.
     pub fn during(&self, span: Span, servers: impl IntoIterator<Item = IpAddr>) -> Second {
         let mut sum = Second::default();
+        let (first, last) = (second_of(span.start), second_of(span.end));
+        let few = last.abs_diff(first) <= self.seconds.len() as u64;
         for server in servers {
-            let seconds = (server, second_of(span.start))..=(server, second_of(span.end));
-            self.seconds.range(seconds).for_each(|(_, second)| sum.add(*second));
+            let of_server = |(at, second): (&(IpAddr, i64), &Second)| {
+                let held = at.0 == server && (first..=last).contains(&at.1);
+                held.then_some(*second)
+            };
+            if few {
+                let known = |second: i64| self.seconds.get(&(server, second));
+                (first..=last).filter_map(known).for_each(|second| sum.add(*second));
+            } else {
+                self.seconds.iter().filter_map(of_server).for_each(|second| sum.add(second));
+            }
         }
         sum
     }
@@ -195,41 +273,34 @@ impl Outside {
     /// while others were answered.
     pub fn fails_by_name(&self) -> bool {
         let (mut silent, mut stuck, mut answered) = (0, 0, 0);
-        for (_, (no, yes)) in self.questions.unordered() {
+        self.questions.values().for_each(|asked| {
+            let no = u64::from(asked.silent);
             silent += no;
-            answered += yes;
-            stuck += if *no >= STUCK && *yes == 0 { *no } else { 0 };
-        }
+            answered += u64::from(asked.answered);
+            stuck += if no >= STUCK && asked.answered == 0 { no } else { 0 };
+        });
         stuck > 0 && stuck * 10 >= silent * 9 && answered > stuck
     }
 
-    fn tally(&mut self, question: &Question, verdict: Option<Verdict>) {
-        let (no, yes) = match verdict {
+    /// Counts what became of a question, and says whom its name belongs to.
+    fn tally(&mut self, question: &Question, kind: NameKind, verdict: Option<Verdict>) -> Owner {
+        let (silent, answered) = match verdict {
             Some(Verdict::Bad(TroubleKind::Silent)) => (1, 0),
-            Some(Verdict::Unknown) => return,
+            Some(Verdict::Unknown) => (0, 0),
             _ => (0, 1),
         };
-        if let Some(known) = self.questions.entry_within(question.clone(), MAX_QUESTIONS) {
-            let known = known.or_default();
-            known.0 += no;
-            known.1 += yes;
+        let key = (question.name.digest(), question.rtype, question.class);
+        if let Some(known) = self.questions.get_mut(&key) {
+            known.silent = known.silent.saturating_add(silent);
+            known.answered = known.answered.saturating_add(answered);
+            known.owner = self.zones.owner(&question.name, kind, Some(known.owner));
+            return known.owner;
         }
-    }
-
-    fn is_cluster(&self, name: &Name) -> bool {
-        has_svc(name).is_some() || self.zones.unordered().any(|(zone, _)| name.is_under(zone))
-    }
-
-    fn learn(&mut self, transaction: &Transaction) {
-        let Some(zone) = has_svc(&transaction.question.name) else { return };
-        if !self.zones.contains_key(&zone) && self.zones.len() < MAX_ZONES {
-            self.zones.entry(zone.to_name()).or_default();
+        let owner = self.zones.owner(&question.name, kind, None);
+        if silent + answered > 0 && self.questions.len() < MAX_QUESTIONS {
+            self.questions.insert(key, Asked { silent, answered, owner });
         }
-        let Some(known) = self.zones.get_mut(&zone) else { return };
-        if let Some(answer) = transaction.answer() {
-            known.answers += 1;
-            known.authoritative |= answer.header.authoritative();
-        }
+        owner
     }
 }
 
@@ -261,15 +332,4 @@ fn verdict(transaction: &Transaction) -> Option<Verdict> {
 
 fn second_of(ts: Timestamp) -> i64 {
     ts.nanos().div_euclid(1_000_000_000)
-}
-
-/// The zone behind the label `svc`, if the name has one with something on both sides.
-fn has_svc(name: &Name) -> Option<Ending<'_>> {
-    let is_svc = |(at, label): (usize, &[u8])| label.eq_ignore_ascii_case(b"svc").then_some(at);
-    let at = name.labels().enumerate().filter_map(is_svc).last()?;
-    (at >= 1 && name.label_count() > at + 1).then(|| name.ending(at + 1))
-}
-
-fn is_reverse(name: &Name) -> bool {
-    name.labels().last().is_some_and(|label| label.eq_ignore_ascii_case(b"arpa"))
 }

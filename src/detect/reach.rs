@@ -6,8 +6,14 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::base::{Coverage, Host, Limit, Map, Network, Nodes, Socket, Timestamp, Transport};
+use hashbrown::hash_map::Entry;
+
+use crate::base::{
+    Coverage, Host, Limit, Map, Network, Nodes, Set, Socket, SocketId, Timestamp, Transport,
+    forget_before_growth,
+};
 use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
 use crate::packet::IcmpKind;
@@ -54,14 +60,14 @@ pub enum Reached {
 }
 
 /// One flow.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Flow {
     /// Its first frame.
     pub first: Seen,
     /// When its last datagram was sent.
     pub last_sent: Timestamp,
-    /// Client and server.
-    pub cell: Cell,
+    /// Client and server, shared by all their flows.
+    pub cell: Arc<Cell>,
     /// The client's port.
     pub port: u16,
     /// What became of it.
@@ -71,11 +77,11 @@ pub struct Flow {
     /// Datagrams that were not answered.
     pub unanswered: u32,
     /// Transactions in it that were repeated from the same port, and of them those answered then.
-    pub repeated: (u32, u32),
+    pub repeated: (u16, u16),
     /// Why an answer that the capture shows did not reach the client.
     pub lost: Option<Undelivered>,
     /// What an ICMP error said, and who sent it.
-    pub icmp: Option<(IcmpKind, IpAddr)>,
+    pub icmp: Option<Box<(IcmpKind, IpAddr)>>,
     /// Whether its socket had not talked to this server shortly before: where a socket is pinned
     /// by conntrack, only fresh ones show where the service sends now (K6).
     pub fresh: bool,
@@ -103,7 +109,7 @@ pub struct Reach {
     base: u64,
     index: Map<(Socket, Host, Transport), u64>,
     flows: Vec<Flow>,
-    cells: crate::base::Set<Cell>,
+    cells: Set<Arc<Cell>>,
 }
 
 impl Reach {
@@ -114,7 +120,7 @@ impl Reach {
 
     /// From flows that were put back from tallies; clients are grouped by `nodes`.
     pub(super) fn from_flows(nodes: Nodes, mut flows: Vec<Flow>) -> Self {
-        flows.sort_by_key(|flow| (flow.first, flow.cell, flow.last_sent, flow.reached));
+        flows.sort_by_key(|flow| (flow.first, *flow.cell, flow.last_sent, flow.reached));
         Self { nodes, flows, ..Self::default() }
     }
 
@@ -172,22 +178,26 @@ impl Reach {
                 (true, Reached::Unknown) => (Reached::Unknown, 0),
                 (true, reached) => (reached, sent.saturating_sub(answered)),
             };
+            let cell = Cell {
+                client: transaction.client.ip(),
+                server: transaction.server.ip(),
+                responder,
+                transport: transaction.transport,
+            };
             let flow = Flow {
                 first: start,
                 last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
-                cell: Cell {
-                    client: transaction.client.ip(),
-                    server: transaction.server.ip(),
-                    responder,
-                    transport: transaction.transport,
-                },
+                cell: self.shared(cell),
                 port: transaction.client.port(),
                 reached,
                 attempts: sent,
                 unanswered,
-                repeated: (u32::from(sent > 1), u32::from(sent > 1 && reached == Reached::Yes)),
+                repeated: (u16::from(sent > 1), u16::from(sent > 1 && reached == Reached::Yes)),
                 lost: transaction.responses.iter().find_map(|response| response.lost),
-                icmp: transaction.rejections.first().map(|rejected| (rejected.kind, rejected.from)),
+                icmp: transaction
+                    .rejections
+                    .first()
+                    .map(|rejected| Box::new((rejected.kind, rejected.from))),
                 fresh: true,
                 weight: 1,
             };
@@ -204,17 +214,19 @@ impl Reach {
             ConnectOutcome::Unknown => Reached::Unknown,
         };
         let attempts = u32::try_from(connect.syns.len()).unwrap_or(u32::MAX);
+        let cell = Cell {
+            client: connect.client.ip(),
+            server: connect.server.ip(),
+            responder: connect.responder(),
+            transport: Transport::Tcp,
+        };
+        let cell = self.shared(cell);
         self.add(
             connect.client,
             Flow {
                 first: connect.first(),
                 last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
-                cell: Cell {
-                    client: connect.client.ip(),
-                    server: connect.server.ip(),
-                    responder: connect.responder(),
-                    transport: Transport::Tcp,
-                },
+                cell,
                 port: connect.client.port(),
                 reached,
                 attempts,
@@ -235,11 +247,15 @@ impl Reach {
             self.settle_first(coverage);
         }
         // Lookups end in another order than their steps began.
-        self.flows.sort_by_key(|flow| (flow.first, flow.cell, flow.port));
-        let mut sockets: Map<(IpAddr, u16, IpAddr), Timestamp> = Map::default();
+        self.flows.sort_by(|one, other| {
+            let rest = || (&one.cell, one.port).cmp(&(&other.cell, other.port));
+            one.first.cmp(&other.first).then_with(rest)
+        });
+        let mut sockets: Map<(SocketId, IpAddr), Timestamp> = Map::default();
         for flow in &mut self.flows {
-            let socket = (flow.cell.client, flow.port, flow.cell.responder);
-            let before = sockets.insert(socket, flow.last_sent);
+            forget_before_growth(&mut sockets, |_, last| flow.first.ts.since(*last) <= PINNED);
+            let socket = SocketAddr::new(flow.cell.client, flow.port);
+            let before = sockets.insert((socket.into(), flow.cell.responder), flow.last_sent);
             flow.fresh = before.is_none_or(|last| flow.first.ts.since(last) > PINNED);
         }
     }
@@ -247,6 +263,18 @@ impl Reach {
     /// Every flow, in the order of first frames.
     pub fn flows(&self) -> &[Flow] {
         &self.flows
+    }
+
+    /// The one copy of `cell`; past [`MAX_CELLS`] there may be several, and their flows are not kept.
+    fn shared(&mut self, cell: Cell) -> Arc<Cell> {
+        if let Some(known) = self.cells.get(&cell) {
+            return Arc::clone(known);
+        }
+        let cell = Arc::new(cell);
+        if self.cells.len() < MAX_CELLS {
+            self.cells.insert(Arc::clone(&cell));
+        }
+        cell
     }
 
     fn add(&mut self, client: SocketAddr, flow: Flow, coverage: &mut Coverage) {
@@ -262,20 +290,35 @@ impl Reach {
             self.settle_first(coverage);
         }
         let key = (Socket(client), Host(flow.cell.responder), flow.cell.transport);
-        let known = self.index.get(&key).and_then(|serial| serial.checked_sub(self.base));
-        let known = known.and_then(|at| usize::try_from(at).ok());
+        let serial = self.base + self.pending.len() as u64;
+        let known = match self.index.entry(key) {
+            Entry::Occupied(mut known) => {
+                let at = known.get().checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+                let at = at.filter(|at| *at < self.pending.len());
+                if at.is_none() {
+                    known.insert(serial);
+                }
+                at
+            }
+            Entry::Vacant(new) => {
+                new.insert(serial);
+                None
+            }
+        };
         if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
             pending.last_sent = pending.last_sent.max(flow.last_sent);
             pending.reached = pending.reached.min(flow.reached);
             pending.attempts += flow.attempts;
             pending.unanswered += flow.unanswered;
-            pending.repeated.0 += flow.repeated.0;
-            pending.repeated.1 += flow.repeated.1;
+            let (repeated, answered) = pending.repeated;
+            pending.repeated = (
+                repeated.saturating_add(flow.repeated.0),
+                answered.saturating_add(flow.repeated.1),
+            );
             pending.lost = pending.lost.or(flow.lost);
-            pending.icmp = pending.icmp.or(flow.icmp);
+            pending.icmp = pending.icmp.take().or(flow.icmp);
             return;
         }
-        self.index.insert(key, self.base + self.pending.len() as u64);
         self.pending.push_back(flow);
     }
 
@@ -288,16 +331,15 @@ impl Reach {
             Host(flow.cell.responder),
             flow.cell.transport,
         );
-        if self.index.get(&key) == Some(&self.base) {
-            self.index.remove(&key);
+        if let Entry::Occupied(place) = self.index.entry(key)
+            && *place.get() == self.base
+        {
+            place.remove();
         }
         self.base += 1;
         if !self.cells.contains(&flow.cell) {
-            if self.cells.len() >= MAX_CELLS {
-                coverage.limited(Limit::Clients);
-                return;
-            }
-            self.cells.insert(flow.cell);
+            coverage.limited(Limit::Clients);
+            return;
         }
         if self.flows.len() >= MAX_FLOWS {
             self.thin_out();

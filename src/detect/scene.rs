@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::answers::Answers;
 use super::forward::Forward;
 use super::harm::Ledger;
+use super::inquiries::Inquiries;
+use super::load::Load;
 use super::localise::Outage;
 use super::reach::Reach;
 use crate::base::{Coverage, Span};
@@ -24,10 +25,12 @@ pub struct Scene<'a> {
     pub reach: &'a Reach,
     /// What servers asked others, and how names outside the cluster fared.
     pub forward: &'a Forward,
+    /// How servers fared over time with what they can answer alone.
+    pub load: &'a Load,
     /// Who was harmed.
     pub ledger: &'a Ledger,
     /// Who was told what.
-    pub answers: &'a Answers,
+    pub answers: &'a Inquiries,
     /// Where reachability broke, as localised from `reach`.
     pub outages: &'a [Outage],
     /// Addresses that answered somebody.

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::localise::{Cells, MIN_FLOWS};
@@ -128,8 +129,8 @@ impl Spell {
         }
         self.other_host += u64::from(flow.lost == Some(Undelivered::OtherHost));
         self.wrong_source += u64::from(flow.lost == Some(Undelivered::WrongSource));
-        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp) {
-            *self.icmp.entry(said).or_default() += u64::from(flow.weight);
+        if let (Reached::Rejected, Some(said)) = (flow.reached, &flow.icmp) {
+            *self.icmp.entry(**said).or_default() += u64::from(flow.weight);
         }
     }
 }
@@ -275,12 +276,12 @@ impl CellTally {
         let mut flow = Flow {
             first: Seen { at: FrameRef { file: FileId(0), number: 0 }, ts: first },
             last_sent,
-            cell: Cell {
+            cell: Arc::new(Cell {
                 client: self.client,
                 server: self.service,
                 responder: self.server,
                 transport: self.transport,
-            },
+            }),
             port: 0,
             reached: if failed { Reached::No } else { Reached::Yes },
             attempts: 1,
@@ -320,13 +321,13 @@ impl Reasons {
 
     fn give(&mut self, flow: &mut Flow) {
         if let Some(client) = self.clients.get(self.next % self.clients.len().max(1)) {
-            flow.cell.client = *client;
+            Arc::make_mut(&mut flow.cell).client = *client;
         }
         self.next += 1;
         flow.lost = self.lost.pop();
         if let Some(said) = self.icmp.pop() {
             flow.reached = Reached::Rejected;
-            flow.icmp = Some(said);
+            flow.icmp = Some(Box::new(said));
         }
     }
 }

@@ -8,44 +8,57 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
-use crate::base::{Set, digest};
-use crate::dns::Name;
+use crate::base::digest;
+use crate::dns::{Ending, Labels, Name};
 
 /// Different names that make a zone a cluster's: an outside name with a label `svc` is an
 /// accident, three of them are a scheme (rulebook 5.1).
 const ENOUGH: usize = 3;
 /// Candidate zones kept. A capture shows one cluster, or a few.
 const MAX_ZONES: usize = 256;
+/// `cluster.local`, which no public zone can be (RFC 6762).
+const DEFAULT: &[u8] = b"\x07cluster\x05local\x00";
 
 /// The zones of clusters.
 #[derive(Debug, Default)]
 pub struct ClusterZones {
     candidates: BTreeMap<Name, SmallVec<[u64; ENOUGH]>>,
-    known: Set<Name>,
+    /// One as a rule, and looked through for every question.
+    known: Vec<Name>,
 }
 
 /// A name that is written as a cluster's are: what stands before `svc`, and the zone after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterName {
-    /// The labels before `svc`: the namespace last, the service before it, a pod before that.
-    pub own: Name,
-    /// The labels after `svc`.
-    pub zone: Name,
+#[derive(Debug, Clone, Copy)]
+pub struct ClusterName<'a> {
+    name: &'a Name,
+    depth: usize,
+    zone: Ending<'a>,
 }
 
-impl ClusterName {
+impl<'a> ClusterName<'a> {
     /// Takes `name` apart at its last label `svc`; `None` if it has none with labels on both
     /// sides.
-    pub fn of(name: &Name) -> Option<Self> {
-        let at = svc(name)?;
-        let zone = name.without_leading(at + 1);
-        let own = Name::from_labels(name.labels().take(at)).filter(|own| !own.is_root())?;
-        (!zone.is_root()).then_some(Self { own, zone })
+    pub fn of(name: &'a Name) -> Option<Self> {
+        let is_svc = |(at, label): (usize, &[u8])| label.eq_ignore_ascii_case(b"svc").then_some(at);
+        let depth = name.labels().enumerate().filter_map(is_svc).last().filter(|at| *at > 0)?;
+        let zone = name.ending(depth + 1);
+        (!zone.is_root()).then_some(Self { name, depth, zone })
+    }
+
+    /// The labels before `svc`: the namespace last, the service before it, a pod before that.
+    pub fn own(&self) -> std::iter::Take<Labels<'a>> {
+        self.name.labels().take(self.depth)
+    }
+
+    /// The service and its namespace, as they are written in commands.
+    pub fn service(&self) -> Option<(String, String)> {
+        let mut labels = self.own().map(|label| String::from_utf8_lossy(label).into_owned());
+        Some((labels.next()?, labels.next()?))
     }
 
     /// Whether its first label ends in the ordinal of a StatefulSet's pod: `etcd-0`.
     pub fn has_ordinal(&self) -> bool {
-        let label = self.own.first_label().unwrap_or_default();
+        let label = self.name.first_label().unwrap_or_default();
         let digits = label.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
         let stem = label.get(..label.len().saturating_sub(digits)).unwrap_or_default();
         digits > 0 && stem.len() > 1 && stem.last() == Some(&b'-')
@@ -53,7 +66,7 @@ impl ClusterName {
 
     /// How many labels stand before `svc`: 2 for a Service, 3 for a pod below one.
     pub fn depth(&self) -> usize {
-        self.own.label_count()
+        self.depth
     }
 }
 
@@ -61,34 +74,38 @@ impl ClusterZones {
     /// Learns from a name that was asked for.
     pub fn learn(&mut self, name: &Name) {
         // Nearly every name lies in a zone that is known already.
-        let Some(at) = svc(name) else { return };
-        if self.known.contains(&name.ending(at + 1)) {
+        let Some(parts) = ClusterName::of(name).filter(|parts| !self.knows(parts.zone)) else {
             return;
-        }
-        let Some(ClusterName { own, zone }) = ClusterName::of(name) else { return };
+        };
+        let zone = parts.zone.to_name();
         if self.candidates.len() >= MAX_ZONES && !self.candidates.contains_key(&zone) {
             return;
         }
         let seen = self.candidates.entry(zone.clone()).or_default();
-        let folded: Vec<u8> = own.wire().iter().map(u8::to_ascii_lowercase).collect();
+        let own: Option<Name> = Name::from_labels(parts.own());
+        let folded: Vec<u8> =
+            own.iter().flat_map(|own| own.wire().iter().map(u8::to_ascii_lowercase)).collect();
         let own = digest(&folded);
         if !seen.contains(&own) {
             seen.push(own);
         }
         if seen.len() >= ENOUGH {
-            self.known.insert(zone);
+            self.known.push(zone);
         }
+    }
+
+    fn knows(&self, zone: Ending<'_>) -> bool {
+        self.known.iter().any(|known| zone.is(known))
     }
 
     /// Whether `name` lies in a cluster's zone.
     pub fn is_cluster(&self, name: &Name) -> bool {
-        is_default(name) || self.known.iter().any(|zone| name.is_under(zone))
+        name.ending(0).is_under(DEFAULT) || self.known.iter().any(|zone| name.is_under(zone))
     }
 
     /// `name` taken apart, if it lies in a cluster's zone and has the form of one of its names.
-    pub fn split(&self, name: &Name) -> Option<ClusterName> {
-        ClusterName::of(name)
-            .filter(|parts| self.known.contains(&parts.zone) || is_default(&parts.zone))
+    pub fn split<'a>(&self, name: &'a Name) -> Option<ClusterName<'a>> {
+        ClusterName::of(name).filter(|parts| self.knows(parts.zone) || parts.zone.is_under(DEFAULT))
     }
 
     /// The zones, `cluster.local` where none was learned.
@@ -98,21 +115,6 @@ impl ClusterZones {
         }
         self.known.iter().cloned().collect()
     }
-}
-
-/// The place of the last label `svc`.
-fn svc(name: &Name) -> Option<usize> {
-    let is_svc = |(at, label): (usize, &[u8])| label.eq_ignore_ascii_case(b"svc").then_some(at);
-    name.labels().enumerate().filter_map(is_svc).last()
-}
-
-/// Whether it lies in `cluster.local`, which no public zone can be (RFC 6762).
-fn is_default(name: &Name) -> bool {
-    let count = name.label_count();
-    let mut last = name.labels().skip(count.saturating_sub(2));
-    count >= 2
-        && last.next().is_some_and(|label| label.eq_ignore_ascii_case(b"cluster"))
-        && last.next().is_some_and(|label| label.eq_ignore_ascii_case(b"local"))
 }
 
 #[cfg(test)]
@@ -144,9 +146,11 @@ mod tests {
         assert!(zones.is_cluster(&name("redis.default.svc.Cluster.Local")));
         assert!(!zones.is_cluster(&name("redis.default.svc.example.com")));
         assert!(!zones.is_cluster(&name("local")));
-        let pod = zones.split(&name("etcd-0.etcd.db.svc.cluster.local")).unwrap();
+        let pod = name("etcd-0.etcd.db.svc.cluster.local");
+        let pod = zones.split(&pod).unwrap();
         assert!(pod.has_ordinal());
-        assert_eq!((pod.depth(), pod.own.to_string().as_str()), (3, "etcd-0.etcd.db"));
-        assert_eq!(zones.split(&name("svc.cluster.local")), None);
+        assert_eq!(Name::from_labels(pod.own()), Some(name("etcd-0.etcd.db")));
+        assert_eq!((pod.depth(), pod.service()), (3, Some(("etcd-0".into(), "etcd".into()))));
+        assert!(zones.split(&name("svc.cluster.local")).is_none());
     }
 }

@@ -132,6 +132,11 @@ impl Defragmenter {
         whole
     }
 
+    /// Whether nothing waits for more of its fragments, or to be taken by [`Self::expire`].
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.overtaken.is_empty()
+    }
+
     /// Gives up on datagrams that began 30 s before `now` or earlier; returns those whose first
     /// fragment is there, in the order in which they began.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Reassembled> {

@@ -64,6 +64,12 @@ pub enum Direction {
     Outgoing,
 }
 
+impl Direction {
+    /// Every one of them.
+    pub const ALL: [Self; 5] =
+        [Self::Host, Self::Broadcast, Self::Multicast, Self::OtherHost, Self::Outgoing];
+}
+
 /// What a packet carries.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {

@@ -20,59 +20,52 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         let both = response.hops.iter().any(here) && !response.hops.iter().all(here);
         response.home = both.then_some(home.via.point);
     }
-    // On the client's own interface an answer has to come from the address that was asked. A
-    // capture behind the translation shows the backend asked and the service answering: no defect.
+    // Who answered in the place of the one that was asked. On the client's own interface an answer
+    // has to come from that; a capture behind the translation shows the backend asked and the
+    // service answering: no defect.
     let stranger = |response: &Response| {
         let place = |hop: &Hop| (hop.via.point, hop.via.interface);
-        let at_home = |hop: &&Hop| place(hop) == place(&home);
-        let mut hops = response.hops.iter().filter(at_home).peekable();
-        let wrong = hops.peek().is_some() && hops.all(|hop| hop.server != asked);
+        let mut at_home = response.hops.iter().filter(|hop| place(hop) == place(&home)).peekable();
+        at_home.peek()?;
+        if at_home.any(|hop| hop.server == asked) {
+            return None;
+        }
         let source = response.hops.last().map_or(asked, |hop| hop.server);
-        (wrong && !nat.translates(source, asked)).then_some(source)
+        (!nat.translates(source, asked)).then_some(source)
     };
     let last_sent = transaction.last_sent().map_or(Timestamp::MIN, |seen| seen.ts);
-    // Where no translation is known, a client that goes on asking as if nothing had come is the
-    // proof that its socket refused the answer.
-    let refused: SmallVec<[IpAddr; 2]> = transaction
-        .responses
-        .iter()
-        .filter(|response| response.arrived().ts < last_sent)
-        .filter_map(stranger)
-        .collect();
-    let verdicts: SmallVec<[Option<Undelivered>; 2]> = transaction
-        .responses
-        .iter()
-        .map(|response| {
-            if response.lost.is_some() {
-                response.lost
-            } else if only_other_host(&response.hops, home.via.point) {
-                Some(Undelivered::OtherHost)
-            } else if arrivals.vanished(response, &home) {
-                Some(Undelivered::Vanished)
-            } else {
-                stranger(response)
-                    .filter(|source| nat.translates(asked, *source) || refused.contains(source))
-                    .map(|_| Undelivered::WrongSource)
-            }
-        })
-        .collect();
-    let stopped: SmallVec<[bool; 2]> = transaction
-        .responses
-        .iter()
-        .map(|response| paths.stopped(transaction, &response.hops, home.via.point))
-        .collect();
-    for ((response, lost), stopped) in transaction.responses.iter_mut().zip(verdicts).zip(stopped) {
-        response.lost = lost;
-        response.stopped = stopped;
+    // Whether the client did not take an answer of this source: it asked again.
+    let is_refused = |source: IpAddr| {
+        let mut responses = transaction.responses.iter();
+        responses.any(|other| other.arrived().ts < last_sent && stranger(other) == Some(source))
+    };
+    let judged = |response: &Response| {
+        let lost = if response.lost.is_some() {
+            response.lost
+        } else if only_other_host(&response.hops, home.via.point) {
+            Some(Undelivered::OtherHost)
+        } else if arrivals.vanished(response, &home) {
+            Some(Undelivered::Vanished)
+        } else {
+            stranger(response)
+                .filter(|source| nat.translates(asked, *source) || is_refused(*source))
+                .map(|_| Undelivered::WrongSource)
+        };
+        (lost, paths.stopped(transaction, &response.hops, home.via.point))
+    };
+    let verdicts: SmallVec<[(Option<Undelivered>, bool); 2]> =
+        transaction.responses.iter().map(judged).collect();
+    for (response, (lost, stopped)) in transaction.responses.iter_mut().zip(verdicts) {
+        (response.lost, response.stopped) = (lost, stopped);
     }
 }
 
 /// A capture behind the translation shows backends asked and the service answering. What the way
-/// back teaches holds for the unanswered as well.
-pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) {
+/// back teaches holds for the unanswered as well. Returns whether that changed the transaction.
+pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) -> bool {
     let asked = transaction.server.ip();
     if transaction.attempts.iter().any(|attempt| attempt.backend().is_some()) {
-        return;
+        return false;
     }
     let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|hop| hop.server);
     if let Some(source) = source.filter(|source| *source != asked)
@@ -86,7 +79,9 @@ pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) {
     {
         transaction.server.set_ip(service);
         transaction.translated = Some(asked);
+        return true;
     }
+    false
 }
 
 /// How many servers are remembered for each capture point.

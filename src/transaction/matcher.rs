@@ -22,6 +22,7 @@
 //! for at most [`timing::MAX_LIFE`] and [`timing::T_KEEP`].
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -57,6 +58,16 @@ pub enum Closed {
     Connect(Arc<TcpAttempt>),
 }
 
+impl Closed {
+    /// The transaction, if it is one.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match self {
+            Self::Transaction(transaction) => Some(transaction),
+            Self::Connect(_) => None,
+        }
+    }
+}
+
 /// Pairs queries with responses; see the module's docs for its rules.
 #[derive(Debug, Default)]
 pub struct Matcher {
@@ -90,17 +101,7 @@ impl Matcher {
         next: &mut impl FnMut(Closed),
     ) {
         match event {
-            FlowEvent::Message(message) => {
-                self.advance(message.seen.ts, coverage, next);
-                if !message.message.is_plausible() {
-                    return;
-                }
-                if message.message.header.is_response() {
-                    self.response(&message, coverage);
-                } else {
-                    self.query(&message, coverage);
-                }
-            }
+            FlowEvent::Message(message) => self.message(&message, coverage, next),
             FlowEvent::Unreachable(rejection) => {
                 self.advance(rejection.seen.ts, coverage, next);
                 self.rejection(&rejection);
@@ -110,6 +111,24 @@ impl Matcher {
                 self.signal(&signal);
             }
             FlowEvent::Connection(_) => {}
+        }
+    }
+
+    /// Takes the next message, and hands on what it shows to be over.
+    pub fn message(
+        &mut self,
+        message: &CapturedMessage,
+        coverage: &mut Coverage,
+        next: &mut impl FnMut(Closed),
+    ) {
+        self.advance(message.seen.ts, coverage, next);
+        if !message.message.is_plausible() {
+            return;
+        }
+        if message.message.header.is_response() {
+            self.response(message, coverage);
+        } else {
+            self.query(message, coverage);
         }
     }
 
@@ -152,11 +171,8 @@ impl Matcher {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
-            Item::Transaction(mut transaction) => {
-                transaction.watched_until = now;
-                self.settle(&mut transaction);
-                next(Closed::Transaction(Arc::from(transaction)));
-            }
+            Item::Transaction(transaction) => next(self.closed(*transaction, now)),
+            Item::Resting(resting) => next(self.closed(resting.wake(), now)),
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
@@ -166,15 +182,26 @@ impl Matcher {
         }
     }
 
+    /// The transaction as it is now that nothing of it will change any more.
+    fn closed(&mut self, mut transaction: Transaction, now: Timestamp) -> Closed {
+        transaction.watched_until = now;
+        self.settle(&mut transaction);
+        Closed::Transaction(Arc::new(transaction))
+    }
+
     /// Judges what only the whole transaction shows.
     fn settle(&mut self, transaction: &mut Transaction) {
-        if let Some(until) = transaction.deadline() {
+        if !self.blind.is_empty()
+            && let Some(until) = transaction.deadline()
+        {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
         delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
-        self.paths.trace(transaction);
-        delivery::learn(transaction, &mut self.nat);
         transaction.settle();
+        self.paths.trace(transaction);
+        if delivery::learn(transaction, &mut self.nat) {
+            transaction.settle();
+        }
     }
 
     /// Learns the healthy paths, once all copies of an answer have been seen.
@@ -188,6 +215,7 @@ impl Matcher {
                 && let Item::Transaction(transaction) = &entry.item
             {
                 self.paths.learn(transaction);
+                self.table.rest(serial);
             }
         }
     }
@@ -201,12 +229,7 @@ impl Matcher {
         let Some(question) = &message.question else {
             return;
         };
-        let key = SocketKey {
-            transport: tuple.transport,
-            client: tuple.src,
-            id: message.header.id,
-            connect: false,
-        };
+        let key = SocketKey::of_messages(tuple.transport, tuple.src, message.header.id);
         let hop = Hop { seen, via, server: tuple.dst.ip(), client: tuple.src.ip() };
         let sighting = Sighting {
             hop,
@@ -268,7 +291,6 @@ impl Matcher {
         };
         // A further attempt of a transaction that is known already.
         for &serial in candidates.iter().rev() {
-            let translated = self.related(serial, hop.server);
             let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
@@ -276,10 +298,9 @@ impl Matcher {
             let Item::Transaction(transaction) = &mut entry.item else {
                 continue;
             };
-            let same_server = transaction.server.ip() == hop.server || translated;
             if transaction.question != *question
-                || !same_server
                 || !takes_attempt(transaction, seen.ts, last_activity)
+                || !self.nat.relates(transaction.server.ip(), hop.server)
             {
                 continue;
             }
@@ -294,7 +315,7 @@ impl Matcher {
             return;
         }
 
-        if self.masqueraded(&sighting, key, coverage) {
+        if self.masqueraded(&sighting, tuple.src, key, coverage) {
             return;
         }
         let transaction = Transaction {
@@ -321,20 +342,20 @@ impl Matcher {
     fn masqueraded(
         &mut self,
         sighting: &Sighting,
+        client: SocketAddr,
         key: SocketKey,
         coverage: &mut Coverage,
     ) -> bool {
         let Some(serial) = self.recent.find(sighting) else { return false };
         let Some(entry) = self.table.entry(serial) else { return false };
-        entry.keys.push(key);
         if let Item::Transaction(transaction) = &mut entry.item {
-            transaction.masquerade.get_or_insert(key.client);
+            transaction.masquerade.get_or_insert(client);
             let mut attempts = transaction.attempts.iter_mut().rev();
             if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
                 sight(&mut attempt.hops, sighting.hop);
             }
         }
-        self.table.list(key, serial);
+        self.table.list_also(key, serial);
         self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
         coverage.nat_copies += 1;
         true
@@ -343,12 +364,7 @@ impl Matcher {
     fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
         let CapturedMessage { seen, via, tuple, ref message } = *message;
         self.arrivals.note(via.point, seen.ts, tuple.src.ip());
-        let key = SocketKey {
-            transport: tuple.transport,
-            client: tuple.dst,
-            id: message.header.id,
-            connect: false,
-        };
+        let key = SocketKey::of_messages(tuple.transport, tuple.dst, message.header.id);
         let hop = Hop { seen, via, server: tuple.src.ip(), client: tuple.dst.ip() };
         let sighting = Sighting {
             hop,
@@ -403,6 +419,7 @@ impl Matcher {
             home: None,
             lost: None,
             stopped: false,
+            settled: None,
         };
         if let Some(serial) = self.asked_by(&candidates, asked, kind, &hop) {
             if let Some(entry) = self.table.entry(serial) {
@@ -455,7 +472,6 @@ impl Matcher {
     ) -> Option<u64> {
         let mut best: Option<(u8, u64)> = None;
         for &serial in candidates {
-            let related = self.related(serial, hop.server);
             let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
@@ -473,7 +489,12 @@ impl Matcher {
             if !same_question {
                 continue;
             }
-            let leg = transaction.server.ip() == hop.server
+            if candidates.len() == 1 {
+                return Some(serial);
+            }
+            let asked = transaction.server.ip();
+            let related = self.nat.relates(asked, hop.server);
+            let leg = asked == hop.server
                 || transaction
                     .attempts
                     .iter()
@@ -495,19 +516,6 @@ impl Matcher {
         best.map(|(_, serial)| serial)
     }
 
-    /// Whether `server` is known to stand on the other side of a translation from the
-    /// transaction's server.
-    fn related(&mut self, serial: u64, server: std::net::IpAddr) -> bool {
-        let Some(entry) = self.table.entry(serial) else {
-            return false;
-        };
-        let Item::Transaction(transaction) = &entry.item else {
-            return false;
-        };
-        let asked = transaction.server.ip();
-        self.nat.translates(asked, server) || self.nat.translates(server, asked)
-    }
-
     fn rejection(&mut self, rejection: &Rejection) {
         let Some((id, is_response)) = rejection.message else {
             return;
@@ -515,7 +523,7 @@ impl Matcher {
         let quoted = rejection.quoted;
         let client = if is_response { quoted.dst } else { quoted.src };
         let server = if is_response { quoted.src.ip() } else { quoted.dst.ip() };
-        let key = SocketKey { transport: quoted.transport, client, id, connect: false };
+        let key = SocketKey::of_messages(quoted.transport, client, id);
         let candidates = self.table.candidates(&key);
         for &serial in candidates.iter().rev() {
             let Some(entry) = self.table.entry(serial) else {
@@ -562,8 +570,7 @@ impl Matcher {
     }
 
     fn signal(&mut self, signal: &Signal) {
-        let key =
-            SocketKey { transport: Transport::Tcp, client: signal.tuple.src, id: 0, connect: true };
+        let key = SocketKey::of_connections(signal.tuple.src);
         let ts = signal.seen.ts;
         let candidates = self.table.candidates(&key);
         if let SignalKind::Syn(isn) = signal.kind {

@@ -2,11 +2,14 @@
 
 mod connect;
 mod delivery;
+mod index;
 mod masquerade;
 mod matcher;
 mod model;
 mod nat;
+mod path;
 mod pattern;
+mod rest;
 mod sighting;
 mod table;
 pub mod timing;
@@ -17,4 +20,5 @@ pub use model::{
     Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
 };
 pub use nat::Nat;
-pub use pattern::{Paths, Stage, Vanish, Waypoint};
+pub use path::Waypoint;
+pub use pattern::{Paths, Stage, Vanish};

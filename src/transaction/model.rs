@@ -55,12 +55,14 @@ pub struct Transaction {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settled {
     first: Seen,
+    last_sent: Option<Seen>,
     deadline: Option<Timestamp>,
     /// The place of the answer among the responses.
     answer: Option<usize>,
     latency: Option<Duration>,
     outcome: Outcome,
     backend: Option<IpAddr>,
+    infrastructure: bool,
 }
 
 /// What a query says beside its question: part of its resolver's fingerprint (rulebook 3).
@@ -195,6 +197,8 @@ pub struct Response {
     /// Whether it stopped half-way on the client's own host: it was seen there, and not at the
     /// further places that healthy responses pass (rulebook K4).
     pub stopped: bool,
+    /// When it arrived and was delivered, once all its sightings are known.
+    pub(super) settled: Option<(Seen, Seen)>,
 }
 
 /// Why a response that was captured did not reach the client.
@@ -212,16 +216,30 @@ pub enum Undelivered {
 
 impl Response {
     /// When it reached the capture point: the client's own, where that saw it.
+    #[inline]
     pub fn arrived(&self) -> Seen {
+        self.settled.map_or_else(|| self.arrival(), |(arrived, _)| arrived)
+    }
+
+    /// When it was last seen: nearest to its delivery.
+    #[inline]
+    pub fn delivered(&self) -> Seen {
+        self.settled.map_or_else(|| self.delivery(), |(_, delivered)| delivered)
+    }
+
+    fn settle(&mut self) {
+        self.settled = Some((self.arrival(), self.delivery()));
+    }
+
+    fn arrival(&self) -> Seen {
         match self.home {
             None => earliest(&self.hops),
             Some(_) => self.at_home().min().unwrap_or_else(|| earliest(&self.hops)),
         }
     }
 
-    /// When it was last seen: nearest to its delivery.
-    pub fn delivered(&self) -> Seen {
-        self.at_home().max().unwrap_or_else(|| self.arrived())
+    fn delivery(&self) -> Seen {
+        self.at_home().max().unwrap_or_else(|| self.arrival())
     }
 
     fn at_home(&self) -> impl Iterator<Item = Seen> {
@@ -325,21 +343,35 @@ impl Transaction {
     /// Notes that nothing of it will change any more.
     pub(super) fn settle(&mut self) {
         self.settled = None;
+        self.responses.iter_mut().for_each(Response::settle);
+        let first = self.first_frame();
+        let last_sent = match self.attempts.as_slice() {
+            [_] => Some(first),
+            attempts => attempts.last().map(Attempt::sent),
+        };
+        let deadline = last_sent.map(|last| timing::until(last.ts, &self.attempts));
+        let place = deadline.and_then(|deadline| self.answer_until(deadline));
+        let answer = place.and_then(|place| self.responses.get(place));
         self.settled = Some(Settled {
-            first: self.first(),
-            deadline: self.deadline(),
-            answer: self.answer_place(),
-            latency: self.latency(),
-            outcome: self.outcome(),
-            backend: self.backend(),
+            first,
+            last_sent,
+            deadline,
+            answer: place,
+            // Without a query there is no deadline, and so no answer.
+            latency: answer.map(|answer| answer.delivered().ts.since(first.ts)),
+            outcome: self.outcome_with(answer),
+            backend: self.behind(),
+            infrastructure: self.serves_no_application(),
         });
     }
 
     /// The first frame of it, query or (where the query is missing) response.
+    #[inline]
     pub fn first(&self) -> Seen {
-        if let Some(settled) = &self.settled {
-            return settled.first;
-        }
+        self.settled.as_ref().map_or_else(|| self.first_frame(), |settled| settled.first)
+    }
+
+    fn first_frame(&self) -> Seen {
         match (self.attempts.first(), self.responses.first()) {
             (Some(attempt), _) => attempt.sent(),
             (None, Some(response)) => response.arrived(),
@@ -353,8 +385,12 @@ impl Transaction {
     }
 
     /// When the client sent its last attempt.
+    #[inline]
     pub fn last_sent(&self) -> Option<Seen> {
-        self.attempts.last().map(Attempt::sent)
+        match &self.settled {
+            Some(settled) => settled.last_sent,
+            None => self.attempts.last().map(Attempt::sent),
+        }
     }
 
     /// When the client had last sent it before `instant`; its first sending if it had not.
@@ -365,34 +401,41 @@ impl Transaction {
 
     /// The first response that reached the client's socket before the client gave it up, and
     /// the one its resolver went by.
+    #[inline]
     pub fn answer(&self) -> Option<&Response> {
         self.responses.get(self.answer_place()?)
     }
 
+    #[inline]
     fn answer_place(&self) -> Option<usize> {
-        if let Some(settled) = &self.settled {
-            return settled.answer;
+        match &self.settled {
+            Some(settled) => settled.answer,
+            None => self.answer_until(self.deadline()?),
         }
-        let deadline = self.deadline()?;
+    }
+
+    fn answer_until(&self, deadline: Timestamp) -> Option<usize> {
         let in_time =
             |response: &Response| response.lost.is_none() && response.arrived().ts <= deadline;
         self.responses.iter().position(in_time)
     }
 
     /// Until when the client listened on this socket, by the spacing of its own attempts.
+    #[inline]
     pub fn deadline(&self) -> Option<Timestamp> {
-        if let Some(settled) = &self.settled {
-            return settled.deadline;
+        match &self.settled {
+            Some(settled) => settled.deadline,
+            None => timing::deadline(&self.attempts),
         }
-        timing::deadline(&self.attempts)
     }
 
     /// Time from the first attempt to the arrival of the answer.
+    #[inline]
     pub fn latency(&self) -> Option<Duration> {
-        if let Some(settled) = &self.settled {
-            return settled.latency;
+        match &self.settled {
+            Some(settled) => settled.latency,
+            None => Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts)),
         }
-        Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
     }
 
     /// The latency, where it is beyond doubt which attempt was answered (rulebook 4.7).
@@ -401,11 +444,16 @@ impl Transaction {
     }
 
     /// How it ended.
+    #[inline]
     pub fn outcome(&self) -> Outcome {
-        if let Some(settled) = &self.settled {
-            return settled.outcome;
+        match &self.settled {
+            Some(settled) => settled.outcome,
+            None => self.outcome_with(self.answer()),
         }
-        if let Some(answer) = self.answer() {
+    }
+
+    fn outcome_with(&self, answer: Option<&Response>) -> Outcome {
+        if let Some(answer) = answer {
             return match answer.kind {
                 AnswerKind::Positive => Outcome::Ok,
                 AnswerKind::NxDomain | AnswerKind::NoData => Outcome::Negative,
@@ -431,10 +479,15 @@ impl Transaction {
     }
 
     /// The server behind the service address, wherever one of its datagrams shows it.
+    #[inline]
     pub fn backend(&self) -> Option<IpAddr> {
-        if let Some(settled) = &self.settled {
-            return settled.backend;
+        match &self.settled {
+            Some(settled) => settled.backend,
+            None => self.behind(),
         }
+    }
+
+    fn behind(&self) -> Option<IpAddr> {
         if self.translated.is_some() {
             return self.translated;
         }
@@ -446,6 +499,7 @@ impl Transaction {
 
     /// The address that stands for "the server" in tallies: the backend where it is known,
     /// else the address that was asked.
+    #[inline]
     pub fn responder(&self) -> IpAddr {
         self.backend().unwrap_or(self.server.ip())
     }
@@ -465,7 +519,12 @@ impl Transaction {
 
     /// Traffic that no application waits for: health probes, CHAOS, loop detection, zone transfers,
     /// updates (rulebook 4.10, K9, 8.21).
+    #[inline]
     pub fn is_infrastructure(&self) -> bool {
+        self.settled.as_ref().map_or_else(|| self.serves_no_application(), |s| s.infrastructure)
+    }
+
+    fn serves_no_application(&self) -> bool {
         use crate::dns::RecordType;
         const IN: u16 = 1;
         /// IXFR (RFC 1995) and AXFR (RFC 5936).

@@ -19,6 +19,9 @@ pub struct Nat {
 impl Nat {
     /// Notes that a datagram to `service` went on to `backend`.
     pub fn learn(&mut self, service: IpAddr, backend: IpAddr) {
+        if self.translates(service, backend) && self.mirrored.is_empty() {
+            return;
+        }
         self.mirrored.remove(&service);
         self.insert(service, backend);
     }
@@ -51,6 +54,11 @@ impl Nat {
     /// Whether `service` is known to be translated to `backend`.
     pub fn translates(&self, service: IpAddr, backend: IpAddr) -> bool {
         self.backends.get(&service).is_some_and(|backends| backends.contains(&backend))
+    }
+
+    /// Whether both are the same address, or known to stand on the two sides of a translation.
+    pub(super) fn relates(&self, one: IpAddr, other: IpAddr) -> bool {
+        one == other || self.translates(one, other) || self.translates(other, one)
     }
 
     /// The only service that is translated to this backend, if there is just one.

@@ -12,13 +12,14 @@
 
 use std::net::IpAddr;
 
+use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use super::model::{Attempt, Hop, Hops, Transaction};
+use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
-use crate::base::{Map, Network, Transport};
+use crate::base::{Map, Network, Transport, number};
 use crate::capture::PointId;
-use crate::packet::Direction;
 
 /// Healthy examples below which there is no pattern (rulebook K4).
 const ENOUGH: u64 = 5;
@@ -32,19 +33,6 @@ const MAX_PATHS: usize = 6;
 const SHARED: u64 = 64;
 /// Captures with more than one hole in so many datagrams miss frames.
 const HOLES: u64 = 1_000;
-
-/// One place on the way, as it shows itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Waypoint {
-    /// Interface index, where the link type has one.
-    pub interface: Option<u32>,
-    /// Packet type, where the link type has one.
-    pub direction: Option<Direction>,
-    /// TTL or hop limit.
-    pub ttl: u8,
-    /// Whether the server's address was the one behind the service.
-    pub translated: bool,
-}
 
 /// Where a datagram was seen last that never arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,21 +56,44 @@ pub enum Stage {
     Left,
 }
 
+/// Whose paths they are: a capture point, a client, and a server or what stands for several. As
+/// numbers, to be hashed and compared in few steps: every transaction is looked up by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    point: PointId,
-    forth: bool,
-    client: IpAddr,
-    server: End,
+    client: u128,
+    server: u128,
+    /// The point, and of which kind the other two are.
+    rest: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum End {
-    Host(IpAddr),
-    Net(Network),
-}
+impl Key {
+    fn new(point: PointId, client: IpAddr, server: IpAddr, network: bool) -> Self {
+        let kinds = [client.is_ipv6(), server.is_ipv6(), network];
+        let kinds = kinds.into_iter().fold(0, |bits, kind| bits << 1 | u32::from(kind));
+        let rest = u32::from(point.0) << 3 | kinds;
+        Self { client: number(client), server: number(server), rest }
+    }
 
-type Path = SmallVec<[Waypoint; 4]>;
+    /// The client with the server that answered or was chosen first.
+    fn own(transaction: &Transaction, point: PointId) -> Self {
+        Self::new(point, transaction.client.ip(), transaction.responder(), false)
+    }
+
+    /// The client with what servers of that kind have in common: for queries the service that
+    /// was asked, for responses the network that they come from.
+    fn wider(transaction: &Transaction, point: PointId, forth: bool) -> Self {
+        let client = transaction.client.ip();
+        if forth {
+            return Self::new(point, client, transaction.server.ip(), false);
+        }
+        let first = match Network::of(transaction.responder()) {
+            Network::V4(first) => IpAddr::V4(first),
+            Network::V6(first) => IpAddr::V6(first),
+            Network::Node(_) => transaction.responder(),
+        };
+        Self::new(point, client, first, true)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -100,10 +111,45 @@ impl Tally {
     }
 }
 
+/// The tallies of queries and responses.
+#[derive(Debug, Default)]
+struct Ways {
+    forth: Tally,
+    back: Tally,
+}
+
+impl Ways {
+    fn tally(&self, forth: bool) -> &Tally {
+        if forth { &self.forth } else { &self.back }
+    }
+
+    fn tally_mut(&mut self, forth: bool) -> &mut Tally {
+        if forth { &mut self.forth } else { &mut self.back }
+    }
+}
+
+impl Tally {
+    /// Counts an example.
+    fn add(&mut self, path: &Path) {
+        self.examples += 1;
+        // No two that are alike are kept, so one that is the same is the one.
+        if let Some((_, count)) = self.paths.iter_mut().find(|(known, _)| known == path) {
+            *count += 1;
+        } else if let Some((known, count)) =
+            self.paths.iter_mut().find(|(known, _)| known.is_like(path))
+        {
+            known.clone_from(path);
+            *count += 1;
+        } else if self.paths.len() < MAX_PATHS {
+            self.paths.push((path.clone(), 1));
+        }
+    }
+}
+
 /// The healthy paths of a capture.
 #[derive(Debug, Default)]
 pub struct Paths {
-    known: Map<Key, Tally>,
+    known: Map<Key, Ways>,
     seen: u64,
     holes: u64,
 }
@@ -118,52 +164,46 @@ impl Paths {
         }
         let asked = transaction.server.ip();
         let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= answer.arrived().ts);
-        for (hops, forth) in
-            last.map(|sent| (&sent.hops, true)).into_iter().chain([(&answer.hops, false)])
-        {
-            for point in points(hops) {
-                let path = path(hops, point, asked);
-                let [own, wider] = keys(transaction, point, forth);
-                let (examples, holed) = match self.add(own, &path) {
-                    Some(tally) => {
-                        (tally.examples, tally.whole().map(|whole| is_holed(&path, whole)))
+        let forth = last.map(|sent| &sent.hops);
+        for point in points(forth, &answer.hops) {
+            let own = Key::own(transaction, point);
+            let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
+            let mut ways = within(&mut self.known, own);
+            for (hops, forth) in
+                forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
+            {
+                let path = Path::of(hops, point, asked);
+                if path.is_empty() {
+                    continue;
+                }
+                let mut examples = 0;
+                if let Some(ways) = &mut ways {
+                    let tally = ways.tally_mut(forth);
+                    tally.add(&path);
+                    examples = tally.examples;
+                    if let Some(whole) = tally.whole() {
+                        self.seen += 1;
+                        self.holes += u64::from(path.is_holed(whole));
                     }
-                    None => (0, None),
-                };
-                if let Some(holed) = holed {
-                    self.seen += 1;
-                    self.holes += u64::from(holed);
                 }
                 // What stands in for keys with few examples has enough of those with many.
-                if wider != own && examples <= SHARED {
-                    self.add(wider, &path);
+                if examples <= SHARED {
+                    wider.push((Key::wider(transaction, point, forth), forth, path));
+                }
+            }
+            for (key, forth, path) in wider {
+                if key != own
+                    && let Some(ways) = within(&mut self.known, key)
+                {
+                    ways.tally_mut(forth).add(&path);
                 }
             }
         }
-    }
-
-    /// Counts an example, and returns all of its key.
-    fn add(&mut self, key: Key, path: &Path) -> Option<&Tally> {
-        if self.known.len() >= MAX_KEYS && !self.known.contains_key(&key) {
-            return None;
-        }
-        let tally = self.known.entry(key).or_default();
-        tally.examples += 1;
-        if let Some((known, count)) = tally.paths.iter_mut().find(|(known, _)| alike(known, path)) {
-            if known != path {
-                known.clone_from(path);
-            }
-            *count += 1;
-        } else if tally.paths.len() < MAX_PATHS {
-            tally.paths.push((path.clone(), 1));
-        }
-        Some(tally)
     }
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
-        keys(transaction, point, forth)
-            .into_iter()
-            .find_map(|key| self.known.get(&key).and_then(Tally::whole))
+        let whole = |key: Key| self.known.get(&key).and_then(|ways| ways.tally(forth).whole());
+        whole(Key::own(transaction, point)).or_else(|| whole(Key::wider(transaction, point, forth)))
     }
 
     /// Notes on the attempts that nothing answered how far they came.
@@ -207,14 +247,13 @@ impl Paths {
             return None;
         }
         let whole = self.healthy(transaction, point, forth)?;
-        let mine = path(hops, point, transaction.server.ip());
-        let last = *mine.last()?;
-        let same = |(a, b): (&Waypoint, &Waypoint)| signature(a) == signature(b);
-        if !whole.iter().zip(&mine).all(same) || mine.len() > whole.len() {
+        let mine = Path::of(hops, point, transaction.server.ip());
+        let last = mine.last()?;
+        if !mine.begins(whole) {
             return None;
         }
-        let missing = whole.get(mine.len()).copied();
-        let translates = whole.iter().any(|place| place.translated);
+        let missing = whole.get(mine.len());
+        let translates = whole.translates();
         let stage = match missing {
             None => Stage::Left,
             Some(_) if forth && translates && !last.translated => Stage::BeforeTranslation,
@@ -236,60 +275,24 @@ impl Paths {
     }
 }
 
-/// What a place looks like whatever the number of its interface.
-fn signature(place: &Waypoint) -> (Option<Direction>, u8, bool) {
-    (place.direction, place.ttl, place.translated)
-}
-
-fn alike(one: &Path, other: &Path) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| signature(one) == signature(other))
-}
-
-/// The server that answered or was chosen first, then what its kind have in common: for queries
-/// the service that was asked, for responses the network that they come from.
-fn keys(transaction: &Transaction, point: PointId, forth: bool) -> [Key; 2] {
-    let (client, server) = (transaction.client.ip(), transaction.responder());
-    let wider =
-        if forth { End::Host(transaction.server.ip()) } else { End::Net(Network::of(server)) };
-    [End::Host(server), wider].map(|server| Key { point, forth, client, server })
-}
-
-fn points(hops: &Hops) -> SmallVec<[PointId; 2]> {
-    let mut points = SmallVec::new();
-    for hop in hops {
+/// The points that saw the one or the other.
+fn points(forth: Option<&Hops>, back: &Hops) -> SmallVec<[PointId; 2]> {
+    let mut points: SmallVec<[PointId; 2]> = SmallVec::new();
+    let mut note = |hop: &Hop| {
         if !points.contains(&hop.via.point) {
             points.push(hop.via.point);
         }
-    }
+    };
+    forth.into_iter().flatten().for_each(&mut note);
+    back.iter().for_each(&mut note);
     points
 }
 
-/// The places that a datagram passed at one capture point, each once, in order.
-fn path(hops: &Hops, point: PointId, asked: IpAddr) -> Path {
-    let mut path = Path::new();
-    let mut sorted: SmallVec<[&Hop; 4]> =
-        hops.iter().filter(|hop| hop.via.point == point).collect();
-    if !sorted.is_sorted_by_key(|hop| hop.seen.ts) {
-        sorted.sort_by_key(|hop| hop.seen.ts);
+/// The place of a key, if there is one or room for it.
+fn within(known: &mut Map<Key, Ways>, key: Key) -> Option<&mut Ways> {
+    let room = known.len() < MAX_KEYS;
+    match known.entry(key) {
+        Entry::Vacant(_) if !room => None,
+        place => Some(place.or_default()),
     }
-    for hop in sorted {
-        let place = Waypoint {
-            interface: hop.via.interface,
-            direction: hop.via.direction,
-            ttl: hop.via.ttl,
-            translated: hop.server != asked,
-        };
-        if path.last() != Some(&place) {
-            path.push(place);
-        }
-    }
-    path
-}
-
-/// Whether it was seen further on than at the place where it is first missing.
-fn is_holed(path: &Path, whole: &Path) -> bool {
-    let seen = |place: &Waypoint| path.iter().any(|known| signature(known) == signature(place));
-    let missing = whole.iter().position(|place| !seen(place));
-    missing.is_some_and(|at| whole.iter().skip(at + 1).any(seen))
 }

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
+use super::index::Index;
 use super::model::Transaction;
-use crate::base::{Map, Timestamp, Transport};
+use super::rest::Resting;
+use crate::base::{Timestamp, Transport, number};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
 /// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
@@ -15,17 +17,32 @@ const MAX_OPEN: usize = 1 << 17;
 /// What their further attempts, responses and sightings may take, in bytes: as many as they are,
 /// ten sightings each.
 const MAX_HELD: usize = 96 << 20;
-/// Open transactions of one socket and id that a message is held against, the latest ones: a flood
-/// of questions with one id costs no more than this each.
-const MAX_ALIKE: usize = 64;
 
+/// The client's end of a transaction or connection, made to be hashed and compared in few steps:
+/// every message is looked up by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SocketKey {
-    pub(super) transport: Transport,
-    pub(super) client: SocketAddr,
-    /// Transaction id; 0 for TCP connections, which are kept under their socket alone.
-    pub(super) id: u16,
-    pub(super) connect: bool,
+    address: u128,
+    /// Port, transaction id, and what kind of key it is.
+    rest: u64,
+}
+
+impl SocketKey {
+    /// What a client's messages with this transaction id are listed under.
+    pub(super) fn of_messages(transport: Transport, client: SocketAddr, id: u16) -> Self {
+        Self::new(client, id, u64::from(transport == Transport::Tcp))
+    }
+
+    /// What a client's TCP connections are listed under.
+    pub(super) fn of_connections(client: SocketAddr) -> Self {
+        Self::new(client, 0, 2)
+    }
+
+    fn new(client: SocketAddr, id: u16, kind: u64) -> Self {
+        let kind = kind << 1 | u64::from(client.is_ipv6());
+        let rest = kind << 32 | u64::from(client.port()) << 16 | u64::from(id);
+        Self { address: number(client.ip()), rest }
+    }
 }
 
 #[derive(Debug)]
@@ -40,6 +57,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum Item {
     Transaction(Box<Transaction>),
+    Resting(Box<Resting>),
     Connect(Box<TcpAttempt>),
 }
 
@@ -51,7 +69,7 @@ pub(super) struct Table {
     base: u64,
     /// Sum of what the entries hold beyond their size, in bytes.
     held: usize,
-    sockets: Map<SocketKey, SmallVec<[u64; 2]>>,
+    index: Index,
 }
 
 impl Table {
@@ -72,23 +90,45 @@ impl Table {
         self.base += 1;
         self.held = self.held.saturating_sub(entry.held);
         for key in &entry.keys {
-            if let Some(list) = self.sockets.get_mut(key) {
-                list.retain(|listed| *listed != serial);
-                if list.is_empty() {
-                    self.sockets.remove(key);
-                }
-            }
+            self.index.strike(key, serial);
         }
         Some(entry)
     }
 
+    /// The entry with this serial number, no longer at rest.
     pub(super) fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
+        let entry = self.place(serial)?;
+        if let Item::Resting(resting) = &entry.item {
+            entry.item = Item::Transaction(Box::new(resting.as_ref().clone().wake()));
+        }
+        Some(entry)
+    }
+
+    /// Lays an entry to rest: it is answered, and all copies of the answer have been seen.
+    pub(super) fn rest(&mut self, serial: u64) {
+        let Some(entry) = self.place(serial) else { return };
+        let Item::Transaction(transaction) = &entry.item else { return };
+        if let Some(resting) = Resting::of(transaction) {
+            entry.item = Item::Resting(Box::new(resting));
+            let held = std::mem::take(&mut entry.held);
+            self.held = self.held.saturating_sub(held);
+        }
+    }
+
+    fn place(&mut self, serial: u64) -> Option<&mut Entry> {
         let index = usize::try_from(serial.checked_sub(self.base)?).ok()?;
         self.entries.get_mut(index)
     }
 
+    fn get(&self, serial: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(serial.checked_sub(self.base)?).ok()?)
+    }
+
+    /// The entries that are listed under a key, the oldest first.
     pub(super) fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
-        self.sockets.get(key).cloned().unwrap_or_default()
+        let mut serials = self.index.listed(key, self.base);
+        serials.retain(|serial| self.get(*serial).is_some_and(|entry| entry.keys.contains(key)));
+        serials
     }
 
     pub(super) fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
@@ -98,13 +138,17 @@ impl Table {
         serial
     }
 
-    /// Lists an entry under a key, instead of the oldest one where there are too many.
-    pub(super) fn list(&mut self, key: SocketKey, serial: u64) {
-        let listed = self.sockets.entry(key).or_default();
-        if listed.len() >= MAX_ALIKE {
-            listed.remove(0);
+    /// Lists an entry under a key.
+    fn list(&mut self, key: SocketKey, serial: u64) {
+        self.index.list(&key, serial, self.base);
+    }
+
+    /// Lists an entry under one more key.
+    pub(super) fn list_also(&mut self, key: SocketKey, serial: u64) {
+        if let Some(entry) = self.place(serial) {
+            entry.keys.push(key);
+            self.list(key, serial);
         }
-        listed.push(serial);
     }
 
     /// Notes that an entry holds so many more bytes.

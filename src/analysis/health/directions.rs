@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::Watch;
-use crate::base::{Map, Network, Timestamp};
+use crate::base::{Network, Table, Timestamp};
 use crate::detect::{Finding, Harmed, Symptom};
 use crate::lookup::Lookup;
 use crate::transaction::timing::T_WAIT;
@@ -153,10 +153,10 @@ impl Loss {
 pub(in crate::analysis) struct Directions {
     all: Side,
     /// By the address that was asked.
-    servers: Map<IpAddr, Side>,
+    servers: Table<IpAddr, Side>,
     /// By the address that answered, behind any translation that is visible.
-    responders: Map<IpAddr, Side>,
-    networks: Map<Network, Side>,
+    responders: Table<IpAddr, Side>,
+    networks: Table<Network, Side>,
     /// Responses without query in the first seconds or behind a hole, where they are to be expected.
     pub(super) early: u64,
     /// Transactions that cannot be judged, by the second they began in; the last few seconds.
@@ -221,21 +221,21 @@ impl Directions {
             return sided;
         }
         let (mut by_server, mut by_network) = (0, 0);
-        for (server, side) in sorted(&self.servers) {
+        for (server, side) in &self.servers {
             if side.missing() == Some(Missing::Responses) {
-                sided.servers.insert(server);
+                sided.servers.insert(*server);
                 by_server += side.timeouts;
             }
         }
-        for (network, side) in sorted(&self.networks) {
+        for (network, side) in &self.networks {
             if side.missing() == Some(Missing::Responses) {
-                sided.networks.insert(network);
+                sided.networks.insert(*network);
                 by_network += side.timeouts;
             }
         }
-        for (responder, side) in sorted(&self.responders) {
+        for (responder, side) in &self.responders {
             if side.missing() == Some(Missing::Queries) {
-                sided.only_responses.insert(responder);
+                sided.only_responses.insert(*responder);
             }
         }
         // The two may be the same transactions.
@@ -250,13 +250,13 @@ impl Directions {
         if sided.whole.is_some() {
             return None;
         }
-        let responders: Vec<Side> = sorted(&self.responders)
-            .into_iter()
+        let responders: Vec<Side> = self
+            .responders
+            .iter()
             .filter(|(address, _)| !sided.only_responses.contains(address))
-            .map(|(_, side)| side)
+            .map(|(_, side)| *side)
             .collect();
-        let networks: Vec<Side> =
-            sorted(&self.networks).into_iter().map(|(_, side)| side).collect();
+        let networks: Vec<Side> = self.networks.values().copied().collect();
         let loss = Loss {
             orphans: responders.iter().map(|side| side.orphans).sum(),
             responses: responders.iter().map(|side| side.responses).sum(),
@@ -295,16 +295,10 @@ impl Directions {
     }
 }
 
-fn add_to<K: Hash + Eq>(sides: &mut Map<K, Side>, key: K, add: &mut impl FnMut(&mut Side)) {
-    if sides.len() < MAX_SCOPES || sides.contains_key(&key) {
-        add(sides.entry(key).or_default());
+fn add_to<K: Hash + Ord>(sides: &mut Table<K, Side>, key: K, add: &mut impl FnMut(&mut Side)) {
+    if let Some(side) = sides.entry_within(key, MAX_SCOPES) {
+        add(side.or_default());
     }
-}
-
-fn sorted<K: Copy + Ord>(sides: &Map<K, Side>) -> Vec<(K, Side)> {
-    let mut sides: Vec<(K, Side)> = sides.iter().map(|(key, side)| (*key, *side)).collect();
-    sides.sort_unstable_by_key(|(key, _)| *key);
-    sides
 }
 
 fn second(ts: Timestamp) -> i64 {

@@ -83,10 +83,12 @@ impl Pace {
             self.restart(seen);
             return Turn::None;
         };
-        let back = last.ts.since(seen.ts);
-        if back > DISORDER {
-            self.restart(seen);
-            return Turn::Back { last, back };
+        if seen.ts < last.ts {
+            let back = last.ts.since(seen.ts);
+            if back > DISORDER {
+                self.restart(seen);
+                return Turn::Back { last, back };
+            }
         }
         let ts = seen.ts.max(last.ts);
         self.last = Some(Seen { ts, ..seen });
@@ -177,40 +179,52 @@ impl Pace {
     }
 }
 
+const NANOS: i64 = 1_000_000_000;
+
+/// Where frames of a second are counted.
+fn place(second: i64) -> usize {
+    usize::try_from(second.rem_euclid(SECONDS_I64)).unwrap_or(0)
+}
+
 /// Frames of the last minute, second by second.
 #[derive(Debug)]
 struct Rate {
     counts: [u32; SECONDS],
     second: i64,
+    /// Where frames of that second are counted, and when it is over.
+    place: usize,
+    until: Timestamp,
     total: u64,
 }
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { counts: [0; SECONDS], second: i64::MIN, total: 0 }
+        let (counts, until) = ([0; SECONDS], Timestamp::MIN);
+        Self { counts, second: i64::MIN, place: 0, until, total: 0 }
     }
 }
 
 impl Rate {
+    /// Counts a frame; they come in the order of time.
     fn count(&mut self, ts: Timestamp) {
-        let second = ts.nanos().div_euclid(1_000_000_000);
-        if second > self.second {
-            let passed = second.saturating_sub(self.second).min(SECONDS_I64);
-            for back in 0..passed {
-                let count = self.at(second - back);
-                let gone = std::mem::take(count);
-                self.total -= u64::from(gone);
-            }
-            self.second = second;
+        if ts >= self.until {
+            self.turn_to(ts.nanos().div_euclid(NANOS));
         }
-        let second = self.second;
-        *self.at(second) += 1;
+        self.counts[self.place] += 1;
         self.total += 1;
     }
 
-    fn at(&mut self, second: i64) -> &mut u32 {
-        let place = usize::try_from(second.rem_euclid(SECONDS_I64)).unwrap_or(0);
-        &mut self.counts[place]
+    /// Makes room for a second, and forgets what is older than a minute then.
+    fn turn_to(&mut self, second: i64) {
+        if second > self.second {
+            for back in 0..second.saturating_sub(self.second).min(SECONDS_I64) {
+                let gone = std::mem::take(&mut self.counts[place(second - back)]);
+                self.total -= u64::from(gone);
+            }
+        }
+        self.second = second;
+        self.place = place(second);
+        self.until = Timestamp::from_nanos(second.saturating_add(1).saturating_mul(NANOS));
     }
 
     /// Frames a second, over the last minute or as long as was watched.

@@ -4,7 +4,7 @@ use super::pace::{Pace, Turn};
 use super::watch::{Notice, Overlap, Step};
 use crate::base::Span;
 use crate::capture::{PointId, Seen};
-use crate::flow::FlowEvent;
+use crate::flow::CapturedMessage;
 use crate::packet::{Body, Packet};
 
 /// The paces of all points.
@@ -41,9 +41,8 @@ impl Paces {
         }
     }
 
-    /// Takes an event of the flow table.
-    pub(in crate::analysis) fn event(&mut self, event: &FlowEvent) {
-        let FlowEvent::Message(captured) = event else { return };
+    /// Takes a message.
+    pub(in crate::analysis) fn message(&mut self, captured: &CapturedMessage) {
         if captured.message.header.is_response() {
             return;
         }

@@ -27,7 +27,7 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Harmed, Layer, Proof, RuledOut, Scene, Told, Where,
+    HarmKind, Harmed, Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -109,7 +109,7 @@ impl Detector for AutopathWrong {
                 start: lookup.start,
                 end,
                 kind: HarmKind::Wrong,
-                bad: smallvec::SmallVec::new(),
+                bad: Box::default(),
             },
             denied: denied.first(),
             name: denied.question.name.clone(),
@@ -121,12 +121,10 @@ impl Detector for AutopathWrong {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut servers: BTreeMap<IpAddr, Vec<Odd<'_>>> = BTreeMap::new();
         let mut plugin = false;
-        for (name, rtype, asked) in scene.answers.questions() {
-            if !scene.answers.is_autopath(name, asked) {
-                continue;
-            }
+        let autopath = |inquiry: &&Inquiry| inquiry.is_autopath;
+        for Inquiry { name, rtype, asked, .. } in scene.answers.all().iter().filter(autopath) {
             plugin = true;
-            if !matches!(rtype, RecordType::A | RecordType::AAAA) {
+            if !matches!(*rtype, RecordType::A | RecordType::AAAA) {
                 continue;
             }
             for ((server, answer), told) in asked.told.iter() {
@@ -209,16 +207,14 @@ fn is_inside(address: IpAddr) -> bool {
 
 /// The application's own name: what stands before the search suffix.
 fn bare(scene: &Scene<'_>, name: &Name) -> Name {
-    let own = scene.answers.zones.split(name).map(|parts| parts.own);
-    own.and_then(|own| {
-        let keep = own.label_count().saturating_sub(1);
-        Name::from_labels(own.labels().take(keep))
-    })
-    .unwrap_or_else(|| name.clone())
+    let parts = scene.answers.zones.split(name);
+    let own = parts.and_then(|parts| Name::from_labels(parts.own().take(parts.depth() - 1)));
+    own.unwrap_or_else(|| name.clone())
 }
 
 fn wrong_addresses(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
-    let wrong: BTreeMap<_, _> = odd.iter().flat_map(|odd| odd.told.wronged()).collect();
+    let wrong: BTreeMap<_, _> =
+        odd.iter().flat_map(|odd| scene.answers.wronged(odd.told)).collect();
     if wrong.len() < ENOUGH {
         return None;
     }

@@ -21,8 +21,8 @@ use crate::base::words::{clock, count, list, percent, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, Scene, Where,
 };
 use crate::dns::Name;
 use crate::transaction::{Outcome, Transaction};
@@ -92,7 +92,11 @@ fn slot(second: i64) -> usize {
 }
 
 impl Detector for ClientStorm {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let sent = transaction.attempts.len() as u64;
         let client = transaction.client.ip();
         self.all += sent;

@@ -21,7 +21,7 @@ use crate::base::Span;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::detect::{
     Action, Answer, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
-    Finding, HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    Finding, HarmKind, Inquiry, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
 };
 use crate::dns::{Name, RecordType};
 
@@ -44,26 +44,23 @@ struct ClusterNodata;
 
 impl Detector for ClusterNodata {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let names = scene.answers.names();
-        let above: BTreeSet<Name> = names
-            .iter()
-            .filter(|(_, known)| known.data.times > 0)
-            .filter_map(|(name, _)| name.parent())
-            .collect();
-        scene
-            .answers
-            .questions()
-            .filter(|(name, rtype, _)| {
-                *rtype == RecordType::A
-                    && scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2)
-                    && !above.contains(name)
-            })
-            .filter_map(|(name, _, asked)| {
+        let service = |inquiry: &&Inquiry| {
+            inquiry.rtype == RecordType::A
+                && inquiry.place.is_service()
+                && inquiry.asked.told.keys().all(|(_, answer)| *answer == Answer::NoData)
+        };
+        let empty: Vec<&Inquiry> = scene.answers.all().iter().filter(service).collect();
+        if empty.is_empty() {
+            return Vec::new();
+        }
+        let names = scene.answers.names().filter(|name| name.resolves());
+        let above: BTreeSet<Name> = names.filter_map(|name| name.name.parent()).collect();
+        empty
+            .into_iter()
+            .filter(|inquiry| !above.contains(&inquiry.name))
+            .filter_map(|Inquiry { name, asked, .. }| {
                 let mut empty = Tally::default();
-                for ((server, answer), told) in asked.told.iter() {
-                    if *answer != Answer::NoData {
-                        return None;
-                    }
+                for ((server, _), told) in asked.told.iter() {
                     empty.add(*server, told);
                 }
                 let other = scene.answers.asked(name, RecordType::AAAA);
@@ -76,9 +73,7 @@ impl Detector for ClusterNodata {
 
 fn finding(name: &Name, empty: &Tally, six: bool, scene: &Scene<'_>) -> Option<Finding> {
     let span: Span = empty.span.filter(|_| empty.ended >= ENOUGH)?;
-    let own = ClusterName::of(name)?.own;
-    let mut labels = own.labels().map(|label| String::from_utf8_lossy(label).into_owned());
-    let (service, namespace) = (labels.next()?, labels.next()?);
+    let (service, namespace) = ClusterName::of(name)?.service()?;
     Some(Finding {
         rule: &DETECTOR,
         title: text!(

@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, duration, list, text};
-use crate::base::{Map, Network, Purge, Socket, Span, Table, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places, reached};
 use crate::detect::{
@@ -63,7 +63,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct ConntrackFull {
     usual: Vanish,
     /// When an answer last came to a socket.
-    answered: Map<Socket, Timestamp>,
+    answered: Map<SocketId, Timestamp>,
     purge: Purge,
     vanished: BTreeMap<Network, Vec<Vanished>>,
     flows: usize,
@@ -151,7 +151,7 @@ impl Detector for ConntrackFull {
 impl ConntrackFull {
     /// When an answer last came to the socket of a query before it; its own is noted.
     fn answered(&mut self, asked: &Transaction) -> Option<Timestamp> {
-        let socket = Socket(asked.client);
+        let socket = SocketId::from(asked.client);
         let Some(answer) = asked.responses.last() else {
             return self.answered.get(&socket).copied();
         };

@@ -21,13 +21,13 @@
 //! Source: rulebook 2.C, K4; kubernetes/kubernetes #56903, weaveworks/weave #3287.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::base::words::{Text, clock, count, duration, list, percent, text};
-use crate::base::{Map, Network, Purge, Socket, Span, Table, Timestamp, Transport};
+use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, reached, retry_answered};
 use crate::detect::{
@@ -75,7 +75,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by client networks; sockets are forgotten with their conntrack entries.
 #[derive(Default)]
 struct ConntrackRace {
-    sockets: Map<Socket, Timestamp>,
+    sockets: Map<SocketId, Timestamp>,
     purge: Purge,
     networks: Table<Network, Tally>,
 }
@@ -117,7 +117,7 @@ impl Detector for ConntrackRace {
         asked.sort_by_key(|(_, asked)| (asked.client, asked.first()));
         for asked in asked.chunk_by(|(_, one), (_, other)| one.client == other.client) {
             let Some((step, first)) = asked.first().copied() else { continue };
-            let socket = Socket(first.client);
+            let socket = first.client;
             if !self.is_new(socket, first) {
                 continue;
             }
@@ -143,7 +143,7 @@ impl Detector for ConntrackRace {
 
 impl ConntrackRace {
     /// Whether conntrack had no entry for this socket yet.
-    fn is_new(&mut self, socket: Socket, first: &Transaction) -> bool {
+    fn is_new(&mut self, socket: SocketAddr, first: &Transaction) -> bool {
         let now = first.first().ts;
         if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(now, ENTRY) {
             self.sockets.retain(|_, last| now.since(*last) < ENTRY);
@@ -151,7 +151,7 @@ impl ConntrackRace {
         if self.sockets.len() >= MAX_SOCKETS {
             return false;
         }
-        self.sockets.insert(socket, now).is_none_or(|last| now.since(last) >= ENTRY)
+        self.sockets.insert(socket.into(), now).is_none_or(|last| now.since(last) >= ENTRY)
     }
 }
 

@@ -23,8 +23,8 @@ use crate::base::words::{clock, list, percent, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, RuledOut, Scene, Where, odds,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Where, odds,
 };
 use crate::transaction::Transaction;
 
@@ -72,7 +72,11 @@ struct Backend {
 }
 
 impl Detector for CorednsImbalance {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let Some(backend) = transaction.backend().filter(|_| !transaction.attempts.is_empty())
         else {
             return;

@@ -24,10 +24,11 @@ use std::time::Duration;
 use crate::base::words::{clock, count, duration, list, text};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
-use crate::detect::load::{Load, Slow, delay, is_cluster_name};
+use crate::detect::glance::NOTICED;
+use crate::detect::load::{Course, Slow};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::transaction::Transaction;
 
@@ -37,8 +38,6 @@ const RHO: f64 = 0.6;
 const BIN: Duration = Duration::from_secs(1);
 /// Examples kept of the slowest answers of each size.
 const FRAMES: usize = 6;
-/// Answers below this are no examples.
-const NOTICED: Duration = Duration::from_millis(500);
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -51,20 +50,22 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<CorednsOverload>::default(),
 };
 
-/// Bounded by the tally of load.
+/// Bounded by [`FRAMES`].
 #[derive(Default)]
 struct CorednsOverload {
-    load: Load,
     /// Answers of which each is slower than all before it: they show the climb.
     climb: Vec<(Seen, IpAddr, Duration)>,
     clients: BTreeSet<Network>,
 }
 
 impl Detector for CorednsOverload {
-    fn observe(&mut self, transaction: &Transaction) {
-        self.load.note(transaction);
-        let Some(delay) = delay(transaction) else { return };
-        if delay < NOTICED || !is_cluster_name(&transaction.question.name) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
+        let Some(delay) = glance.delay else { return };
+        if delay < NOTICED || !glance.name.service {
             return;
         }
         if self.clients.len() < FRAMES {
@@ -78,11 +79,11 @@ impl Detector for CorednsOverload {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let slow: Vec<Slow> = self
+        let slow: Vec<Slow> = scene
             .load
             .courses()
             .iter()
-            .filter_map(crate::detect::load::Course::slow)
+            .filter_map(Course::slow)
             .filter(|slow| slow.follows_load(RHO))
             .collect();
         let Some(span) = slow.iter().map(|slow| slow.span).reduce(Span::join) else {

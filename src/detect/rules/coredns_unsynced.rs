@@ -25,8 +25,8 @@ use crate::base::Timestamp;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Harmed, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::Transaction;
@@ -68,7 +68,11 @@ struct Replica<'a> {
 }
 
 impl Detector for CorednsUnsynced {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let probe = transaction.question.rtype == RecordType::HINFO;
         if probe && transaction.is_infrastructure() && self.starts.len() < MAX_STARTS {
             self.starts.entry(transaction.client.ip()).or_insert(transaction.first().ts);
@@ -77,9 +81,8 @@ impl Detector for CorednsUnsynced {
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut replicas: BTreeMap<IpAddr, Replica<'_>> = BTreeMap::new();
-        for (name, _, asked) in scene.answers.questions() {
-            let inside = scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2);
-            let cluster = scene.answers.zones.is_cluster(name);
+        for Inquiry { name, asked, place, .. } in scene.answers.all() {
+            let (inside, cluster) = (place.is_service(), place.in_cluster);
             for ((server, answer), told) in asked.told.iter() {
                 let replica = replicas.entry(*server).or_default();
                 match answer {
@@ -224,10 +227,10 @@ fn finding(
 /// Lookups that ended because this server denied what another one knows.
 fn denied_wrongly(server: IpAddr, scene: &Scene<'_>) -> BTreeMap<(Seen, IpAddr), Harmed> {
     let mut wrong = BTreeMap::new();
-    for (_, _, asked) in scene.answers.questions() {
+    for Inquiry { asked, .. } in scene.answers.all() {
         let elsewhere = asked.told.keys().any(|(other, said)| *other != server && said.is_data());
         if let Some(denied) = asked.told.get(&(server, Answer::NoName)).filter(|_| elsewhere) {
-            wrong.extend(denied.wronged());
+            wrong.extend(scene.answers.wronged(denied));
         }
     }
     wrong

@@ -20,8 +20,8 @@ use std::net::IpAddr;
 use crate::base::words::{Text, clock, list, text};
 use crate::base::{Set, Span, Table};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, Question, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -68,7 +68,11 @@ struct Server {
 }
 
 impl Detector for EdnsFormerrBadvers {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let server = transaction.responder();
         let room = self.servers.len() < MAX_SERVERS || self.servers.contains_key(&server);
         if !transaction.attempts.is_empty() && room {

@@ -18,14 +18,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hashbrown::hash_map::Entry;
+
 use crate::base::words::{list, percent, text};
-use crate::base::{Map, Purge, Span, Table, Timestamp};
+use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, Scene, Where,
 };
-use crate::dns::{Name, RecordType};
+use crate::dns::RecordType;
 use crate::transaction::Transaction;
 
 /// Queries below which a share says little (rulebook 7.6).
@@ -50,12 +52,15 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<ForwarderDuplicates>::default(),
 };
 
+/// Who asks or is asked for what; of the name, its digest is enough within [`TOGETHER`].
+type Question = (IpAddr, RecordType, u64);
+
 /// Bounded by the caps above; questions are forgotten after [`TOGETHER`].
 #[derive(Default)]
 struct ForwarderDuplicates {
-    recent: Map<(IpAddr, RecordType, Name), (Timestamp, IpAddr)>,
+    recent: Map<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
-    asked: Map<(IpAddr, RecordType, Name), (Timestamp, Option<Timestamp>)>,
+    asked: Map<Question, (Timestamp, Option<Timestamp>)>,
     purge: Purge,
     forwarders: Table<IpAddr, Tally>,
 }
@@ -72,7 +77,7 @@ struct Tally {
 
 impl ForwarderDuplicates {
     /// Notes a question that comes to a server, which may have to forward it.
-    fn arrives(&mut self, question: (IpAddr, RecordType, Name), now: Timestamp) {
+    fn arrives(&mut self, question: Question, now: Timestamp) {
         if self.asked.len() >= MAX_RECENT {
             return;
         }
@@ -82,19 +87,39 @@ impl ForwarderDuplicates {
         }
         *last = now;
     }
+
+    /// Notes a question that a client sends to a server, and returns the other server that it has
+    /// just sent it to by itself.
+    fn sends(&mut self, question: Question, server: IpAddr, now: Timestamp) -> Option<IpAddr> {
+        let mut last = match self.recent.entry(question) {
+            Entry::Occupied(last) => last,
+            Entry::Vacant(first) => {
+                first.insert((now, server));
+                return None;
+            }
+        };
+        let (at, other) = last.insert((now, server));
+        if other == server || now.since(at) > TOGETHER {
+            return None;
+        }
+        let asked = self.asked.get(last.key()).and_then(|(_, at_once)| *at_once);
+        asked.is_none_or(|at| now.since(at) > TOGETHER * 2).then_some(other)
+    }
 }
 
 impl Detector for ForwarderDuplicates {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
         let (client, server) = (transaction.client.ip(), transaction.server.ip());
-        if self.forwarders.len() >= MAX_FORWARDERS && !self.forwarders.contains_key(&client) {
-            return;
-        }
+        let Some(tally) = self.forwarders.entry_within(client, MAX_FORWARDERS) else { return };
+        tally.or_default().queries += 1;
         let seen = transaction.first();
-        self.forwarders.entry(client).or_default().queries += 1;
         if self.recent.len() >= MAX_RECENT && self.purge.is_due(seen.ts, TOGETHER) {
             self.recent.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER);
             self.asked.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER * 2);
@@ -102,17 +127,15 @@ impl Detector for ForwarderDuplicates {
         if self.recent.len() >= MAX_RECENT {
             return;
         }
-        let question = &transaction.question;
-        self.arrives((transaction.responder(), question.rtype, question.name.clone()), seen.ts);
-        let key = (client, question.rtype, question.name.clone());
-        let at_once = self.asked.get(&key).and_then(|(_, at_once)| *at_once);
-        let before = self.recent.insert(key, (seen.ts, server));
-        let doubled = at_once.is_none_or(|at| seen.ts.since(at) > TOGETHER * 2)
-            && before.is_some_and(|(at, other)| other != server && seen.ts.since(at) <= TOGETHER);
-        if doubled {
+        let since = |at: &Timestamp| seen.ts.since(*at);
+        forget_before_growth(&mut self.recent, |_, (at, _)| since(at) <= TOGETHER);
+        forget_before_growth(&mut self.asked, |_, (at, _)| since(at) <= TOGETHER * 2);
+        let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
+        self.arrives((transaction.responder(), rtype, name), seen.ts);
+        if let Some(other) = self.sends((client, rtype, name), server, seen.ts) {
             let tally = self.forwarders.entry(client).or_default();
             tally.doubled += 1;
-            tally.upstreams.extend([server].into_iter().chain(before.map(|(_, other)| other)));
+            tally.upstreams.extend([server, other]);
             tally.span = Some(tally.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
             if tally.frames.len() < 4 {
                 tally.frames.push(seen);

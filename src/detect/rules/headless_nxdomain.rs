@@ -52,32 +52,28 @@ struct HeadlessNxdomain;
 
 impl Detector for HeadlessNxdomain {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let names = scene.answers.names();
         let mut pods: BTreeMap<Name, BTreeSet<&Name>> = BTreeMap::new();
         let mut namespaces: BTreeSet<Name> = BTreeSet::new();
-        for (name, known) in names {
-            let Some(parts) = scene.answers.zones.split(name) else { continue };
-            match parts.depth() {
-                2 if known.data.times > 0 => namespaces.extend(name.parent()),
-                3 if parts.has_ordinal() => {
-                    if let Some(service) = name.parent() {
-                        pods.entry(service).or_default().insert(name);
-                    }
-                }
-                _ => {}
+        for asked in scene.answers.names() {
+            if asked.place.is_service() && asked.resolves() {
+                namespaces.extend(asked.name.parent());
+            } else if asked.place.is_stateful_pod()
+                && let Some(service) = asked.name.parent()
+            {
+                pods.entry(service).or_default().insert(asked.name);
             }
         }
-        names
-            .iter()
-            .filter(|(name, known)| {
-                known.missing.ended >= ENOUGH
-                    && scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 2)
-            })
+        scene
+            .answers
+            .names()
+            .filter(|asked| asked.place.is_service())
+            .map(|asked| (asked.name, asked.known()))
+            .filter(|(_, known)| known.missing.ended >= ENOUGH)
             .filter_map(|(name, known)| {
                 let below = pods.get(name).filter(|_| {
                     name.parent().is_some_and(|namespace| namespaces.contains(&namespace))
                 });
-                finding(name, known, below, scene)
+                finding(name, &known, below, scene)
             })
             .collect()
     }
@@ -108,9 +104,7 @@ fn finding(
     if data.is_none() && pods.is_none() {
         return None;
     }
-    let own = ClusterName::of(name)?.own;
-    let mut labels = own.labels().map(|label| String::from_utf8_lossy(label).into_owned());
-    let (service, namespace) = (labels.next()?, labels.next()?);
+    let (service, namespace) = ClusterName::of(name)?.service()?;
     let headless = pods.is_some() || known.widest > 1;
     let (after, before) = (
         data.is_some_and(|data| data.end > span.end),

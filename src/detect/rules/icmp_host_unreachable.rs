@@ -20,8 +20,8 @@ use crate::base::Span;
 use crate::base::words::{count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, Scene, Symptom, Where,
 };
 use crate::packet::IcmpKind;
 use crate::transaction::{Outcome, Transaction};
@@ -45,7 +45,11 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct IcmpHostUnreachable(Rejections);
 
 impl Detector for IcmpHostUnreachable {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         self.0.note(transaction);
     }
 

@@ -19,7 +19,8 @@ use super::icmp_host_unreachable::Rejections;
 use crate::base::words::text;
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::{
-    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Glance, Interest, Kind, Layer,
+    Scene, Where,
 };
 use crate::packet::IcmpKind;
 use crate::transaction::Transaction;
@@ -38,7 +39,11 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct IcmpPortUnreachable(Rejections);
 
 impl Detector for IcmpPortUnreachable {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         self.0.note(transaction);
     }
 

@@ -17,18 +17,20 @@
 //! Source: rulebook 2.B, K3, K6; Linux `Documentation/networking/ipvs-sysctl.rst`
 //! (`expire_nodest_conn`); kubernetes/kubernetes issues 71514 and 81775.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
 use crate::base::words::{clock, count, list, text};
-use crate::base::{Map, Span, Timestamp, Transport};
+use crate::base::{
+    AddressId, Addresses, Map, SocketId, Span, Table, Timestamp, Transport, forget_before_growth,
+};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -61,11 +63,17 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SOCKETS`] and [`MAX_FAILURES`].
 #[derive(Default)]
 struct IpvsStaleUdp {
-    history: Map<SocketAddr, (IpAddr, Timestamp)>,
+    /// Backends by number.
+    backends: Addresses,
+    /// Whom each socket talked to last, and when.
+    history: Map<SocketId, (AddressId, Timestamp)>,
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
     failures: Vec<(Seen, SocketAddr, Option<IpAddr>)>,
+    /// Whether a port with a history failed: what was answered before that instant proves nothing.
+    suspected: bool,
     /// Answered flows of ports with and without a history, by that backend.
-    answered: BTreeMap<Option<IpAddr>, Vec<Timestamp>>,
+    answered: Table<Option<IpAddr>, Vec<Timestamp>>,
+    latest: Timestamp,
     service: Option<IpAddr>,
 }
 
@@ -74,38 +82,65 @@ struct IpvsStaleUdp {
 const MAX_ANSWERED: usize = 100_000;
 
 impl IpvsStaleUdp {
-    fn recall(&self, client: SocketAddr, now: Timestamp) -> Option<IpAddr> {
-        let (backend, last) = self.history.get(&client)?;
-        (now.since(*last) <= REMEMBERED).then_some(*backend)
+    /// The backend that a socket talked to when it was last seen, if that is not too long ago.
+    fn recall(&self, known: Option<(AddressId, Timestamp)>, now: Timestamp) -> Option<IpAddr> {
+        let (backend, _) = known.filter(|(_, last)| now.since(*last) <= REMEMBERED)?;
+        Some(self.backends.address(backend))
+    }
+
+    /// Notes that `client` talks to `backend`, and says whom it talked to before.
+    fn remember(&mut self, client: SocketId, backend: IpAddr, now: Timestamp) -> Option<IpAddr> {
+        let lasts = |last: Timestamp| now.since(last) <= REMEMBERED;
+        forget_before_growth(&mut self.history, |_, (_, last)| lasts(*last));
+        if self.history.len() >= MAX_SOCKETS {
+            self.history.retain(|_, (_, last)| lasts(*last));
+        }
+        let known = if self.history.len() < MAX_SOCKETS {
+            let backend = self.backends.id(backend);
+            self.history.insert(client, (backend, now))
+        } else {
+            self.history.get(&client).copied()
+        };
+        self.recall(known, now)
+    }
+
+    /// Notes an answer to a port that had talked to `before`.
+    fn answered(&mut self, before: Option<IpAddr>, now: Timestamp) {
+        if !self.suspected && self.latest != now {
+            self.answered = Table::default();
+            self.latest = now;
+        }
+        let answered = self.answered.entry(before).or_default();
+        if answered.len() < MAX_ANSWERED {
+            answered.push(now);
+        }
     }
 }
 
 impl Detector for IpvsStaleUdp {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.transport != Transport::Udp || transaction.attempts.is_empty() {
             return;
         }
-        let (first, client) = (transaction.first(), transaction.client);
-        let before = self.recall(client, first.ts);
+        let first = transaction.first();
+        let client = SocketId::from(transaction.client);
         match transaction.backend() {
             Some(backend) => {
-                if self.history.len() >= MAX_SOCKETS {
-                    self.history.retain(|_, (_, last)| first.ts.since(*last) <= REMEMBERED);
-                }
-                if self.history.len() < MAX_SOCKETS {
-                    self.history.insert(client, (backend, first.ts));
-                }
+                let before = self.remember(client, backend, first.ts);
                 if transaction.outcome().is_answered() {
-                    let answered = self.answered.entry(before).or_default();
-                    if answered.len() < MAX_ANSWERED {
-                        answered.push(first.ts);
-                    }
+                    self.answered(before, first.ts);
                 }
             }
             None if transaction.outcome() == Outcome::Timeout => {
                 self.service.get_or_insert(transaction.server.ip());
                 if self.failures.len() < MAX_FAILURES {
-                    self.failures.push((first, client, before));
+                    let before = self.recall(self.history.get(&client).copied(), first.ts);
+                    self.suspected |= before.is_some();
+                    self.failures.push((first, transaction.client, before));
                 }
             }
             None => {}

@@ -23,10 +23,10 @@ use std::time::Duration;
 use crate::base::words::{clock, count, duration, list, plain, text};
 use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
-use crate::detect::load::{Course, Load, delay, is_cluster_name};
+use crate::detect::load::Course;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::Name;
 use crate::transaction::{Outcome, Transaction};
@@ -64,7 +64,6 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by the caps above.
 #[derive(Default)]
 struct LateResponse {
-    load: Load,
     late: BTreeMap<IpAddr, Vec<Late>>,
     /// Transactions with each server by the second, those that it could answer alone.
     asked: Table<(IpAddr, i64), u64>,
@@ -81,9 +80,12 @@ struct Late {
 }
 
 impl Detector for LateResponse {
-    fn observe(&mut self, transaction: &Transaction) {
-        self.load.note(transaction);
-        if transaction.attempts.is_empty() || !is_cluster_name(&transaction.question.name) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
+        if transaction.attempts.is_empty() || !glance.name.service {
             return;
         }
         let server = transaction.responder();
@@ -91,14 +93,16 @@ impl Detector for LateResponse {
         if let Some(asked) = self.asked.entry_within(key, MAX_SECONDS) {
             *asked.or_default() += 1;
         }
-        let (Some(delay), Some(answer)) = (delay(transaction), transaction.responses.first())
-        else {
+        let (Some(delay), Some(answer)) = (glance.delay, transaction.responses.first()) else {
             return;
         };
+        if delay < SOON {
+            return;
+        }
         let came = answer.arrived();
         let given_up = transaction.outcome() == Outcome::Late;
         let repeated = transaction.attempts.iter().skip(1).any(|again| again.sent().ts <= came.ts);
-        if delay < SOON || !(given_up || repeated) {
+        if !(given_up || repeated) {
             return;
         }
         if self.late.len() < MAX_SERVERS || self.late.contains_key(&server) {
@@ -117,7 +121,7 @@ impl Detector for LateResponse {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let queues: BTreeSet<IpAddr> = self
+        let queues: BTreeSet<IpAddr> = scene
             .load
             .courses()
             .iter()

@@ -26,8 +26,8 @@ use std::net::IpAddr;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -69,7 +69,7 @@ type Key = (Name, RecordType);
 struct MtuFragment {
     networks: Table<Network, Side>,
     /// Sizes of answers to anybody, by question: what a lost one would have been.
-    sizes: Table<Key, usize>,
+    sizes: Table<Key, u32>,
     /// Questions of all networks together.
     kept: usize,
 }
@@ -81,7 +81,7 @@ struct Side {
     small: BTreeMap<IpAddr, u64>,
     /// The largest answer that arrived over UDP.
     largest: usize,
-    questions: Table<Key, Box<Tally>>,
+    questions: Table<Key, Tally>,
     answered: u64,
     lost: u64,
 }
@@ -89,11 +89,19 @@ struct Side {
 /// One question that was asked with room for a large answer.
 #[derive(Default)]
 struct Tally {
+    answered: u32,
+    /// Answered where there was no room, or over TCP.
+    small_answered: u32,
+    /// What was lost of it: of most, nothing.
+    losses: Option<Box<Losses>>,
+}
+
+/// Answers to one question that were lost.
+#[derive(Default)]
+struct Losses {
     lost: u64,
-    answered: u64,
-    /// Lost and answered where there was no room, or over TCP.
+    /// Lost where there was no room, or over TCP.
     small_lost: u64,
-    small_answered: u64,
     tcp_lost: u64,
     /// The smallest room that was offered for a lost answer.
     room: usize,
@@ -106,21 +114,28 @@ struct Tally {
 }
 
 impl Detector for MtuFragment {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
         let network = Network::of(transaction.client.ip());
         let key = (transaction.question.name.clone(), transaction.question.rtype);
-        if let Some(response) = transaction.responses.first()
-            && let Some(size) = self.sizes.entry_within(key.clone(), MAX_QUESTIONS)
-        {
-            let size = size.or_default();
+        if let Some(response) = transaction.responses.first() {
             // A truncated answer says that the whole one is larger than that.
-            *size = (*size).max(response.wire_len + usize::from(response.header.truncated()));
+            let size = response.wire_len + usize::from(response.header.truncated());
+            let size = u32::try_from(size).unwrap_or(u32::MAX);
+            if let Some(known) = self.sizes.get_mut(&key) {
+                *known = size.max(*known);
+            } else if self.sizes.len() < MAX_QUESTIONS {
+                self.sizes.entry(key.clone()).insert(size);
+            }
         }
-        if self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network) {
-            let side = self.networks.entry(network).or_default();
+        if let Some(side) = self.networks.entry_within(network, MAX_NETWORKS) {
+            let side = side.or_default();
             let before = side.questions.len();
             side.note(transaction, key, self.kept < MAX_KEPT);
             self.kept += side.questions.len() - before;
@@ -166,43 +181,47 @@ impl Side {
             return;
         }
         self.lost += u64::from(lost && udp);
-        let full = !space || self.questions.len() >= MAX_QUESTIONS;
-        if full && !self.questions.contains_key(&key) {
+        let most = if space { MAX_QUESTIONS } else { 0 };
+        let Some(tally) = self.questions.entry_within(key, most) else { return };
+        let tally = tally.or_default();
+        let large = udp && room > SMALL;
+        if !lost {
+            let answered = if large { &mut tally.answered } else { &mut tally.small_answered };
+            *answered = answered.saturating_add(1);
             return;
         }
-        let tally = self.questions.entry(key).or_default();
-        match (udp && room > SMALL, lost) {
-            (true, false) => tally.answered += 1,
-            (false, false) => tally.small_answered += 1,
-            (false, true) if udp => tally.small_lost += 1,
-            (false, true) => tally.tcp_lost += 1,
-            (true, true) => {
-                tally.lost += 1;
-                tally.room = if tally.room == 0 { room } else { tally.room.min(room) };
-                if let Some(left) = left {
-                    let known = tally.left_server.unwrap_or(usize::MAX);
-                    tally.left_server = Some(known.min(left.wire_len));
-                }
-                tally.example(transaction, left);
-            }
+        let losses = tally.losses.get_or_insert_default();
+        if !large {
+            *(if udp { &mut losses.small_lost } else { &mut losses.tcp_lost }) += 1;
+            return;
         }
+        losses.lost += 1;
+        losses.room = if losses.room == 0 { room } else { losses.room.min(room) };
+        if let Some(left) = left {
+            let known = losses.left_server.unwrap_or(usize::MAX);
+            losses.left_server = Some(known.min(left.wire_len));
+        }
+        losses.example(transaction, left);
     }
 
     fn judge(
         self,
         network: Network,
-        sizes: &Table<Key, usize>,
+        sizes: &Table<Key, u32>,
         scene: &Scene<'_>,
     ) -> Option<Finding> {
-        let servers = |tally: &Tally| tally.servers.iter().all(|s| self.small.contains_key(s));
-        let lost: BTreeMap<&Key, &Tally> = self
+        let servers = |losses: &Losses| losses.servers.iter().all(|s| self.small.contains_key(s));
+        let small_answered =
+            |key: &Key| self.questions.get(key).is_some_and(|tally| tally.small_answered > 0);
+        let lost: BTreeMap<&Key, &Losses> = self
             .questions
             .unordered()
-            .filter(|(_, tally)| tally.lost >= EACH && tally.answered == 0)
-            .filter(|(_, tally)| tally.small_lost == 0 && servers(tally))
+            .filter(|(_, tally)| tally.answered == 0)
+            .filter_map(|(key, tally)| Some((key, tally.losses.as_deref()?)))
+            .filter(|(_, losses)| losses.lost >= EACH)
+            .filter(|(_, losses)| losses.small_lost == 0 && servers(losses))
             // An answer as large as this one might be did arrive: size is not what matters.
-            .filter(|(_, tally)| tally.left_server.unwrap_or(tally.room) > self.largest)
-            .map(|(key, tally)| (key, tally.as_ref()))
+            .filter(|(_, losses)| losses.left_server.unwrap_or(losses.room) > self.largest)
             .collect();
         let total: u64 = lost.values().map(|tally| tally.lost).sum();
         let small: u64 = self.small.values().sum();
@@ -214,10 +233,10 @@ impl Side {
             .sum::<f64>()
             * self.questions.len() as f64;
         let seen_leaving = lost.values().any(|tally| tally.left_server.is_some());
-        let known = lost.iter().any(|((name, rtype), tally)| {
-            tally.tcp_lost > 0
-                || tally.small_answered > 0
-                || sizes.get(&(name.clone(), *rtype)).is_some_and(|size| *size > self.largest)
+        let known = lost.iter().any(|(key, losses)| {
+            losses.tcp_lost > 0
+                || small_answered(key)
+                || sizes.get(*key).is_some_and(|size| *size as usize > self.largest)
         });
         let cluster = lost.keys().any(|(name, _)| {
             scene.forward.outside.cluster_zones().iter().any(|zone| name.is_under(zone))
@@ -244,7 +263,7 @@ impl Side {
     }
 }
 
-impl Tally {
+impl Losses {
     fn example(&mut self, transaction: &Transaction, left: Option<&Response>) {
         self.clients.insert(transaction.client.ip());
         self.servers.insert(transaction.responder());
@@ -279,7 +298,7 @@ impl Tally {
 struct Lost<'s> {
     network: Network,
     side: &'s Side,
-    tallies: BTreeMap<&'s Key, &'s Tally>,
+    tallies: BTreeMap<&'s Key, &'s Losses>,
     total: u64,
     small: u64,
     seen_leaving: bool,

@@ -17,8 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Socket, Span, Timestamp};
 use crate::capture::Seen;
@@ -27,7 +25,7 @@ use crate::detect::{
     Harmed, Layer, Proof, RuledOut, Scene, Where,
 };
 use crate::dns::{Name, RecordType};
-use crate::lookup::{Lookup, LookupOutcome, Resolver};
+use crate::lookup::{Lookup, LookupOutcome};
 use crate::transaction::Outcome;
 
 /// Lookups that must have failed (rulebook 7.6).
@@ -58,26 +56,9 @@ struct Half {
     sent: Timestamp,
     answered: Seen,
     outcome: Outcome,
-    lookup: Ended,
+    lookup: Harmed,
     /// Whether its lookup ended with a denial, as far as this server's answers go.
     denied: bool,
-}
-
-/// Whose half it is; a lookup that was harmed is larger.
-#[derive(Clone)]
-struct Ended {
-    client: IpAddr,
-    name: Name,
-    resolver: Resolver,
-    start: Seen,
-    end: Timestamp,
-}
-
-impl Ended {
-    fn wronged(self) -> Harmed {
-        let Self { client, name, resolver, start, end } = self;
-        Harmed { client, name, resolver, start, end, kind: HarmKind::Wrong, bad: SmallVec::new() }
-    }
 }
 
 /// What makes two transactions one parallel question.
@@ -114,12 +95,14 @@ impl Detector for MuslParallelConflict {
                 sent: asked.first().ts,
                 answered: answer.delivered(),
                 outcome: asked.outcome(),
-                lookup: Ended {
+                lookup: Harmed {
                     client: lookup.client,
                     name: lookup.name.clone(),
                     resolver: lookup.resolver,
                     start: lookup.start,
                     end,
+                    kind: HarmKind::Wrong,
+                    bad: Box::default(),
                 },
                 denied: asked.outcome() == Outcome::Negative
                     && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),
@@ -175,7 +158,7 @@ impl MuslParallelConflict {
         if conflicts.frames.len() < 4 {
             conflicts.frames.push((no.answered, yes.answered));
         }
-        conflicts.wrong.insert((no.lookup.start, no.lookup.client), no.lookup.wronged());
+        conflicts.wrong.insert((no.lookup.start, no.lookup.client), no.lookup);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::base::Span;
 use crate::base::words::{clock, count, duration, text};
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    Layer, Proof, RuledOut, Scene, Told, Where,
+    Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
 };
 use crate::dns::Name;
 
@@ -48,7 +48,7 @@ struct NegativeSticky;
 impl Detector for NegativeSticky {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for (name, _, asked) in scene.answers.questions() {
+        for Inquiry { name, asked, .. } in scene.answers.all() {
             for ((server, answer), told) in asked.told.iter() {
                 if *answer == Answer::NoName {
                     findings.extend(finding(name, asked, *server, told, scene));
@@ -85,7 +85,7 @@ fn finding(
     let lost =
         asked.told.get(&(fresh, Answer::NoName)).is_some_and(|told| told.span.end > appeared);
     let wrong: BTreeMap<_, _> =
-        denied.wronged().filter(|(_, lookup)| lookup.end >= appeared).collect();
+        scene.answers.wronged(denied).filter(|(_, lookup)| lookup.end >= appeared).collect();
     if lost || wrong.len() < ENOUGH {
         return None;
     }

@@ -21,8 +21,8 @@ use crate::base::Span;
 use crate::base::words::{count, list, percent, text};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, Scene, Where,
 };
 use crate::transaction::Transaction;
 
@@ -63,7 +63,11 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 impl Detector for NodelocalBypassed {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let server = transaction.server.ip();
         if transaction.attempts.is_empty() {
             return;

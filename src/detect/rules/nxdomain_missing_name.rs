@@ -26,10 +26,10 @@ use std::net::IpAddr;
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
-use crate::detect::likeness::nearest;
+use crate::detect::likeness::Resolving;
 use crate::detect::{
-    Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
+    Finding, HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -126,23 +126,16 @@ impl Detector for NxdomainMissingName {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let known = scene.answers.names();
-        let found: Vec<&Name> = known
-            .iter()
-            .filter(|(_, known)| known.data.times > 0)
-            .map(|(name, _)| name)
-            .take(MAX_COMPARED)
-            .collect();
         let mut names: Vec<(Name, Missing)> = self
             .names
             .into_unordered()
             .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
             .filter(|(name, missing)| {
                 // A name below one that resolves is a pod without a name of its own.
-                let above = |name: &Name| name.parent().is_some_and(|above| exists(known, &above));
-                !missing.candidates.iter().any(|name| exists(known, name) || above(name))
+                let above = |name: &Name| name.parent().is_some_and(|above| exists(&above, scene));
+                !missing.candidates.iter().any(|name| exists(name, scene) || above(name))
                     && is_complete(name, &missing.candidates, scene)
-                    && !is_part_of_search(name, known)
+                    && !is_part_of_search(name, scene)
             })
             .collect();
         // They come in no order; the most asked form of a name stands for it.
@@ -150,10 +143,15 @@ impl Detector for NxdomainMissingName {
             b.lookups.cmp(&a.lookups).then_with(|| one.cmp(other))
         });
         merge_forms(&mut names, scene);
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let found = scene.answers.names().filter(|asked| asked.resolves());
+        let found = Resolving::new(found.map(|asked| asked.name).take(MAX_COMPARED));
         let asked: Vec<Asked> = names
             .into_iter()
             .map(|(name, missing)| {
-                let near = nearest(&missing.candidates, &found);
+                let near = found.nearest(&missing.candidates);
                 Asked { name, missing, near }
             })
             .collect();
@@ -214,8 +212,8 @@ fn merge_forms(names: &mut Vec<(Name, Missing)>, scene: &Scene<'_>) {
     names.extend(forms.into_values());
 }
 
-fn exists(known: &BTreeMap<Name, Known>, name: &Name) -> bool {
-    known.get(name).is_some_and(|known| known.data.times > 0)
+fn exists(name: &Name, scene: &Scene<'_>) -> bool {
+    scene.answers.name(name).is_some_and(AskedName::resolves)
 }
 
 impl Missing {
@@ -253,9 +251,9 @@ fn is_complete(name: &Name, candidates: &[Name], scene: &Scene<'_>) -> bool {
 }
 
 /// Whether it is an outside name that resolves, with a search suffix behind it.
-fn is_part_of_search(name: &Name, known: &BTreeMap<Name, Known>) -> bool {
+fn is_part_of_search(name: &Name, scene: &Scene<'_>) -> bool {
     (2..name.label_count()).any(|labels| {
-        Name::from_labels(name.labels().take(labels)).is_some_and(|bare| exists(known, &bare))
+        Name::from_labels(name.labels().take(labels)).is_some_and(|bare| exists(&bare, scene))
     })
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    HarmKind, Inquiry, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
 };
 use crate::dns::Name;
 
@@ -47,25 +47,26 @@ struct PodBypassesClusterDns;
 struct Server<'a> {
     knows: u64,
     denied: Tally,
-    names: BTreeSet<&'a Name>,
+    /// In order.
+    names: Vec<&'a Name>,
     clients: BTreeSet<IpAddr>,
 }
 
 impl Detector for PodBypassesClusterDns {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut servers: BTreeMap<IpAddr, Server<'_>> = BTreeMap::new();
-        for (name, _, asked) in scene.answers.questions() {
-            if scene.answers.zones.split(name).is_none() {
-                continue;
-            }
+        let inside = |inquiry: &&Inquiry| inquiry.place.depth().is_some();
+        for Inquiry { name, asked, .. } in scene.answers.all().iter().filter(inside) {
             for ((address, answer), told) in asked.told.iter() {
                 let server = servers.entry(*address).or_default();
                 match answer {
                     Answer::Data(_) | Answer::NoData => server.knows += told.times,
                     Answer::NoName => {
                         server.denied.add(*address, told);
-                        server.names.insert(name);
-                        server.clients.extend(told.wronged().map(|((_, client), _)| client));
+                        if server.names.last() != Some(&name) {
+                            server.names.push(name);
+                        }
+                        server.clients.extend(scene.answers.clients(told));
                     }
                     Answer::Error(_) => {}
                 }

@@ -27,7 +27,7 @@ use crate::base::Span;
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    Layer, Proof, RuledOut, Scene, Told, Where,
+    Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
 };
 use crate::dns::{Name, RecordType};
 
@@ -77,18 +77,17 @@ impl Detector for ReplicaDivergence {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut servers: BTreeMap<IpAddr, Vec<Odd<'_>>> = BTreeMap::new();
         let mut knowing: BTreeSet<IpAddr> = BTreeSet::new();
-        for (name, rtype, asked) in scene.answers.questions() {
-            if !scene.answers.zones.is_cluster(name) || scene.answers.is_autopath(name, asked) {
-                continue;
-            }
-            if !matches!(rtype, RecordType::A | RecordType::AAAA) {
-                continue;
-            }
+        let own_data = |inquiry: &&Inquiry| {
+            inquiry.place.in_cluster
+                && matches!(inquiry.rtype, RecordType::A | RecordType::AAAA)
+                && !inquiry.is_autopath
+        };
+        for Inquiry { name, rtype, asked, .. } in scene.answers.all().iter().filter(own_data) {
             for ((server, answer), told) in asked.told.iter() {
                 if answer.is_data() {
                     knowing.insert(*server);
                 }
-                if let Some(odd) = odd(name, rtype, asked, (*server, *answer), told) {
+                if let Some(odd) = odd(name, *rtype, asked, (*server, *answer), told) {
                     servers.entry(*server).or_default().push(odd);
                 }
             }
@@ -214,7 +213,8 @@ fn words(asked: &Asked, answer: Answer) -> Text {
 }
 
 fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
-    let wrong: BTreeMap<_, _> = odd.iter().flat_map(|odd| odd.told.wronged()).collect();
+    let wrong: BTreeMap<_, _> =
+        odd.iter().flat_map(|odd| scene.answers.wronged(odd.told)).collect();
     let ended = odd.iter().map(|odd| odd.told.ended).max()?;
     if ended < ENOUGH && (wrong.len() as u64) < ENOUGH {
         return None;

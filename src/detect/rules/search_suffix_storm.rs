@@ -23,8 +23,8 @@ use crate::base::words::{clock, count, list, percent, text};
 use crate::base::{Set, Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::{Name, Rcode};
 use crate::lookup::{Lookup, LookupOutcome, Step};
@@ -65,7 +65,11 @@ struct SearchSuffixStorm {
 }
 
 impl Detector for SearchSuffixStorm {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if !transaction.attempts.is_empty() && !transaction.is_infrastructure() {
             self.transactions += 1;
         }

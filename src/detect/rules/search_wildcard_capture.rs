@@ -22,8 +22,8 @@ use std::net::IpAddr;
 use crate::base::Table;
 use crate::base::words::{clock, count, list, text};
 use crate::detect::{
-    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
-    Proof, RuledOut, Scene, Tally, Where,
+    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    Inquiry, Layer, Proof, RuledOut, Scene, Tally, Where,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::Lookup;
@@ -66,16 +66,16 @@ impl Detector for SearchWildcardCapture {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let names = scene.answers.names();
         self.suffixes
             .keys()
             .filter(|suffix| !scene.answers.zones.is_cluster(suffix))
             .filter_map(|suffix| {
                 let mut sets: BTreeMap<u64, BTreeMap<&Name, Name>> = BTreeMap::new();
-                for (name, rtype, asked) in scene.answers.questions() {
-                    let Some(own) = name.strip_suffix(suffix) else { continue };
+                for Inquiry { name, rtype, asked, .. } in scene.answers.all() {
+                    let own = || name.strip_suffix(suffix).filter(is_outside);
+                    let Some(own) = (*rtype == RecordType::A).then(own).flatten() else { continue };
                     // Whoever asked for the name as it is was not caught.
-                    if !is_outside(&own) || names.contains_key(&own) || rtype != RecordType::A {
+                    if scene.answers.name(&own).is_some() {
                         continue;
                     }
                     for (_, answer) in asked.told.keys() {
@@ -119,7 +119,7 @@ fn finding(
         for ((server, answer), told) in asked.told.iter() {
             if *answer == Answer::Data(digest) {
                 tally.add(*server, told);
-                wrong.extend(told.wronged());
+                wrong.extend(scene.answers.wronged(told));
             }
         }
     }

@@ -25,8 +25,8 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Set, Span};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where, odds,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, odds,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::Lookup;
@@ -74,7 +74,11 @@ struct Stall {
 }
 
 impl Detector for SingleFamilyStall {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let question = &transaction.question;
         let family = matches!(question.rtype, RecordType::A | RecordType::AAAA);
         if family && !transaction.responses.is_empty() && self.answered.len() < MAX_NAMES {

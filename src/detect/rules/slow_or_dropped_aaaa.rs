@@ -26,8 +26,8 @@ use crate::base::{Histogram, Span, Table};
 use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where, odds,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, odds,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, Step};
@@ -104,7 +104,11 @@ enum Fate {
 }
 
 impl Detector for SlowAaaa {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         if transaction.question.rtype != RecordType::AAAA {
             return;
         }

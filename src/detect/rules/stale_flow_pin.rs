@@ -18,11 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, Network, Purge, Span, Timestamp, Transport};
+use crate::base::{
+    AddressId, Addresses, Map, Network, Purge, SocketId, Span, Timestamp, Transport,
+};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -49,24 +51,45 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SOCKETS`].
 #[derive(Default)]
 struct StaleFlowPin {
-    sockets: Map<(SocketAddr, IpAddr), Socket>,
+    /// Services and backends by number.
+    servers: Addresses,
+    sockets: Map<(SocketId, AddressId), Socket>,
     purge: Purge,
 }
 
 /// What one socket got from one server.
 struct Socket {
-    service: IpAddr,
+    service: AddressId,
+    answered: u32,
     first: Timestamp,
     last: Timestamp,
-    answered: u64,
-    failed: Vec<(Seen, Timestamp)>,
+    /// Nearly none has any.
+    failed: Option<Box<Failed>>,
+}
+
+/// Transactions of a socket that failed since its last answer.
+struct Failed {
+    client: SocketAddr,
+    transactions: Vec<(Seen, Timestamp)>,
 }
 
 /// Failed transactions kept of one socket.
 const MAX_FAILED: usize = 256;
 
+/// A socket that went on with a server that did not answer.
+struct Pin {
+    client: SocketAddr,
+    service: IpAddr,
+    first: Timestamp,
+    failed: Vec<(Seen, Timestamp)>,
+}
+
 impl Detector for StaleFlowPin {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let (Some(backend), Some(last)) = (transaction.backend(), transaction.last_sent()) else {
             return;
         };
@@ -76,58 +99,76 @@ impl Detector for StaleFlowPin {
         let first = transaction.first();
         if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(first.ts, PINNED) {
             self.sockets.retain(|_, socket| {
-                !socket.failed.is_empty() || first.ts.since(socket.last) <= PINNED
+                socket.failed.is_some() || first.ts.since(socket.last) <= PINNED
             });
         }
         if self.sockets.len() >= MAX_SOCKETS {
             return;
         }
-        let socket = self.sockets.entry((transaction.client, backend)).or_insert_with(|| Socket {
-            service: transaction.server.ip(),
+        let key = (transaction.client.into(), self.servers.id(backend));
+        let socket = self.sockets.entry(key).or_insert_with(|| Socket {
+            service: self.servers.id(transaction.server.ip()),
+            answered: 0,
             first: first.ts,
             last: first.ts,
-            answered: 0,
-            failed: Vec::new(),
+            failed: None,
         });
         socket.last = last.ts;
         match transaction.outcome() {
-            Outcome::Timeout | Outcome::Rejected(_) if socket.failed.len() < MAX_FAILED => {
-                socket.failed.push((first, last.ts));
+            Outcome::Timeout | Outcome::Rejected(_) => {
+                let (client, transactions) = (transaction.client, Vec::new());
+                let failed =
+                    socket.failed.get_or_insert_with(|| Box::new(Failed { client, transactions }));
+                if failed.transactions.len() < MAX_FAILED {
+                    failed.transactions.push((first, last.ts));
+                }
             }
             outcome if outcome.is_answered() => {
-                socket.answered += 1;
+                socket.answered = socket.answered.saturating_add(1);
                 // What failed before an answer was no removal.
-                socket.failed.clear();
+                socket.failed = None;
             }
             _ => {}
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let mut servers: BTreeMap<IpAddr, Vec<(SocketAddr, Socket)>> = BTreeMap::new();
-        let mut sockets: Vec<_> = self.sockets.into_iter().collect();
-        sockets.sort_by_key(|(key, _)| *key);
-        for ((client, backend), socket) in sockets {
+        let Self { servers, sockets, .. } = *self;
+        let mut by_server: BTreeMap<IpAddr, Vec<Pin>> = BTreeMap::new();
+        for ((_, backend), socket) in sockets {
+            let Some(failed) = socket.failed else { continue };
             // One transaction on a socket is a new flow; the rest of it is the pin.
-            if socket.answered + socket.failed.len() as u64 > 1 && !socket.failed.is_empty() {
-                servers.entry(backend).or_default().push((client, socket));
+            if socket.answered as usize + failed.transactions.len() > 1 {
+                by_server.entry(servers.address(backend)).or_default().push(Pin {
+                    client: failed.client,
+                    service: servers.address(socket.service),
+                    first: socket.first,
+                    failed: failed.transactions,
+                });
             }
         }
-        servers.into_iter().filter_map(|(server, pins)| judge(server, &pins, scene)).collect()
+        by_server
+            .into_iter()
+            .filter_map(|(server, mut pins)| {
+                pins.sort_by_key(|pin| pin.client);
+                judge(server, &pins, scene)
+            })
+            .collect()
     }
 }
 
-fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Option<Finding> {
-    let failed: u64 = pins.iter().map(|(_, socket)| socket.failed.len() as u64).sum();
+fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {
+    let failed: u64 = pins.iter().map(|pin| pin.failed.len() as u64).sum();
     let frames: BTreeSet<Seen> =
-        pins.iter().flat_map(|(_, socket)| socket.failed.iter().map(|(seen, _)| *seen)).collect();
-    let last = pins.iter().flat_map(|(_, s)| s.failed.iter().map(|(_, last)| *last)).max()?;
+        pins.iter().flat_map(|pin| pin.failed.iter().map(|(seen, _)| *seen)).collect();
+    let last = pins.iter().flat_map(|pin| pin.failed.iter().map(|(_, last)| *last)).max()?;
     let span = Span::between(frames.first()?.ts, last);
     if failed < ENOUGH {
         return None;
     }
-    let service = pins.first()?.1.service;
-    let networks: BTreeSet<Network> = pins.iter().map(|(c, _)| scene.reach.group(c.ip())).collect();
+    let service = pins.first()?.service;
+    let networks: BTreeSet<Network> =
+        pins.iter().map(|pin| scene.reach.group(pin.client.ip())).collect();
     let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
     for flow in scene.reach.flows() {
         let ours = networks.contains(&scene.reach.group(flow.cell.client));
@@ -146,9 +187,9 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
     if mates.is_empty() || (1.0 - 1.0 / choices).powf(elsewhere as f64) >= CHANCE {
         return None;
     }
-    let clients: BTreeSet<IpAddr> = pins.iter().map(|(client, _)| client.ip()).collect();
-    let since = pins.iter().map(|(_, socket)| socket.first).min()?;
-    let example = pins.first()?.0;
+    let clients: BTreeSet<IpAddr> = pins.iter().map(|pin| pin.client.ip()).collect();
+    let since = pins.iter().map(|pin| pin.first).min()?;
+    let example = pins.first()?.client;
     Some(Finding {
         rule: &DETECTOR,
         title: text!(
@@ -184,7 +225,7 @@ fn judge(server: IpAddr, pins: &[(SocketAddr, Socket)], scene: &Scene<'_>) -> Op
         facts: vec![
             Fact {
                 label: text!("pinned sockets"),
-                value: list(pins.iter().map(|(client, _)| client), 5),
+                value: list(pins.iter().map(|pin| pin.client), 5),
             },
             Fact { label: text!("their queries in vain"), value: plain(failed) },
             Fact {

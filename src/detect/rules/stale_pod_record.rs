@@ -21,8 +21,8 @@ use std::net::IpAddr;
 use crate::base::Span;
 use crate::base::words::{clock, list, text};
 use crate::detect::{
-    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
-    Proof, Scene, Told, Where,
+    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    Inquiry, Layer, Proof, Scene, Told, Where,
 };
 use crate::dns::{Name, RecordType};
 
@@ -47,12 +47,12 @@ struct StalePodRecord;
 impl Detector for StalePodRecord {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut pods: BTreeMap<IpAddr, BTreeMap<&Name, &Told>> = BTreeMap::new();
-        for (name, rtype, asked) in scene.answers.questions() {
-            let pod = scene.answers.zones.split(name).is_some_and(|parts| parts.depth() == 3);
-            let address = matches!(rtype, RecordType::A | RecordType::AAAA);
-            if !pod || !address || scene.answers.is_autopath(name, asked) {
-                continue;
-            }
+        let pod = |inquiry: &&Inquiry| {
+            inquiry.place.depth() == Some(3)
+                && matches!(inquiry.rtype, RecordType::A | RecordType::AAAA)
+                && !inquiry.is_autopath
+        };
+        for Inquiry { name, asked, .. } in scene.answers.all().iter().filter(pod) {
             for ((_, answer), told) in asked.told.iter() {
                 if let (Answer::Data(_), [address]) = (answer, asked.addresses(*answer))
                     && told.times >= ENOUGH

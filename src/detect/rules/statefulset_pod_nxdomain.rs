@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::detect::{
-    Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
+    Finding, HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
 };
 use crate::dns::Name;
 
@@ -51,31 +51,30 @@ struct StatefulsetPodNxdomain;
 #[derive(Default)]
 struct Below<'a> {
     /// Pods without a name.
-    missing: BTreeMap<&'a Name, &'a Known>,
+    missing: BTreeMap<&'a Name, Known>,
     /// Pods that resolve.
-    found: BTreeMap<&'a Name, &'a Known>,
+    found: BTreeMap<&'a Name, Known>,
 }
 
 impl Detector for StatefulsetPodNxdomain {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let names = scene.answers.names();
         let mut services: BTreeMap<Name, Below<'_>> = BTreeMap::new();
-        for (name, known) in names {
-            let parts = scene.answers.zones.split(name);
-            if !parts.is_some_and(|parts| parts.depth() == 3 && parts.has_ordinal()) {
-                continue;
-            }
-            let Some(service) = name.parent() else { continue };
+        for asked in scene.answers.names().filter(|asked| asked.place.is_stateful_pod()) {
+            let Some(service) = asked.name.parent() else { continue };
             let below = services.entry(service).or_default();
-            if known.missing.ended > 0 && !is_disputed(known) {
-                below.missing.insert(name, known);
+            let known = asked.known();
+            if known.missing.ended > 0 && !is_disputed(&known) {
+                below.missing.insert(asked.name, known);
             } else if known.data.times > 0 {
-                below.found.insert(name, known);
+                below.found.insert(asked.name, known);
             }
         }
         services
             .iter()
-            .filter_map(|(service, below)| finding(service, names.get(service), below, scene))
+            .filter_map(|(service, below)| {
+                let itself = scene.answers.name(service).map(AskedName::known);
+                finding(service, itself.as_ref(), below, scene)
+            })
             .collect()
     }
 }
@@ -105,13 +104,10 @@ fn finding(
         return None;
     }
     let pods: Vec<&Name> = below.missing.keys().copied().collect();
-    let own = ClusterName::of(service)?.own;
-    let mut labels = own.labels().map(|label| String::from_utf8_lossy(label).into_owned());
-    let (name, namespace) = (labels.next()?, labels.next()?);
+    let (name, namespace) = ClusterName::of(service)?.service()?;
     let whole = found.is_empty();
     let cause = cause(service, &pods, &found);
-    let contrast =
-        service_data.or_else(|| below.found.values().find(|known| shown(known)).copied());
+    let contrast = service_data.or_else(|| below.found.values().find(shown));
     let evidence = evidence(service, &missing, contrast, if whole { service } else { found[0] });
     Some(Finding {
         rule: &DETECTOR,

@@ -23,8 +23,8 @@ use std::net::IpAddr;
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
 };
 use crate::dns::Name;
 use crate::lookup::{Lookup, Sent};
@@ -67,7 +67,11 @@ struct Tally {
 }
 
 impl Detector for TcNoTcp {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::Unusual
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         self.tcp_seen |= transaction.transport == Transport::Tcp;
     }
 

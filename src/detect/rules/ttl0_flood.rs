@@ -20,8 +20,8 @@ use crate::base::words::{list, percent, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    HarmKind, Interest, Layer, Proof, Scene, Where,
 };
 use crate::dns::{AnswerKind, Name};
 use crate::transaction::Transaction;
@@ -64,7 +64,11 @@ struct Tally {
 }
 
 impl Detector for TtlZero {
-    fn observe(&mut self, transaction: &Transaction) {
+    fn interest(&self) -> Interest {
+        Interest::All
+    }
+
+    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         self.all += 1;
         let Some(answer) = transaction.answer() else { return };
         let Some(ttl) = answer.records.min_ttl.filter(|_| answer.kind == AnswerKind::Positive)

@@ -1,0 +1,263 @@
+//! All that clients asked, in the order of names, each with what was answered: what rules look at
+//! when the capture is over.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::answers::{Answer, Asked, FRAMES, Kept, Told};
+use super::harm::Harmed;
+use super::zone::ClusterZones;
+use crate::base::{Span, Table};
+use crate::capture::Seen;
+use crate::dns::{Name, RecordType};
+
+/// One question and what every server answered to it.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// The name that was asked for.
+    pub name: Name,
+    /// The type that was asked for.
+    pub rtype: RecordType,
+    /// The answers.
+    pub asked: Box<Asked>,
+    /// Where the name lies.
+    pub place: Place,
+    /// Whether the autopath plugin answered: `host.example.com.<namespace>.svc.<zone>` has an alias
+    /// to a name of another suffix or none. An ExternalName Service has no more than two labels
+    /// there.
+    pub is_autopath: bool,
+}
+
+/// Where a name lies, as far as clusters go: read off once, and asked by many rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// In a cluster's zone.
+    pub in_cluster: bool,
+    depth: Option<u8>,
+    has_ordinal: bool,
+}
+
+impl Place {
+    fn of(name: &Name, zones: &ClusterZones) -> Self {
+        let parts = zones.split(name);
+        Self {
+            in_cluster: parts.is_some() || zones.is_cluster(name),
+            depth: parts.and_then(|parts| u8::try_from(parts.depth()).ok()),
+            has_ordinal: parts.is_some_and(|parts| parts.has_ordinal()),
+        }
+    }
+
+    /// How many labels stand before `svc`, in a name of the form that a cluster's names have.
+    pub fn depth(self) -> Option<usize> {
+        self.depth.map(usize::from)
+    }
+
+    /// Whether it may be a Service: `<service>.<namespace>.svc.<zone>`.
+    pub fn is_service(self) -> bool {
+        self.depth == Some(2)
+    }
+
+    /// Whether it may be a pod of a StatefulSet: `etcd-0.<service>.<namespace>.svc.<zone>`.
+    pub fn is_stateful_pod(self) -> bool {
+        self.depth == Some(3) && self.has_ordinal
+    }
+}
+
+/// Everything that clients asked.
+#[derive(Debug, Default)]
+pub struct Inquiries {
+    /// The cluster's zones.
+    pub zones: ClusterZones,
+    all: Vec<Inquiry>,
+    lookups: Kept,
+}
+
+impl Inquiries {
+    pub(super) fn new(
+        asked: Table<(Name, RecordType), Box<Asked>>,
+        zones: ClusterZones,
+        lookups: Kept,
+    ) -> Self {
+        let mut asked: Vec<_> = asked
+            .into_unordered()
+            .map(|((name, rtype), asked)| (name.rank(), name, rtype, asked))
+            .collect();
+        asked.sort_unstable_by(|(rank, name, rtype, _), (other_rank, other, other_rtype, _)| {
+            rank.cmp(other_rank).then_with(|| (name, rtype).cmp(&(other, other_rtype)))
+        });
+        let mut all: Vec<Inquiry> = Vec::with_capacity(asked.len());
+        for (_, name, rtype, asked) in asked {
+            // A and AAAA of one name stand side by side.
+            let before = all.last().filter(|before| before.name == name);
+            let place = before.map_or_else(|| Place::of(&name, &zones), |before| before.place);
+            let is_autopath = place.depth().is_some_and(|depth| depth >= 3)
+                && asked.alias.as_ref().is_some_and(|to| !zones.is_cluster(to));
+            all.push(Inquiry { name, rtype, asked, place, is_autopath });
+        }
+        Self { zones, all, lookups }
+    }
+
+    /// Every question, in the order of names.
+    pub fn all(&self) -> &[Inquiry] {
+        &self.all
+    }
+
+    /// What was answered to one question.
+    pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
+        let inquiries = self.of(name);
+        inquiries.iter().find(|inquiry| inquiry.rtype == rtype).map(|inquiry| &*inquiry.asked)
+    }
+
+    /// Who made the lookups that ended with what was told.
+    pub fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
+        self.lookups.clients(told)
+    }
+
+    /// The lookups that ended with it, as wronged ones.
+    pub fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
+        self.lookups.wronged(told)
+    }
+
+    /// Every name whose addresses were asked for.
+    pub fn names(&self) -> impl Iterator<Item = AskedName<'_>> {
+        self.all.chunk_by(|one, other| one.name == other.name).filter_map(AskedName::new)
+    }
+
+    /// One of them.
+    pub fn name(&self, name: &Name) -> Option<AskedName<'_>> {
+        AskedName::new(self.of(name))
+    }
+
+    fn of(&self, name: &Name) -> &[Inquiry] {
+        let from = self.all.partition_point(|inquiry| inquiry.name < *name);
+        let rest = self.all.get(from..).unwrap_or_default();
+        let count = rest.iter().take_while(|inquiry| inquiry.name == *name).count();
+        rest.get(..count).unwrap_or_default()
+    }
+}
+
+/// A name whose addresses were asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedName<'a> {
+    /// The name, in the case of one of its questions.
+    pub name: &'a Name,
+    /// Where it lies.
+    pub place: Place,
+    inquiries: &'a [Inquiry],
+}
+
+impl<'a> AskedName<'a> {
+    /// The name of these inquiries, if one of them is for addresses.
+    fn new(inquiries: &'a [Inquiry]) -> Option<Self> {
+        let first = inquiries.iter().find(|inquiry| is_address(inquiry.rtype))?;
+        Some(Self { name: &first.name, place: first.place, inquiries })
+    }
+
+    fn asked(self) -> impl Iterator<Item = &'a Asked> {
+        let inquiries = self.inquiries.iter().filter(|inquiry| is_address(inquiry.rtype));
+        inquiries.map(|inquiry| &*inquiry.asked)
+    }
+
+    /// Whether anybody ever got an address for it.
+    pub fn resolves(self) -> bool {
+        self.asked().any(|asked| asked.told.keys().any(|(_, answer)| answer.is_data()))
+    }
+
+    /// What is known of it, whatever the type and the server.
+    pub fn known(self) -> Known {
+        let mut known = Known::default();
+        self.asked().for_each(|asked| known.add(asked));
+        known
+    }
+}
+
+fn is_address(rtype: RecordType) -> bool {
+    matches!(rtype, RecordType::A | RecordType::AAAA)
+}
+
+/// What is known of a name from its A and AAAA answers.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Answers with addresses.
+    pub data: Tally,
+    /// NXDOMAIN answers.
+    pub missing: Tally,
+    /// Answers without a record of the type.
+    pub empty: Tally,
+    /// The most addresses that one answer held.
+    pub widest: usize,
+    /// The address that clients asked.
+    pub service: Option<IpAddr>,
+}
+
+/// Answers of one kind.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many.
+    pub times: u64,
+    /// Lookups that ended with one.
+    pub ended: u64,
+    /// From the first to the last.
+    pub span: Option<Span>,
+    /// Who gave them.
+    pub servers: BTreeSet<IpAddr>,
+    /// The first few.
+    pub frames: Vec<Seen>,
+    /// How long they may be cached, where they are negative.
+    pub denial: Duration,
+}
+
+impl Known {
+    fn add(&mut self, asked: &Asked) {
+        let ended: [u64; 3] = [&self.data, &self.missing, &self.empty].map(|tally| tally.ended);
+        let mut also = [0; 3];
+        for ((server, answer), told) in asked.told.iter() {
+            let (at, tally) = match answer {
+                Answer::Data(_) => (0, &mut self.data),
+                Answer::NoName => (1, &mut self.missing),
+                Answer::NoData => (2, &mut self.empty),
+                Answer::Error(_) => continue,
+            };
+            tally.add(*server, told);
+            also[at] += told.ended;
+            self.widest = self.widest.max(asked.addresses(*answer).len());
+        }
+        // A lookup asks for both families: it is one lookup all the same.
+        for ((tally, before), now) in
+            [&mut self.data, &mut self.missing, &mut self.empty].into_iter().zip(ended).zip(also)
+        {
+            tally.ended = before.max(now);
+        }
+        self.service = self.service.or(asked.service);
+    }
+}
+
+impl Tally {
+    /// Adds the answers of one server.
+    pub fn add(&mut self, server: IpAddr, told: &Told) {
+        self.times += told.times;
+        self.ended += told.ended;
+        self.span = Some(self.span.map_or(told.span, |span| span.join(told.span)));
+        self.servers.insert(server);
+        self.frames.extend(told.frames.iter().copied());
+        self.frames.sort_unstable();
+        self.frames.truncate(FRAMES);
+        self.denial = self.denial.max(told.denial);
+    }
+
+    /// Adds another tally.
+    pub fn join(&mut self, other: &Self) {
+        self.times += other.times;
+        self.ended += other.ended;
+        self.span = match (self.span, other.span) {
+            (Some(one), Some(two)) => Some(one.join(two)),
+            (one, two) => one.or(two),
+        };
+        self.servers.extend(other.servers.iter().copied());
+        self.frames.extend(other.frames.iter().copied());
+        self.frames.sort_unstable();
+        self.frames.truncate(FRAMES);
+        self.denial = self.denial.max(other.denial);
+    }
+}
