@@ -150,12 +150,10 @@ impl Shown {
 
     /// Learns from two questions of one socket.
     fn pair(&mut self, earlier: &Transaction, asked: &Transaction) {
-        if asked.first().ts.distance(earlier.first().ts) > TOGETHER {
-            return;
-        }
-        if asked.id == earlier.id && asked.server != earlier.server {
+        let together = || asked.first().ts.distance(earlier.first().ts) <= TOGETHER;
+        if asked.id == earlier.id && asked.server != earlier.server && together() {
             self.decided = Some(Certainty::Certain);
-        } else if let Some(is_near) = is_near(earlier, asked) {
+        } else if let Some(is_near) = is_near(earlier, asked).filter(|_| together()) {
             self.near += u32::from(is_near);
             self.far += u32::from(!is_near);
         }

@@ -25,7 +25,8 @@ const MUSL_TIMEOUT: Duration = Duration::from_secs(5);
 /// their wait; glibc waits `(timeout << k) / n` for the k-th of n servers; everything else
 /// waits as long as ever.
 pub(super) fn of(sendings: &[Sending<'_>], manner: Manner) -> Duration {
-    let Some(last) = sendings.last() else {
+    // What was sent but once shows no interval.
+    let [_, .., last] = sendings else {
         return manner.patience;
     };
     let server = last.transaction.server;
