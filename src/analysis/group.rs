@@ -72,8 +72,14 @@ impl Group {
         })
     }
 
-    /// Shows a rule what it wants to see.
-    pub(super) fn show(&self, detector: &mut dyn Detector) {
+    /// Shows all rules what they want to see, one after the other.
+    pub(super) fn show_all(&self, rules: &mut [Box<dyn Detector>]) {
+        for rule in rules {
+            self.show(rule.as_mut());
+        }
+    }
+
+    fn show(&self, detector: &mut dyn Detector) {
         let interest = detector.interest();
         for event in self.events() {
             match event {

@@ -111,7 +111,7 @@ fn side_by_side(
         let judge = scope.spawn(move || {
             let mut rules = Rules::all();
             while let Ok(group) = groups.recv() {
-                rules.iter_mut().for_each(|rule| group.show(rule.as_mut()));
+                group.show_all(&mut rules);
             }
             rules
         });

@@ -158,7 +158,9 @@ impl<'a> Tail<'a> {
 
     /// Everybody takes a look at all of these.
     fn see(&mut self, closed: Vec<Closed>, lookups: Vec<(usize, Lookup)>) {
-        lookups.iter().for_each(|(_, lookup)| self.directions.lookup(lookup));
+        for (_, lookup) in &lookups {
+            self.directions.lookup(lookup);
+        }
         let mut passes = Vec::with_capacity(closed.len() + lookups.len());
         let mut left = lookups.iter().enumerate().peekable();
         for (place, closed) in closed.iter().enumerate() {
@@ -172,7 +174,7 @@ impl<'a> Tail<'a> {
         self.tally(&group);
         self.hand_on(&group);
         match &mut self.rules {
-            Rules::Here(rules) => rules.iter_mut().for_each(|rule| group.show(rule.as_mut())),
+            Rules::Here(rules) => group.show_all(rules),
             // Without a receiver there was a panic, which joining will show.
             Rules::There(to) => drop(to.send(group)),
         }

@@ -15,12 +15,16 @@ pub struct Socket(pub SocketAddr);
 
 /// An address as two numbers, to be part of a key; versions are not told apart.
 pub fn halves(address: IpAddr) -> [u64; 2] {
-    let bits = match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bits.to_be_bytes();
-    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]
+    match address {
+        IpAddr::V4(v4) => [0, u64::from(v4.to_bits())],
+        IpAddr::V6(v6) => {
+            let mut words = [0; 2];
+            for (word, bytes) in words.iter_mut().zip(v6.octets().as_chunks().0) {
+                *word = u64::from_be_bytes(*bytes);
+            }
+            words
+        }
+    }
 }
 
 impl Hash for Host {

@@ -146,7 +146,9 @@ mod tests {
     fn parts_make_the_whole() {
         let of = |millis: &[u64]| {
             let mut histogram = Histogram::default();
-            millis.iter().for_each(|millis| histogram.add(Duration::from_millis(*millis)));
+            for millis in millis {
+                histogram.add(Duration::from_millis(*millis));
+            }
             histogram
         };
         let mut whole = of(&[5, 900]);

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::closed::Closed;
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
 use super::masquerade::Recent;
@@ -48,25 +49,6 @@ const LATEST: usize = 16;
 const FRESH: usize = 8_192;
 /// A backward jump of the clock by more than this is a step, not disorder between interfaces.
 const CLOCK_STEP_NANOS: i64 = 1_000_000_000;
-
-/// What leaves the matcher, shared by the lookup that it becomes part of.
-#[derive(Debug, Clone)]
-pub enum Closed {
-    /// A question, and what came of it.
-    Transaction(Arc<Transaction>),
-    /// A TCP connection attempt, and what came of it.
-    Connect(Arc<TcpAttempt>),
-}
-
-impl Closed {
-    /// The transaction, if it is one.
-    pub fn transaction(&self) -> Option<&Transaction> {
-        match self {
-            Self::Transaction(transaction) => Some(transaction),
-            Self::Connect(_) => None,
-        }
-    }
-}
 
 /// Pairs queries with responses; see the module's docs for its rules.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Messages in, [`Transaction`]s out, in the order of their first frames.
 
+mod closed;
 mod connect;
 mod delivery;
 mod index;
@@ -14,8 +15,9 @@ mod sighting;
 mod table;
 pub mod timing;
 
+pub use closed::Closed;
 pub use connect::{ConnectOutcome, TcpAttempt};
-pub use matcher::{Closed, Matcher};
+pub use matcher::Matcher;
 pub use model::{
     Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
 };

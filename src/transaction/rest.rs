@@ -160,13 +160,12 @@ impl Ends {
     /// The number of an address; `None` if there are too many.
     fn number(&mut self, address: IpAddr) -> Option<u8> {
         let known = self.known.iter().take(self.count).position(|known| *known == address);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                *self.known.get_mut(self.count)? = address;
-                self.count += 1;
-                self.count - 1
-            }
+        let at = if let Some(at) = known {
+            at
+        } else {
+            *self.known.get_mut(self.count)? = address;
+            self.count += 1;
+            self.count - 1
         };
         u8::try_from(at).ok()
     }
