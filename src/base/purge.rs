@@ -30,15 +30,15 @@ pub fn forget_before_growth<K: Hash + Eq, V>(
     table: &mut Map<K, V>,
     keep: impl FnMut(&K, &mut V) -> bool,
 ) {
-    let room = table.capacity();
-    if table.len() < room {
+    if table.len() < table.capacity() {
         return;
     }
     table.retain(keep);
-    if table.len() > room / 2 {
-        // Nearly all of it is needed: the next look at it comes when there is twice as much.
-        table.reserve(room + 1 - table.len().min(room));
-    }
+    // Built anew: the places of what was forgotten would be looked at for as long as it stands.
+    let mut kept = Map::default();
+    kept.reserve(table.len() * 2);
+    kept.extend(table.drain());
+    *table = kept;
 }
 
 #[cfg(test)]
