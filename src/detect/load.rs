@@ -56,7 +56,7 @@ fn from_memory(transaction: &Transaction, glance: &Glance) -> bool {
         || transaction.responses.first().is_some_and(|response| response.header.authoritative())
 }
 
-/// The tally: bounded by [`MAX_BINS`].
+/// The tally: bounded by `MAX_BINS`.
 #[derive(Debug)]
 pub struct Load {
     width: i64,
