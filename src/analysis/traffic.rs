@@ -5,11 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::hash_map::Entry;
-
 use super::health::{Loss, Sided, Watch};
 use crate::base::words::{Text, ToText, text};
-use crate::base::{Coverage, Histogram, Limit, Map, Placed, Timestamp};
+use crate::base::{Coverage, Histogram, Limit, Map, Placed, Timestamp, entry_within};
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -308,12 +306,9 @@ fn peer<'a, T: Default>(
     limit: Limit,
     coverage: &mut Coverage,
 ) -> Option<&'a mut T> {
-    let room = peers.len() < MAX_PEERS;
-    match peers.entry(address) {
-        Entry::Vacant(_) if !room => {
-            coverage.limited(limit);
-            None
-        }
-        place => Some(place.or_default()),
+    let place = entry_within(peers, address, MAX_PEERS);
+    if place.is_none() {
+        coverage.limited(limit);
     }
+    Some(place?.or_default())
 }

@@ -17,11 +17,11 @@ pub mod text;
 mod time;
 pub mod words;
 
-pub use address::{Host, Socket, SocketId, halves};
+pub use address::{Host, SocketId, halves};
 pub use addresses::{AddressId, Addresses};
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
-pub use hash::{Map, Set, digest};
+pub use hash::{Map, Set, digest, entry_within};
 pub use histogram::{Histogram, Placed};
 pub use lang::Lang;
 pub use net::{FiveTuple, Network, Transport};

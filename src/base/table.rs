@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use hashbrown::Equivalent;
 
-use super::Map;
+use super::hash::{Entry, Map, entry_within};
 
 /// Hashed while it grows, in the order of its keys when it is read.
 ///
@@ -13,9 +13,6 @@ use super::Map;
 /// whole table each time.
 #[derive(Debug, Clone)]
 pub struct Table<K, V>(Map<K, V>);
-
-/// A place in a [`Table`].
-pub(super) type Entry<'a, K, V> = hashbrown::hash_map::Entry<'a, K, V, foldhash::fast::RandomState>;
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
@@ -57,11 +54,7 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
     /// The place of `key` in a table of at most `most` keys; `None` if it is new and there is no
     /// room.
     pub fn entry_within(&mut self, key: K, most: usize) -> Option<Entry<'_, K, V>> {
-        let room = self.0.len() < most;
-        match self.0.entry(key) {
-            Entry::Vacant(_) if !room => None,
-            place => Some(place),
-        }
+        entry_within(&mut self.0, key, most)
     }
 
     /// Keeps what `keep` says.

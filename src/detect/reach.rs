@@ -11,7 +11,7 @@ use std::sync::Arc;
 use hashbrown::hash_map::Entry;
 
 use crate::base::{
-    Coverage, Host, Limit, Map, Network, Nodes, Set, Socket, SocketId, Timestamp, Transport,
+    Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
     forget_before_growth,
 };
 use crate::capture::Seen;
@@ -107,7 +107,7 @@ pub struct Reach {
     nodes: Nodes,
     pending: VecDeque<Flow>,
     base: u64,
-    index: Map<(Socket, Host, Transport), u64>,
+    index: Map<(SocketId, Host, Transport), u64>,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
 }
@@ -289,7 +289,7 @@ impl Reach {
             coverage.limited(Limit::Flows);
             self.settle_first(coverage);
         }
-        let key = (Socket(client), Host(flow.cell.responder), flow.cell.transport);
+        let key = (SocketId::from(client), Host(flow.cell.responder), flow.cell.transport);
         let serial = self.base + self.pending.len() as u64;
         let known = match self.index.entry(key) {
             Entry::Occupied(mut known) => {
@@ -327,7 +327,7 @@ impl Reach {
             return;
         };
         let key = (
-            Socket(SocketAddr::new(flow.cell.client, flow.port)),
+            SocketId::from(SocketAddr::new(flow.cell.client, flow.port)),
             Host(flow.cell.responder),
             flow.cell.transport,
         );

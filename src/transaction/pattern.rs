@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::model::{Attempt, Hop, Hops, Transaction};
 use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
-use crate::base::{Map, Network, Transport, halves};
+use crate::base::{Map, Network, Transport, entry_within, halves};
 use crate::capture::PointId;
 
 /// Healthy examples below which there is no pattern (rulebook K4).
@@ -168,7 +168,7 @@ impl Paths {
         for point in points(forth, &answer.hops) {
             let own = Key::own(transaction, point);
             let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
-            let mut ways = within(&mut self.known, own);
+            let mut ways = entry_within(&mut self.known, own, MAX_KEYS).map(Entry::or_default);
             for (hops, forth) in
                 forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
             {
@@ -193,9 +193,9 @@ impl Paths {
             }
             for (key, forth, path) in wider {
                 if key != own
-                    && let Some(ways) = within(&mut self.known, key)
+                    && let Some(ways) = entry_within(&mut self.known, key, MAX_KEYS)
                 {
-                    ways.tally_mut(forth).add(&path);
+                    ways.or_default().tally_mut(forth).add(&path);
                 }
             }
         }
@@ -286,13 +286,4 @@ fn points(forth: Option<&Hops>, back: &Hops) -> SmallVec<[PointId; 2]> {
     forth.into_iter().flatten().for_each(&mut note);
     back.iter().for_each(&mut note);
     points
-}
-
-/// The place of a key, if there is one or room for it.
-fn within(known: &mut Map<Key, Ways>, key: Key) -> Option<&mut Ways> {
-    let room = known.len() < MAX_KEYS;
-    match known.entry(key) {
-        Entry::Vacant(_) if !room => None,
-        place => Some(place.or_default()),
-    }
 }
