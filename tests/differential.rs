@@ -91,7 +91,7 @@ fn compare(bytes: &[u8]) {
         RData::SOA(soa) => Some((name_of(&record.name), record.ttl, soa.minimum)),
         _ => None,
     });
-    let mine = message.records.soa.map(|soa| (soa.owner, soa.ttl, soa.minimum));
+    let mine = message.records.soa.as_ref().map(|soa| (soa.owner.clone(), soa.ttl, soa.minimum));
     assert_eq!(mine, soa.map(|(owner, ttl, minimum)| (owner, ttl, Some(minimum))));
 }
 

@@ -260,7 +260,7 @@ impl Mask {
         if let Some(question) = &mut message.question {
             question.name = self.name(&question.name);
         }
-        let records = &mut message.records;
+        let records = Arc::make_mut(&mut message.records);
         for address in &mut records.addresses {
             *address = self.address(*address);
         }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::base::words::{Text, text};
 use crate::capture::PointId;
-use crate::transaction::{Hop, Transaction};
+use crate::transaction::{Attempt, Hop, Transaction};
 
 /// One in so many transactions answered on a node makes it one of DNS servers.
 const SOME: u64 = 5;
@@ -96,10 +96,10 @@ impl Roles {
         }
         let (home, responder) = (transaction.home(), transaction.responder());
         let first = transaction.attempts.first();
-        let query = first.and_then(|attempt| attempt.home());
-        let last = first.and_then(|attempt| attempt.last_hop());
+        let query = first.and_then(Attempt::home);
+        let last = first.and_then(Attempt::last_hop);
         let answer = transaction.responses.first().and_then(|response| response.hops.first());
-        let initial = |hop: Option<&Hop>, point: PointId| {
+        let initial = |hop: Option<Hop>, point: PointId| {
             hop.is_some_and(|hop| hop.via.point == point && hop.via.is_at_its_host())
         };
         for (point, seen) in (0..).map(PointId).zip(&mut self.points) {

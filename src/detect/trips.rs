@@ -18,7 +18,7 @@ use super::stretch::{Pace, Stretch};
 use super::{Claim, Layer};
 use crate::base::{Map, Span, Timestamp};
 use crate::capture::PointId;
-use crate::transaction::{Attempt, Stage, Transaction};
+use crate::transaction::{Attempt, Hop, Hops, Stage, Transaction};
 
 /// Transactions that are kept one by one; beyond that those that went well are thinned out by halves,
 /// and those that stay count twice.
@@ -272,7 +272,7 @@ impl Trip {
             |attempt: &&Attempt| answered_by.flatten().is_none_or(|at| attempt.sent().ts <= at);
         let asked = transaction.attempts.iter().rfind(asked).unwrap_or(first);
         let mut legs: SmallVec<[Leg; 2]> = SmallVec::new();
-        let mut note = |hops: &[crate::transaction::Hop], query: bool| {
+        let mut note = |hops: &Hops, query: bool| {
             let mut met: SmallVec<[PointId; 4]> = SmallVec::new();
             for hop in hops {
                 let point = hop.via.point;
@@ -292,7 +292,7 @@ impl Trip {
         transaction.attempts.iter().for_each(|attempt| note(&attempt.hops, true));
         transaction.responses.iter().for_each(|response| note(&response.hops, false));
         for leg in &mut legs {
-            let here = |hop: &&crate::transaction::Hop| hop.via.point == leg.point;
+            let here = |hop: &Hop| hop.via.point == leg.point;
             leg.asked = asked.hops.iter().filter(here).map(|hop| hop.seen.ts).min();
             let answers = answer
                 .iter()

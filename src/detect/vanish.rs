@@ -56,7 +56,7 @@ pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usi
     let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first());
     let Some(home) = asked.map(|hop| hop.via.point) else { return 0 };
     let arrived =
-        |hop: &&Hop| hop.via.point == home && hop.via.direction != Some(Direction::OtherHost);
+        |hop: &Hop| hop.via.point == home && hop.via.direction != Some(Direction::OtherHost);
     response.hops.iter().filter(arrived).count()
 }
 

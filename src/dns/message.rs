@@ -4,6 +4,7 @@
 //! length: [`Message::stop`] says how far the view got and why it went no further.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -17,7 +18,7 @@ pub struct Message {
     /// The first question, if the message has one that can be read.
     pub question: Option<Question>,
     /// What the records of answer and authority section say, as far as they could be read.
-    pub records: Records,
+    pub records: Arc<Records>,
     /// The OPT pseudo-record (RFC 6891), if one was reached.
     pub edns: Option<Edns>,
     /// Where and why reading stopped, if it did not reach the end of the message.
@@ -52,7 +53,7 @@ impl Question {
 }
 
 /// The records of a response, reduced to what lookups and detectors judge by.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Records {
     /// Answer records of type A or AAAA: the addresses, in wire order, at most
     /// [`Records::MAX_ADDRESSES`].
@@ -77,7 +78,7 @@ impl Records {
 }
 
 /// The SOA record of a negative answer (RFC 2308 section 3).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Soa {
     /// The zone it belongs to.
     pub owner: Name,

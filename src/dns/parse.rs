@@ -60,7 +60,7 @@ fn read(
         bytes: payload,
         at: Header::LEN,
         cut: payload.len() < wire_len,
-        names,
+        names: &mut *names,
         question: None,
         records: Records::default(),
         edns: None,
@@ -73,7 +73,7 @@ fn read(
     let message = Message {
         header,
         question: reader.question,
-        records: reader.records,
+        records: reader.names.records(reader.records),
         edns: reader.edns,
         stop,
         wire_len: wire_len.max(payload.len()),
@@ -345,7 +345,7 @@ mod tests {
         let first = record(ASKED, 5, 300, b"\x01a\x02zz\x00");
         let bytes = message(0x8180, 1, [3, 0, 0], &[&last, &second, &first]);
         let records = read(&bytes).records;
-        assert_eq!(records.canonical.unwrap().to_string(), "B.zz");
+        assert_eq!(records.canonical.as_ref().unwrap().to_string(), "B.zz");
         assert_eq!(records.addresses.as_slice(), ["192.0.2.7".parse::<IpAddr>().unwrap()]);
         assert_eq!((records.matching, records.min_ttl), (1, Some(30)));
     }

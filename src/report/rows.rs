@@ -195,7 +195,7 @@ pub fn transaction_row(transaction: &Transaction, path: Path<'_>) -> Transaction
         client: transaction.client.to_string(),
         server: transaction.server.to_string(),
         backend: transaction.backend().map(|backend| backend.to_string()),
-        masquerade: transaction.masquerade.map(|address| address.to_string()),
+        masquerade: transaction.masquerade.as_deref().map(ToString::to_string),
         transport: transaction.transport.to_string().to_lowercase(),
         id: transaction.id,
         name: transaction.question.name.to_string(),
@@ -229,7 +229,7 @@ fn response_row(response: &Response, path: Path<'_>) -> ResponseRow {
     }
 }
 
-fn frame_row(hop: &Hop, path: Path<'_>) -> FrameRow {
+fn frame_row(hop: Hop, path: Path<'_>) -> FrameRow {
     FrameRow {
         file: path(hop.seen.at),
         frame: hop.seen.at.number,

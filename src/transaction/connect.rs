@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::{SmallVec, smallvec};
 
-use super::model::Hop;
+use super::hops::{Hop, Hops};
 use super::timing;
 use crate::base::Timestamp;
 use crate::capture::Seen;
@@ -23,7 +23,7 @@ pub struct TcpAttempt {
     /// Each SYN really sent, oldest first; retransmissions count, copies do not.
     pub syns: SmallVec<[Seen; 2]>,
     /// Where the SYNs were seen.
-    pub hops: SmallVec<[Hop; 3]>,
+    pub hops: Hops,
     /// When the server's SYN-ACK came.
     pub accepted: Option<Timestamp>,
     /// The first reset, and whether the server sent it.
@@ -64,7 +64,7 @@ impl TcpAttempt {
             server: signal.tuple.dst,
             isn,
             syns: smallvec![signal.seen],
-            hops: smallvec![hop(signal)],
+            hops: Hops::of(hop(signal)),
             accepted: None,
             reset: None,
             rejected: None,
@@ -81,7 +81,7 @@ impl TcpAttempt {
             self.syns.push(signal.seen);
         }
         if self.hops.len() < MAX_HOPS {
-            self.hops.push(hop(signal));
+            self.hops.insert(self.hops.len(), hop(signal));
         }
     }
 

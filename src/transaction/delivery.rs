@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::model::{Attempt, Hop, Response, Transaction, Undelivered, only_other_host};
+use super::hops::Hop;
+use super::model::{Attempt, Response, Transaction, Undelivered, only_other_host};
 use super::nat::Nat;
 use super::pattern::Paths;
 use crate::base::{Map, Set, Timestamp};
@@ -14,9 +15,8 @@ use crate::capture::PointId;
 pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrivals, paths: &Paths) {
     let asked = transaction.server.ip();
     let Some(home) = transaction.attempts.first().and_then(Attempt::home) else { return };
-    let home = *home;
     for response in &mut transaction.responses {
-        let here = |hop: &Hop| hop.via.point == home.via.point;
+        let here = |hop: Hop| hop.via.point == home.via.point;
         let both = response.hops.iter().any(here) && !response.hops.iter().all(here);
         response.home = both.then_some(home.via.point);
     }
@@ -24,8 +24,8 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     // has to come from that; a capture behind the translation shows the backend asked and the
     // service answering: no defect.
     let stranger = |response: &Response| {
-        let place = |hop: &Hop| (hop.via.point, hop.via.interface);
-        let mut at_home = response.hops.iter().filter(|hop| place(hop) == place(&home)).peekable();
+        let place = |hop: Hop| (hop.via.point, hop.via.interface);
+        let mut at_home = response.hops.iter().filter(|hop| place(*hop) == place(home)).peekable();
         at_home.peek()?;
         if at_home.any(|hop| hop.server == asked) {
             return None;

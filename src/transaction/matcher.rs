@@ -31,7 +31,8 @@ use super::closed::Closed;
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
 use super::masquerade::Recent;
-use super::model::{Attempt, Hop, QueryTraits, Rejected, Response, Transaction, Undelivered};
+use super::hops::{Hop, Hops};
+use super::model::{Attempt, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
 use super::pattern::Paths;
 use super::sighting::{MAX_ATTEMPTS, Sighting, sight, takes_attempt};
@@ -153,8 +154,7 @@ impl Matcher {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
-            Item::Transaction(transaction) => next(self.closed(Arc::from(transaction), now)),
-            Item::Resting(resting) => next(self.closed(Arc::new(resting.wake()), now)),
+            Item::Transaction(transaction) => next(self.closed(transaction, now)),
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
@@ -166,7 +166,7 @@ impl Matcher {
 
     /// The transaction as it is now that nothing of it will change any more.
     fn closed(&mut self, mut transaction: Arc<Transaction>, now: Timestamp) -> Closed {
-        // It was made just now, so nobody shares it.
+        // Nobody shares it yet.
         if let Some(transaction) = Arc::get_mut(&mut transaction) {
             transaction.watched_until = now;
             self.settle(transaction);
@@ -200,7 +200,6 @@ impl Matcher {
                 && let Item::Transaction(transaction) = &entry.item
             {
                 self.paths.learn(transaction);
-                self.table.rest(serial);
             }
         }
     }
@@ -231,7 +230,7 @@ impl Matcher {
                 let Some(entry) = self.table.entry(serial) else {
                     continue;
                 };
-                let Item::Transaction(transaction) = &mut entry.item else {
+                let Some(transaction) = entry.item.transaction() else {
                     continue;
                 };
                 if transaction.question != *question
@@ -249,7 +248,7 @@ impl Matcher {
                 let mut first = attempt.hops.first().map_or(hop.server, |first| first.server);
                 let bytes = sight(&mut attempt.hops, hop);
                 let mut later = hop.server;
-                if first != later && attempt.hops.first() == Some(&hop) {
+                if first != later && attempt.hops.first() == Some(hop) {
                     // It was seen behind the translation first, by a clock that is a little off.
                     std::mem::swap(&mut first, &mut later);
                     if nth == 0 {
@@ -269,7 +268,7 @@ impl Matcher {
         }
 
         let attempt = Attempt {
-            hops: smallvec![hop],
+            hops: Hops::of(hop),
             digest: sighting.digest,
             ip_id: sighting.ip_id,
             vanish: None,
@@ -280,7 +279,7 @@ impl Matcher {
                 continue;
             };
             let last_activity = entry.last_activity;
-            let Item::Transaction(transaction) = &mut entry.item else {
+            let Some(transaction) = entry.item.transaction() else {
                 continue;
             };
             if transaction.question != *question
@@ -319,7 +318,7 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        let serial = self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
+        let serial = self.table.open(Item::Transaction(Arc::new(transaction)), key, seen.ts);
         self.recent.note(&sighting, serial);
     }
 
@@ -333,8 +332,8 @@ impl Matcher {
     ) -> bool {
         let Some(serial) = self.recent.find(sighting) else { return false };
         let Some(entry) = self.table.entry(serial) else { return false };
-        if let Item::Transaction(transaction) = &mut entry.item {
-            transaction.masquerade.get_or_insert(client);
+        if let Some(transaction) = entry.item.transaction() {
+            transaction.masquerade.get_or_insert_with(|| Box::new(client));
             let mut attempts = transaction.attempts.iter_mut().rev();
             if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
                 sight(&mut attempt.hops, sighting.hop);
@@ -363,7 +362,7 @@ impl Matcher {
             let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
-            let Item::Transaction(transaction) = &mut entry.item else {
+            let Some(transaction) = entry.item.transaction() else {
                 continue;
             };
             let latest = transaction.responses.len().saturating_sub(LATEST);
@@ -391,13 +390,13 @@ impl Matcher {
         let rcode = message.rcode();
         let asked = message.question.as_ref();
         let mut response = Response {
-            hops: smallvec![hop],
+            hops: Hops::of(hop),
             digest: message.digest,
             ip_id: sighting.ip_id,
             header: message.header,
             rcode,
             kind,
-            records: message.records.clone(),
+            records: Arc::clone(&message.records),
             edns: message.edns,
             wire_len: message.wire_len,
             case_kept: true,
@@ -409,7 +408,7 @@ impl Matcher {
         if let Some(serial) = self.asked_by(&candidates, asked, kind, &hop) {
             if let Some(entry) = self.table.entry(serial) {
                 entry.last_activity = entry.last_activity.max(seen.ts);
-                if let Item::Transaction(transaction) = &mut entry.item {
+                if let Some(transaction) = entry.item.transaction() {
                     if let Some(asked) = asked {
                         response.case_kept = asked.name.same_case(&transaction.question.name);
                     }
@@ -444,7 +443,7 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        self.table.open(Item::Transaction(Box::new(transaction)), key, seen.ts);
+        self.table.open(Item::Transaction(Arc::new(transaction)), key, seen.ts);
     }
 
     /// The transaction that a response belongs to (rules 5 and 4.9).
@@ -517,7 +516,7 @@ impl Matcher {
             if rejection.seen.ts.since(entry.last_activity) > T_KEEP {
                 continue;
             }
-            let Item::Transaction(transaction) = &mut entry.item else {
+            let Some(transaction) = entry.item.transaction() else {
                 continue;
             };
             if is_response {

@@ -3,6 +3,7 @@
 mod closed;
 mod connect;
 mod delivery;
+mod hops;
 mod index;
 mod masquerade;
 mod matcher;
@@ -10,16 +11,16 @@ mod model;
 mod nat;
 mod path;
 mod pattern;
-mod rest;
 mod sighting;
 mod table;
 pub mod timing;
 
 pub use closed::Closed;
 pub use connect::{ConnectOutcome, TcpAttempt};
+pub use hops::{Hop, Hops};
 pub use matcher::Matcher;
 pub use model::{
-    Attempt, Hop, Hops, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
+    Attempt, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
 };
 pub use nat::Nat;
 pub use path::Waypoint;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -10,8 +11,9 @@ use crate::base::words::{Text, ToText, text};
 use crate::base::{Timestamp, Transport};
 use crate::capture::{PointId, Seen};
 use crate::dns::{AnswerKind, Edns, Header, Name, Opcode, Question, Rcode, Records};
-use crate::packet::{Direction, IcmpKind, Via};
+use crate::packet::{Direction, IcmpKind};
 
+use super::hops::{Hop, Hops};
 use super::pattern::Vanish;
 use super::timing;
 
@@ -42,7 +44,7 @@ pub struct Transaction {
     /// a capture behind it sees the backend asked and the service answering.
     pub translated: Option<IpAddr>,
     /// The client's address as a masquerading node shows it further on.
-    pub masquerade: Option<SocketAddr>,
+    pub masquerade: Option<Box<SocketAddr>>,
     /// The last instant at which the capture still watched for this transaction.
     pub watched_until: Timestamp,
     /// Whether the capture missed frames while an answer was due, so that silence proves nothing.
@@ -54,12 +56,9 @@ pub struct Transaction {
 /// What is worked out once from a whole transaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settled {
-    first: Seen,
-    last_sent: Option<Seen>,
     deadline: Option<Timestamp>,
     /// The place of the answer among the responses.
-    answer: Option<usize>,
-    latency: Option<Duration>,
+    answer: Option<u8>,
     outcome: Outcome,
     backend: Option<IpAddr>,
     infrastructure: bool,
@@ -114,48 +113,22 @@ pub struct Attempt {
     pub vanish: Option<Vanish>,
 }
 
-/// The places where one datagram was seen.
-pub type Hops = SmallVec<[Hop; 3]>;
-
-/// One sighting of a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hop {
-    /// The frame.
-    pub seen: Seen,
-    /// The place.
-    pub via: Via,
-    /// The server's address as it was written there: before or after translation.
-    pub server: IpAddr,
-    /// The client's address as it was written there.
-    pub client: IpAddr,
-}
-
-impl Hop {
-    /// Whether a datagram seen here was seen at that very place before: one datagram never
-    /// passes a place twice.
-    pub fn same_place(&self, other: &Self) -> bool {
-        let place = |hop: &Self| (hop.via.point, hop.via.interface, hop.via.direction, hop.via.ttl);
-        place(self) == place(other)
-    }
-}
-
 impl Attempt {
     /// When the client sent it, as far as the capture shows.
+    #[inline]
     pub fn sent(&self) -> Seen {
         earliest(&self.hops)
     }
 
     /// Its first sighting at the client's own capture point: the one where its TTL is largest, for
     /// every router on its way lowers that.
-    pub fn home(&self) -> Option<&Hop> {
-        let first = self.hops.first()?;
+    pub fn home(&self) -> Option<Hop> {
         let nearest = self.hops.iter().rev().max_by_key(|hop| hop.via.ttl)?;
-        let here = |hop: &&Hop| hop.via.point == nearest.via.point;
-        self.hops.iter().find(here).or(Some(first))
+        self.hops.iter().find(|hop| hop.via.point == nearest.via.point)
     }
 
     /// The last place where it was seen: its vanish point, if nothing came back.
-    pub fn last_hop(&self) -> Option<&Hop> {
+    pub fn last_hop(&self) -> Option<Hop> {
         self.hops.last()
     }
 
@@ -182,7 +155,7 @@ pub struct Response {
     /// What it is worth to the client.
     pub kind: AnswerKind,
     /// What its records say.
-    pub records: Records,
+    pub records: Arc<Records>,
     /// Its OPT record.
     pub edns: Option<Edns>,
     /// Length of the message in bytes.
@@ -197,8 +170,8 @@ pub struct Response {
     /// Whether it stopped half-way on the client's own host: it was seen there, and not at the
     /// further places that healthy responses pass (rulebook K4).
     pub stopped: bool,
-    /// When it arrived and was delivered, once all its sightings are known.
-    pub(super) settled: Option<(Seen, Seen)>,
+    /// Which sightings show its arrival and its delivery, once all are known.
+    pub(super) settled: Option<(u8, u8)>,
 }
 
 /// Why a response that was captured did not reach the client.
@@ -218,17 +191,20 @@ impl Response {
     /// When it reached the capture point: the client's own, where that saw it.
     #[inline]
     pub fn arrived(&self) -> Seen {
-        self.settled.map_or_else(|| self.arrival(), |(arrived, _)| arrived)
+        let settled = self.settled.and_then(|(arrived, _)| self.hops.seen(arrived));
+        settled.unwrap_or_else(|| self.arrival())
     }
 
     /// When it was last seen: nearest to its delivery.
     #[inline]
     pub fn delivered(&self) -> Seen {
-        self.settled.map_or_else(|| self.delivery(), |(_, delivered)| delivered)
+        let settled = self.settled.and_then(|(_, delivered)| self.hops.seen(delivered));
+        settled.unwrap_or_else(|| self.delivery())
     }
 
     fn settle(&mut self) {
-        self.settled = Some((self.arrival(), self.delivery()));
+        let at = |seen| self.hops.place(seen);
+        self.settled = at(self.arrival()).zip(at(self.delivery()));
     }
 
     fn arrival(&self) -> Seen {
@@ -243,7 +219,7 @@ impl Response {
     }
 
     fn at_home(&self) -> impl Iterator<Item = Seen> {
-        let here = |hop: &&Hop| self.home.is_none_or(|home| hop.via.point == home);
+        let here = |hop: &Hop| self.home.is_none_or(|home| hop.via.point == home);
         self.hops.iter().filter(here).map(|hop| hop.seen)
     }
 
@@ -344,21 +320,12 @@ impl Transaction {
     pub(super) fn settle(&mut self) {
         self.settled = None;
         self.responses.iter_mut().for_each(Response::settle);
-        let first = self.first_frame();
-        let last_sent = match self.attempts.as_slice() {
-            [_] => Some(first),
-            attempts => attempts.last().map(Attempt::sent),
-        };
-        let deadline = last_sent.map(|last| timing::until(last.ts, &self.attempts));
+        let deadline = timing::deadline(&self.attempts);
         let place = deadline.and_then(|deadline| self.answer_until(deadline));
         let answer = place.and_then(|place| self.responses.get(place));
         self.settled = Some(Settled {
-            first,
-            last_sent,
             deadline,
-            answer: place,
-            // Without a query there is no deadline, and so no answer.
-            latency: answer.map(|answer| answer.delivered().ts.since(first.ts)),
+            answer: place.and_then(|place| u8::try_from(place).ok()),
             outcome: self.outcome_with(answer),
             backend: self.behind(),
             infrastructure: self.serves_no_application(),
@@ -368,10 +335,6 @@ impl Transaction {
     /// The first frame of it, query or (where the query is missing) response.
     #[inline]
     pub fn first(&self) -> Seen {
-        self.settled.as_ref().map_or_else(|| self.first_frame(), |settled| settled.first)
-    }
-
-    fn first_frame(&self) -> Seen {
         match (self.attempts.first(), self.responses.first()) {
             (Some(attempt), _) => attempt.sent(),
             (None, Some(response)) => response.arrived(),
@@ -387,10 +350,7 @@ impl Transaction {
     /// When the client sent its last attempt.
     #[inline]
     pub fn last_sent(&self) -> Option<Seen> {
-        match &self.settled {
-            Some(settled) => settled.last_sent,
-            None => self.attempts.last().map(Attempt::sent),
-        }
+        self.attempts.last().map(Attempt::sent)
     }
 
     /// When the client had last sent it before `instant`; its first sending if it had not.
@@ -409,7 +369,7 @@ impl Transaction {
     #[inline]
     fn answer_place(&self) -> Option<usize> {
         match &self.settled {
-            Some(settled) => settled.answer,
+            Some(settled) => settled.answer.map(usize::from),
             None => self.answer_until(self.deadline()?),
         }
     }
@@ -432,10 +392,7 @@ impl Transaction {
     /// Time from the first attempt to the arrival of the answer.
     #[inline]
     pub fn latency(&self) -> Option<Duration> {
-        match &self.settled {
-            Some(settled) => settled.latency,
-            None => Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts)),
-        }
+        Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
     }
 
     /// The latency, where it is beyond doubt which attempt was answered (rulebook 4.7).
@@ -547,8 +504,9 @@ fn is_loop_probe(name: &Name) -> bool {
     number() && number()
 }
 
+#[inline]
 fn earliest(hops: &Hops) -> Seen {
-    hops.iter().map(|hop| hop.seen).min().unwrap_or_else(unreachable_seen)
+    hops.earliest().unwrap_or_else(unreachable_seen)
 }
 
 /// What an empty list of hops would answer; the matcher never makes one.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::model::{Hop, Hops};
+use super::hops::{Hop, Hops};
 use crate::capture::PointId;
 use crate::packet::Direction;
 
@@ -32,7 +32,7 @@ impl Place {
     const SOME_INTERFACE: u64 = 1 << 17;
     const TRANSLATED: u64 = 1 << 16;
 
-    fn of(hop: &Hop, asked: IpAddr) -> Self {
+    fn of(hop: Hop, asked: IpAddr) -> Self {
         let interface =
             hop.via.interface.map_or(0, |at| u64::from(at) << 32 | Self::SOME_INTERFACE);
         let translated = if hop.server == asked { 0 } else { Self::TRANSLATED };
@@ -75,7 +75,7 @@ impl Path {
         if here().is_sorted_by_key(|hop| hop.seen.ts) {
             here().for_each(|hop| path.pass(Place::of(hop, asked)));
         } else {
-            let mut sorted: SmallVec<[&Hop; 4]> = here().collect();
+            let mut sorted: SmallVec<[Hop; 4]> = here().collect();
             sorted.sort_by_key(|hop| hop.seen.ts);
             sorted.into_iter().for_each(|hop| path.pass(Place::of(hop, asked)));
         }
@@ -160,7 +160,7 @@ mod tests {
                 let hop = Hop { seen, via, server, client };
                 for (asked, translated) in [(server, false), (client, true)] {
                     let waypoint = Waypoint { interface, direction, ttl: 255, translated };
-                    assert_eq!(Waypoint::from(Place::of(&hop, asked)), waypoint);
+                    assert_eq!(Waypoint::from(Place::of(hop, asked)), waypoint);
                 }
             }
         }

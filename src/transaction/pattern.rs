@@ -15,7 +15,8 @@ use std::net::IpAddr;
 use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
-use super::model::{Attempt, Hop, Hops, Transaction};
+use super::hops::{Hop, Hops};
+use super::model::{Attempt, Transaction};
 use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
 use crate::base::{Map, Network, Transport, entry_within, halves};
@@ -278,7 +279,7 @@ impl Paths {
 /// The points that saw the one or the other.
 fn points(forth: Option<&Hops>, back: &Hops) -> SmallVec<[PointId; 2]> {
     let mut points: SmallVec<[PointId; 2]> = SmallVec::new();
-    let mut note = |hop: &Hop| {
+    let mut note = |hop: Hop| {
         if !points.contains(&hop.via.point) {
             points.push(hop.via.point);
         }

@@ -1,6 +1,7 @@
 //! What tells a copy of a datagram from a new datagram (rulebook 4.2, 4.6, K5).
 
-use super::model::{Hop, Hops, Transaction};
+use super::hops::{Hop, Hops};
+use super::model::Transaction;
 use super::timing::{
     ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
 };
@@ -9,8 +10,6 @@ use crate::dns::AnswerKind;
 
 /// Attempts of one transaction: one a second over its longest life, and a few more.
 pub(super) const MAX_ATTEMPTS: usize = 128;
-/// Places of one datagram that are kept: eight capture points with four each. Of more, the last one.
-const MAX_HOPS: usize = 32;
 
 /// One sighting, as far as it tells copies from new datagrams.
 pub(super) struct Sighting {
@@ -51,17 +50,9 @@ impl Sighting {
 /// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
 /// points agree only so far, so between those the TTL says which place came first.
 pub(super) fn sight(hops: &mut Hops, hop: Hop) -> usize {
-    if hops.len() >= MAX_HOPS {
-        if let Some(last) = hops.last_mut() {
-            *last = hop;
-        }
-        return 0;
-    }
-    let inline = hops.inline_size();
-    let behind = |known: &Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
-    let place = hops.iter().position(behind).unwrap_or(hops.len());
-    hops.insert(place, hop);
-    if hops.len() > inline { size_of::<Hop>() } else { 0 }
+    let behind = |known: Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
+    let place = if hops.is_full() { None } else { hops.iter().position(behind) };
+    hops.insert(place.unwrap_or(hops.len()), hop)
 }
 
 /// Whether a new datagram with this transaction's key is one more attempt of it (rule 3).

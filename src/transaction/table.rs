@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::connect::TcpAttempt;
 use super::index::Index;
 use super::model::Transaction;
-use super::rest::Resting;
 use crate::base::{Timestamp, Transport, halves};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
@@ -56,9 +56,19 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 pub(super) enum Item {
-    Transaction(Box<Transaction>),
-    Resting(Box<Resting>),
+    /// Shared with nobody while it is open.
+    Transaction(Arc<Transaction>),
     Connect(Box<TcpAttempt>),
+}
+
+impl Item {
+    /// The transaction, if it is one.
+    pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
+        match self {
+            Self::Transaction(transaction) => Arc::get_mut(transaction),
+            Self::Connect(_) => None,
+        }
+    }
 }
 
 /// Open entries, bounded in number and in bytes.
@@ -95,27 +105,8 @@ impl Table {
         Some(entry)
     }
 
-    /// The entry with this serial number, no longer at rest.
+    /// The entry with this serial number.
     pub(super) fn entry(&mut self, serial: u64) -> Option<&mut Entry> {
-        let entry = self.place(serial)?;
-        if let Item::Resting(resting) = &entry.item {
-            entry.item = Item::Transaction(Box::new(resting.as_ref().clone().wake()));
-        }
-        Some(entry)
-    }
-
-    /// Lays an entry to rest: it is answered, and all copies of the answer have been seen.
-    pub(super) fn rest(&mut self, serial: u64) {
-        let Some(entry) = self.place(serial) else { return };
-        let Item::Transaction(transaction) = &entry.item else { return };
-        if let Some(resting) = Resting::of(transaction) {
-            entry.item = Item::Resting(Box::new(resting));
-            let held = std::mem::take(&mut entry.held);
-            self.held = self.held.saturating_sub(held);
-        }
-    }
-
-    fn place(&mut self, serial: u64) -> Option<&mut Entry> {
         let index = usize::try_from(serial.checked_sub(self.base)?).ok()?;
         self.entries.get_mut(index)
     }
@@ -145,7 +136,7 @@ impl Table {
 
     /// Lists an entry under one more key.
     pub(super) fn list_also(&mut self, key: SocketKey, serial: u64) {
-        if let Some(entry) = self.place(serial) {
+        if let Some(entry) = self.entry(serial) {
             entry.keys.push(key);
             self.list(key, serial);
         }

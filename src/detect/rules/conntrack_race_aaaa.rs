@@ -36,7 +36,7 @@ use crate::detect::{
 };
 use crate::dns::RecordType;
 use crate::lookup::{Lookup, Role, Step};
-use crate::transaction::Transaction;
+use crate::transaction::{Attempt, Transaction};
 
 /// Pairs below which it is chance (rulebook 7.6).
 const ENOUGH: u64 = 5;
@@ -252,7 +252,7 @@ impl Tally {
         let own_span = Span::between(gone.first().ts, last);
         self.span = Some(self.span.map_or(own_span, |span| span.join(own_span)));
         if self.frames.len() < FRAMES {
-            let vanish = gone.attempts.first().and_then(|attempt| attempt.last_hop());
+            let vanish = gone.attempts.first().and_then(Attempt::last_hop);
             let seen = vanish.map_or(gone.first(), |hop| hop.seen);
             let rtype = gone.question.rtype;
             self.frames.push((

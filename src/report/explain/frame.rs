@@ -229,7 +229,7 @@ impl Sight {
         let tied = match self.tie? {
             Tie::Socket { transport, client, id } => {
                 asked.transport == transport
-                    && (asked.client == client || asked.masquerade == Some(client))
+                    && (asked.client == client || asked.masquerade.as_deref() == Some(&client))
                     && id.is_none_or(|id| id == asked.id)
             }
             Tie::Piece { ends, ip_id } => datagrams(asked).any(|(hop_ends, id)| {

@@ -11,7 +11,7 @@ use crate::base::{Timestamp, Transport};
 use crate::capture::FrameRef;
 use crate::lookup::{Lookup, Role, Sent, Step};
 use crate::transaction::{
-    Attempt, ConnectOutcome, Hop, Outcome, Rejected, TcpAttempt, Transaction, timing,
+    Attempt, ConnectOutcome, Hops, Outcome, Rejected, TcpAttempt, Transaction, timing,
 };
 
 /// A wait shorter than this is not worth a rung.
@@ -48,7 +48,7 @@ impl<'a> Ladder<'a> {
                     };
                     let text =
                         text!("{gap} in which nothing happens, {why}", gap = duration(gap), why);
-                    with_waits.push(self.rung(before.at, Event::Wait, text, &[]));
+                    with_waits.push(self.rung(before.at, Event::Wait, text, &Hops::default()));
                 }
             }
             with_waits.push(rung);
@@ -56,7 +56,7 @@ impl<'a> Ladder<'a> {
         with_waits
     }
 
-    pub(super) fn rung(&self, at: Timestamp, event: Event, text: Text, hops: &[Hop]) -> Rung {
+    pub(super) fn rung(&self, at: Timestamp, event: Event, text: Text, hops: &Hops) -> Rung {
         let nanos = at.nanos().saturating_sub(self.start.nanos());
         let seen = words::sightings(hops, self.analysis, self.asked);
         Rung {
@@ -82,7 +82,7 @@ impl<'a> Ladder<'a> {
                 let nth = step.round + 1;
                 let text =
                     text!("candidate {nth}: {name}{tail}", nth, name = asked.question.name, tail);
-                self.rungs.push(self.rung(asked.first().ts, Event::Candidate, text, &[]));
+                self.rungs.push(self.rung(asked.first().ts, Event::Candidate, text, &Hops::default()));
             }
         }
         for (index, step) in lookup.steps.iter().enumerate() {
@@ -110,7 +110,7 @@ impl<'a> Ladder<'a> {
             if let Some(backend) = attempt.backend().or(asked.translated) {
                 text.push(text!(", translated to {backend}", backend));
             }
-            if let Some(masquerade) = asked.masquerade {
+            if let Some(masquerade) = asked.masquerade.as_deref() {
                 text.push(text!(", going on as {masquerade}", masquerade));
             }
             if asked.transport == Transport::Tcp {
@@ -134,7 +134,7 @@ impl<'a> Ladder<'a> {
 
     fn rejection(&mut self, asked: &Transaction, rejected: &Rejected) {
         let text = text!("ICMP {kind} from {from}", kind = rejected.kind, from = rejected.from);
-        let mut rung = self.rung(rejected.seen.ts, Event::Icmp, text, &[]);
+        let mut rung = self.rung(rejected.seen.ts, Event::Icmp, text, &Hops::default());
         rung.asked_about = self.asked == Some(rejected.seen.at);
         rung.seen.push(Sighting {
             file: self.analysis.path(rejected.seen.at).to_owned(),
@@ -170,7 +170,8 @@ impl<'a> Ladder<'a> {
             client = leg.client,
             server = leg.server
         );
-        let hops = leg.attempts.first().map_or(&[][..], |attempt| &attempt.hops);
+        let unseen = Hops::default();
+        let hops = leg.attempts.first().map_or(&unseen, |attempt| &attempt.hops);
         let mut rung = self.rung(leg.first().ts, Event::Leg, text, hops);
         rung.verdict = Some(match (leg.answer(), leg.latency()) {
             (Some(answer), Some(latency)) => {

@@ -8,7 +8,7 @@ use crate::analysis::Analysis;
 use crate::base::words::{Text, ToText, duration, plain, text};
 use crate::dns::RecordType;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
-use crate::transaction::{Transaction, timing};
+use crate::transaction::{Hops, Transaction, timing};
 
 /// What is told of, and all that is known around it.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ fn of_lookup(scene: Scene<'_>, lookup: &Lookup) -> Story {
                 )
             }
         };
-        let rung = ladder.rung(end, Event::End, text, &[]);
+        let rung = ladder.rung(end, Event::End, text, &Hops::default());
         ladder.rungs.push(rung);
     }
     let rungs = ladder.finish();

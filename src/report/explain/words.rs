@@ -26,12 +26,12 @@ pub(super) fn direction(direction: Direction) -> Text {
 
 /// Every sighting of a datagram.
 pub(super) fn sightings(
-    hops: &[Hop],
+    hops: &Hops,
     analysis: &Analysis,
     asked: Option<FrameRef>,
 ) -> Vec<Sighting> {
     let many = analysis.points.len() > 1;
-    let point = |hop: &Hop| {
+    let point = |hop: Hop| {
         let name = analysis.points.get(usize::from(hop.via.point.0)).filter(|_| many);
         name.map_or_else(String::new, |point| point.name.clone())
     };
