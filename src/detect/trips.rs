@@ -301,10 +301,9 @@ impl Trip {
                 .map(|hop| hop.seen.ts);
             leg.replied = if leg.point == home { answers.max() } else { answers.min() };
         }
-        let kept = transaction
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.vanish.is_some_and(|vanish| vanish.stage != Stage::Left));
+        let kept = transaction.attempts.iter().filter(|attempt| {
+            attempt.vanish.as_ref().is_some_and(|vanish| vanish.stage != Stage::Left)
+        });
         Some(Self {
             sent: first.sent().ts,
             last_sent: transaction.last_sent()?.ts,

@@ -41,14 +41,6 @@ pub struct Via {
     pub tunnels: u8,
 }
 
-impl Via {
-    /// Whether no router has lowered the TTL yet: a datagram leaves its host with one of these (Linux
-    /// and macOS 64, Windows 128, network equipment 255).
-    pub fn is_at_its_host(&self) -> bool {
-        matches!(self.ttl, 64 | 128 | 255)
-    }
-}
-
 /// Packet type of a cooked capture (libpcap `sll.h`, rulebook K2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {

@@ -144,7 +144,7 @@ impl TcpAttempt {
 fn hop(signal: &Signal) -> Hop {
     Hop {
         seen: signal.seen,
-        via: signal.via,
+        via: signal.via.into(),
         server: signal.tuple.dst.ip(),
         client: signal.tuple.src.ip(),
     }

@@ -30,8 +30,8 @@ use smallvec::{SmallVec, smallvec};
 use super::closed::Closed;
 use super::connect::TcpAttempt;
 use super::delivery::{self, Arrivals};
-use super::masquerade::Recent;
 use super::hops::{Hop, Hops};
+use super::masquerade::Recent;
 use super::model::{Attempt, QueryTraits, Rejected, Response, Transaction, Undelivered};
 use super::nat::Nat;
 use super::pattern::Paths;
@@ -214,7 +214,7 @@ impl Matcher {
             return;
         };
         let key = SocketKey::of_messages(tuple.transport, tuple.src, message.header.id);
-        let hop = Hop { seen, via, server: tuple.dst.ip(), client: tuple.src.ip() };
+        let hop = Hop { seen, via: via.into(), server: tuple.dst.ip(), client: tuple.src.ip() };
         let sighting = Sighting {
             hop,
             digest: message.digest,
@@ -349,7 +349,7 @@ impl Matcher {
         let CapturedMessage { seen, via, tuple, ref message } = *message;
         self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey::of_messages(tuple.transport, tuple.dst, message.header.id);
-        let hop = Hop { seen, via, server: tuple.src.ip(), client: tuple.dst.ip() };
+        let hop = Hop { seen, via: via.into(), server: tuple.src.ip(), client: tuple.dst.ip() };
         let sighting = Sighting {
             hop,
             digest: message.digest,
@@ -398,7 +398,7 @@ impl Matcher {
             kind,
             records: Arc::clone(&message.records),
             edns: message.edns,
-            wire_len: message.wire_len,
+            length: u16::try_from(message.wire_len).unwrap_or(u16::MAX),
             case_kept: true,
             home: None,
             lost: None,

@@ -17,11 +17,9 @@ pub mod timing;
 
 pub use closed::Closed;
 pub use connect::{ConnectOutcome, TcpAttempt};
-pub use hops::{Hop, Hops};
+pub use hops::{Hop, Hops, Spot};
 pub use matcher::Matcher;
-pub use model::{
-    Attempt, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered,
-};
+pub use model::{Attempt, Outcome, QueryTraits, Rejected, Response, Transaction, Undelivered};
 pub use nat::Nat;
 pub use path::Waypoint;
 pub use pattern::{Paths, Stage, Vanish};

@@ -56,7 +56,6 @@ pub struct Transaction {
 /// What is worked out once from a whole transaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settled {
-    deadline: Option<Timestamp>,
     /// The place of the answer among the responses.
     answer: Option<u8>,
     outcome: Outcome,
@@ -110,7 +109,7 @@ pub struct Attempt {
     pub ip_id: Option<u16>,
     /// How far it came at the client's capture point, if nothing answered it and enough healthy
     /// ones are known.
-    pub vanish: Option<Vanish>,
+    pub vanish: Option<Box<Vanish>>,
 }
 
 impl Attempt {
@@ -158,8 +157,8 @@ pub struct Response {
     pub records: Arc<Records>,
     /// Its OPT record.
     pub edns: Option<Edns>,
-    /// Length of the message in bytes.
-    pub wire_len: usize,
+    /// See [`Response::wire_len`].
+    pub(super) length: u16,
     /// Whether the question came back in the case in which it was asked.
     pub case_kept: bool,
     /// The client's own capture point, if it saw this and others did as well: what counts for the
@@ -188,6 +187,11 @@ pub enum Undelivered {
 }
 
 impl Response {
+    /// Length of the message in bytes: no transport carries more than 65,535.
+    pub fn wire_len(&self) -> usize {
+        usize::from(self.length)
+    }
+
     /// When it reached the capture point: the client's own, where that saw it.
     #[inline]
     pub fn arrived(&self) -> Seen {
@@ -320,11 +324,9 @@ impl Transaction {
     pub(super) fn settle(&mut self) {
         self.settled = None;
         self.responses.iter_mut().for_each(Response::settle);
-        let deadline = timing::deadline(&self.attempts);
-        let place = deadline.and_then(|deadline| self.answer_until(deadline));
+        let place = self.deadline().and_then(|deadline| self.answer_until(deadline));
         let answer = place.and_then(|place| self.responses.get(place));
         self.settled = Some(Settled {
-            deadline,
             answer: place.and_then(|place| u8::try_from(place).ok()),
             outcome: self.outcome_with(answer),
             backend: self.behind(),
@@ -383,10 +385,7 @@ impl Transaction {
     /// Until when the client listened on this socket, by the spacing of its own attempts.
     #[inline]
     pub fn deadline(&self) -> Option<Timestamp> {
-        match &self.settled {
-            Some(settled) => settled.deadline,
-            None => timing::deadline(&self.attempts),
-        }
+        timing::deadline(&self.attempts)
     }
 
     /// Time from the first attempt to the arrival of the answer.

@@ -134,25 +134,18 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hops::Spot;
     use super::*;
     use crate::base::Timestamp;
     use crate::capture::{FileId, FrameRef, Seen};
-    use crate::packet::Via;
 
     #[test]
     fn a_place_keeps_all_of_a_waypoint() {
         let directions = Direction::ALL.into_iter().map(Some).chain([None]);
         for direction in directions {
             for interface in [None, Some(0), Some(u32::MAX)] {
-                let via = Via {
-                    point: PointId(3),
-                    interface,
-                    direction,
-                    ttl: 255,
-                    ip_id: Some(7),
-                    link_src: None,
-                    tunnels: 1,
-                };
+                let via =
+                    Spot { point: PointId(3), interface, direction, ttl: 255, ip_id: Some(7) };
                 let address = |text: &str| text.parse::<IpAddr>().unwrap();
                 let (server, client) = (address("10.96.0.10"), address("10.244.1.7"));
                 let at = FrameRef { file: FileId(0), number: 1 };

@@ -231,7 +231,7 @@ impl Paths {
         let traced: SmallVec<[Option<Vanish>; 2]> =
             transaction.attempts.iter().map(trace).collect();
         for (attempt, vanish) in transaction.attempts.iter_mut().zip(traced) {
-            attempt.vanish = vanish;
+            attempt.vanish = vanish.map(Box::new);
         }
     }
 

@@ -126,7 +126,7 @@ impl Detector for MtuFragment {
         let key = (transaction.question.name.clone(), transaction.question.rtype);
         if let Some(response) = transaction.responses.first() {
             // A truncated answer says that the whole one is larger than that.
-            let size = response.wire_len + usize::from(response.header.truncated());
+            let size = response.wire_len() + usize::from(response.header.truncated());
             let size = u32::try_from(size).unwrap_or(u32::MAX);
             if let Some(known) = self.sizes.get_mut(&key) {
                 *known = size.max(*known);
@@ -172,8 +172,8 @@ impl Side {
         if let Some(response) = arrived {
             self.answered += u64::from(udp);
             if udp {
-                self.largest = self.largest.max(response.wire_len);
-                if response.wire_len <= SMALL {
+                self.largest = self.largest.max(response.wire_len());
+                if response.wire_len() <= SMALL {
                     *self.small.entry(transaction.responder()).or_default() += 1;
                 }
             }
@@ -199,7 +199,7 @@ impl Side {
         losses.room = if losses.room == 0 { room } else { losses.room.min(room) };
         if let Some(left) = left {
             let known = losses.left_server.unwrap_or(usize::MAX);
-            losses.left_server = Some(known.min(left.wire_len));
+            losses.left_server = Some(known.min(left.wire_len()));
         }
         losses.example(transaction, left);
     }
@@ -287,7 +287,7 @@ impl Losses {
                 seen: response.delivered(),
                 summary: text!(
                     "the answer of {wire_len} bytes is seen last here, on its way",
-                    wire_len = response.wire_len
+                    wire_len = response.wire_len()
                 ),
             }));
         }

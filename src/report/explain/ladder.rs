@@ -82,7 +82,12 @@ impl<'a> Ladder<'a> {
                 let nth = step.round + 1;
                 let text =
                     text!("candidate {nth}: {name}{tail}", nth, name = asked.question.name, tail);
-                self.rungs.push(self.rung(asked.first().ts, Event::Candidate, text, &Hops::default()));
+                self.rungs.push(self.rung(
+                    asked.first().ts,
+                    Event::Candidate,
+                    text,
+                    &Hops::default(),
+                ));
             }
         }
         for (index, step) in lookup.steps.iter().enumerate() {

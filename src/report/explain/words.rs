@@ -74,7 +74,7 @@ pub(super) fn last_place(hops: &Hops) -> Text {
 
 /// How far a query came that nobody answered.
 pub(super) fn vanished(attempt: &Attempt) -> Text {
-    let Some(vanish) = attempt.vanish else {
+    let Some(vanish) = &attempt.vanish else {
         if attempt.hops.iter().all(|hop| hop.via.interface.is_none()) {
             return text!("this capture shows but one place of its way");
         }
