@@ -4,8 +4,12 @@
 //! a hundred thousand entries stays in a core's second-level cache: every message is looked up in it,
 //! at a place that no cache could guess. Whether an entry is of the key that is looked for, and
 //! not of another with the same half of a hash, the entry itself has to say.
+//!
+//! What was closed is not struck off one by one, at a place that is no longer in any cache: all of it
+//! is swept out at once whenever it has become half as much as what is open.
 
 use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -14,11 +18,15 @@ use smallvec::SmallVec;
 /// Entries of one key that are listed, the latest ones: a flood of questions from one socket with
 /// one id costs no more than this each.
 const MAX_ALIKE: usize = 64;
+/// Slots that are not worth a sweep.
+const FEW: usize = 1_024;
 
 /// Serial numbers by the hash of their key.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     slots: HashTable<Slot>,
+    /// How many slots there may be before the next sweep.
+    most: usize,
     state: RandomState,
 }
 
@@ -31,38 +39,37 @@ struct Slot {
 
 impl Index {
     /// The entries that are listed under a key, the oldest first, beside others that only share half
-    /// of a hash with it. `base` is the serial number of the oldest entry of all.
-    pub(super) fn listed(&self, key: &impl Hash, base: u64) -> SmallVec<[u64; 2]> {
-        let tag = self.tag(key);
+    /// of a hash with it. `open` are the serial numbers of all that are open.
+    pub(super) fn listed(&self, key: &impl Hash, open: &Range<u64>) -> SmallVec<[u64; 2]> {
+        self.alike(self.tag(key), open)
+    }
+
+    fn alike(&self, tag: u32, open: &Range<u64>) -> SmallVec<[u64; 2]> {
         let slots = self.slots.iter_hash(home(tag)).filter(|slot| slot.tag == tag);
-        let mut serials: SmallVec<[u64; 2]> = slots.map(|slot| slot.whole(base)).collect();
+        let mut serials: SmallVec<[u64; 2]> = slots.filter_map(|slot| slot.whole(open)).collect();
         serials.sort_unstable();
         serials
     }
 
-    /// Lists an entry under a key, instead of the oldest one where there are too many.
-    pub(super) fn list(&mut self, key: &impl Hash, serial: u64, base: u64) {
+    /// Lists an entry, the last of those that are open, under a key; instead of the oldest one where
+    /// there are too many.
+    pub(super) fn list(&mut self, key: &impl Hash, serial: u64, open: &Range<u64>) {
+        if self.slots.len() >= self.most {
+            self.slots.retain(|slot| slot.whole(open).is_some());
+            self.most = (self.slots.len() * 3 / 2).max(FEW);
+        }
         let tag = self.tag(key);
-        let alike = self.slots.iter_hash(home(tag)).filter(|slot| slot.tag == tag);
-        let (count, oldest) = alike
-            .fold((0, u64::MAX), |(count, oldest), slot| (count + 1, slot.whole(base).min(oldest)));
-        if count >= MAX_ALIKE {
-            self.remove(tag, oldest);
+        let alike = self.alike(tag, open);
+        if alike.len() >= MAX_ALIKE
+            && let Some(oldest) = alike.first()
+        {
+            let same = |slot: &Slot| slot.tag == tag && slot.serial == half(*oldest);
+            if let Ok(slot) = self.slots.find_entry(home(tag), same) {
+                slot.remove();
+            }
         }
         self.slots
             .insert_unique(home(tag), Slot { tag, serial: half(serial) }, |slot| home(slot.tag));
-    }
-
-    /// Strikes an entry off the list of a key.
-    pub(super) fn strike(&mut self, key: &impl Hash, serial: u64) {
-        self.remove(self.tag(key), serial);
-    }
-
-    fn remove(&mut self, tag: u32, serial: u64) {
-        let same = |slot: &Slot| slot.tag == tag && slot.serial == half(serial);
-        if let Ok(slot) = self.slots.find_entry(home(tag), same) {
-            slot.remove();
-        }
     }
 
     fn tag(&self, key: &impl Hash) -> u32 {
@@ -72,9 +79,10 @@ impl Index {
 }
 
 impl Slot {
-    /// The whole serial number, which is not less than `base`.
-    fn whole(self, base: u64) -> u64 {
-        base + u64::from(self.serial.wrapping_sub(half(base)))
+    /// The whole serial number, if it is one of those that are open.
+    fn whole(self, open: &Range<u64>) -> Option<u64> {
+        let serial = open.start + u64::from(self.serial.wrapping_sub(half(open.start)));
+        open.contains(&serial).then_some(serial)
     }
 }
 
@@ -98,23 +106,39 @@ mod tests {
         // Over the border of halves.
         let base = (1 << 32) - 100;
         for serial in base..base + 200 {
-            index.list(&(serial % 50), serial, base);
+            index.list(&(serial % 50), serial, &(base..serial + 1));
         }
         let key = base % 50;
-        assert_eq!(index.listed(&key, base).to_vec(), [base, base + 50, base + 100, base + 150]);
-        index.strike(&key, base + 50);
-        index.strike(&key, base + 51);
-        assert_eq!(index.listed(&key, base).to_vec(), [base, base + 100, base + 150]);
-        assert!(index.listed(&777, base).is_empty());
+        let listed = |from, to| index.listed(&key, &(from..to)).to_vec();
+        assert_eq!(listed(base, base + 200), [base, base + 50, base + 100, base + 150]);
+        assert_eq!(listed(base + 1, base + 200), [base + 50, base + 100, base + 150]);
+        assert_eq!(listed(base + 51, base + 150), [base + 100]);
+        assert!(index.listed(&777, &(base..base + 200)).is_empty());
+    }
+
+    #[test]
+    fn what_was_closed_is_swept_out() {
+        let mut index = Index::default();
+        let base = (1 << 32) - 5_000;
+        for serial in base..base + 10_000 {
+            let open = base.max(serial - 100)..serial + 1;
+            index.list(&(serial % 7), serial, &open);
+            assert!(index.slots.len() <= FEW);
+        }
+        let open = base + 9_900..base + 10_000;
+        for key in 0..7 {
+            let listed = index.listed(&key, &open);
+            assert!(listed.iter().copied().eq(open.clone().filter(|serial| serial % 7 == key)));
+        }
     }
 
     #[test]
     fn a_flood_of_one_key_keeps_the_latest() {
         let mut index = Index::default();
         for serial in 0..1_000 {
-            index.list(&"same", serial, 0);
+            index.list(&"same", serial, &(0..serial + 1));
         }
-        let listed = index.listed(&"same", 0);
+        let listed = index.listed(&"same", &(0..1_000));
         assert_eq!((listed.len(), listed.first()), (MAX_ALIKE, Some(&936)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -96,12 +97,8 @@ impl Table {
     /// Takes out the entry that began first.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
-        let serial = self.base;
         self.base += 1;
         self.held = self.held.saturating_sub(entry.held);
-        for key in &entry.keys {
-            self.index.strike(key, serial);
-        }
         Some(entry)
     }
 
@@ -115,9 +112,14 @@ impl Table {
         self.entries.get(usize::try_from(serial.checked_sub(self.base)?).ok()?)
     }
 
+    /// The serial numbers of all that are open.
+    fn open_serials(&self) -> Range<u64> {
+        self.base..self.base + self.entries.len() as u64
+    }
+
     /// The entries that are listed under a key, the oldest first.
     pub(super) fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
-        let mut serials = self.index.listed(key, self.base);
+        let mut serials = self.index.listed(key, &self.open_serials());
         serials.retain(|serial| self.get(*serial).is_some_and(|entry| entry.keys.contains(key)));
         serials
     }
@@ -131,7 +133,8 @@ impl Table {
 
     /// Lists an entry under a key.
     fn list(&mut self, key: SocketKey, serial: u64) {
-        self.index.list(&key, serial, self.base);
+        let open = self.open_serials();
+        self.index.list(&key, serial, &open);
     }
 
     /// Lists an entry under one more key.
