@@ -13,6 +13,7 @@ mod forward;
 mod glance;
 mod harm;
 mod inquiries;
+mod kept;
 mod likeness;
 mod load;
 mod localise;
@@ -30,7 +31,7 @@ mod upstream;
 mod vanish;
 mod zone;
 
-pub use answers::{Answer, Answers, Asked, Told};
+pub use answers::{Answer, Answers, Asked, SetId, Told};
 pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Interest, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
