@@ -35,7 +35,7 @@ pub use answers::{Answer, Answers, Asked, SetId, Told};
 pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Interest, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
-pub use forward::{Fate, Forward, Knock, Leg};
+pub use forward::{Fate, Forward, Knock, Leg, Way};
 pub use glance::{Glance, NameKind};
 pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom};
 pub use inquiries::{AskedName, Inquiries, Inquiry, Known, Place, Tally};
