@@ -37,7 +37,7 @@ pub use detector::{Class, Descriptor, Detector, Interest, Layer};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 pub use forward::{Fate, Forward, Knock, Leg, Way};
 pub use glance::{Glance, NameKind};
-pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom};
+pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom, Target};
 pub use inquiries::{AskedName, Inquiries, Inquiry, Known, Place, Tally};
 pub use load::Load;
 pub use localise::{Context, End, MIN_FLOWS, Outage, localise, localise_and_tally};
