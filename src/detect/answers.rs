@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hashbrown::Equivalent;
+
 use super::inquiries::Inquiries;
 use super::kept::{Kept, Place};
 use super::zone::ClusterZones;
@@ -106,19 +108,22 @@ struct Questions {
 impl Answers {
     /// Notes what `lookup` was told.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
-        for name in lookup.candidates() {
-            self.zones.learn(name);
-        }
         for transaction in lookup.transactions() {
             let question = &transaction.question;
-            let Some(response) = transaction.answer() else { continue };
-            let Some(answer) = Answer::of(response) else { continue };
-            let Some(asked) = self.questions.place(question, coverage) else { continue };
-            if asked.alias.is_none() {
-                asked.alias.clone_from(&response.records.canonical);
+            let told = transaction.answer().and_then(|told| Some((told, Answer::of(told)?)));
+            if let Some(told) = told
+                && let Some(asked) = self.questions.table.get_mut(&Wanted::of(question))
+            {
+                asked.note(transaction, told, lookup, &mut self.lookups);
+                continue;
             }
-            asked.service.get_or_insert(transaction.server.ip());
-            asked.note(transaction, response, answer, lookup, &mut self.lookups);
+            // A name that was seen before has nothing new to teach.
+            self.zones.learn(&question.name);
+            if let Some(told) = told
+                && let Some(asked) = self.questions.add(question, coverage)
+            {
+                asked.note(transaction, told, lookup, &mut self.lookups);
+            }
         }
     }
 
@@ -129,10 +134,9 @@ impl Answers {
 }
 
 impl Questions {
-    /// The place of `question`; `None` if it is new and there is no room.
-    fn place(&mut self, question: &Question, coverage: &mut Coverage) -> Option<&mut Asked> {
-        let key = (question.name.clone(), question.rtype);
-        if self.table.len() >= MAX_QUESTIONS && !self.table.contains_key(&key) {
+    /// A place for `question`, which is new; `None` if there is no room.
+    fn add(&mut self, question: &Question, coverage: &mut Coverage) -> Option<&mut Asked> {
+        if self.table.len() >= MAX_QUESTIONS {
             coverage.limited(Limit::Names);
             // Not for every newcomer: it costs the whole table.
             if self.overflow.is_multiple_of(PURGE_AFTER) {
@@ -143,7 +147,23 @@ impl Questions {
                 return None;
             }
         }
-        Some(self.table.entry(key).or_default())
+        Some(self.table.entry((question.name.clone(), question.rtype)).or_default())
+    }
+}
+
+/// A question to be looked up, hashed like the key that it is.
+#[derive(Hash)]
+struct Wanted<'a>(&'a Name, RecordType);
+
+impl<'a> Wanted<'a> {
+    fn of(question: &'a Question) -> Self {
+        Self(&question.name, question.rtype)
+    }
+}
+
+impl Equivalent<(Name, RecordType)> for Wanted<'_> {
+    fn equivalent(&self, (name, rtype): &(Name, RecordType)) -> bool {
+        self.1 == *rtype && self.0 == name
     }
 }
 
@@ -208,11 +228,14 @@ impl Asked {
     fn note(
         &mut self,
         transaction: &Transaction,
-        response: &Response,
-        answer: Answer,
+        (response, answer): (&Response, Answer),
         lookup: &Lookup,
         kept: &mut Kept,
     ) {
+        if self.alias.is_none() {
+            self.alias.clone_from(&response.records.canonical);
+        }
+        self.service.get_or_insert(transaction.server.ip());
         let server = transaction.responder();
         let seen = response.arrived();
         if self.told.len() >= MAX_ANSWERS && !self.told.contains_key(&(server, answer)) {
