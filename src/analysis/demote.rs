@@ -136,10 +136,10 @@ fn effect(finding: &Finding, reach: &Reach) -> Effect {
         if flow.reached == Reached::Unknown || !concerns(finding, flow) {
             continue;
         }
-        effect.total += u64::from(flow.weight);
+        effect.total += u64::from(flow.weight());
         // A retransmission that was answered stands for one datagram that was lost.
-        let lost = flow.failed() || flow.reached == Reached::Late || flow.unanswered > 0;
-        effect.failed += u64::from(flow.weight) * u64::from(lost);
+        let lost = flow.failed() || flow.reached == Reached::Late || flow.unanswered() > 0;
+        effect.failed += u64::from(flow.weight()) * u64::from(lost);
     }
     effect
 }

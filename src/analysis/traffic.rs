@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::health::{Loss, Sided, Watch};
 use crate::base::words::{Text, ToText, text};
-use crate::base::{Coverage, Histogram, Limit, Map, Placed, Timestamp, entry_within};
+use crate::base::{Coverage, Few, Histogram, Limit, Map, Placed, Timestamp, entry_within};
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -120,7 +120,7 @@ pub struct ClientTally {
     /// Lookups that did not fail and took a second or more.
     pub slow_lookups: u64,
     /// What asked, by the number of lookups that show it.
-    pub resolvers: BTreeMap<Resolver, u64>,
+    pub resolvers: Few<Resolver, u64>,
 }
 
 /// Figures of one peer.
@@ -135,7 +135,7 @@ pub struct Tally {
     /// Transactions answered too late.
     pub late: u64,
     /// Answers by response code.
-    pub rcodes: BTreeMap<Rcode, u64>,
+    pub rcodes: Few<Rcode, u64>,
     /// From first query to answer.
     pub latency: Histogram,
 }
@@ -157,7 +157,7 @@ impl Tally {
         self.unanswered += u64::from(is_unanswered(outcome));
         self.late += u64::from(outcome == Outcome::Late);
         if let Some(rcode) = rcode {
-            *self.rcodes.entry(rcode).or_default() += 1;
+            *self.rcodes.or_insert_with(rcode, || 0) += 1;
         }
         if let Some(latency) = latency {
             self.latency.put(latency);
@@ -229,7 +229,7 @@ impl Traffic {
             client.lookups += 1;
             client.failed_lookups += u64::from(failed);
             client.slow_lookups += u64::from(slow);
-            *client.resolvers.entry(lookup.resolver).or_default() += 1;
+            *client.resolvers.or_insert_with(lookup.resolver, || 0) += 1;
         }
     }
 
@@ -264,7 +264,7 @@ impl Traffic {
             self.unanswered += tally.unanswered;
             self.late += tally.late;
             self.latency.absorb(&tally.latency);
-            for (rcode, times) in &tally.rcodes {
+            for (rcode, times) in tally.rcodes.iter() {
                 *self.rcodes.entry(*rcode).or_default() += times;
             }
         }

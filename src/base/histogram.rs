@@ -6,6 +6,8 @@ use std::time::Duration;
 const PRECISION: u32 = 5;
 /// Values below this have a bin each.
 const LINEAR: u64 = 1 << (PRECISION + 1);
+/// One more than the number of a bin can tell.
+const BRIM: u64 = 1 << u16::BITS;
 
 /// A histogram of durations in whole microseconds, exact to 3 %.
 ///
@@ -14,7 +16,9 @@ const LINEAR: u64 = 1 << (PRECISION + 1);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
     /// Bins and how much each holds, in order.
-    bins: Vec<(u32, u32)>,
+    bins: Vec<(u16, u16)>,
+    /// Bins that hold [`BRIM`] more than is said there, in order, once for each time.
+    full: Vec<u16>,
     count: u64,
     max: u64,
 }
@@ -34,16 +38,38 @@ impl Histogram {
 
     /// Adds everything that another one holds.
     pub fn absorb(&mut self, other: &Self) {
-        other.bins.iter().for_each(|(bin, count)| self.fill(*bin, *count));
+        other.held().for_each(|(bin, count)| self.fill(bin, count));
         self.count += other.count;
         self.max = self.max.max(other.max);
     }
 
-    fn fill(&mut self, bin: u32, count: u32) {
-        match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
-            Ok(place) => self.bins[place].1 = self.bins[place].1.saturating_add(count),
-            Err(place) => self.bins.insert(place, (bin, count)),
+    fn fill(&mut self, bin: u16, count: u64) {
+        let place = match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(place) => place,
+            Err(place) => {
+                if self.bins.len() == self.bins.capacity() {
+                    self.bins.reserve_exact(4 + self.bins.len() / 4);
+                }
+                self.bins.insert(place, (bin, 0));
+                place
+            }
+        };
+        let held = &mut self.bins[place].1;
+        let sum = u64::from(*held) + count;
+        *held = u16::try_from(sum % BRIM).unwrap_or(0);
+        for _ in 0..sum / BRIM {
+            let at = self.full.partition_point(|full| *full <= bin);
+            self.full.insert(at, bin);
         }
+    }
+
+    /// Every bin and how much it holds, in order.
+    fn held(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.bins.iter().map(|&(bin, count)| {
+            let from = self.full.partition_point(|full| *full < bin);
+            let times = self.full.iter().skip(from).take_while(|full| **full == bin).count();
+            (bin, u64::from(count) + times as u64 * BRIM)
+        })
     }
 
     /// Number of durations added.
@@ -63,8 +89,8 @@ impl Histogram {
         }
         let rank = (self.count * per_mille).div_ceil(1_000).max(1);
         let mut seen = 0;
-        for &(bin, count) in &self.bins {
-            seen += u64::from(count);
+        for (bin, count) in self.held() {
+            seen += count;
             if seen >= rank {
                 return Some(Duration::from_micros(upper(bin).min(self.max)));
             }
@@ -74,9 +100,9 @@ impl Histogram {
 
     /// The bins that hold something: lower and upper bound, and how many values.
     pub fn bins(&self) -> impl Iterator<Item = (Duration, Duration, u64)> {
-        self.bins.iter().map(|&(bin, count)| {
+        self.held().map(|(bin, count)| {
             let lower = if bin == 0 { 0 } else { upper(bin - 1) + 1 };
-            (Duration::from_micros(lower), Duration::from_micros(upper(bin)), u64::from(count))
+            (Duration::from_micros(lower), Duration::from_micros(upper(bin)), count)
         })
     }
 }
@@ -84,7 +110,7 @@ impl Histogram {
 /// A duration and its bin: for one that goes into several histograms.
 #[derive(Debug, Clone, Copy)]
 pub struct Placed {
-    bin: u32,
+    bin: u16,
     micros: u64,
 }
 
@@ -97,17 +123,17 @@ impl Placed {
     }
 }
 
-fn bin(micros: u64) -> u32 {
+fn bin(micros: u64) -> u16 {
     if micros < LINEAR {
-        return u32::try_from(micros).unwrap_or(0);
+        return u16::try_from(micros).unwrap_or(0);
     }
     let shift = micros.ilog2() - PRECISION;
     let within = (micros >> shift) - (1 << PRECISION);
     let index = u64::from(shift) * (1 << PRECISION) + (1 << PRECISION) + within;
-    u32::try_from(index).unwrap_or(0)
+    u16::try_from(index).unwrap_or(0)
 }
 
-fn upper(bin: u32) -> u64 {
+fn upper(bin: u16) -> u64 {
     let bin = u64::from(bin);
     if bin < LINEAR {
         return bin;
@@ -154,5 +180,16 @@ mod tests {
         let mut whole = of(&[5, 900]);
         whole.absorb(&of(&[1, 5, 60]));
         assert_eq!(whole, of(&[1, 5, 5, 60, 900]));
+    }
+
+    #[test]
+    fn a_bin_may_hold_millions() {
+        let (mut once, mut sum) = (Histogram::default(), Histogram::default());
+        (0..100_000).for_each(|_| once.add(Duration::from_millis(1)));
+        once.add(Duration::from_millis(9));
+        (0..30).for_each(|_| sum.absorb(&once));
+        let counts: Vec<u64> = sum.bins().map(|(_, _, count)| count).collect();
+        assert_eq!((counts, sum.count()), (vec![3_000_000, 30], 3_000_030));
+        assert_eq!(sum.quantile(500), once.quantile(500));
     }
 }

@@ -7,18 +7,17 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZero;
 use std::time::Duration;
 
-use smallvec::SmallVec;
+use hashbrown::Equivalent;
 
-use super::harm::{HarmKind, Harmed};
 use super::inquiries::Inquiries;
+use super::kept::{Kept, Place};
 use super::zone::ClusterZones;
-use crate::base::{AddressId, Addresses, Coverage, Few, Limit, Set, Span, Table, Timestamp};
+use crate::base::{Coverage, Few, Handful, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
-use crate::dns::{AnswerKind, Name, Rcode, RecordType, Records};
-use crate::lookup::{Lookup, LookupOutcome, Resolver};
+use crate::dns::{AnswerKind, Name, Question, Rcode, RecordType, Records};
+use crate::lookup::{Lookup, LookupOutcome};
 use crate::transaction::{Response, Transaction};
 
 /// Questions told apart; when there are more, those asked only once make room.
@@ -29,8 +28,6 @@ const PURGE_AFTER: u64 = 8_192;
 const MAX_ANSWERS: usize = 64;
 /// Lookups kept one by one for an answer that no other server contradicts.
 const FEW: u32 = 8;
-/// Lookups kept one by one in all.
-const MAX_LOOKUPS: usize = 200_000;
 /// Example frames kept for each answer.
 pub(super) const FRAMES: usize = 4;
 
@@ -43,125 +40,140 @@ pub enum Answer {
     NoData,
     /// Another response code.
     Error(Rcode),
-    /// The set of addresses with this digest; 0 for records of other types.
-    Data(u64),
+    /// This set of addresses.
+    Data(SetId),
+}
+
+/// The digest of a set of addresses; 0 for records of other types. Bytes, and not a number: an answer
+/// then takes ten of them instead of sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetId([u8; 8]);
+
+impl From<u64> for SetId {
+    fn from(digest: u64) -> Self {
+        Self(digest.to_be_bytes())
+    }
 }
 
 /// What every server answered to one question.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// By server and answer: the backend where it is known, else the address asked.
-    pub told: Few<(IpAddr, Answer), Box<Told>>,
+    pub told: Handful<(IpAddr, Answer), Told>,
     /// The address that clients asked.
     pub service: Option<IpAddr>,
     /// The addresses behind a digest, as far as they are kept.
-    pub sets: Few<u64, Box<[IpAddr]>>,
+    sets: Few<SetId, Box<[IpAddr]>>,
     /// Where the alias in its answers leads, if they have one.
     pub alias: Option<Name>,
     contradicted: bool,
 }
 
-/// How often one server gave one answer to one question.
+/// How often one server gave one answer to one question: in few bytes, for there are more than a
+/// hundred thousand of them.
 #[derive(Debug)]
 pub struct Told {
-    /// How often.
-    pub times: u64,
     /// The first and the last time that it arrived.
     pub span: Span,
-    /// Of them, how often it replaced another answer of this server that was still valid by its
-    /// own TTL.
-    pub hasty: u64,
-    /// The first few answers.
-    pub frames: SmallVec<[Seen; 1]>,
-    /// For a negative answer: how long it may be cached (RFC 2308 section 5).
-    pub denial: Duration,
-    /// Lookups that ended with it.
-    pub ended: u64,
     /// Until when it may be cached, if it is the latest answer of its server; else long ago.
     valid: Timestamp,
-    /// How many of those lookups are kept, and the latest of them.
-    kept: u32,
+    first: Seen,
+    /// The next few answers, as far as there were so many.
+    next: Option<Box<[Seen; FRAMES - 1]>>,
+    times: u32,
+    hasty: u32,
+    /// In seconds.
+    denial: u32,
+    ended: u32,
+    /// The latest of those lookups that is kept.
     last: Place,
-}
-
-/// Where a lookup stands among all that are kept, counted from 1.
-type Place = Option<NonZero<u32>>;
-
-/// A lookup that ended with an answer.
-#[derive(Debug, Clone)]
-struct Ended {
-    client: AddressId,
-    /// The one before it that ended with the same answer.
-    before: Place,
-    resolver: Resolver,
-    name: Name,
-    start: Seen,
-    end: Timestamp,
-}
-
-/// Lookups kept one by one, all in one row: most answers have one, and some have hundreds.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    row: Vec<Ended>,
-    clients: Addresses,
-    /// Every lookup makes its own copy of the name that it is for; here they share one.
-    names: Set<Name>,
 }
 
 /// Takes down what lookups were told.
 #[derive(Debug, Default)]
 pub struct Answers {
     zones: ClusterZones,
-    questions: Table<(Name, RecordType), Box<Asked>>,
+    questions: Questions,
     lookups: Kept,
-    /// Questions that came when the table was full.
+}
+
+/// Every question with its answers, as many as there is room for.
+#[derive(Debug, Default)]
+struct Questions {
+    table: Table<(Name, RecordType), Box<Asked>>,
+    /// Those that came when the table was full.
     overflow: u64,
 }
 
 impl Answers {
     /// Notes what `lookup` was told.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
-        for name in lookup.candidates() {
-            self.zones.learn(name);
-        }
         for transaction in lookup.transactions() {
             let question = &transaction.question;
-            let Some(response) = transaction.answer() else { continue };
-            let Some(answer) = Answer::of(response) else { continue };
-            let key = (question.name.clone(), question.rtype);
-            if self.questions.len() >= MAX_QUESTIONS && !self.questions.contains_key(&key) {
-                coverage.limited(Limit::Names);
-                // Not for every newcomer: it costs the whole table.
-                if self.overflow.is_multiple_of(PURGE_AFTER) {
-                    self.questions.retain(|_, asked| asked.times() > 1);
-                }
-                self.overflow += 1;
-                if self.questions.len() >= MAX_QUESTIONS {
-                    continue;
-                }
+            let told = transaction.answer().and_then(|told| Some((told, Answer::of(told)?)));
+            if let Some(told) = told
+                && let Some(asked) = self.questions.table.get_mut(&Wanted::of(question))
+            {
+                asked.note(transaction, told, lookup, &mut self.lookups);
+                continue;
             }
-            let asked = self.questions.entry(key).or_default();
-            if asked.alias.is_none() {
-                asked.alias.clone_from(&response.records.canonical);
+            // A name that was seen before has nothing new to teach.
+            self.zones.learn(&question.name);
+            if let Some(told) = told
+                && let Some(asked) = self.questions.add(question, coverage)
+            {
+                asked.note(transaction, told, lookup, &mut self.lookups);
             }
-            asked.service.get_or_insert(transaction.server.ip());
-            asked.note(transaction, response, answer, lookup, &mut self.lookups);
         }
     }
 
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
-        Inquiries::new(self.questions, self.zones, self.lookups)
+        Inquiries::new(self.questions.table, self.zones, self.lookups)
+    }
+}
+
+impl Questions {
+    /// A place for `question`, which is new; `None` if there is no room.
+    fn add(&mut self, question: &Question, coverage: &mut Coverage) -> Option<&mut Asked> {
+        if self.table.len() >= MAX_QUESTIONS {
+            coverage.limited(Limit::Names);
+            // Not for every newcomer: it costs the whole table.
+            if self.overflow.is_multiple_of(PURGE_AFTER) {
+                self.table.retain(|_, asked| asked.times() > 1);
+            }
+            self.overflow += 1;
+            if self.table.len() >= MAX_QUESTIONS {
+                return None;
+            }
+        }
+        Some(self.table.entry((question.name.clone(), question.rtype)).or_default())
+    }
+}
+
+/// A question to be looked up, hashed like the key that it is.
+#[derive(Hash)]
+struct Wanted<'a>(&'a Name, RecordType);
+
+impl<'a> Wanted<'a> {
+    fn of(question: &'a Question) -> Self {
+        Self(&question.name, question.rtype)
+    }
+}
+
+impl Equivalent<(Name, RecordType)> for Wanted<'_> {
+    fn equivalent(&self, (name, rtype): &(Name, RecordType)) -> bool {
+        self.1 == *rtype && self.0 == name
     }
 }
 
 impl Answer {
     fn of(response: &Response) -> Option<Self> {
         match response.kind {
-            AnswerKind::Positive => Some(Self::Data(match response.records.address_count {
-                0 => 0,
-                _ => response.records.address_digest,
-            })),
+            AnswerKind::Positive => Some(Self::Data(SetId::from(match response.records {
+                Records { address_count: 0, .. } => 0,
+                Records { address_digest, .. } => address_digest,
+            }))),
             AnswerKind::NxDomain => Some(Self::NoName),
             AnswerKind::NoData => Some(Self::NoData),
             AnswerKind::Error(rcode) => Some(Self::Error(rcode)),
@@ -178,7 +190,7 @@ impl Answer {
 impl Asked {
     /// How often it was answered.
     pub fn times(&self) -> u64 {
-        self.told.values().map(|told| told.times).sum()
+        self.told.values().map(Told::times).sum()
     }
 
     /// The answers of one server.
@@ -186,7 +198,7 @@ impl Asked {
         self.told
             .iter()
             .filter(move |((who, _), _)| *who == server)
-            .map(|(key, told)| (key.1, &**told))
+            .map(|(key, told)| (key.1, told))
     }
 
     /// The servers that answered it.
@@ -216,11 +228,14 @@ impl Asked {
     fn note(
         &mut self,
         transaction: &Transaction,
-        response: &Response,
-        answer: Answer,
+        (response, answer): (&Response, Answer),
         lookup: &Lookup,
         kept: &mut Kept,
     ) {
+        if self.alias.is_none() {
+            self.alias.clone_from(&response.records.canonical);
+        }
+        self.service.get_or_insert(transaction.server.ip());
         let server = transaction.responder();
         let seen = response.arrived();
         if self.told.len() >= MAX_ANSWERS && !self.told.contains_key(&(server, answer)) {
@@ -237,93 +252,83 @@ impl Asked {
             hasty |= *before != answer && seen.ts < until;
         }
         let contradicted = self.contradicted;
-        let told = self.told.or_insert_with((server, answer), || Box::new(Told::at(seen.ts)));
-        let ttl = u64::from(response.records.min_ttl.unwrap_or(0));
-        told.valid = seen.ts.after(Duration::from_secs(ttl));
-        told.times += 1;
-        told.span = told.span.with(seen.ts);
-        told.hasty += u64::from(hasty);
-        if let Some(soa) = &response.records.soa {
-            let seconds = soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl));
-            told.denial = told.denial.max(Duration::from_secs(u64::from(seconds)));
-        }
-        if told.frames.len() < FRAMES {
-            told.frames.push(seen);
-        }
+        let told = self.told.or_insert_with((server, answer), || Told::at(seen));
+        told.note(seen, &response.records, hasty);
         let fits = match lookup.outcome {
             LookupOutcome::Ok => answer.is_data(),
             LookupOutcome::Negative => matches!(answer, Answer::NoName | Answer::NoData),
             _ => matches!(answer, Answer::Error(_)),
         };
         let Some(end) = lookup.end.filter(|_| fits) else { return };
-        told.ended += 1;
-        if contradicted || told.kept < FEW {
-            kept.keep(lookup, end, told);
+        told.ended = told.ended.saturating_add(1);
+        if contradicted || told.ended <= FEW {
+            kept.keep(lookup, end, &mut told.last);
         }
-    }
-}
-
-impl Kept {
-    /// Keeps `lookup`, which ended with what was told, if there is room.
-    fn keep(&mut self, lookup: &Lookup, end: Timestamp, told: &mut Told) {
-        if self.row.len() >= MAX_LOOKUPS {
-            return;
-        }
-        let name = self.names.get_or_insert_with(&lookup.name, Name::clone);
-        let name = if name.same_case(&lookup.name) { name } else { &lookup.name };
-        self.row.push(Ended {
-            client: self.clients.id(lookup.client),
-            before: told.last,
-            resolver: lookup.resolver,
-            name: name.clone(),
-            start: lookup.start,
-            end,
-        });
-        told.last = u32::try_from(self.row.len()).ok().and_then(NonZero::new);
-        told.kept += 1;
-    }
-
-    /// Those that ended with what was told, the latest first.
-    fn ended(&self, told: &Told) -> impl Iterator<Item = &Ended> {
-        let at = |place: Place| self.row.get(place?.get() as usize - 1);
-        std::iter::successors(at(told.last), move |ended| at(ended.before))
-    }
-
-    /// Who made them.
-    pub(super) fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
-        self.ended(told).map(|lookup| self.clients.address(lookup.client))
-    }
-
-    /// The same as wronged ones.
-    pub(super) fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
-        self.ended(told).map(|lookup| {
-            let client = self.clients.address(lookup.client);
-            let harmed = Harmed {
-                client,
-                name: lookup.name.clone(),
-                resolver: lookup.resolver,
-                start: lookup.start,
-                end: lookup.end,
-                kind: HarmKind::Wrong,
-                bad: Box::default(),
-            };
-            ((lookup.start, client), harmed)
-        })
     }
 }
 
 impl Told {
-    fn at(instant: Timestamp) -> Self {
+    /// One that is to be noted as it arrives at `first`.
+    fn at(first: Seen) -> Self {
         Self {
-            times: 0,
-            span: Span::at(instant),
-            hasty: 0,
-            frames: SmallVec::new(),
-            denial: Duration::ZERO,
-            ended: 0,
+            span: Span::at(first.ts),
             valid: Timestamp::MIN,
-            kept: 0,
+            first,
+            next: None,
+            times: 0,
+            hasty: 0,
+            denial: 0,
+            ended: 0,
             last: None,
         }
+    }
+
+    /// Takes down that it arrived at `seen`.
+    fn note(&mut self, seen: Seen, records: &Records, hasty: bool) {
+        let ttl = u64::from(records.min_ttl.unwrap_or(0));
+        self.valid = seen.ts.after(Duration::from_secs(ttl));
+        self.span = self.span.with(seen.ts);
+        self.hasty = self.hasty.saturating_add(u32::from(hasty));
+        if let Some(soa) = &records.soa {
+            let seconds = soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl));
+            self.denial = self.denial.max(seconds);
+        }
+        if let Some(at) = (self.times as usize).checked_sub(1).filter(|at| *at < FRAMES - 1) {
+            let next = self.next.get_or_insert_with(|| Box::new([seen; FRAMES - 1]));
+            next.iter_mut().skip(at).for_each(|later| *later = seen);
+        }
+        self.times = self.times.saturating_add(1);
+    }
+
+    /// How often.
+    pub fn times(&self) -> u64 {
+        u64::from(self.times)
+    }
+
+    /// Of them, how often it replaced another answer of this server that was still valid by its
+    /// own TTL.
+    pub fn hasty(&self) -> u64 {
+        u64::from(self.hasty)
+    }
+
+    /// Lookups that ended with it.
+    pub fn ended(&self) -> u64 {
+        u64::from(self.ended)
+    }
+
+    /// For a negative answer: how long it may be cached (RFC 2308 section 5).
+    pub fn denial(&self) -> Duration {
+        Duration::from_secs(u64::from(self.denial))
+    }
+
+    /// The first few answers.
+    pub fn frames(&self) -> impl Iterator<Item = Seen> {
+        let next = self.next.iter().flat_map(|next| next.iter());
+        std::iter::once(&self.first).chain(next).take(self.times as usize).copied()
+    }
+
+    /// The latest lookup that ended with it, of those that are kept.
+    pub(super) fn last(&self) -> Place {
+        self.last
     }
 }

@@ -239,9 +239,9 @@ impl Claim {
     }
 
     fn fits(&self, step: &BadStep) -> bool {
-        self.span.is_none_or(|span| span.contains(step.sent.ts))
+        self.span.is_none_or(|span| span.contains(step.sent))
             && self.servers.as_ref().is_none_or(|servers| {
-                servers.contains(&step.server) || servers.contains(&step.responder)
+                servers.contains(&step.asked.server) || servers.contains(&step.asked.responder)
             })
             && self.rtype.is_none_or(|rtype| rtype == step.rtype)
             && (self.symptoms.is_empty() || self.symptoms.contains(&step.symptom))

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::glance::Glance;
 use super::outside::{Outside, Trouble};
-use crate::base::{Coverage, Limit, Transport};
+use crate::base::{Coverage, Limit, Numbered, Set, Transport};
 use crate::capture::Seen;
 use crate::dns::{Question, Rcode};
 use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
@@ -30,20 +31,25 @@ pub struct Leg {
     pub sent: Seen,
     /// The answer, if one came.
     pub replied: Option<Seen>,
+    /// Which way it went, shared by all legs that went it.
+    pub way: Arc<Way>,
+    /// What was asked, shared by all legs that asked it.
+    pub question: Arc<Question>,
+    /// What became of it.
+    pub fate: Fate,
+    /// Whether it is a health or loop probe, which no client waits for (rulebook K9).
+    pub probe: bool,
+}
+
+/// From one server to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Way {
     /// The server that asked.
     pub forwarder: IpAddr,
     /// The server that was asked.
     pub upstream: IpAddr,
     /// UDP or TCP.
     pub transport: Transport,
-    /// What was asked.
-    pub question: Question,
-    /// What became of it.
-    pub fate: Fate,
-    /// Whether it is a health or loop probe, which no client waits for (rulebook K9).
-    pub probe: bool,
-    /// Digest of the answer's addresses.
-    pub addresses: u64,
 }
 
 /// A TCP connection that a server opened to another server.
@@ -97,8 +103,8 @@ impl Leg {
     /// client's query and its answer.
     pub fn serves(&self, trouble: &Trouble) -> bool {
         let span = trouble.span().widened(DISORDER);
-        self.question == trouble.question
-            && self.forwarder == trouble.responder
+        *self.question == trouble.question
+            && self.way.forwarder == trouble.responder
             && span.contains(self.sent.ts)
     }
 }
@@ -109,6 +115,9 @@ pub struct Forward {
     /// The clients' side.
     pub outside: Outside,
     legs: Vec<Leg>,
+    ways: Set<Arc<Way>>,
+    /// What the legs asked.
+    questions: Numbered<Arc<Question>>,
     knocks: Vec<Knock>,
     forwarders: BTreeSet<IpAddr>,
     upstreams: BTreeSet<IpAddr>,
@@ -145,17 +154,26 @@ impl Forward {
             Outcome::Rejected(_) => Fate::Rejected,
             Outcome::Unknown => Fate::Unknown,
         };
+        let way = Way { forwarder, upstream, transport: transaction.transport };
+        let question = self.shared(&transaction.question);
         self.legs.push(Leg {
             sent: transaction.first(),
             replied: response.map(Response::arrived),
-            forwarder,
-            upstream,
-            transport: transaction.transport,
-            question: transaction.question.clone(),
+            way: Arc::clone(self.ways.get_or_insert_with(&way, |way| Arc::new(*way))),
+            question,
             fate,
             probe: transaction.is_infrastructure(),
-            addresses: response.map_or(0, |response| response.records.address_digest),
         });
+    }
+
+    /// The one copy of `question`, as it was spelled.
+    fn shared(&mut self, question: &Question) -> Arc<Question> {
+        let number = self.questions.number(
+            question,
+            |known, one| known.is_spelled_like(one),
+            |one| Arc::new(one.clone()),
+        );
+        self.questions.get(number).map_or_else(|| Arc::new(question.clone()), Arc::clone)
     }
 
     /// Takes a connection attempt; `forwarded` as with transactions.

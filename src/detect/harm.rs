@@ -1,9 +1,10 @@
 //! Harmed lookups: who waited or failed, and by which steps (rulebook 7.1).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Coverage, Limit, Timestamp};
+use crate::base::{Coverage, Limit, Numbered, Set, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
@@ -63,18 +64,25 @@ pub enum Symptom {
 /// A step of a harmed lookup that did the harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadStep {
-    /// Its first frame.
-    pub sent: Seen,
-    /// The address that was asked.
-    pub server: IpAddr,
-    /// The address behind it, where translation is visible, else the same.
-    pub responder: IpAddr,
+    /// When its first frame was sent.
+    pub sent: Timestamp,
+    /// Who was asked, shared by all steps that went there.
+    pub asked: Arc<Target>,
     /// The name that was asked.
     pub name: Name,
     /// The type that was asked.
     pub rtype: RecordType,
     /// What was bad.
     pub symptom: Symptom,
+}
+
+/// Who was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The address that was asked.
+    pub server: IpAddr,
+    /// The address behind it, where translation is visible, else the same.
+    pub responder: IpAddr,
 }
 
 /// A lookup that failed, waited, or got a negative answer.
@@ -109,6 +117,14 @@ pub struct Ledger {
     harmed: Vec<Harmed>,
     /// How many of them were only told that there is no such name or record.
     negative: usize,
+    shared: Shared,
+}
+
+/// What many steps have in common, each kept once.
+#[derive(Debug, Default)]
+struct Shared {
+    targets: Set<Arc<Target>>,
+    names: Numbered<Name>,
 }
 
 impl Ledger {
@@ -134,10 +150,12 @@ impl Ledger {
             return;
         }
         self.negative += usize::from(negative);
-        let bad = lookup.steps.iter().filter_map(bad_step).take(MAX_STEPS).collect();
+        let shared = &mut self.shared;
+        let bad = lookup.steps.iter().filter_map(|step| bad_step(step, shared)).take(MAX_STEPS);
+        let bad = bad.collect();
         self.harmed.push(Harmed {
             client: lookup.client,
-            name: lookup.name.clone(),
+            name: self.shared.name(&lookup.name),
             resolver: lookup.resolver,
             start: lookup.start,
             end,
@@ -159,14 +177,27 @@ impl Ledger {
     }
 }
 
-fn bad_step(step: &Step) -> Option<BadStep> {
-    match &step.sent {
-        Sent::Question(transaction) => bad_question(transaction),
-        Sent::Connect(connect) => bad_connect(connect),
+impl Shared {
+    /// The one copy of `name`, as it was spelled.
+    fn name(&mut self, name: &Name) -> Name {
+        let number = self.names.number(name, Name::same_case, Name::clone);
+        self.names.get(number).unwrap_or(name).clone()
+    }
+
+    fn target(&mut self, server: IpAddr, responder: IpAddr) -> Arc<Target> {
+        let target = Target { server, responder };
+        Arc::clone(self.targets.get_or_insert_with(&target, |target| Arc::new(*target)))
     }
 }
 
-fn bad_question(transaction: &Transaction) -> Option<BadStep> {
+fn bad_step(step: &Step, shared: &mut Shared) -> Option<BadStep> {
+    match &step.sent {
+        Sent::Question(transaction) => bad_question(transaction, shared),
+        Sent::Connect(connect) => bad_connect(connect, shared),
+    }
+}
+
+fn bad_question(transaction: &Transaction, shared: &mut Shared) -> Option<BadStep> {
     transaction.attempts.last()?;
     let symptom = match transaction.outcome() {
         Outcome::Timeout => Symptom::Unanswered,
@@ -197,23 +228,22 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep> {
         Symptom::Unanswered => transaction.attempts.first().and_then(Attempt::backend),
         _ => None,
     };
+    let responder = waited_for.unwrap_or_else(|| transaction.responder());
     Some(BadStep {
-        sent: transaction.first(),
-        server: transaction.server.ip(),
-        responder: waited_for.unwrap_or_else(|| transaction.responder()),
-        name: transaction.question.name.clone(),
+        sent: transaction.first().ts,
+        asked: shared.target(transaction.server.ip(), responder),
+        name: shared.name(&transaction.question.name),
         rtype: transaction.question.rtype,
         symptom,
     })
 }
 
-fn bad_connect(connect: &TcpAttempt) -> Option<BadStep> {
+fn bad_connect(connect: &TcpAttempt, shared: &mut Shared) -> Option<BadStep> {
     let failed = !matches!(connect.outcome(), ConnectOutcome::Accepted | ConnectOutcome::Unknown);
     failed.then(|| BadStep {
-        sent: connect.first(),
-        server: connect.server.ip(),
-        responder: connect.responder(),
-        name: Name::root(),
+        sent: connect.first().ts,
+        asked: shared.target(connect.server.ip(), connect.responder()),
+        name: shared.name(&Name::root()),
         rtype: RecordType(0),
         symptom: Symptom::Connect,
     })

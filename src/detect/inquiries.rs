@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::answers::{Answer, Asked, FRAMES, Kept, Told};
+use super::answers::{Answer, Asked, FRAMES, Told};
 use super::harm::Harmed;
+use super::kept::Kept;
 use super::zone::ClusterZones;
 use crate::base::{Span, Table};
 use crate::capture::Seen;
@@ -220,7 +221,7 @@ impl Known {
                 Answer::Error(_) => continue,
             };
             tally.add(*server, told);
-            also[at] += told.ended;
+            also[at] += told.ended();
             self.widest = self.widest.max(asked.addresses(*answer).len());
         }
         // A lookup asks for both families: it is one lookup all the same.
@@ -236,14 +237,14 @@ impl Known {
 impl Tally {
     /// Adds the answers of one server.
     pub fn add(&mut self, server: IpAddr, told: &Told) {
-        self.times += told.times;
-        self.ended += told.ended;
+        self.times += told.times();
+        self.ended += told.ended();
         self.span = Some(self.span.map_or(told.span, |span| span.join(told.span)));
         self.servers.insert(server);
-        self.frames.extend(told.frames.iter().copied());
+        self.frames.extend(told.frames());
         self.frames.sort_unstable();
         self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(told.denial);
+        self.denial = self.denial.max(told.denial());
     }
 
     /// Adds another tally.

@@ -237,9 +237,9 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
 /// sends now (`stale-flow-pin` judges them). Where clients hardly ever open a new socket, theirs
 /// are all there is.
 fn keep_fresh(flows: &mut Vec<&Flow>) {
-    let fresh = flows.iter().filter(|flow| flow.fresh).count();
+    let fresh = flows.iter().filter(|flow| flow.is_fresh()).count();
     if fresh * 5 >= flows.len() {
-        flows.retain(|flow| flow.fresh);
+        flows.retain(|flow| flow.is_fresh());
     }
 }
 
@@ -258,7 +258,7 @@ fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
     let all_failed = flows.iter().filter(|flow| flow.failed()).count();
     // Of what is undecided nobody knows on which side it belongs.
     let decided = flows.iter().filter(|flow| flow.failed() || flow.succeeded());
-    let all: f64 = decided.map(|flow| f64::from(flow.weight)).sum();
+    let all: f64 = decided.map(|flow| f64::from(flow.weight())).sum();
     found.retain(|run| {
         let failed: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| flow.failed()).collect();
         let (Some(first), Some(last)) = (failed.first(), failed.last()) else { return false };
@@ -296,7 +296,7 @@ fn outage(
         span: Span::between(start, last),
         last_good: flows[..run.start].iter().rev().find(good).map(|flow| flow.last_sent),
         end: End::Open,
-        failed: failed.iter().map(|flow| u64::from(flow.weight)).sum(),
+        failed: failed.iter().map(|flow| u64::from(flow.weight())).sum(),
         icmp: BTreeMap::new(),
         other_host: 0,
         wrong_source: 0,
@@ -307,11 +307,11 @@ fn outage(
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {
-        if let (Reached::Rejected, Some(said)) = (flow.reached, &flow.icmp) {
-            *outage.icmp.entry(**said).or_default() += u64::from(flow.weight);
+        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp()) {
+            *outage.icmp.entry(said).or_default() += u64::from(flow.weight());
         }
-        outage.other_host += u64::from(flow.lost == Some(Undelivered::OtherHost));
-        outage.wrong_source += u64::from(flow.lost == Some(Undelivered::WrongSource));
+        outage.other_host += u64::from(flow.lost() == Some(Undelivered::OtherHost));
+        outage.wrong_source += u64::from(flow.lost() == Some(Undelivered::WrongSource));
     }
     outage.context = context(&outage, last_new, reach);
     // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
@@ -332,8 +332,8 @@ fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
     for flow in reach.flows() {
         let cell = &flow.cell;
         let (ok, failed) = match (flow.succeeded(), flow.failed()) {
-            (true, _) => (u64::from(flow.weight), 0),
-            (_, true) => (0, u64::from(flow.weight)),
+            (true, _) => (u64::from(flow.weight()), 0),
+            (_, true) => (0, u64::from(flow.weight())),
             _ => (0, 0),
         };
         let ours = outage.network.contains(cell.client);
@@ -347,7 +347,7 @@ fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
             if ok > 0 {
                 context.mates.insert(cell.responder);
             }
-            context.after += if flow.first.ts > last_new { u64::from(flow.weight) } else { 0 };
+            context.after += if flow.first.ts > last_new { u64::from(flow.weight()) } else { 0 };
         }
         context.asked_again |= ours && here && flow.first.ts > last_new;
         if !within {

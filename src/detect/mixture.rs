@@ -52,7 +52,7 @@ pub(super) fn mixtures(scene: &Scene<'_>) -> Vec<Mixture> {
     for flow in scene.reach.flows() {
         let address = flow.cell.server;
         let opaque = flow.cell.responder == address && !scene.nat.is_service(address);
-        if opaque && flow.cell.transport == Transport::Udp && flow.fresh {
+        if opaque && flow.cell.transport == Transport::Udp && flow.is_fresh() {
             services.entry(address).or_default().push(flow);
         }
     }
@@ -60,18 +60,21 @@ pub(super) fn mixtures(scene: &Scene<'_>) -> Vec<Mixture> {
 }
 
 fn judge(service: IpAddr, flows: &[&Flow]) -> Option<Mixture> {
-    let pinned = |flow: &&&Flow| flow.failed() && flow.repeated.0 > 0 && flow.lost.is_none();
+    let pinned = |flow: &&&Flow| flow.failed() && flow.repeated().0 > 0 && flow.lost().is_none();
     let bad: Vec<&&Flow> = flows.iter().filter(pinned).collect();
     let span =
         bad.iter().map(|flow| Span::between(flow.first.ts, flow.last_sent)).reduce(Span::join)?;
     let within = |flow: &&&Flow| span.contains(flow.first.ts);
-    let recovered =
-        flows.iter().filter(within).filter(|flow| flow.succeeded() && flow.repeated.1 > 0).count();
+    let recovered = flows
+        .iter()
+        .filter(within)
+        .filter(|flow| flow.succeeded() && flow.repeated().1 > 0)
+        .count();
     let answered: u64 = flows
         .iter()
         .filter(within)
         .filter(|flow| flow.succeeded())
-        .map(|flow| u64::from(flow.weight))
+        .map(|flow| u64::from(flow.weight()))
         .sum();
     let failed = bad.len() as u64;
     let share = recovered as f64 / (recovered as f64 + failed as f64);

@@ -59,7 +59,7 @@ pub enum Reached {
     Unknown,
 }
 
-/// One flow.
+/// One flow, in few bytes: hundreds of thousands are kept, and nearly all are answered at once.
 #[derive(Debug, Clone)]
 pub struct Flow {
     /// Its first frame.
@@ -68,25 +68,99 @@ pub struct Flow {
     pub last_sent: Timestamp,
     /// Client and server, shared by all their flows.
     pub cell: Arc<Cell>,
+    /// What few flows have to say, or more than fits in here.
+    rest: Option<Box<Rest>>,
     /// The client's port.
-    pub port: u16,
+    port: u16,
     /// What became of it.
     pub reached: Reached,
-    /// Datagrams sent.
-    pub attempts: u32,
-    /// Datagrams that were not answered.
-    pub unanswered: u32,
-    /// Transactions in it that were repeated from the same port, and of them those answered then.
-    pub repeated: (u16, u16),
-    /// Why an answer that the capture shows did not reach the client.
-    pub lost: Option<Undelivered>,
-    /// What an ICMP error said, and who sent it.
-    pub icmp: Option<Box<(IcmpKind, IpAddr)>>,
-    /// Whether its socket had not talked to this server shortly before: where a socket is pinned
-    /// by conntrack, only fresh ones show where the service sends now (K6).
-    pub fresh: bool,
-    /// How many flows it stands for.
-    pub weight: u32,
+    attempts: u8,
+    unanswered: u8,
+    repeated: (u8, u8),
+    standing: Standing,
+}
+
+/// What few flows have to say.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    attempts: u32,
+    unanswered: u32,
+    repeated: (u16, u16),
+    lost: Option<Undelivered>,
+    icmp: Option<(IcmpKind, IpAddr)>,
+    weight: u32,
+}
+
+/// Whether a flow is fresh, and how often those like it were thinned out by halves.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing(u8);
+
+impl Standing {
+    const STALE: u8 = 0x80;
+
+    fn is_fresh(self) -> bool {
+        self.0 & Self::STALE == 0
+    }
+
+    fn set_fresh(&mut self, fresh: bool) {
+        self.0 = self.halvings() | if fresh { 0 } else { Self::STALE };
+    }
+
+    fn halvings(self) -> u8 {
+        self.0 & !Self::STALE
+    }
+
+    fn halve(&mut self) {
+        if self.halvings() < !Self::STALE {
+            self.0 += 1;
+        }
+    }
+}
+
+/// A flow that may still go on, and all that is told of one.
+#[derive(Debug, Clone)]
+pub(super) struct Going {
+    pub(super) first: Seen,
+    pub(super) last_sent: Timestamp,
+    pub(super) cell: Arc<Cell>,
+    pub(super) port: u16,
+    pub(super) reached: Reached,
+    pub(super) attempts: u32,
+    pub(super) unanswered: u32,
+    pub(super) repeated: (u16, u16),
+    pub(super) lost: Option<Undelivered>,
+    pub(super) icmp: Option<Box<(IcmpKind, IpAddr)>>,
+    pub(super) weight: u32,
+}
+
+impl From<Going> for Flow {
+    fn from(going: Going) -> Self {
+        let Going { attempts, unanswered, repeated, lost, icmp, weight, .. } = going;
+        let short = || {
+            let few = (u8::try_from(repeated.0).ok()?, u8::try_from(repeated.1).ok()?);
+            let plain = lost.is_none() && icmp.is_none() && weight == 1;
+            plain.then_some((u8::try_from(attempts).ok()?, u8::try_from(unanswered).ok()?, few))
+        };
+        let told = short();
+        let rest = || {
+            let icmp = icmp.as_deref().copied();
+            Box::new(Rest { attempts, unanswered, repeated, lost, icmp, weight })
+        };
+        let rest = told.is_none().then(rest);
+        let (attempts, unanswered, repeated) = told.unwrap_or_default();
+        Self {
+            first: going.first,
+            last_sent: going.last_sent,
+            rest,
+            port: going.port,
+            reached: going.reached,
+            attempts,
+            unanswered,
+            repeated,
+            standing: Standing::default(),
+            cell: going.cell,
+        }
+    }
 }
 
 impl Flow {
@@ -99,13 +173,52 @@ impl Flow {
     pub fn succeeded(&self) -> bool {
         matches!(self.reached, Reached::Yes | Reached::Late)
     }
+
+    /// Datagrams sent.
+    pub fn attempts(&self) -> u32 {
+        self.rest.as_ref().map_or(u32::from(self.attempts), |rest| rest.attempts)
+    }
+
+    /// Datagrams that were not answered.
+    pub fn unanswered(&self) -> u32 {
+        self.rest.as_ref().map_or(u32::from(self.unanswered), |rest| rest.unanswered)
+    }
+
+    /// Transactions in it that were repeated from the same port, and of them those answered then.
+    pub fn repeated(&self) -> (u16, u16) {
+        let (all, answered) = self.repeated;
+        self.rest.as_ref().map_or((all.into(), answered.into()), |rest| rest.repeated)
+    }
+
+    /// Why an answer that the capture shows did not reach the client.
+    pub fn lost(&self) -> Option<Undelivered> {
+        self.rest.as_ref()?.lost
+    }
+
+    /// What an ICMP error said, and who sent it.
+    pub fn icmp(&self) -> Option<(IcmpKind, IpAddr)> {
+        self.rest.as_ref()?.icmp
+    }
+
+    /// Whether its socket had not talked to this server shortly before: where a socket is pinned
+    /// by conntrack, only fresh ones show where the service sends now (K6).
+    pub fn is_fresh(&self) -> bool {
+        self.standing.is_fresh()
+    }
+
+    /// How many flows it stands for.
+    pub fn weight(&self) -> u32 {
+        let own = self.rest.as_ref().map_or(1, |rest| rest.weight);
+        let doubled = 1_u32.checked_shl(self.standing.halvings().into()).unwrap_or(u32::MAX);
+        own.saturating_mul(doubled)
+    }
 }
 
 /// All flows of a capture, in the order of their first frames.
 #[derive(Debug, Default)]
 pub struct Reach {
     nodes: Nodes,
-    pending: VecDeque<Flow>,
+    pending: VecDeque<Going>,
     base: u64,
     index: Map<(SocketId, Host, Transport), u64>,
     flows: Vec<Flow>,
@@ -119,7 +232,8 @@ impl Reach {
     }
 
     /// From flows that were put back from tallies; clients are grouped by `nodes`.
-    pub(super) fn from_flows(nodes: Nodes, mut flows: Vec<Flow>) -> Self {
+    pub(super) fn from_flows(nodes: Nodes, flows: Vec<Going>) -> Self {
+        let mut flows: Vec<Flow> = flows.into_iter().map(Flow::from).collect();
         flows.sort_by_key(|flow| (flow.first, *flow.cell, flow.last_sent, flow.reached));
         Self { nodes, flows, ..Self::default() }
     }
@@ -184,7 +298,7 @@ impl Reach {
                 responder,
                 transport: transaction.transport,
             };
-            let flow = Flow {
+            let flow = Going {
                 first: start,
                 last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
                 cell: self.shared(cell),
@@ -198,7 +312,6 @@ impl Reach {
                     .rejections
                     .first()
                     .map(|rejected| Box::new((rejected.kind, rejected.from))),
-                fresh: true,
                 weight: 1,
             };
             self.add(transaction.client, flow, coverage);
@@ -223,7 +336,7 @@ impl Reach {
         let cell = self.shared(cell);
         self.add(
             connect.client,
-            Flow {
+            Going {
                 first: connect.first(),
                 last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
                 cell,
@@ -234,7 +347,6 @@ impl Reach {
                 repeated: (0, 0),
                 lost: None,
                 icmp: None,
-                fresh: true,
                 weight: 1,
             },
             coverage,
@@ -256,7 +368,8 @@ impl Reach {
             forget_before_growth(&mut sockets, |_, last| flow.first.ts.since(*last) <= PINNED);
             let socket = SocketAddr::new(flow.cell.client, flow.port);
             let before = sockets.insert((socket.into(), flow.cell.responder), flow.last_sent);
-            flow.fresh = before.is_none_or(|last| flow.first.ts.since(last) > PINNED);
+            let fresh = before.is_none_or(|last| flow.first.ts.since(last) > PINNED);
+            flow.standing.set_fresh(fresh);
         }
     }
 
@@ -277,7 +390,7 @@ impl Reach {
         cell
     }
 
-    fn add(&mut self, client: SocketAddr, flow: Flow, coverage: &mut Coverage) {
+    fn add(&mut self, client: SocketAddr, flow: Going, coverage: &mut Coverage) {
         while self
             .pending
             .front()
@@ -323,7 +436,7 @@ impl Reach {
     }
 
     fn settle_first(&mut self, coverage: &mut Coverage) {
-        let Some(mut flow) = self.pending.pop_front() else {
+        let Some(flow) = self.pending.pop_front() else {
             return;
         };
         let key = (
@@ -337,15 +450,15 @@ impl Reach {
             place.remove();
         }
         self.base += 1;
-        if !self.cells.contains(&flow.cell) {
+        // Only when there is no room any more can one be missing.
+        if self.cells.len() >= MAX_CELLS && !self.cells.contains(&flow.cell) {
             coverage.limited(Limit::Clients);
             return;
         }
         if self.flows.len() >= MAX_FLOWS {
             self.thin_out();
         }
-        flow.weight = flow.weight.max(1);
-        self.flows.push(flow);
+        self.flows.push(Flow::from(flow));
     }
 
     /// Halves the number of answered flows; those that stay count twice as much.
@@ -356,7 +469,7 @@ impl Reach {
                 return true;
             }
             keep = !keep;
-            flow.weight = flow.weight.saturating_mul(2);
+            flow.standing.halve();
             keep
         });
     }

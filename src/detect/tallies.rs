@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::localise::{Cells, MIN_FLOWS};
-use super::reach::{Cell, Flow, Reach, Reached};
+use super::reach::{Cell, Flow, Going, Reach, Reached};
 use crate::base::{Nodes, Span, Timestamp, Transport};
 use crate::capture::{FileId, FrameRef, Seen};
 use crate::packet::IcmpKind;
@@ -111,7 +111,7 @@ impl Spell {
     fn count(&mut self, flow: &Flow) {
         self.last = self.last.max(flow.first.ts);
         self.end = self.end.max(self.last);
-        let weight = u64::from(flow.weight);
+        let weight = u64::from(flow.weight());
         if flow.succeeded() {
             self.answered += weight;
         } else {
@@ -127,10 +127,10 @@ impl Spell {
             self.clients.push(client);
             self.clients.sort_unstable();
         }
-        self.other_host += u64::from(flow.lost == Some(Undelivered::OtherHost));
-        self.wrong_source += u64::from(flow.lost == Some(Undelivered::WrongSource));
-        if let (Reached::Rejected, Some(said)) = (flow.reached, &flow.icmp) {
-            *self.icmp.entry(**said).or_default() += u64::from(flow.weight);
+        self.other_host += u64::from(flow.lost() == Some(Undelivered::OtherHost));
+        self.wrong_source += u64::from(flow.lost() == Some(Undelivered::WrongSource));
+        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp()) {
+            *self.icmp.entry(said).or_default() += u64::from(flow.weight());
         }
     }
 }
@@ -239,7 +239,7 @@ impl CellTally {
     }
 
     /// Its flows, as far as they can be put back.
-    fn put_back(&self, flows: &mut Vec<Flow>) {
+    fn put_back(&self, flows: &mut Vec<Going>) {
         for spell in &self.spells {
             let answered = spread(spell.answered, SPREAD.max(spell.failed.min(SPREAD_FAILED)));
             let failed = spread(spell.failed, SPREAD_FAILED);
@@ -272,8 +272,8 @@ impl CellTally {
         failed: bool,
         weight: u32,
         reasons: &mut Reasons,
-    ) -> Flow {
-        let mut flow = Flow {
+    ) -> Going {
+        let mut flow = Going {
             first: Seen { at: FrameRef { file: FileId(0), number: 0 }, ts: first },
             last_sent,
             cell: Arc::new(Cell {
@@ -289,7 +289,6 @@ impl CellTally {
             repeated: (0, 0),
             lost: None,
             icmp: None,
-            fresh: true,
             weight,
         };
         if failed && spell.is_run() {
@@ -319,7 +318,7 @@ impl Reasons {
         Self { clients: spell.clients.clone(), next: 0, lost, icmp }
     }
 
-    fn give(&mut self, flow: &mut Flow) {
+    fn give(&mut self, flow: &mut Going) {
         if let Some(client) = self.clients.get(self.next % self.clients.len().max(1)) {
             Arc::make_mut(&mut flow.cell).client = *client;
         }

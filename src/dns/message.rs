@@ -41,6 +41,11 @@ pub struct Question {
 }
 
 impl Question {
+    /// Whether both are one question, the case of the name included.
+    pub fn is_spelled_like(&self, other: &Self) -> bool {
+        self.rtype == other.rtype && self.class == other.class && self.name.same_case(&other.name)
+    }
+
     /// Whether type and class are such as are asked for (RFC 6895 sections 3.1 and 3.2): type 0
     /// is reserved, classes in use are IN, CH, HS, NONE and ANY.
     pub fn is_plausible(&self) -> bool {

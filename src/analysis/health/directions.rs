@@ -111,7 +111,7 @@ impl Sided {
         !harmed.bad.is_empty()
             && harmed.bad.iter().all(|step| {
                 matches!(step.symptom, Symptom::Unanswered | Symptom::Late)
-                    && (self.of_server(step.server) || self.of_client(harmed.client))
+                    && (self.of_server(step.asked.server) || self.of_client(harmed.client))
             })
     }
 

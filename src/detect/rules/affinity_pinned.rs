@@ -78,7 +78,7 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
     for flow in scene.reach.flows() {
         let cell = &flow.cell;
         let translated = cell.server == service && cell.responder != service;
-        if !translated || cell.transport != Transport::Udp || !flow.fresh {
+        if !translated || cell.transport != Transport::Udp || !flow.is_fresh() {
             continue;
         }
         backends.insert(cell.responder);

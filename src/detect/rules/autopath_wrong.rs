@@ -159,7 +159,7 @@ fn odd<'a>(
     told: &'a Told,
 ) -> Option<Odd<'a>> {
     let shared = asked.told.keys().any(|(other, said)| *other != server && *said == answer);
-    if shared || told.times < ENOUGH as u64 {
+    if shared || told.times() < ENOUGH as u64 {
         return None;
     }
     let others: BTreeSet<IpAddr> =
@@ -167,25 +167,25 @@ fn odd<'a>(
     let (usual_by, usual, instead) = asked
         .told
         .iter()
-        .filter(|((_, said), told)| asked.disjoint(answer, *said) && told.times >= ENOUGH as u64)
-        .max_by_key(|((other, _), told)| (*other != server, told.times))
+        .filter(|((_, said), told)| asked.disjoint(answer, *said) && told.times() >= ENOUGH as u64)
+        .max_by_key(|((other, _), told)| (*other != server, told.times()))
         .map(|((other, said), told)| (*other, *said, told))?;
     if !others.is_empty() && usual_by == server {
         return None;
     }
     let inside = |answer| asked.addresses(answer).iter().all(|address| is_inside(*address));
     let inside = inside(answer) && !asked.addresses(usual).iter().any(|a| is_inside(*a));
-    let hasty: u64 = asked.by(server).map(|(_, told)| told.hasty).sum();
-    let mine: u64 = asked.by(server).map(|(_, told)| told.times).sum();
+    let hasty: u64 = asked.by(server).map(|(_, told)| told.hasty()).sum();
+    let mine: u64 = asked.by(server).map(|(_, told)| told.times()).sum();
     let share = mine as f64 / asked.times().max(1) as f64;
-    let by_chance = if others.is_empty() { 1.0 } else { share.powf(told.times as f64) };
+    let by_chance = if others.is_empty() { 1.0 } else { share.powf(told.times() as f64) };
     (inside || (by_chance < CHANCE && hasty >= HASTY)).then_some(Odd {
         name,
         asked,
         answer,
         told,
         usual,
-        usual_frame: instead.frames.first().copied(),
+        usual_frame: instead.frames().next(),
         others,
         inside,
         hasty,
@@ -219,20 +219,20 @@ fn wrong_addresses(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option
         return None;
     }
     let span = odd.iter().map(|odd| odd.told.span).reduce(Span::join)?;
-    let first = odd.iter().max_by_key(|odd| odd.told.times)?;
+    let first = odd.iter().max_by_key(|odd| odd.told.times())?;
     let others: BTreeSet<IpAddr> = odd.iter().flat_map(|odd| odd.others.iter().copied()).collect();
     let names: BTreeSet<Name> = odd.iter().map(|odd| bare(scene, odd.name)).collect();
     let blind = others.is_empty();
     let (said, usual) =
         (list(first.asked.addresses(first.answer), 3), list(first.asked.addresses(first.usual), 3));
-    let times: u64 = odd.iter().map(|odd| odd.told.times).sum();
+    let times: u64 = odd.iter().map(|odd| odd.told.times()).sum();
     let elsewhere: u64 =
-        others.iter().flat_map(|other| first.asked.by(*other)).map(|(_, told)| told.times).sum();
+        others.iter().flat_map(|other| first.asked.by(*other)).map(|(_, told)| told.times()).sum();
     let mut evidence: Vec<Proof> = Vec::new();
     for odd in odd.iter().take(4) {
         let said = list(odd.asked.addresses(odd.answer), 3);
-        evidence.extend(odd.told.frames.iter().take(3).map(|seen| Proof {
-            seen: *seen,
+        evidence.extend(odd.told.frames().take(3).map(|seen| Proof {
+            seen,
             summary: text!("{name} is {said}, says {server}", name = odd.name, said, server),
         }));
         let usual = list(odd.asked.addresses(odd.usual), 3);

@@ -81,7 +81,7 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
             || (asked.contains(&flow.cell.server) && backends.is_subset(&asked));
         if neighbour && same && flow.succeeded() && span.contains(flow.first.ts) {
             neighbours.insert(flow.cell.client);
-            answered += u64::from(flow.weight);
+            answered += u64::from(flow.weight());
         }
     }
     if answered < ENOUGH_NEIGHBOURS {

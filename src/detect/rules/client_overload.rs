@@ -179,8 +179,8 @@ fn finding(
     });
     let (mut fine, mut failed) = (0, 0);
     for flow in others.filter(|flow| span.contains(flow.first.ts)) {
-        fine += u64::from(flow.succeeded()) * u64::from(flow.weight);
-        failed += u64::from(flow.failed()) * u64::from(flow.weight);
+        fine += u64::from(flow.succeeded()) * u64::from(flow.weight());
+        failed += u64::from(flow.failed()) * u64::from(flow.weight());
     }
     if failed > fine {
         return None;

@@ -103,7 +103,7 @@ impl Detector for CorednsImbalance {
             let Some(span) = spans.get(&flow.cell.server) else { continue };
             let backends = services.entry(flow.cell.server).or_default();
             let backend = backends.entry(flow.cell.responder).or_default();
-            let weight = u64::from(flow.weight);
+            let weight = u64::from(flow.weight());
             backend.flows += weight;
             backend.parts[part(*span, flow.first.ts)] += weight;
             *backend.clients.entry(flow.cell.client).or_default() += weight;

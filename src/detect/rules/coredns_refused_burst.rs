@@ -64,7 +64,7 @@ impl Detector for CorednsRefusedBurst {
 
 fn judge(server: IpAddr, refused: &[&Trouble], scene: &Scene<'_>) -> Option<Finding> {
     let legs: Vec<&Leg> =
-        scene.forward.legs().iter().filter(|leg| leg.forwarder == server).collect();
+        scene.forward.legs().iter().filter(|leg| leg.way.forwarder == server).collect();
     let mut asked: BTreeMap<&Question, Vec<&Leg>> = BTreeMap::new();
     for leg in &legs {
         asked.entry(&leg.question).or_default().push(leg);

@@ -102,9 +102,9 @@ impl Detector for CorednsUnsynced {
                         }
                     }
                     Answer::Data(_) | Answer::NoData if !cluster => {
-                        replica.outside_ok += told.times;
+                        replica.outside_ok += told.times();
                     }
-                    Answer::Error(_) if !cluster => replica.outside_failed += told.times,
+                    Answer::Error(_) if !cluster => replica.outside_failed += told.times(),
                     _ => {}
                 }
             }

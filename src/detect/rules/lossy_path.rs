@@ -67,16 +67,16 @@ struct Row {
 
 impl Row {
     fn add(&mut self, flow: &Flow) {
-        let weight = u64::from(flow.weight);
-        let lost = u64::from(flow.unanswered);
+        let weight = u64::from(flow.weight());
+        let lost = u64::from(flow.unanswered());
         self.flows += weight;
-        self.sent += u64::from(flow.attempts) * weight;
+        self.sent += u64::from(flow.attempts()) * weight;
         self.lost += lost;
         self.dead_flows += u64::from(flow.failed());
-        self.repeated += u64::from(flow.repeated.0);
-        self.recovered += u64::from(flow.repeated.1);
+        self.repeated += u64::from(flow.repeated().0);
+        self.recovered += u64::from(flow.repeated().1);
         let server = self.servers.entry(flow.cell.responder).or_default();
-        server.0 += u64::from(flow.attempts) * weight;
+        server.0 += u64::from(flow.attempts()) * weight;
         server.1 += lost;
         if lost > 0 {
             self.clients.insert(flow.cell.client);
@@ -114,7 +114,7 @@ impl Detector for LossyPath {
             let in_outage = scene.outages.iter().any(|outage| {
                 outage.server == flow.cell.responder && outage.span.contains(flow.first.ts)
             });
-            let reached_client = flow.lost.is_none();
+            let reached_client = flow.lost().is_none();
             if flow.cell.transport == Transport::Udp && judged && !in_outage && reached_client {
                 rows.entry(scene.reach.group(flow.cell.client)).or_default().add(flow);
             }

@@ -78,7 +78,7 @@ fn finding(
     let recovered = asked
         .by(server)
         .any(|(answer, told)| answer.is_data() && told.span.start < denied.span.end);
-    if !before || recovered || sticky.length() > denied.denial.saturating_add(SLACK) {
+    if !before || recovered || sticky.length() > denied.denial().saturating_add(SLACK) {
         return None;
     }
     // Another server that denied it later than it knew it lost the name again: another story.
@@ -114,11 +114,11 @@ fn finding(
              long.",
             server,
             name,
-            denial = duration(denied.denial)
+            denial = duration(denied.denial())
         ),
         facts: vec![
             Fact { label: text!("lookups that failed meanwhile"), value: count(lookups, "lookup") },
-            Fact { label: text!("the denial may be cached for"), value: duration(denied.denial) },
+            Fact { label: text!("the denial may be cached for"), value: duration(denied.denial()) },
             Fact {
                 label: text!("first known / last denied"),
                 value: text!(
@@ -130,7 +130,7 @@ fn finding(
         ],
         evidence: vec![
             Proof {
-                seen: known.frames.first().copied().unwrap_or(first),
+                seen: known.frames().next().unwrap_or(first),
                 summary: text!("{fresh} has addresses for {name}", fresh, name),
             },
             Proof {

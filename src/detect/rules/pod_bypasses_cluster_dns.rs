@@ -60,7 +60,7 @@ impl Detector for PodBypassesClusterDns {
             for ((address, answer), told) in asked.told.iter() {
                 let server = servers.entry(*address).or_default();
                 match answer {
-                    Answer::Data(_) | Answer::NoData => server.knows += told.times,
+                    Answer::Data(_) | Answer::NoData => server.knows += told.times(),
                     Answer::NoName => {
                         server.denied.add(*address, told);
                         if server.names.last() != Some(&name) {

@@ -111,7 +111,7 @@ fn odd<'a>(
     (server, answer): (IpAddr, Answer),
     told: &'a Told,
 ) -> Option<Odd<'a>> {
-    if told.times < REPEATED || matches!(answer, Answer::Error(_)) {
+    if told.times() < REPEATED || matches!(answer, Answer::Error(_)) {
         return None;
     }
     let mut others: BTreeSet<IpAddr> = BTreeSet::new();
@@ -123,7 +123,7 @@ fn odd<'a>(
             (Answer::Data(_), Answer::Data(_)) => asked.disjoint(answer, *said),
             _ => false,
         };
-        if !contradicts || instead.times < REPEATED {
+        if !contradicts || instead.times() < REPEATED {
             continue;
         }
         if *other == server {
@@ -138,7 +138,7 @@ fn odd<'a>(
         // Two sets of addresses, each of one server alone: either may be the right one.
         either |= answer.is_data() && !asked.by(server).any(|(own, _)| own == *said);
         others.insert(*other);
-        if usual.is_none_or(|(_, known)| instead.times > known.times) {
+        if usual.is_none_or(|(_, known)| instead.times() > known.times()) {
             usual = Some((*said, instead));
         }
     }
@@ -148,16 +148,16 @@ fn odd<'a>(
     };
     let also_right = asked.by(server).find(|(own, _)| *own == usual);
     if let Some((_, right)) = also_right.filter(|_| !others.is_empty()) {
-        let mine = told.times + right.times;
+        let mine = told.times() + right.times();
         let theirs: u64 =
-            others.iter().flat_map(|other| asked.by(*other)).map(|(_, t)| t.times).sum();
+            others.iter().flat_map(|other| asked.by(*other)).map(|(_, t)| t.times()).sum();
         let share = mine as f64 / (mine + theirs).max(1) as f64;
-        if share.powf(told.times as f64) >= CHANCE {
+        if share.powf(told.times() as f64) >= CHANCE {
             return None;
         }
     }
     // With as many on the other side, the rarer answer is the odd one.
-    if either && others.len() == 1 && told.times > instead.times {
+    if either && others.len() == 1 && told.times() > instead.times() {
         return None;
     }
     Some(Odd {
@@ -168,7 +168,7 @@ fn odd<'a>(
         told,
         usual,
         others,
-        usual_frame: instead.frames.first().copied(),
+        usual_frame: instead.frames().next(),
         either,
     })
 }
@@ -184,7 +184,7 @@ fn is_change(asked: &Asked, one: (IpAddr, Answer), other: (IpAddr, Answer)) -> b
     };
     let switched = before_or_after((one.0, other.1), mine.span)
         || before_or_after((other.0, one.1), theirs.span);
-    let settled = SETTLED.max(mine.denial.saturating_add(Duration::from_secs(5)));
+    let settled = SETTLED.max(mine.denial().saturating_add(Duration::from_secs(5)));
     switched && overlap <= settled
 }
 
@@ -199,8 +199,8 @@ fn swing<'a>(
     let negative = matches!(answer, Answer::NoName);
     asked
         .by(server)
-        .find(|(other, back)| other.is_data() && back.hasty + told.hasty >= 2 * SWINGS)
-        .filter(|(_, back)| alone && negative && told.hasty >= SWINGS && back.times >= SWINGS)
+        .find(|(other, back)| other.is_data() && back.hasty() + told.hasty() >= 2 * SWINGS)
+        .filter(|(_, back)| alone && negative && told.hasty() >= SWINGS && back.times() >= SWINGS)
 }
 
 fn words(asked: &Asked, answer: Answer) -> Text {
@@ -215,17 +215,17 @@ fn words(asked: &Asked, answer: Answer) -> Text {
 fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
     let wrong: BTreeMap<_, _> =
         odd.iter().flat_map(|odd| scene.answers.wronged(odd.told)).collect();
-    let ended = odd.iter().map(|odd| odd.told.ended).max()?;
+    let ended = odd.iter().map(|odd| odd.told.ended()).max()?;
     if ended < ENOUGH && (wrong.len() as u64) < ENOUGH {
         return None;
     }
     let span = odd.iter().map(|odd| odd.told.span).reduce(Span::join)?;
     let others: BTreeSet<IpAddr> = odd.iter().flat_map(|odd| odd.others.iter().copied()).collect();
     let names: BTreeSet<&Name> = odd.iter().map(|odd| odd.name).collect();
-    let first = odd.iter().max_by_key(|odd| odd.told.times)?;
+    let first = odd.iter().max_by_key(|odd| odd.told.times())?;
     let blind = others.is_empty();
     let either = odd.iter().all(|odd| odd.either);
-    let times: u64 = odd.iter().map(|odd| odd.told.times).sum();
+    let times: u64 = odd.iter().map(|odd| odd.told.times()).sum();
     let mut culprits =
         vec![if blind { Culprit::Service(server) } else { Culprit::Backend(server) }];
     if either {
@@ -236,7 +236,7 @@ fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding
     let usual = words(first.asked, first.usual);
     let mut evidence: Vec<Proof> = Vec::new();
     for odd in odd.iter().take(4) {
-        for seen in odd.told.frames.iter().take(2) {
+        for seen in odd.told.frames().take(2) {
             let said = words(odd.asked, odd.answer);
             let summary = text!(
                 "{server} answers {name} {rtype} with {said}",
@@ -245,7 +245,7 @@ fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding
                 rtype = odd.rtype,
                 said
             );
-            evidence.push(Proof { seen: *seen, summary });
+            evidence.push(Proof { seen, summary });
         }
         let summary = text!(
             "the usual answer for {name}: {words}",

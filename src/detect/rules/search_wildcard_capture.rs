@@ -23,7 +23,7 @@ use crate::base::Table;
 use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    Inquiry, Layer, Proof, RuledOut, Scene, Tally, Where,
+    Inquiry, Layer, Proof, RuledOut, Scene, SetId, Tally, Where,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::Lookup;
@@ -70,7 +70,7 @@ impl Detector for SearchWildcardCapture {
             .keys()
             .filter(|suffix| !scene.answers.zones.is_cluster(suffix))
             .filter_map(|suffix| {
-                let mut sets: BTreeMap<u64, BTreeMap<&Name, Name>> = BTreeMap::new();
+                let mut sets: BTreeMap<SetId, BTreeMap<&Name, Name>> = BTreeMap::new();
                 for Inquiry { name, rtype, asked, .. } in scene.answers.all() {
                     let own = || name.strip_suffix(suffix).filter(is_outside);
                     let Some(own) = (*rtype == RecordType::A).then(own).flatten() else { continue };
@@ -106,7 +106,7 @@ fn is_outside(name: &Name) -> bool {
 
 fn finding(
     suffix: &Name,
-    digest: u64,
+    digest: SetId,
     caught: &BTreeMap<&Name, Name>,
     scene: &Scene<'_>,
 ) -> Option<Finding> {

@@ -174,7 +174,8 @@ fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {
     let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
     for flow in scene.reach.flows() {
         let ours = networks.contains(&scene.reach.group(flow.cell.client));
-        if !flow.fresh || !ours || flow.cell.server != service || !span.contains(flow.first.ts) {
+        if !flow.is_fresh() || !ours || flow.cell.server != service || !span.contains(flow.first.ts)
+        {
             continue;
         }
         if flow.cell.responder == server {
@@ -182,7 +183,7 @@ fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {
         }
         if flow.succeeded() {
             mates.insert(flow.cell.responder);
-            elsewhere += u64::from(flow.weight);
+            elsewhere += u64::from(flow.weight());
         }
     }
     let choices = mates.len() as f64 + 1.0;

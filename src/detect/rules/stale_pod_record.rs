@@ -55,7 +55,7 @@ impl Detector for StalePodRecord {
         for Inquiry { name, asked, .. } in scene.answers.all().iter().filter(pod) {
             for ((_, answer), told) in asked.told.iter() {
                 if let (Answer::Data(_), [address]) = (answer, asked.addresses(*answer))
-                    && told.times >= ENOUGH
+                    && told.times() >= ENOUGH
                 {
                     pods.entry(*address).or_default().insert(name, told);
                 }
@@ -73,7 +73,7 @@ fn finding(address: IpAddr, names: &BTreeMap<&Name, &Told>, scene: &Scene<'_>) -
     let span: Span = first.span.join(second.span);
     let proof = |name: &Name, told: &Told| {
         let summary = text!("{name} is {address}", name, address);
-        told.frames.first().map(|seen| Proof { seen: *seen, summary })
+        told.frames().next().map(|seen| Proof { seen, summary })
     };
     Some(Finding {
         rule: &DETECTOR,
@@ -90,7 +90,7 @@ fn finding(address: IpAddr, names: &BTreeMap<&Name, &Told>, scene: &Scene<'_>) -
         place: Where::Server,
         span,
         ongoing: scene.lasts(span),
-        transactions: first.times + second.times,
+        transactions: first.times() + second.times(),
         claim: Claim { zones: Some(std::collections::BTreeSet::new()), ..Claim::default() },
         cause: text!(
             "A pod has its address to itself, unless it uses its node's network. One of the \

@@ -153,7 +153,7 @@ fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
         for flow in scene.reach.flows() {
             let Cell { client, responder, .. } = *flow.cell;
             if let Some(tally) = tallies.get_mut(&kind(client, responder)) {
-                tally.1 += u64::from(flow.attempts) * u64::from(flow.weight);
+                tally.1 += u64::from(flow.attempts()) * u64::from(flow.weight());
             }
         }
         // Only who stalled can be found at fault, but all were looked at.

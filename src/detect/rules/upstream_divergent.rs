@@ -73,7 +73,7 @@ fn is_torn(legs: &[&Leg]) -> bool {
         .windows(2)
         .filter(|pair| match pair {
             [a, b] => {
-                a.upstream != b.upstream
+                a.way.upstream != b.way.upstream
                     && (a.fate == Fate::Data) != (b.fate == Fate::Data)
                     && b.sent.ts.since(a.sent.ts) <= APART
             }
@@ -81,7 +81,7 @@ fn is_torn(legs: &[&Leg]) -> bool {
         })
         .count();
     let fates = |data: bool| -> BTreeSet<IpAddr> {
-        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.upstream).collect()
+        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.way.upstream).collect()
     };
     // Each upstream keeps to its word.
     turns >= 2 && fates(true).is_disjoint(&fates(false))
@@ -95,7 +95,7 @@ fn finding(
     let legs: Vec<&Leg> = torn.values().flatten().copied().collect();
     let span = legs.iter().map(|leg| Span::at(leg.sent.ts)).reduce(Span::join)?;
     let saying = |data: bool| -> BTreeSet<IpAddr> {
-        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.upstream).collect()
+        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.way.upstream).collect()
     };
     let (have, lack) = (saying(true), saying(false));
     let name = names.first()?;
@@ -158,7 +158,7 @@ fn finding(
                 };
                 let summary = text!(
                     "{upstream} {words} {name}",
-                    upstream = leg.upstream,
+                    upstream = leg.way.upstream,
                     words,
                     name = leg.question.name
                 );

@@ -57,13 +57,13 @@ impl Detector for UpstreamLoop {
         for (index, leg) in legs.iter().enumerate() {
             let before = &legs[index.saturating_sub(LOOK_BACK)..index];
             let back = before.iter().rev().any(|earlier| {
-                earlier.forwarder == leg.upstream
-                    && earlier.upstream == leg.forwarder
+                earlier.way.forwarder == leg.way.upstream
+                    && earlier.way.upstream == leg.way.forwarder
                     && earlier.question == leg.question
                     && leg.sent.ts.since(earlier.sent.ts) <= BACK
             });
             if back {
-                let circle = BTreeSet::from([leg.forwarder, leg.upstream]);
+                let circle = BTreeSet::from([leg.way.forwarder, leg.way.upstream]);
                 circles.entry(circle).or_default().push(leg);
             }
         }
@@ -123,9 +123,9 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
                 seen: leg.sent,
                 summary: text!(
                     "{upstream} is asked for {name} by {forwarder}, which it has just asked",
-                    upstream = leg.upstream,
+                    upstream = leg.way.upstream,
                     name = leg.question.name,
-                    forwarder = leg.forwarder
+                    forwarder = leg.way.forwarder
                 ),
             })
             .collect(),

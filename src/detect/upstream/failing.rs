@@ -101,7 +101,7 @@ impl<'a> Served<'a> {
     fn of(legs: &[&'a Leg]) -> Self {
         let mut served: BTreeMap<(IpAddr, &Question), Vec<&Leg>> = BTreeMap::new();
         for leg in legs {
-            served.entry((leg.forwarder, &leg.question)).or_default().push(leg);
+            served.entry((leg.way.forwarder, &*leg.question)).or_default().push(leg);
         }
         Self(served)
     }
@@ -210,7 +210,7 @@ impl<'a> Failing<'a> {
 
     /// The servers that asked, or that gave the bad answers.
     pub(in crate::detect) fn forwarders(&self) -> BTreeSet<IpAddr> {
-        let legs = self.legs.iter().map(|leg| leg.forwarder);
+        let legs = self.legs.iter().map(|leg| leg.way.forwarder);
         let knocks = self.knocks.iter().map(|knock| knock.forwarder);
         let told = self.troubles.iter().map(|trouble| trouble.responder);
         let asked: BTreeSet<IpAddr> = legs.chain(knocks).collect();

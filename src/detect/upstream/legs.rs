@@ -30,7 +30,7 @@ const ENOUGH_ANSWERS: usize = 30;
 /// Every way in which `upstream` failed.
 pub(super) fn read<'a>(scene: &'a Scene<'a>, upstream: IpAddr) -> Vec<Failing<'a>> {
     let legs: Vec<&Leg> =
-        scene.forward.legs().iter().filter(|l| l.upstream == upstream && !l.probe).collect();
+        scene.forward.legs().iter().filter(|l| l.way.upstream == upstream && !l.probe).collect();
     let knocks: Vec<&Knock> =
         scene.forward.knocks().iter().filter(|knock| knock.upstream == upstream).collect();
     let one = One { scene, upstream, legs, knocks };
@@ -113,8 +113,8 @@ impl<'a> One<'a> {
         // Loss leaves most legs answered; an upstream that is gone does not.
         let by_name = answered.len() > bad.len();
         let bad = if by_name { stuck(bad, &answered) } else { bad.to_vec() };
-        let other_family = !only_aaaa(answered.iter().map(|leg| &leg.question));
-        let one_family = only_aaaa(bad.iter().map(|leg| &leg.question)) && other_family;
+        let other_family = !only_aaaa(answered.iter().map(|leg| &*leg.question));
+        let one_family = only_aaaa(bad.iter().map(|leg| &*leg.question)) && other_family;
         let enough = is_enough(bad.len(), bad.iter().map(|leg| &leg.question.name));
         if one_family || !enough {
             return None;
@@ -138,7 +138,7 @@ impl<'a> One<'a> {
                 continue;
             }
             let over_udp = |leg: &&&Leg| {
-                leg.transport == Transport::Udp
+                leg.way.transport == Transport::Udp
                     && leg.fate.is_answered()
                     && span.contains(leg.sent.ts)
             };
@@ -157,7 +157,7 @@ impl<'a> One<'a> {
         let mut seconds: BTreeMap<(IpAddr, i64), (u64, u64)> = BTreeMap::new();
         for leg in self.legs.iter().filter(|leg| leg.fate != Fate::Unknown) {
             let at = leg.sent.ts.nanos().div_euclid(1_000_000_000);
-            let (asked, answered) = seconds.entry((leg.forwarder, at)).or_default();
+            let (asked, answered) = seconds.entry((leg.way.forwarder, at)).or_default();
             *asked += 1;
             *answered += u64::from(leg.fate.is_answered());
         }
@@ -179,7 +179,7 @@ impl<'a> One<'a> {
                 let ((forwarder, first), (_, last)) = (run.first()?.0, run.last()?.0);
                 let during = |leg: &&&Leg| {
                     let at = leg.sent.ts.nanos().div_euclid(1_000_000_000);
-                    leg.forwarder == forwarder && (first..=last).contains(&at)
+                    leg.way.forwarder == forwarder && (first..=last).contains(&at)
                 };
                 let within: Vec<&Leg> = self.legs.iter().filter(during).copied().collect();
                 let answered = within.iter().filter(|leg| leg.fate.is_answered()).count() as u64;
@@ -197,7 +197,7 @@ impl<'a> One<'a> {
         let is_slow = |leg: &&&Leg| leg.wait().is_some_and(|wait| wait >= SLOW);
         let slow: Vec<&Leg> = answers.iter().filter(is_slow).copied().collect();
         let enough = answers.len() >= ENOUGH_ANSWERS && slow.len() * 20 > answers.len();
-        let one_family = only_aaaa(slow.iter().map(|leg| &leg.question));
+        let one_family = only_aaaa(slow.iter().map(|leg| &*leg.question));
         let names = slow.iter().map(|leg| &leg.question.name);
         if !enough || one_family || !is_enough(slow.len(), names) {
             return None;
@@ -219,7 +219,7 @@ fn stuck<'a>(bad: &[&'a Leg], answered: &[&Leg]) -> Vec<&'a Leg> {
     }
     bad.iter()
         .copied()
-        .filter(|leg| tally.get(&leg.question).is_some_and(|(n, ok)| *n >= STUCK && *ok == 0))
+        .filter(|leg| tally.get(&*leg.question).is_some_and(|(n, ok)| *n >= STUCK && *ok == 0))
         .collect()
 }
 

@@ -141,7 +141,7 @@ impl Failing<'_> {
             .forward
             .legs()
             .iter()
-            .filter(|leg| Some(leg.upstream) == self.upstream && leg.probe)
+            .filter(|leg| Some(leg.way.upstream) == self.upstream && leg.probe)
             .filter(|leg| self.span.contains(leg.sent.ts) && leg.question.name.is_root())
             .count();
         if probes > 0 {
@@ -158,7 +158,7 @@ impl Failing<'_> {
         let legs = self.legs.iter().take(FRAMES).flat_map(|leg| {
             let asked = text!(
                 "{forwarder} asks {who} for {name}",
-                forwarder = leg.forwarder,
+                forwarder = leg.way.forwarder,
                 who,
                 name = leg.question.name
             );

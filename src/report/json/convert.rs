@@ -195,8 +195,8 @@ fn quantiles(histogram: &Histogram, unit: f64) -> Quantiles {
 /// Milliseconds in a second.
 const MS: f64 = 1e3;
 
-fn named(rcodes: &BTreeMap<Rcode, u64>) -> BTreeMap<String, u64> {
-    rcodes.iter().map(|(rcode, count)| (rcode.to_string(), *count)).collect()
+fn named<'a>(rcodes: impl Iterator<Item = (&'a Rcode, &'a u64)>) -> BTreeMap<String, u64> {
+    rcodes.map(|(rcode, count)| (rcode.to_string(), *count)).collect()
 }
 
 fn traffic(analysis: &Analysis) -> Traffic {
@@ -211,7 +211,7 @@ fn traffic(analysis: &Analysis) -> Traffic {
             answered: server.tally.answered,
             unanswered: server.tally.unanswered,
             late: server.tally.late,
-            rcodes: named(&server.tally.rcodes),
+            rcodes: named(server.tally.rcodes.iter()),
             latency_ms: quantiles(&server.tally.latency, MS),
         })
         .collect();
@@ -233,7 +233,7 @@ fn traffic(analysis: &Analysis) -> Traffic {
                 answered: client.tally.answered,
                 unanswered: client.tally.unanswered,
                 late: client.tally.late,
-                rcodes: named(&client.tally.rcodes),
+                rcodes: named(client.tally.rcodes.iter()),
                 latency_ms: quantiles(&client.tally.latency, MS),
                 lookups: client.lookups,
                 failed_lookups: client.failed_lookups,
@@ -264,7 +264,7 @@ fn traffic(analysis: &Analysis) -> Traffic {
         slow_lookups: traffic.slow_lookups,
         unexplained_failed_lookups: analysis.residual.failed,
         unexplained_slow_lookups: analysis.residual.slow,
-        rcodes: named(&traffic.rcodes),
+        rcodes: named(traffic.rcodes.iter()),
         nodata: traffic.nodata,
         truncated: traffic.truncated,
         latency_ms: quantiles(&traffic.latency, MS),
