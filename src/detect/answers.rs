@@ -170,7 +170,7 @@ impl Equivalent<(Name, RecordType)> for Wanted<'_> {
 impl Answer {
     fn of(response: &Response) -> Option<Self> {
         match response.kind {
-            AnswerKind::Positive => Some(Self::Data(SetId::from(match response.records {
+            AnswerKind::Positive => Some(Self::Data(SetId::from(match *response.records {
                 Records { address_count: 0, .. } => 0,
                 Records { address_digest, .. } => address_digest,
             }))),
