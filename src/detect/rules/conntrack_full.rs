@@ -27,8 +27,8 @@ use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transpo
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places, reached};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::lookup::{Lookup, Step};
 use crate::transaction::{Attempt, ConnectOutcome, TcpAttempt, Transaction};
@@ -82,6 +82,10 @@ struct Vanished {
 }
 
 impl Detector for ConntrackFull {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All).and_connects()
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let kept = |step| {
             let asked: &Transaction = Step::transaction(step)?;

@@ -31,8 +31,8 @@ use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transpo
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, reached, retry_answered};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where, odds,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
 };
 use crate::dns::RecordType;
 use crate::lookup::{Lookup, Role, Step};
@@ -107,6 +107,10 @@ struct Tally {
 }
 
 impl Detector for ConntrackRace {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let udp = |step| {
             let asked: &Transaction = Step::transaction(step)?;

@@ -21,7 +21,7 @@ use crate::base::words::{Text, clock, list, text};
 use crate::base::{Set, Span, Table};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Question, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -69,7 +69,7 @@ struct Server {
 
 impl Detector for EdnsFormerrBadvers {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

@@ -24,7 +24,7 @@ use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Step};
@@ -74,6 +74,10 @@ struct Suffix {
 }
 
 impl Detector for EmptyNoerror {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         for (at, (round, suffix)) in lookup.rounds().zip(&lookup.suffixes).enumerate() {
             let Some(suffix) = suffix else { continue };

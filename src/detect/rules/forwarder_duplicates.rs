@@ -25,7 +25,7 @@ use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, Scene, Where,
+    HarmKind, Interest, Layer, Proof, Scene, Where, Which,
 };
 use crate::dns::RecordType;
 use crate::transaction::Transaction;
@@ -109,7 +109,7 @@ impl ForwarderDuplicates {
 
 impl Detector for ForwarderDuplicates {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

@@ -27,7 +27,7 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -115,7 +115,7 @@ struct Losses {
 
 impl Detector for MtuFragment {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

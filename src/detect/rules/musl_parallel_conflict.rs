@@ -22,7 +22,7 @@ use crate::base::{Map, SocketId, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Harmed, Layer, Proof, RuledOut, Scene, Where,
+    Harmed, Interest, Layer, Proof, RuledOut, Scene, Where, Which,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -84,6 +84,10 @@ struct Conflicts {
 }
 
 impl Detector for MuslParallelConflict {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let Some(end) = lookup.end else { return };
         for step in lookup.last_round() {

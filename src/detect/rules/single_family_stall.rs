@@ -26,7 +26,7 @@ use crate::base::{Set, Span};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, odds,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::Lookup;
@@ -75,7 +75,7 @@ struct Stall {
 
 impl Detector for SingleFamilyStall {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::Unusual)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
@@ -87,9 +87,6 @@ impl Detector for SingleFamilyStall {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        if lookup.smooth {
-            return;
-        }
         for (lacking, other) in
             [(RecordType::AAAA, RecordType::A), (RecordType::A, RecordType::AAAA)]
         {
