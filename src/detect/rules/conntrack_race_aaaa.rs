@@ -112,6 +112,11 @@ impl Detector for ConntrackRace {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        // Nothing that is yet to come was sent before this lookup began.
+        let now = lookup.start.ts;
+        self.purge.make_room(&mut self.sockets, MAX_SOCKETS, (now, ENTRY), |_, last| {
+            now.since(*last) < ENTRY
+        });
         let udp = |step| {
             let asked: &Transaction = Step::transaction(step)?;
             (asked.transport == Transport::Udp).then_some((step, asked))
@@ -149,9 +154,6 @@ impl ConntrackRace {
     /// Whether conntrack had no entry for this socket yet.
     fn is_new(&mut self, socket: SocketAddr, first: &Transaction) -> bool {
         let now = first.first().ts;
-        if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(now, ENTRY) {
-            self.sockets.retain(|_, last| now.since(*last) < ENTRY);
-        }
         if self.sockets.len() >= MAX_SOCKETS {
             return false;
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use hashbrown::hash_map::Entry;
 
 use crate::base::words::{list, percent, text};
-use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
+use crate::base::{Host, Map, Purge, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -53,7 +53,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 };
 
 /// Who asks or is asked for what; of the name, its digest is enough within [`TOGETHER`].
-type Question = (IpAddr, RecordType, u64);
+type Question = (Host, u64, RecordType);
 
 /// Bounded by the caps above; questions are forgotten after [`TOGETHER`].
 #[derive(Default)]
@@ -61,7 +61,7 @@ struct ForwarderDuplicates {
     recent: Map<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
     asked: Map<Question, (Timestamp, Option<Timestamp>)>,
-    purge: Purge,
+    purges: [Purge; 2],
     forwarders: Table<IpAddr, Tally>,
 }
 
@@ -69,7 +69,14 @@ struct ForwarderDuplicates {
 #[derive(Default)]
 struct Tally {
     queries: u64,
-    doubled: u64,
+    /// Nearly nobody has any.
+    doubled: Option<Box<Doubled>>,
+}
+
+/// What one address asked twice.
+#[derive(Default)]
+struct Doubled {
+    queries: u64,
     upstreams: BTreeSet<IpAddr>,
     span: Option<Span>,
     frames: Vec<Seen>,
@@ -120,26 +127,22 @@ impl Detector for ForwarderDuplicates {
         let Some(tally) = self.forwarders.entry_within(client, MAX_FORWARDERS) else { return };
         tally.or_default().queries += 1;
         let seen = transaction.first();
-        if self.recent.len() >= MAX_RECENT && self.purge.is_due(seen.ts, TOGETHER) {
-            self.recent.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER);
-            self.asked.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER * 2);
-        }
+        let [recent, asked] = &mut self.purges;
+        let since = |at: &Timestamp| seen.ts.since(*at);
+        recent.make_room(&mut self.recent, MAX_RECENT, (seen.ts, TOGETHER), |_, (at, _)| {
+            since(at) <= TOGETHER
+        });
+        asked.make_room(&mut self.asked, MAX_RECENT, (seen.ts, TOGETHER), |_, (at, _)| {
+            since(at) <= TOGETHER * 2
+        });
         if self.recent.len() >= MAX_RECENT {
             return;
         }
-        let since = |at: &Timestamp| seen.ts.since(*at);
-        forget_before_growth(&mut self.recent, |_, (at, _)| since(at) <= TOGETHER);
-        forget_before_growth(&mut self.asked, |_, (at, _)| since(at) <= TOGETHER * 2);
         let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
-        self.arrives((transaction.responder(), rtype, name), seen.ts);
-        if let Some(other) = self.sends((client, rtype, name), server, seen.ts) {
+        self.arrives((Host(transaction.responder()), name, rtype), seen.ts);
+        if let Some(other) = self.sends((Host(client), name, rtype), server, seen.ts) {
             let tally = self.forwarders.entry(client).or_default();
-            tally.doubled += 1;
-            tally.upstreams.extend([server, other]);
-            tally.span = Some(tally.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
-            if tally.frames.len() < 4 {
-                tally.frames.push(seen);
-            }
+            tally.doubled.get_or_insert_default().note(seen, [server, other]);
         }
     }
 
@@ -147,30 +150,47 @@ impl Detector for ForwarderDuplicates {
         self.forwarders
             .iter()
             .filter(|(client, _)| scene.servers.contains(*client))
-            .filter(|(_, tally)| {
-                tally.queries >= ENOUGH && tally.doubled as f64 >= SHARE * tally.queries as f64
+            .filter_map(|(client, tally)| Some((*client, tally.queries, tally.doubled.as_deref()?)))
+            .filter(|(_, queries, doubled)| {
+                *queries >= ENOUGH && doubled.queries as f64 >= SHARE * *queries as f64
             })
-            .filter_map(|(client, tally)| finding(*client, tally, scene))
+            .filter_map(|(client, queries, doubled)| finding(client, queries, doubled, scene))
             .collect()
     }
 }
 
-fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Finding> {
-    let span = tally.span?;
+impl Doubled {
+    fn note(&mut self, seen: Seen, servers: [IpAddr; 2]) {
+        self.queries += 1;
+        self.upstreams.extend(servers);
+        self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+        if self.frames.len() < 4 {
+            self.frames.push(seen);
+        }
+    }
+}
+
+fn finding(
+    forwarder: IpAddr,
+    queries: u64,
+    doubled: &Doubled,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let span = doubled.span?;
     Some(Finding {
         rule: &DETECTOR,
         title: text!(
             "{forwarder} sends {share} of its queries to several upstreams at once ({upstreams})",
             forwarder,
-            share = percent(tally.doubled, tally.queries),
-            upstreams = list(&tally.upstreams, 3)
+            share = percent(doubled.queries, queries),
+            upstreams = list(&doubled.upstreams, 3)
         ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Backend(forwarder)],
         place: Where::Upstream,
         span,
         ongoing: scene.lasts(span),
-        transactions: tally.doubled,
+        transactions: doubled.queries,
         claim: Claim {
             // It harms nobody by itself; the bound that nothing fits keeps it from claiming.
             kinds: BTreeSet::from([HarmKind::Negative]),
@@ -183,9 +203,9 @@ fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Findin
         ),
         facts: vec![Fact {
             label: text!("its queries / asked twice"),
-            value: text!("{queries} / {doubled}", queries = tally.queries, doubled = tally.doubled),
+            value: text!("{queries} / {doubled}", queries, doubled = doubled.queries),
         }],
-        evidence: tally
+        evidence: doubled
             .frames
             .iter()
             .map(|seen| Proof {

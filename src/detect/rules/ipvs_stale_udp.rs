@@ -24,9 +24,7 @@ use std::time::Duration;
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
 use crate::base::words::{clock, count, list, text};
-use crate::base::{
-    AddressId, Addresses, Map, SocketId, Span, Table, Timestamp, Transport, forget_before_growth,
-};
+use crate::base::{AddressId, Addresses, Map, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -67,13 +65,16 @@ struct IpvsStaleUdp {
     backends: Addresses,
     /// Whom each socket talked to last, and when.
     history: Map<SocketId, (AddressId, Timestamp)>,
+    purge: Purge,
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
     failures: Vec<(Seen, SocketAddr, Option<IpAddr>)>,
     /// Whether a port with a history failed: what was answered before that instant proves nothing.
     suspected: bool,
     /// Answered flows of ports with and without a history, by that backend.
     answered: Table<Option<IpAddr>, Vec<Timestamp>>,
-    latest: Timestamp,
+    /// Until something is suspected: those of the latest instant.
+    latest: Vec<Option<IpAddr>>,
+    now: Timestamp,
     service: Option<IpAddr>,
 }
 
@@ -91,10 +92,8 @@ impl IpvsStaleUdp {
     /// Notes that `client` talks to `backend`, and says whom it talked to before.
     fn remember(&mut self, client: SocketId, backend: IpAddr, now: Timestamp) -> Option<IpAddr> {
         let lasts = |last: Timestamp| now.since(last) <= REMEMBERED;
-        forget_before_growth(&mut self.history, |_, (_, last)| lasts(*last));
-        if self.history.len() >= MAX_SOCKETS {
-            self.history.retain(|_, (_, last)| lasts(*last));
-        }
+        let when = (now, REMEMBERED);
+        self.purge.make_room(&mut self.history, MAX_SOCKETS, when, |_, (_, last)| lasts(*last));
         let known = if self.history.len() < MAX_SOCKETS {
             let backend = self.backends.id(backend);
             self.history.insert(client, (backend, now))
@@ -104,11 +103,25 @@ impl IpvsStaleUdp {
         self.recall(known, now)
     }
 
+    /// A port with a history failed: from now on all answers count.
+    fn suspect(&mut self) {
+        self.suspected = true;
+        for before in std::mem::take(&mut self.latest) {
+            self.answered.entry(before).or_default().push(self.now);
+        }
+    }
+
     /// Notes an answer to a port that had talked to `before`.
     fn answered(&mut self, before: Option<IpAddr>, now: Timestamp) {
-        if !self.suspected && self.latest != now {
-            self.answered = Table::default();
-            self.latest = now;
+        if !self.suspected {
+            if self.now != now {
+                self.latest.clear();
+                self.now = now;
+            }
+            if self.latest.len() < MAX_ANSWERED {
+                self.latest.push(before);
+            }
+            return;
         }
         let answered = self.answered.entry(before).or_default();
         if answered.len() < MAX_ANSWERED {
@@ -139,7 +152,9 @@ impl Detector for IpvsStaleUdp {
                 self.service.get_or_insert(transaction.server.ip());
                 if self.failures.len() < MAX_FAILURES {
                     let before = self.recall(self.history.get(&client).copied(), first.ts);
-                    self.suspected |= before.is_some();
+                    if before.is_some() {
+                        self.suspect();
+                    }
                     self.failures.push((first, transaction.client, before));
                 }
             }
