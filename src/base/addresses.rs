@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Map;
+use super::{Host, Map};
 
 /// The number of an address in one [`Addresses`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,7 +11,7 @@ pub struct AddressId(u32);
 /// Addresses, each kept once. Bounded by whoever decides which ones come here.
 #[derive(Debug, Default)]
 pub struct Addresses {
-    ids: Map<IpAddr, AddressId>,
+    ids: Map<Host, AddressId>,
     known: Vec<IpAddr>,
 }
 
@@ -19,7 +19,7 @@ impl Addresses {
     /// The number of `address`, given out when it first comes.
     pub fn id(&mut self, address: IpAddr) -> AddressId {
         let next = AddressId(u32::try_from(self.known.len()).unwrap_or(u32::MAX));
-        *self.ids.entry(address).or_insert_with(|| {
+        *self.ids.entry(Host(address)).or_insert_with(|| {
             self.known.push(address);
             next
         })

@@ -40,6 +40,9 @@ pub struct Question {
 }
 
 impl Question {
+    /// The class of the Internet.
+    pub const IN: u16 = 1;
+
     /// Whether type and class are such as are asked for (RFC 6895 sections 3.1 and 3.2): type 0
     /// is reserved, classes in use are IN, CH, HS, NONE and ANY.
     pub fn is_plausible(&self) -> bool {

@@ -63,19 +63,25 @@ struct Client {
     queries: u64,
     failed: u64,
     /// Those of the last ten seconds, by the second; whole seconds since the epoch are counted round.
-    recent: [u64; SECONDS],
+    recent: [u32; SECONDS],
+    now: u32,
+    most: u32,
     second: i64,
-    now: u64,
-    most: u64,
     began: Option<Timestamp>,
-    span: Option<Span>,
-    first: Option<Seen>,
+    /// Nearly nobody's.
+    storm: Option<Box<Storm>>,
+}
+
+/// What a client did in its busiest windows.
+struct Storm {
+    span: Span,
+    first: Seen,
     names: Table<Name, u64>,
 }
 
 impl Client {
     /// Counts queries of a second; what is older than ten seconds is forgotten.
-    fn count(&mut self, second: i64, sent: u64) {
+    fn count(&mut self, second: i64, sent: u32) {
         for passed in 0..(second - self.second).clamp(0, WINDOW) {
             let slot = slot(second - passed);
             self.now -= std::mem::take(&mut self.recent[slot]);
@@ -100,23 +106,27 @@ impl Detector for ClientStorm {
         let sent = transaction.attempts.len() as u64;
         let client = transaction.client.ip();
         self.all += sent;
-        if sent == 0 || (self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&client)) {
+        if sent == 0 {
             return;
         }
+        let Some(tally) = self.clients.entry_within(client, MAX_CLIENTS) else { return };
+        let tally = tally.or_default();
         let seen = transaction.first();
-        let tally = self.clients.entry(client).or_default();
         tally.queries += sent;
         tally.failed += u64::from(transaction.outcome() != Outcome::Ok);
         let began = *tally.began.get_or_insert(seen.ts);
-        tally.count(seen.ts.nanos().div_euclid(1_000_000_000), sent);
-        if tally.now >= RATE * WINDOW.unsigned_abs() {
+        let attempts = u32::try_from(sent).unwrap_or(u32::MAX);
+        tally.count(seen.ts.nanos().div_euclid(1_000_000_000), attempts);
+        if u64::from(tally.now) >= RATE * WINDOW.unsigned_abs() {
             let start = Timestamp::from_nanos((tally.second + 1 - WINDOW) * 1_000_000_000);
             let own = Span::between(start.max(began), seen.ts);
-            tally.span = Some(tally.span.map_or(own, |span| span.join(own)));
-            tally.first.get_or_insert(seen);
+            let storm = tally.storm.get_or_insert_with(|| {
+                Box::new(Storm { span: own, first: seen, names: Table::default() })
+            });
+            storm.span = storm.span.join(own);
             let name = &transaction.question.name;
-            if tally.names.len() < MAX_NAMES || tally.names.contains_key(name) {
-                *tally.names.entry(name.clone()).or_default() += 1;
+            if storm.names.len() < MAX_NAMES || storm.names.contains_key(name) {
+                *storm.names.entry(name.clone()).or_default() += 1;
             }
         }
     }
@@ -133,7 +143,7 @@ impl Detector for ClientStorm {
         let median = all[all.len() / 2] as f64 / windows;
         stubs()
             .filter(|(_, tally)| {
-                tally.queries >= ENOUGH && tally.most as f64 >= TIMES_MEDIAN * median
+                tally.queries >= ENOUGH && f64::from(tally.most) >= TIMES_MEDIAN * median
             })
             .filter_map(|(client, tally)| self.finding(*client, tally, median, scene))
             .collect()
@@ -148,10 +158,11 @@ impl ClientStorm {
         median: f64,
         scene: &Scene<'_>,
     ) -> Option<Finding> {
-        let span = tally.span?;
-        let mut names: Vec<(&Name, &u64)> = tally.names.iter().collect();
+        let Storm { span, first, names } = tally.storm.as_deref()?;
+        let span = *span;
+        let mut names: Vec<(&Name, &u64)> = names.iter().collect();
         names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-        let rate = tally.most / WINDOW.unsigned_abs();
+        let rate = u64::from(tally.most) / WINDOW.unsigned_abs();
         Some(Finding {
             rule: &DETECTOR,
             title: text!(
@@ -196,11 +207,7 @@ impl ClientStorm {
                     value: list(names.iter().map(|(n, _)| n), 5),
                 },
             ],
-            evidence: tally
-                .first
-                .iter()
-                .map(|seen| Proof { seen: *seen, summary: text!("query in the storm") })
-                .collect(),
+            evidence: vec![Proof { seen: *first, summary: text!("query in the storm") }],
             actions: vec![Action {
                 why: text!("find the pod, and why it does not cache"),
                 command: format!("kubectl get pods -A -o wide | grep -wF {client}"),

@@ -82,8 +82,8 @@ impl Detector for CorednsImbalance {
             return;
         };
         let key = (transaction.server.ip(), backend);
-        if self.queries.len() < MAX_BACKENDS || self.queries.contains_key(&key) {
-            *self.queries.entry(key).or_default() += transaction.attempts.len() as u64;
+        if let Some(queries) = self.queries.entry_within(key, MAX_BACKENDS) {
+            *queries.or_default() += transaction.attempts.len() as u64;
         }
     }
 

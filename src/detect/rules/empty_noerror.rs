@@ -79,6 +79,9 @@ impl Detector for EmptyNoerror {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.suffixes_tried == 0 {
+            return;
+        }
         for (at, (round, suffix)) in lookup.rounds().zip(&lookup.suffixes).enumerate() {
             let Some(suffix) = suffix else { continue };
             let Some(tally) = self.suffix(suffix) else { continue };

@@ -146,6 +146,9 @@ impl Detector for TimeoutRetries {
 fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
     let kinds: [fn(IpAddr, IpAddr) -> Scope; 3] =
         [|_, _| Scope::All, |client, _| Scope::Client(client), |_, server| Scope::Server(server)];
+    if stalls.is_empty() {
+        return Vec::new();
+    }
     for kind in kinds {
         let mut tallies: BTreeMap<Scope, (u64, u64)> = BTreeMap::new();
         for stall in stalls {

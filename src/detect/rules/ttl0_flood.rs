@@ -76,10 +76,12 @@ impl Detector for TtlZero {
             return;
         };
         let name = &transaction.question.name;
-        if self.names.len() >= MAX_NAMES && !self.names.contains_key(name) {
-            return;
-        }
-        let tally = self.names.entry(name.clone()).or_default();
+        let room = self.names.len() < MAX_NAMES;
+        let tally = match self.names.get_mut(name) {
+            Some(tally) => tally,
+            None if room => self.names.entry(name.clone()).or_default(),
+            None => return,
+        };
         tally.answers += 1;
         if ttl > 0 {
             return;
