@@ -248,12 +248,16 @@ impl<'a> Tail<'a> {
     /// Nothing more will close: shows what is left, and gives back the rules that are here.
     pub(super) fn end(&mut self) -> Vec<Box<dyn Detector>> {
         self.work();
+        let mut grouper = std::mem::take(&mut self.grouper);
         let mut lookups = Vec::new();
-        self.grouper.finish(&mut |lookup| lookups.push((0, Box::new(lookup))));
-        let mut lookups = lookups.into_iter();
-        while lookups.len() > 0 {
-            self.see(Vec::new(), lookups.by_ref().take(GROUP).collect());
-        }
+        grouper.finish(&mut |lookup| {
+            lookups.push((0, Box::new(lookup)));
+            if lookups.len() >= GROUP {
+                self.see(Vec::new(), std::mem::take(&mut lookups));
+            }
+        });
+        self.see(Vec::new(), lookups);
+        self.grouper = grouper;
         self.reach.finish(&mut self.coverage);
         match std::mem::replace(&mut self.rules, Rules::Here(Vec::new())) {
             Rules::Here(rules) => rules,
