@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::focus::{Focus, LeftOut};
 use super::group::{Event, What};
 use super::peers::Peers;
-use crate::base::{Coverage, Set};
+use crate::base::{Addresses, Coverage, Set};
 use crate::detect::Glance;
 use crate::lookup::Lookup;
 use crate::transaction::Closed;
@@ -33,20 +33,22 @@ impl Gate {
             Closed::Transaction(transaction) => {
                 let (client, server) = (transaction.client.ip(), transaction.responder());
                 let forwarded = self.servers.contains(&client);
-                let admitted = held && self.peers.admit(client, server, coverage);
-                if (admitted || !held) && transaction.answer().is_some() {
+                let admitted = if held { self.peers.admit(client, server, coverage) } else { None };
+                if (admitted.is_some() || !held) && transaction.answer().is_some() {
                     self.servers.insert(server);
                 }
                 if !held {
                     self.outside.transactions += u64::from(!transaction.attempts.is_empty());
                     return None;
                 }
-                let glance = admitted.then(|| Glance::at(&transaction));
+                let glance =
+                    admitted.map(|(client, responder)| Glance::at(&transaction, client, responder));
                 Some(Event { what: What::Transaction(transaction, glance), forwarded })
             }
             Closed::Connect(connect) => {
                 let client = connect.client.ip();
-                let admitted = held && self.peers.admit(client, connect.responder(), coverage);
+                let admitted =
+                    held && self.peers.admit(client, connect.responder(), coverage).is_some();
                 let forwarded = self.servers.contains(&client);
                 admitted.then_some(Event { what: What::Connect(connect), forwarded })
             }
@@ -64,8 +66,8 @@ impl Gate {
         Some(Event { what: What::Lookup { lookup, admitted }, forwarded })
     }
 
-    /// What was left out, and who answered.
-    pub(super) fn into_parts(self) -> (LeftOut, Set<IpAddr>) {
-        (self.outside, self.servers)
+    /// What was left out, who answered, and the addresses that rules know by number.
+    pub(super) fn into_parts(self) -> (LeftOut, Set<IpAddr>, Addresses) {
+        (self.outside, self.servers, self.peers.into_addresses())
     }
 }

@@ -279,7 +279,7 @@ impl<'a> Tail<'a> {
         let Self { mut traffic, reach, forward, ledger, answers, gate, .. } = self;
         let Self { watch, directions, grouper, mut series, .. } = self;
         let Self { trips, roles, load, .. } = self;
-        let (outside, servers) = gate.into_parts();
+        let (outside, servers, addresses) = gate.into_parts();
         let answers = answers.close();
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
@@ -303,6 +303,7 @@ impl<'a> Tail<'a> {
                 answers: &answers,
                 outages: &outages,
                 servers: &servers,
+                addresses: &addresses,
             };
             finish(rules, &scene, threads)
         });

@@ -18,7 +18,7 @@ mod time;
 pub mod words;
 
 pub use address::{Host, SocketId, halves};
-pub use addresses::{AddressId, Addresses};
+pub use addresses::{AddressId, Addresses, Rows};
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
 pub use hash::{Map, Set, digest, entry_within};

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::words::{clock, count, list, percent, text};
-use crate::base::{Span, Table, Timestamp};
+use crate::base::{Rows, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -35,8 +35,7 @@ const TIMES_MEDIAN: f64 = 10.0;
 /// Clients below which there is no median; transactions below which there is no storm.
 const CLIENTS: usize = 3;
 const ENOUGH: u64 = 200;
-/// Clients tallied, and names of each in its busiest window.
-const MAX_CLIENTS: usize = 65_536;
+/// Names of a client in its busiest window.
 const MAX_NAMES: usize = 32;
 
 /// The rule.
@@ -50,10 +49,10 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<ClientStorm>::default(),
 };
 
-/// Bounded by clients.
+/// Bounded by the addresses that rules know by number.
 #[derive(Default)]
 struct ClientStorm {
-    clients: Table<IpAddr, Client>,
+    clients: Rows<Client>,
     all: u64,
 }
 
@@ -102,15 +101,13 @@ impl Detector for ClientStorm {
         Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         let sent = transaction.attempts.len() as u64;
-        let client = transaction.client.ip();
         self.all += sent;
         if sent == 0 {
             return;
         }
-        let Some(tally) = self.clients.entry_within(client, MAX_CLIENTS) else { return };
-        let tally = tally.or_default();
+        let tally = self.clients.row(glance.client);
         let seen = transaction.first();
         tally.queries += sent;
         tally.failed += u64::from(transaction.outcome() != Outcome::Ok);
@@ -132,8 +129,9 @@ impl Detector for ClientStorm {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let stubs = || self.clients.iter().filter(|(client, _)| !scene.servers.contains(*client));
-        let mut all: Vec<u64> = stubs().map(|(_, tally)| tally.queries).collect();
+        let mut stubs = self.clients.sorted(scene.addresses);
+        stubs.retain(|(client, tally)| tally.queries > 0 && !scene.servers.contains(client));
+        let mut all: Vec<u64> = stubs.iter().map(|(_, tally)| tally.queries).collect();
         all.sort_unstable();
         if all.len() < CLIENTS {
             return Vec::new();
@@ -141,7 +139,8 @@ impl Detector for ClientStorm {
         // Queries a window, if the median client spread them over the capture.
         let windows = (scene.span.length().as_secs_f64() / WINDOW as f64).max(1.0);
         let median = all[all.len() / 2] as f64 / windows;
-        stubs()
+        stubs
+            .iter()
             .filter(|(_, tally)| {
                 tally.queries >= ENOUGH && f64::from(tally.most) >= TIMES_MEDIAN * median
             })

@@ -21,7 +21,7 @@ use std::time::Duration;
 use hashbrown::hash_map::Entry;
 
 use crate::base::words::{list, percent, text};
-use crate::base::{Host, Map, Purge, Span, Table, Timestamp};
+use crate::base::{AddressId, Map, Purge, Rows, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -37,9 +37,8 @@ const ENOUGH: u64 = 200;
 const SHARE: f64 = 0.01;
 /// Sent together: far below any retry timer.
 const TOGETHER: Duration = Duration::from_millis(50);
-/// Questions remembered, and forwarders tallied.
+/// Questions remembered.
 const MAX_RECENT: usize = 16_384;
-const MAX_FORWARDERS: usize = 4_096;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -53,16 +52,17 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 };
 
 /// Who asks or is asked for what; of the name, its digest is enough within [`TOGETHER`].
-type Question = (Host, u64, RecordType);
+type Question = (AddressId, RecordType, u64);
 
-/// Bounded by the caps above; questions are forgotten after [`TOGETHER`].
+/// Bounded by the addresses that rules know by number, and by the cap above; questions are forgotten
+/// after [`TOGETHER`].
 #[derive(Default)]
 struct ForwarderDuplicates {
     recent: Map<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
     asked: Map<Question, (Timestamp, Option<Timestamp>)>,
     purges: [Purge; 2],
-    forwarders: Table<IpAddr, Tally>,
+    clients: Rows<Tally>,
 }
 
 /// What one address asked.
@@ -119,13 +119,11 @@ impl Detector for ForwarderDuplicates {
         Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
-        let (client, server) = (transaction.client.ip(), transaction.server.ip());
-        let Some(tally) = self.forwarders.entry_within(client, MAX_FORWARDERS) else { return };
-        tally.or_default().queries += 1;
+        self.clients.row(glance.client).queries += 1;
         let seen = transaction.first();
         let [recent, asked] = &mut self.purges;
         let since = |at: &Timestamp| seen.ts.since(*at);
@@ -139,18 +137,20 @@ impl Detector for ForwarderDuplicates {
             return;
         }
         let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
-        self.arrives((Host(transaction.responder()), name, rtype), seen.ts);
-        if let Some(other) = self.sends((Host(client), name, rtype), server, seen.ts) {
-            let tally = self.forwarders.entry(client).or_default();
+        self.arrives((glance.responder, rtype, name), seen.ts);
+        let server = transaction.server.ip();
+        if let Some(other) = self.sends((glance.client, rtype, name), server, seen.ts) {
+            let tally = self.clients.row(glance.client);
             tally.doubled.get_or_insert_default().note(seen, [server, other]);
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        self.forwarders
-            .iter()
-            .filter(|(client, _)| scene.servers.contains(*client))
-            .filter_map(|(client, tally)| Some((*client, tally.queries, tally.doubled.as_deref()?)))
+        self.clients
+            .sorted(scene.addresses)
+            .into_iter()
+            .filter(|(client, _)| scene.servers.contains(client))
+            .filter_map(|(client, tally)| Some((client, tally.queries, tally.doubled.as_deref()?)))
             .filter(|(_, queries, doubled)| {
                 *queries >= ENOUGH && doubled.queries as f64 >= SHARE * *queries as f64
             })
