@@ -18,10 +18,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::hash_map::Entry;
-
 use crate::base::words::{list, percent, text};
-use crate::base::{AddressId, Map, Purge, Rows, Span, Timestamp};
+use crate::base::{AddressId, Lately, Rows, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -58,10 +56,9 @@ type Question = (AddressId, RecordType, u64);
 /// after [`TOGETHER`].
 #[derive(Default)]
 struct ForwarderDuplicates {
-    recent: Map<Question, (Timestamp, IpAddr)>,
+    recent: Lately<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
-    asked: Map<Question, (Timestamp, Option<Timestamp>)>,
-    purges: [Purge; 2],
+    asked: Lately<Question, (Timestamp, Option<Timestamp>)>,
     clients: Rows<Tally>,
 }
 
@@ -85,31 +82,23 @@ struct Doubled {
 impl ForwarderDuplicates {
     /// Notes a question that comes to a server, which may have to forward it.
     fn arrives(&mut self, question: Question, now: Timestamp) {
-        if self.asked.len() >= MAX_RECENT {
+        if self.asked.noted() >= MAX_RECENT {
             return;
         }
-        let (last, at_once) = self.asked.entry(question).or_insert((now, None));
-        if now > *last && now.since(*last) <= TOGETHER {
-            *at_once = Some(now);
+        if let Some((last, before)) = self.asked.note(question, (now, None)) {
+            let at_once = (now > last && now.since(last) <= TOGETHER).then_some(now);
+            self.asked.note(question, (now, at_once.or(before)));
         }
-        *last = now;
     }
 
     /// Notes a question that a client sends to a server, and returns the other server that it has
     /// just sent it to by itself.
     fn sends(&mut self, question: Question, server: IpAddr, now: Timestamp) -> Option<IpAddr> {
-        let mut last = match self.recent.entry(question) {
-            Entry::Occupied(last) => last,
-            Entry::Vacant(first) => {
-                first.insert((now, server));
-                return None;
-            }
-        };
-        let (at, other) = last.insert((now, server));
+        let (at, other) = self.recent.note(question, (now, server))?;
         if other == server || now.since(at) > TOGETHER {
             return None;
         }
-        let asked = self.asked.get(last.key()).and_then(|(_, at_once)| *at_once);
+        let asked = self.asked.get(&question).and_then(|(_, at_once)| at_once);
         asked.is_none_or(|at| now.since(at) > TOGETHER * 2).then_some(other)
     }
 }
@@ -125,15 +114,9 @@ impl Detector for ForwarderDuplicates {
         }
         self.clients.row(glance.client).queries += 1;
         let seen = transaction.first();
-        let [recent, asked] = &mut self.purges;
-        let since = |at: &Timestamp| seen.ts.since(*at);
-        recent.make_room(&mut self.recent, MAX_RECENT, (seen.ts, TOGETHER), |_, (at, _)| {
-            since(at) <= TOGETHER
-        });
-        asked.make_room(&mut self.asked, MAX_RECENT, (seen.ts, TOGETHER), |_, (at, _)| {
-            since(at) <= TOGETHER * 2
-        });
-        if self.recent.len() >= MAX_RECENT {
+        self.recent.advance(seen.ts, TOGETHER);
+        self.asked.advance(seen.ts, TOGETHER * 2);
+        if self.recent.noted() >= MAX_RECENT {
             return;
         }
         let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
