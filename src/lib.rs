@@ -24,10 +24,9 @@
 //! # To add a rule
 //!
 //! Write `src/detect/rules/<name>.rs`: its module docs are what `dnswhy rules <id>` prints, its
-//! `DETECTOR` is the descriptor, its `Detector` says which transactions it wants to see
-//! ([`detect::Interest`]: nearly all of them are plain, and few rules need those), watches
-//! them and lookups go by, and looks at the shared [`detect::Scene`] at the end. Register it with one
-//! line in `rules/mod.rs`.
+//! `DETECTOR` is the descriptor, its `Detector` says what it wants to see ([`detect::Interest`]: nearly
+//! all transactions are plain and nearly all lookups smooth, and few rules need those), watches that go
+//! by, and looks at the shared [`detect::Scene`] at the end. Register it with one line in `rules/mod.rs`.
 //!
 //! What it says to people is English in the code: `text!("{server} answered nothing", server)`, with
 //! `plain(…)` around a string that reads the same in every language. Commands stay `format!`. The

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::focus::{Focus, LeftOut};
-use super::group::{Pass, PassKind};
+use super::group::{Event, What};
 use super::peers::Peers;
-use crate::base::{Coverage, Set};
+use crate::base::{Addresses, Coverage, Set};
 use crate::detect::Glance;
 use crate::lookup::Lookup;
 use crate::transaction::Closed;
@@ -26,51 +26,48 @@ impl Gate {
         Self { focus, outside, ..Self::default() }
     }
 
-    /// What may be seen of what closed as the one at `place` of its group.
-    pub(super) fn closed(
-        &mut self,
-        place: usize,
-        closed: &Closed,
-        coverage: &mut Coverage,
-    ) -> Option<Pass> {
-        let held = self.focus.holds(closed, &self.servers);
+    /// What may be seen of what closed.
+    pub(super) fn closed(&mut self, closed: Closed, coverage: &mut Coverage) -> Option<Event> {
+        let held = self.focus.holds(&closed, &self.servers);
         match closed {
             Closed::Transaction(transaction) => {
                 let (client, server) = (transaction.client.ip(), transaction.responder());
                 let forwarded = self.servers.contains(&client);
-                let admitted = held && self.peers.admit(client, server, coverage);
-                if (admitted || !held) && transaction.answer().is_some() {
+                let admitted = if held { self.peers.admit(client, server, coverage) } else { None };
+                if (admitted.is_some() || !held) && transaction.answer().is_some() {
                     self.servers.insert(server);
                 }
                 if !held {
                     self.outside.transactions += u64::from(!transaction.attempts.is_empty());
                     return None;
                 }
-                let glance = admitted.then(|| Glance::at(transaction));
-                Some(Pass { place, kind: PassKind::Transaction(glance), forwarded })
+                let glance =
+                    admitted.map(|(client, responder)| Glance::at(&transaction, client, responder));
+                Some(Event { what: What::Transaction(transaction, glance), forwarded })
             }
             Closed::Connect(connect) => {
                 let client = connect.client.ip();
-                let admitted = held && self.peers.admit(client, connect.responder(), coverage);
+                let admitted =
+                    held && self.peers.admit(client, connect.responder(), coverage).is_some();
                 let forwarded = self.servers.contains(&client);
-                admitted.then_some(Pass { place, kind: PassKind::Connect, forwarded })
+                admitted.then_some(Event { what: What::Connect(connect), forwarded })
             }
         }
     }
 
-    /// What may be seen of the lookup at `place` of its group.
-    pub(super) fn lookup(&mut self, place: usize, lookup: &Lookup) -> Option<Pass> {
-        if !self.focus.holds_lookup(lookup, &self.servers) {
+    /// What may be seen of a lookup.
+    pub(super) fn lookup(&mut self, lookup: Box<Lookup>) -> Option<Event> {
+        if !self.focus.holds_lookup(&lookup, &self.servers) {
             self.outside.lookups += 1;
             return None;
         }
         let forwarded = self.servers.contains(&lookup.client);
         let admitted = self.peers.has_client(lookup.client);
-        Some(Pass { place, kind: PassKind::Lookup { admitted }, forwarded })
+        Some(Event { what: What::Lookup { lookup, admitted }, forwarded })
     }
 
-    /// What was left out, and who answered.
-    pub(super) fn into_parts(self) -> (LeftOut, Set<IpAddr>) {
-        (self.outside, self.servers)
+    /// What was left out, who answered, and the addresses that rules know by number.
+    pub(super) fn into_parts(self) -> (LeftOut, Set<IpAddr>, Addresses) {
+        (self.outside, self.servers, self.peers.into_addresses())
     }
 }

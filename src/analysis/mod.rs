@@ -29,6 +29,8 @@ pub use health::{CAPTURE_RULES, CaptureRule, Health};
 pub use mask::Mask;
 pub use outcome::{Analysis, FileAccount, PointAccount};
 pub use roles::PointRole;
+#[cfg(test)]
+pub(crate) use run::tests::run_frames_unasked;
 pub use run::{Options, Progress, run, run_frames};
 pub use series::{Bin, Pair, Series};
 pub use tail::Sinks;

@@ -9,7 +9,7 @@ use super::clocks::{Clocks, compare};
 use super::engine::{Engine, Item, Next, Read as Engined};
 use super::feed::{Intake, Manner, Read, feed};
 use super::focus::Focus;
-use super::group::Group;
+use super::group::{Group, show_all};
 use super::health::{Facts, judge};
 use super::mask::Mask;
 use super::outcome::{Analysis, FileAccount, PointAccount};
@@ -111,7 +111,7 @@ fn side_by_side(
         let judge = scope.spawn(move || {
             let mut rules = Rules::all();
             while let Ok(group) = groups.recv() {
-                group.show_all(&mut rules);
+                show_all(&group, &mut rules);
             }
             rules
         });
@@ -238,9 +238,19 @@ pub fn run_frames<'f>(
     options: &Options,
     sinks: Sinks<'_>,
 ) -> Analysis {
+    run_frames_by(Rules::all(), frames, options, sinks)
+}
+
+/// The same by these rules.
+fn run_frames_by<'f>(
+    rules: Vec<Box<dyn Detector>>,
+    frames: impl IntoIterator<Item = Frame<'f>>,
+    options: &Options,
+    sinks: Sinks<'_>,
+) -> Analysis {
     let ports = Ports::new(options.ports.iter().copied());
     let mut decoder = Decoder::new(ports.clone(), Reader::BLOCK);
-    let rules = Rules::Here(Rules::all());
+    let rules = Rules::Here(rules);
     let tail = Tail::new(sinks, options.focus.clone(), known(options, &[]), rules);
     let mut engine = Engine::new(ports, options.mask.clone(), tail);
     let mut pass_on = |decoder: &mut Decoder| {
@@ -371,4 +381,48 @@ fn points(inventory: &Inventory, reads: &[Read], clocks: &Clocks) -> Vec<PointAc
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::detect::{Finding, Glance, Interest, Scene, Which};
+    use crate::lookup::Lookup;
+    use crate::transaction::{TcpAttempt, Transaction};
+
+    /// A rule that is shown everything, whatever its interest.
+    struct Unasked(Box<dyn Detector>);
+
+    impl Detector for Unasked {
+        fn interest(&self) -> Interest {
+            Interest::new(Which::All, Which::All).and_connects()
+        }
+
+        fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
+            self.0.observe(transaction, glance);
+        }
+
+        fn observe_connect(&mut self, connect: &TcpAttempt) {
+            self.0.observe_connect(connect);
+        }
+
+        fn observe_lookup(&mut self, lookup: &Lookup) {
+            self.0.observe_lookup(lookup);
+        }
+
+        fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+            self.0.finish(scene)
+        }
+    }
+
+    /// Analyses frames by rules that are shown everything: what a rule is not interested in makes no
+    /// difference to it. The scenarios of all rules are held to that.
+    pub(crate) fn run_frames_unasked<'f>(
+        frames: impl IntoIterator<Item = Frame<'f>>,
+        options: &Options,
+    ) -> Analysis {
+        let unasked = |rule| Box::new(Unasked(rule)) as Box<dyn Detector>;
+        let rules = Rules::all().into_iter().map(unasked).collect();
+        run_frames_by(rules, frames, options, Sinks::default())
+    }
 }

@@ -9,7 +9,7 @@ use super::demote::{Doubts, weigh};
 use super::engine::{Item, Next};
 use super::focus::{Focus, LeftOut};
 use super::gate::Gate;
-use super::group::{Event, GROUP, Group};
+use super::group::{Event, GROUP, Group, What, show_all};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::roles::{PointRole, Roles};
 use super::series::Series;
@@ -150,96 +150,97 @@ impl<'a> Tail<'a> {
         let mut lookups = Vec::new();
         for (place, closed) in closed.iter().enumerate() {
             self.grouper.take(closed, &mut self.coverage, &mut |lookup| {
-                lookups.push((place, lookup));
+                lookups.push((place, Box::new(lookup)));
             });
         }
         self.see(closed, lookups);
     }
 
-    /// Everybody takes a look at all of these.
-    fn see(&mut self, closed: Vec<Closed>, lookups: Vec<(usize, Lookup)>) {
+    /// Everybody takes a look at all of these; each lookup with the place of the last thing that
+    /// closed before it.
+    fn see(&mut self, closed: Vec<Closed>, lookups: Vec<(usize, Box<Lookup>)>) {
         for (_, lookup) in &lookups {
             self.directions.lookup(lookup);
         }
-        let mut passes = Vec::with_capacity(closed.len() + lookups.len());
-        let mut left = lookups.iter().enumerate().peekable();
-        for (place, closed) in closed.iter().enumerate() {
-            passes.extend(self.gate.closed(place, closed, &mut self.coverage));
-            while let Some((at, (_, lookup))) = left.next_if(|(_, (behind, _))| *behind == place) {
-                passes.extend(self.gate.lookup(at, lookup));
+        let mut group = Vec::with_capacity(closed.len() + lookups.len());
+        let mut lookups = lookups.into_iter().peekable();
+        for (place, closed) in closed.into_iter().enumerate() {
+            group.extend(self.gate.closed(closed, &mut self.coverage));
+            while let Some((_, lookup)) = lookups.next_if(|(behind, _)| *behind == place) {
+                group.extend(self.gate.lookup(lookup));
             }
         }
-        passes.extend(left.filter_map(|(at, (_, lookup))| self.gate.lookup(at, lookup)));
-        let group = Group { closed, lookups, passes };
+        group.extend(lookups.filter_map(|(_, lookup)| self.gate.lookup(lookup)));
         self.tally(&group);
         self.hand_on(&group);
         match &mut self.rules {
-            Rules::Here(rules) => group.show_all(rules),
+            Rules::Here(rules) => show_all(&group, rules),
             // Without a receiver there was a panic, which joining will show.
             Rules::There(to) => drop(to.send(group)),
         }
     }
 
-    fn tally(&mut self, group: &Group) {
+    fn tally(&mut self, group: &[Event]) {
         let Self { start, watch, coverage, traffic, series, .. } = self;
-        for event in group.events() {
-            match event {
-                Event::Transaction { transaction, .. } => {
+        for Event { what, forwarded } in group {
+            match what {
+                What::Transaction(transaction, _) => {
                     traffic.transaction(transaction, watch, coverage);
                 }
-                Event::Lookup { lookup, forwarded: false, .. } => {
+                What::Lookup { lookup, .. } if !forwarded => {
                     traffic.lookup(lookup, watch, coverage);
                 }
-                Event::Lookup { .. } | Event::Connect { .. } => {}
+                What::Lookup { .. } | What::Connect(_) => {}
             }
         }
-        for event in group.events() {
-            match event {
-                Event::Transaction { transaction, forwarded, .. } => {
+        for Event { what, forwarded } in group {
+            match what {
+                What::Transaction(transaction, _) => {
                     series.transaction(transaction, *start, coverage);
                     self.trips.note(transaction);
-                    self.roles.note(transaction, forwarded);
+                    self.roles.note(transaction, *forwarded);
                 }
-                Event::Lookup { lookup, forwarded: false, .. } => series.lookup(lookup),
-                Event::Lookup { .. } | Event::Connect { .. } => {}
+                What::Lookup { lookup, .. } if !forwarded => series.lookup(lookup),
+                What::Lookup { .. } | What::Connect(_) => {}
             }
         }
-        for event in group.events() {
-            match event {
-                Event::Transaction { transaction, forwarded, glance: Some(glance) } => {
-                    self.forward.note(transaction, &glance, forwarded, coverage);
-                    self.load.note(transaction, &glance);
+        for Event { what, forwarded } in group {
+            match what {
+                What::Transaction(transaction, Some(glance)) => {
+                    self.forward.note(transaction, glance, *forwarded, coverage);
+                    self.load.note(transaction, glance);
                 }
-                Event::Connect { connect, forwarded } => {
+                What::Connect(connect) => {
                     self.reach.note_connect(connect, coverage);
-                    self.forward.note_connect(connect, forwarded, coverage);
+                    self.forward.note_connect(connect, *forwarded, coverage);
                 }
-                Event::Lookup { lookup, admitted: true, .. } => self.reach.note(lookup, coverage),
-                Event::Transaction { .. } | Event::Lookup { .. } => {}
+                What::Lookup { lookup, admitted: true } => self.reach.note(lookup, coverage),
+                What::Transaction(_, None) | What::Lookup { .. } => {}
             }
         }
-        for event in group.events() {
-            if let Event::Lookup { lookup, admitted: true, forwarded: false } = event {
+        for Event { what, forwarded } in group {
+            if let What::Lookup { lookup, admitted: true } = what
+                && !forwarded
+            {
                 self.ledger.note(lookup, coverage);
                 self.answers.note(lookup, coverage);
             }
         }
     }
 
-    fn hand_on(&mut self, group: &Group) {
-        for event in group.events() {
-            match event {
-                Event::Transaction { transaction, .. } => {
-                    if let Some(sink) = &mut self.sinks.transactions {
-                        sink(transaction);
-                    }
+    fn hand_on(&mut self, group: &[Event]) {
+        if let Some(sink) = &mut self.sinks.transactions {
+            for event in group {
+                if let What::Transaction(transaction, _) = &event.what {
+                    sink(transaction);
                 }
-                Event::Lookup { lookup, .. } => {
-                    if let Some(sink) = &mut self.sinks.lookups {
-                        sink(lookup);
-                    }
+            }
+        }
+        if let Some(sink) = &mut self.sinks.lookups {
+            for event in group {
+                if let What::Lookup { lookup, .. } = &event.what {
+                    sink(lookup);
                 }
-                Event::Connect { .. } => {}
             }
         }
     }
@@ -247,12 +248,16 @@ impl<'a> Tail<'a> {
     /// Nothing more will close: shows what is left, and gives back the rules that are here.
     pub(super) fn end(&mut self) -> Vec<Box<dyn Detector>> {
         self.work();
+        let mut grouper = std::mem::take(&mut self.grouper);
         let mut lookups = Vec::new();
-        self.grouper.finish(&mut |lookup| lookups.push((0, lookup)));
-        let mut lookups = lookups.into_iter();
-        while lookups.len() > 0 {
-            self.see(Vec::new(), lookups.by_ref().take(GROUP).collect());
-        }
+        grouper.finish(&mut |lookup| {
+            lookups.push((0, Box::new(lookup)));
+            if lookups.len() >= GROUP {
+                self.see(Vec::new(), std::mem::take(&mut lookups));
+            }
+        });
+        self.see(Vec::new(), lookups);
+        self.grouper = grouper;
         self.reach.finish(&mut self.coverage);
         match std::mem::replace(&mut self.rules, Rules::Here(Vec::new())) {
             Rules::Here(rules) => rules,
@@ -274,7 +279,7 @@ impl<'a> Tail<'a> {
         let Self { mut traffic, reach, forward, ledger, answers, gate, .. } = self;
         let Self { watch, directions, grouper, mut series, .. } = self;
         let Self { trips, roles, load, .. } = self;
-        let (outside, servers) = gate.into_parts();
+        let (outside, servers, addresses) = gate.into_parts();
         let answers = answers.close();
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
@@ -298,6 +303,7 @@ impl<'a> Tail<'a> {
                 answers: &answers,
                 outages: &outages,
                 servers: &servers,
+                addresses: &addresses,
             };
             finish(rules, &scene, threads)
         });

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::join::Joined;
 use super::record::{SetIncident, SetRecord, severity};
-use crate::base::{Coverage, Span, Timestamp, Transport};
+use crate::base::{Addresses, Coverage, Span, Timestamp, Transport};
 use crate::detect::{
     ALL, CellTally, Finding, Forward, Inquiries, Ledger, Load, MIN_FLOWS, PutBack, Scene, Trips,
     Where, localise,
@@ -193,6 +193,7 @@ fn judge(scope: &str, sets: &[&SetRecord], episode: Span, joined: &mut [Joined])
         ledger: &ledger,
         answers: &answers,
         outages: &outages,
+        addresses: &Addresses::default(),
         servers: &servers,
     };
     let rules = ALL.iter().filter(|rule| LOCALISED.contains(&rule.id));

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Map;
+use super::{Host, Map};
 
 /// The number of an address in one [`Addresses`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,7 +11,7 @@ pub struct AddressId(u32);
 /// Addresses, each kept once. Bounded by whoever decides which ones come here.
 #[derive(Debug, Default)]
 pub struct Addresses {
-    ids: Map<IpAddr, AddressId>,
+    ids: Map<Host, AddressId>,
     known: Vec<IpAddr>,
 }
 
@@ -19,16 +19,55 @@ impl Addresses {
     /// The number of `address`, given out when it first comes.
     pub fn id(&mut self, address: IpAddr) -> AddressId {
         let next = AddressId(u32::try_from(self.known.len()).unwrap_or(u32::MAX));
-        *self.ids.entry(address).or_insert_with(|| {
+        *self.ids.entry(Host(address)).or_insert_with(|| {
             self.known.push(address);
             next
         })
+    }
+
+    /// The number of `address`, if it came before.
+    pub fn get(&self, address: IpAddr) -> Option<AddressId> {
+        self.ids.get(&Host(address)).copied()
     }
 
     /// The address with this number.
     pub fn address(&self, id: AddressId) -> IpAddr {
         let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         self.known.get(id.0 as usize).copied().unwrap_or(unspecified)
+    }
+}
+
+/// A row for each of some addresses, by their numbers.
+#[derive(Debug)]
+pub struct Rows<V>(Vec<V>);
+
+impl<V> Default for Rows<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<V: Default> Rows<V> {
+    /// The row of an address.
+    pub fn row(&mut self, id: AddressId) -> &mut V {
+        let place = id.0 as usize;
+        if place >= self.0.len() {
+            self.0.resize_with(place + 1, V::default);
+        }
+        &mut self.0[place]
+    }
+
+    /// The row of an address, if there is one.
+    pub fn get(&self, id: AddressId) -> Option<&V> {
+        self.0.get(id.0 as usize)
+    }
+
+    /// The rows of all `addresses` that have one, in the order of the addresses.
+    pub fn sorted(&self, addresses: &Addresses) -> Vec<(IpAddr, &V)> {
+        let mut rows: Vec<(IpAddr, &V)> =
+            addresses.known.iter().copied().zip(self.0.iter()).collect();
+        rows.sort_unstable_by_key(|(address, _)| *address);
+        rows
     }
 }
 
@@ -43,5 +82,12 @@ mod tests {
         let ids = [addresses.id(one), addresses.id(two), addresses.id(one)];
         assert_eq!(ids[0], ids[2]);
         assert_eq!(ids.map(|id| addresses.address(id)), [one, two, one]);
+        assert_eq!(
+            (addresses.get(two), addresses.get("10.0.0.2".parse().unwrap())),
+            (Some(ids[1]), None)
+        );
+        let mut rows: Rows<u32> = Rows::default();
+        *rows.row(ids[1]) += 7;
+        assert_eq!(rows.sorted(&addresses), [(one, &0), (two, &7)]);
     }
 }

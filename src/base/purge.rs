@@ -22,7 +22,25 @@ impl Purge {
         }
         due
     }
+
+    /// Makes room in `table` for another entry, as far as entries that `keep` does not hold for are
+    /// in its way: those are older than `age`, and at most `most` may stay.
+    pub fn make_room<K: Hash + Eq, V>(
+        &mut self,
+        table: &mut Map<K, V>,
+        most: usize,
+        (now, age): (Timestamp, Duration),
+        mut keep: impl FnMut(&K, &mut V) -> bool,
+    ) {
+        forget_before_growth(table, &mut keep);
+        if table.len() >= most && self.is_due(now, age) {
+            table.retain(keep);
+        }
+    }
 }
+
+/// A table that holds what matters for a moment only is searched no more often than this.
+const LEAST: usize = 224;
 
 /// Forgets what `keep` does not hold for, if `table` would have to grow for another entry: so it holds
 /// what still matters and about as much again, and no entry is looked at more than a few times.
@@ -36,7 +54,7 @@ pub fn forget_before_growth<K: Hash + Eq, V>(
     table.retain(keep);
     // Built anew: the places of what was forgotten would be looked at for as long as it stands.
     let mut kept = Map::default();
-    kept.reserve(table.len() * 2);
+    kept.reserve((table.len() * 2).max(LEAST));
     kept.extend(table.drain());
     *table = kept;
 }

@@ -86,29 +86,66 @@ impl Descriptor {
     }
 }
 
-/// Which closed transactions a rule wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Interest {
+/// What a rule wants to see of all that closes; nothing unless it says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Transactions; those are usual that are [plain](Glance::plain).
+    pub transactions: Which,
+    /// Lookups; those are usual that are [smooth](Lookup::smooth).
+    pub lookups: Which,
+    /// Whether connection attempts.
+    pub connects: bool,
+}
+
+/// How many of one kind a rule wants to see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Which {
     /// None of them.
+    #[default]
     None,
-    /// Those that are not [plain](Glance::plain).
+    /// Those that are not like most of a healthy capture.
     Unusual,
     /// All.
     All,
 }
 
+impl Which {
+    /// Whether that takes in one of them.
+    pub const fn takes(self, usual: bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::Unusual => !usual,
+            Self::All => true,
+        }
+    }
+}
+
+impl Interest {
+    /// So many transactions and so many lookups.
+    pub const fn new(transactions: Which, lookups: Which) -> Self {
+        Self { transactions, lookups, connects: false }
+    }
+
+    /// The same, and connection attempts.
+    #[must_use]
+    pub const fn and_connects(self) -> Self {
+        Self { connects: true, ..self }
+    }
+}
+
 /// The state of one rule during one analysis. Implements only what it reads.
 pub trait Detector: Send {
-    /// Which transactions it observes.
+    /// What it observes.
     fn interest(&self) -> Interest {
-        Interest::None
+        Interest::default()
     }
     /// A transaction of its [interest](Detector::interest) closed. They come in the order of their
     /// first frames.
     fn observe(&mut self, _transaction: &Transaction, _glance: &Glance) {}
-    /// A connection attempt closed, in the same order.
+    /// A connection attempt closed, in the same order, if it is interested in those.
     fn observe_connect(&mut self, _connect: &TcpAttempt) {}
-    /// A lookup closed. They come in the order of their first frames, each after its steps.
+    /// A lookup of its interest closed. They come in the order of their first frames, each after its
+    /// steps.
     fn observe_lookup(&mut self, _lookup: &Lookup) {}
     /// The capture is over: what was wrong, if anything.
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding>;

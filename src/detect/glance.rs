@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::load::delay;
-use crate::base::Transport;
+use crate::base::{AddressId, Transport};
 use crate::dns::Name;
 use crate::transaction::{Outcome, Transaction};
 
@@ -21,11 +21,16 @@ pub struct Glance {
     pub delay: Option<Duration>,
     /// What its name belongs to.
     pub name: NameKind,
+    /// Who asked and who was to answer: the numbers of its client's address and its responder's in
+    /// [`Scene::addresses`](super::Scene::addresses).
+    pub client: AddressId,
+    /// See [`Glance::client`].
+    pub responder: AddressId,
 }
 
 impl Glance {
-    /// Looks at a transaction.
-    pub fn at(transaction: &Transaction) -> Self {
+    /// Looks at a transaction of this client and responder.
+    pub fn at(transaction: &Transaction, client: AddressId, responder: AddressId) -> Self {
         let quick = |took: Option<Duration>| took.is_some_and(|took| took < NOTICED);
         let delay = delay(transaction);
         let plain = transaction.attempts.len() == 1
@@ -36,7 +41,8 @@ impl Glance {
             && quick(delay)
             && quick(transaction.latency())
             && !transaction.is_infrastructure();
-        Self { plain, delay, name: NameKind::of(&transaction.question.name) }
+        let name = NameKind::of(&transaction.question.name);
+        Self { plain, delay, name, client, responder }
     }
 }
 

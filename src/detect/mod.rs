@@ -33,7 +33,7 @@ mod zone;
 
 pub use answers::{Answer, Answers, Asked, SetId, Told};
 pub use classify::Kind;
-pub use detector::{Class, Descriptor, Detector, Interest, Layer};
+pub use detector::{Class, Descriptor, Detector, Interest, Layer, Which};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 pub use forward::{Fate, Forward, Knock, Leg, Way};
 pub use glance::{Glance, NameKind};

@@ -9,7 +9,7 @@ use super::inquiries::Inquiries;
 use super::load::Load;
 use super::localise::Outage;
 use super::reach::Reach;
-use crate::base::{Coverage, Span};
+use crate::base::{Addresses, Coverage, Span};
 use crate::transaction::Nat;
 
 /// The shared view at the end of a capture.
@@ -35,6 +35,8 @@ pub struct Scene<'a> {
     pub outages: &'a [Outage],
     /// Addresses that answered somebody.
     pub servers: &'a BTreeSet<IpAddr>,
+    /// The addresses behind the numbers of a [`Glance`](super::Glance).
+    pub addresses: &'a Addresses,
 }
 
 /// What is still going on this long before the capture's end counts as ongoing.

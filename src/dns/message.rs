@@ -41,6 +41,9 @@ pub struct Question {
 }
 
 impl Question {
+    /// The class of the Internet.
+    pub const IN: u16 = 1;
+
     /// Whether both are one question, the case of the name included.
     pub fn is_spelled_like(&self, other: &Self) -> bool {
         self.rtype == other.rtype && self.class == other.class && self.name.same_case(&other.name)

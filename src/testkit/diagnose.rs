@@ -10,8 +10,7 @@ use crate::lookup::Lookup;
 
 /// Analyses a scenario as one capture point.
 pub fn analyse(text: &str) -> Analysis {
-    let made = Scenario::parse(text).frames();
-    run_frames(made.iter().map(super::MadeFrame::frame), &Options::default(), Sinks::default())
+    analyse_frames(&Scenario::parse(text).frames())
 }
 
 /// Analyses a scenario whose capture ended after so many seconds.
@@ -21,7 +20,19 @@ pub fn analyse_until(text: &str, seconds: f64) -> Analysis {
         let end = start.after(Duration::from_secs_f64(seconds));
         made.retain(|frame| frame.ts <= end);
     }
-    run_frames(made.iter().map(super::MadeFrame::frame), &Options::default(), Sinks::default())
+    analyse_frames(&made)
+}
+
+fn analyse_frames(made: &[super::MadeFrame]) -> Analysis {
+    let frames = || made.iter().map(super::MadeFrame::frame);
+    let analysis = run_frames(frames(), &Options::default(), Sinks::default());
+    #[cfg(test)]
+    {
+        let unasked = crate::analysis::run_frames_unasked(frames(), &Options::default());
+        let same = format!("{:?}", analysis.incidents) == format!("{:?}", unasked.incidents);
+        assert!(same, "a rule looks at more than its interest says");
+    }
+    analysis
 }
 
 /// The incidents of a scenario, one a line: severity, rule, culprits, confidence, window,

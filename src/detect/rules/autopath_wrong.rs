@@ -27,7 +27,7 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Harmed, Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
+    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Told, Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -84,6 +84,10 @@ struct Odd<'a> {
 }
 
 impl Detector for AutopathWrong {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let Some(end) = lookup.end.filter(|_| lookup.outcome == LookupOutcome::Negative) else {
             return;

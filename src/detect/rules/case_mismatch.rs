@@ -21,7 +21,7 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::lookup::Lookup;
@@ -61,6 +61,10 @@ struct Changed {
 }
 
 impl Detector for CaseMismatch {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         for (at, transaction) in lookup.transactions().enumerate() {
             let question = &transaction.question.name;

@@ -24,8 +24,8 @@ use crate::base::{Network, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places_home};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::lookup::{Lookup, Step};
 use crate::transaction::{Response, Transaction, timing};
@@ -74,6 +74,10 @@ struct Ignored {
 }
 
 impl Detector for ClientOverload {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let asked = || lookup.transactions().map(AsRef::as_ref);
         let arrived = |asked| Some(places_home(asked, Transaction::answer(asked)?));

@@ -18,11 +18,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::words::{clock, count, list, percent, text};
-use crate::base::{Span, Table, Timestamp};
+use crate::base::{Rows, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, Scene, Where,
+    HarmKind, Interest, Layer, Proof, Scene, Where, Which,
 };
 use crate::dns::Name;
 use crate::transaction::{Outcome, Transaction};
@@ -35,8 +35,7 @@ const TIMES_MEDIAN: f64 = 10.0;
 /// Clients below which there is no median; transactions below which there is no storm.
 const CLIENTS: usize = 3;
 const ENOUGH: u64 = 200;
-/// Clients tallied, and names of each in its busiest window.
-const MAX_CLIENTS: usize = 65_536;
+/// Names of a client in its busiest window.
 const MAX_NAMES: usize = 32;
 
 /// The rule.
@@ -50,10 +49,10 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<ClientStorm>::default(),
 };
 
-/// Bounded by clients.
+/// Bounded by the addresses that rules know by number.
 #[derive(Default)]
 struct ClientStorm {
-    clients: Table<IpAddr, Client>,
+    clients: Rows<Client>,
     all: u64,
 }
 
@@ -63,19 +62,25 @@ struct Client {
     queries: u64,
     failed: u64,
     /// Those of the last ten seconds, by the second; whole seconds since the epoch are counted round.
-    recent: [u64; SECONDS],
+    recent: [u32; SECONDS],
+    now: u32,
+    most: u32,
     second: i64,
-    now: u64,
-    most: u64,
     began: Option<Timestamp>,
-    span: Option<Span>,
-    first: Option<Seen>,
+    /// Nearly nobody's.
+    storm: Option<Box<Storm>>,
+}
+
+/// What a client did in its busiest windows.
+struct Storm {
+    span: Span,
+    first: Seen,
     names: Table<Name, u64>,
 }
 
 impl Client {
     /// Counts queries of a second; what is older than ten seconds is forgotten.
-    fn count(&mut self, second: i64, sent: u64) {
+    fn count(&mut self, second: i64, sent: u32) {
         for passed in 0..(second - self.second).clamp(0, WINDOW) {
             let slot = slot(second - passed);
             self.now -= std::mem::take(&mut self.recent[slot]);
@@ -93,37 +98,40 @@ fn slot(second: i64) -> usize {
 
 impl Detector for ClientStorm {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         let sent = transaction.attempts.len() as u64;
-        let client = transaction.client.ip();
         self.all += sent;
-        if sent == 0 || (self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&client)) {
+        if sent == 0 {
             return;
         }
+        let tally = self.clients.row(glance.client);
         let seen = transaction.first();
-        let tally = self.clients.entry(client).or_default();
         tally.queries += sent;
         tally.failed += u64::from(transaction.outcome() != Outcome::Ok);
         let began = *tally.began.get_or_insert(seen.ts);
-        tally.count(seen.ts.nanos().div_euclid(1_000_000_000), sent);
-        if tally.now >= RATE * WINDOW.unsigned_abs() {
+        let attempts = u32::try_from(sent).unwrap_or(u32::MAX);
+        tally.count(seen.ts.nanos().div_euclid(1_000_000_000), attempts);
+        if u64::from(tally.now) >= RATE * WINDOW.unsigned_abs() {
             let start = Timestamp::from_nanos((tally.second + 1 - WINDOW) * 1_000_000_000);
             let own = Span::between(start.max(began), seen.ts);
-            tally.span = Some(tally.span.map_or(own, |span| span.join(own)));
-            tally.first.get_or_insert(seen);
+            let storm = tally.storm.get_or_insert_with(|| {
+                Box::new(Storm { span: own, first: seen, names: Table::default() })
+            });
+            storm.span = storm.span.join(own);
             let name = &transaction.question.name;
-            if tally.names.len() < MAX_NAMES || tally.names.contains_key(name) {
-                *tally.names.entry(name.clone()).or_default() += 1;
+            if storm.names.len() < MAX_NAMES || storm.names.contains_key(name) {
+                *storm.names.entry(name.clone()).or_default() += 1;
             }
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let stubs = || self.clients.iter().filter(|(client, _)| !scene.servers.contains(*client));
-        let mut all: Vec<u64> = stubs().map(|(_, tally)| tally.queries).collect();
+        let mut stubs = self.clients.sorted(scene.addresses);
+        stubs.retain(|(client, tally)| tally.queries > 0 && !scene.servers.contains(client));
+        let mut all: Vec<u64> = stubs.iter().map(|(_, tally)| tally.queries).collect();
         all.sort_unstable();
         if all.len() < CLIENTS {
             return Vec::new();
@@ -131,9 +139,10 @@ impl Detector for ClientStorm {
         // Queries a window, if the median client spread them over the capture.
         let windows = (scene.span.length().as_secs_f64() / WINDOW as f64).max(1.0);
         let median = all[all.len() / 2] as f64 / windows;
-        stubs()
+        stubs
+            .iter()
             .filter(|(_, tally)| {
-                tally.queries >= ENOUGH && tally.most as f64 >= TIMES_MEDIAN * median
+                tally.queries >= ENOUGH && f64::from(tally.most) >= TIMES_MEDIAN * median
             })
             .filter_map(|(client, tally)| self.finding(*client, tally, median, scene))
             .collect()
@@ -148,10 +157,11 @@ impl ClientStorm {
         median: f64,
         scene: &Scene<'_>,
     ) -> Option<Finding> {
-        let span = tally.span?;
-        let mut names: Vec<(&Name, &u64)> = tally.names.iter().collect();
+        let Storm { span, first, names } = tally.storm.as_deref()?;
+        let span = *span;
+        let mut names: Vec<(&Name, &u64)> = names.iter().collect();
         names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-        let rate = tally.most / WINDOW.unsigned_abs();
+        let rate = u64::from(tally.most) / WINDOW.unsigned_abs();
         Some(Finding {
             rule: &DETECTOR,
             title: text!(
@@ -196,11 +206,7 @@ impl ClientStorm {
                     value: list(names.iter().map(|(n, _)| n), 5),
                 },
             ],
-            evidence: tally
-                .first
-                .iter()
-                .map(|seen| Proof { seen: *seen, summary: text!("query in the storm") })
-                .collect(),
+            evidence: vec![Proof { seen: *first, summary: text!("query in the storm") }],
             actions: vec![Action {
                 why: text!("find the pod, and why it does not cache"),
                 command: format!("kubectl get pods -A -o wide | grep -wF {client}"),

@@ -23,12 +23,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, duration, list, text};
-use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transport};
+use crate::base::{
+    Map, Network, Purge, SocketId, Span, Timestamp, Transport, entry_within, forget_before_growth,
+};
 use crate::capture::Seen;
 use crate::detect::vanish::{Vanish, first_attempt_lost, places, reached};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::lookup::{Lookup, Step};
 use crate::transaction::{Attempt, ConnectOutcome, TcpAttempt, Transaction};
@@ -67,8 +69,9 @@ struct ConntrackFull {
     purge: Purge,
     vanished: BTreeMap<Network, Vec<Vanished>>,
     flows: usize,
-    /// What became of queries from known sockets: passed and lost, by the second.
-    known: Table<(Network, i64), (u64, u64)>,
+    /// What became of queries from known sockets: passed and lost, by the second. Kept only where
+    /// something vanished, for nobody asks for the others.
+    known: Map<(Network, i64), (u32, u32)>,
 }
 
 /// A flow of which the first packet was seen at its first place only.
@@ -82,12 +85,25 @@ struct Vanished {
 }
 
 impl Detector for ConntrackFull {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All).and_connects()
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let kept = |step| {
             let asked: &Transaction = Step::transaction(step)?;
             (first_attempt_lost(asked, step) == Some(false)).then(|| reached(asked))
         };
         self.usual.note(lookup.client, lookup.steps.iter().filter_map(kept));
+        // Nothing that is yet to come was sent before this lookup began.
+        let now = lookup.start.ts;
+        self.purge.make_room(&mut self.answered, MAX_SOCKETS, (now, APART), |_, at| {
+            now.since(*at) <= APART
+        });
+        let second = second(now);
+        forget_before_growth(&mut self.known, |(network, at), _| {
+            *at >= second || self.vanished.contains_key(network)
+        });
         for step in &lookup.steps {
             let Some(asked) = step.transaction() else { continue };
             let Some(lost) = first_attempt_lost(asked, step) else { continue };
@@ -133,7 +149,7 @@ impl Detector for ConntrackFull {
         if vanished.is_empty() {
             return Vec::new();
         }
-        let known: BTreeMap<(Network, i64), (u64, u64)> = known.into_iter().collect();
+        let known: BTreeMap<(Network, i64), (u32, u32)> = known.into_iter().collect();
         let mut findings = Vec::new();
         for (network, flows) in &mut vanished {
             if usual.usual(*network).is_none_or(|places| places < 2) {
@@ -141,7 +157,8 @@ impl Detector for ConntrackFull {
             }
             flows.sort_by_key(|flow| flow.seen);
             for burst in flows.chunk_by(|a, b| b.seen.ts.since(a.last) <= APART) {
-                findings.extend(Burst::new(*network, burst, &known, scene).finding(scene));
+                let burst = Burst::new(*network, burst, &known, scene);
+                findings.extend(burst.and_then(|burst| burst.finding(scene)));
             }
         }
         findings
@@ -159,23 +176,15 @@ impl ConntrackFull {
         if self.answered.len() < MAX_SOCKETS {
             return self.answered.insert(socket, arrived);
         }
-        let before = self.answered.get(&socket).copied();
-        let sent = asked.first().ts;
-        if self.purge.is_due(sent, APART) {
-            self.answered.retain(|_, at| sent.since(*at) <= APART);
-        }
-        if self.answered.len() < MAX_SOCKETS {
-            self.answered.insert(socket, arrived);
-        }
-        before
+        let known = self.answered.get_mut(&socket)?;
+        Some(std::mem::replace(known, arrived))
     }
 
     fn known(&mut self, network: Network, at: Timestamp, lost: bool) {
-        let key = (network, at.nanos().div_euclid(1_000_000_000));
-        if let Some(tally) = self.known.entry_within(key, MAX_SECONDS) {
+        if let Some(tally) = entry_within(&mut self.known, (network, second(at)), MAX_SECONDS) {
             let tally = tally.or_default();
-            tally.0 += u64::from(!lost);
-            tally.1 += u64::from(lost);
+            tally.0 += u32::from(!lost);
+            tally.1 += u32::from(lost);
         }
     }
 
@@ -187,11 +196,16 @@ impl ConntrackFull {
     }
 }
 
+fn second(at: Timestamp) -> i64 {
+    at.nanos().div_euclid(1_000_000_000)
+}
+
 /// One burst on one node.
 struct Burst<'a> {
     network: Network,
     flows: &'a [Vanished],
     sockets: BTreeSet<(SocketAddr, Transport)>,
+    clients: BTreeSet<IpAddr>,
     span: Span,
     known_passed: u64,
     known_lost: u64,
@@ -204,17 +218,22 @@ impl<'a> Burst<'a> {
     fn new(
         network: Network,
         flows: &'a [Vanished],
-        known: &BTreeMap<(Network, i64), (u64, u64)>,
+        known: &BTreeMap<(Network, i64), (u32, u32)>,
         scene: &Scene<'_>,
-    ) -> Self {
+    ) -> Option<Self> {
+        let sockets: BTreeSet<(SocketAddr, Transport)> =
+            flows.iter().map(|flow| (flow.client, flow.transport)).collect();
+        let clients: BTreeSet<IpAddr> = flows.iter().map(|flow| flow.client.ip()).collect();
+        if sockets.len() < ENOUGH || clients.len() < CLIENTS {
+            return None;
+        }
         let start = flows.first().map_or(Timestamp::MIN, |flow| flow.seen.ts);
         let end = flows.iter().map(|flow| flow.last).max().unwrap_or(start);
         let span = Span::between(start, end);
-        let second = |ts: Timestamp| (network, ts.nanos().div_euclid(1_000_000_000));
         let (mut known_passed, mut known_lost) = (0, 0);
-        for (_, (passed, lost)) in known.range(second(start)..=second(end)) {
-            known_passed += passed;
-            known_lost += lost;
+        for (_, (passed, lost)) in known.range((network, second(start))..=(network, second(end))) {
+            known_passed += u64::from(*passed);
+            known_lost += u64::from(*lost);
         }
         let (mut passed, mut after) = (0, 0);
         for flow in scene.reach.flows() {
@@ -223,19 +242,23 @@ impl<'a> Burst<'a> {
                 after += u64::from(flow.first.ts > end) * u64::from(flow.weight());
             }
         }
-        let sockets = flows.iter().map(|flow| (flow.client, flow.transport)).collect();
-        Self { network, flows, sockets, span, known_passed, known_lost, passed, after }
+        Some(Self {
+            network,
+            flows,
+            sockets,
+            clients,
+            span,
+            known_passed,
+            known_lost,
+            passed,
+            after,
+        })
     }
 
     fn finding(&self, scene: &Scene<'_>) -> Option<Finding> {
-        let clients: BTreeSet<IpAddr> = self.flows.iter().map(|flow| flow.client.ip()).collect();
         let lets_up = self.known_passed + self.passed + self.after > 0;
         let known_fine = self.known_lost * 4 <= self.known_passed;
-        if self.sockets.len() < ENOUGH
-            || clients.len() < CLIENTS
-            || !lets_up
-            || (self.known_lost > 0 && !known_fine)
-        {
+        if !lets_up || (self.known_lost > 0 && !known_fine) {
             return None;
         }
         let (network, span) = (self.network, self.span);
@@ -285,7 +308,7 @@ impl<'a> Burst<'a> {
                     )
                 }
             ),
-            facts: self.facts(&clients),
+            facts: self.facts(),
             evidence: self.evidence(),
             actions: actions(network),
             ruled_out: vec![
@@ -307,7 +330,7 @@ impl<'a> Burst<'a> {
         })
     }
 
-    fn facts(&self, clients: &BTreeSet<IpAddr>) -> Vec<Fact> {
+    fn facts(&self) -> Vec<Fact> {
         let tcp = self.sockets.iter().filter(|(_, over)| *over == Transport::Tcp).count();
         let servers: BTreeSet<IpAddr> = self.flows.iter().map(|flow| flow.server).collect();
         vec![
@@ -316,7 +339,7 @@ impl<'a> Burst<'a> {
                 value: text!("{sockets}, {tcp} of them TCP", sockets = self.sockets.len(), tcp),
             },
             Fact { label: text!("to"), value: list(&servers, 4) },
-            Fact { label: text!("clients"), value: list(clients, 5) },
+            Fact { label: text!("clients"), value: list(&self.clients, 5) },
             Fact {
                 label: text!("new flows answered meanwhile / afterwards"),
                 value: text!("{passed} / {after}", passed = self.passed, after = self.after),

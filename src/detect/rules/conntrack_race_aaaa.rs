@@ -31,8 +31,8 @@ use crate::base::{Map, Network, Purge, SocketId, Span, Table, Timestamp, Transpo
 use crate::capture::Seen;
 use crate::detect::vanish::{first_attempt_lost, reached, retry_answered};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where, odds,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
 };
 use crate::dns::RecordType;
 use crate::lookup::{Lookup, Role, Step};
@@ -107,7 +107,16 @@ struct Tally {
 }
 
 impl Detector for ConntrackRace {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        // Nothing that is yet to come was sent before this lookup began.
+        let now = lookup.start.ts;
+        self.purge.make_room(&mut self.sockets, MAX_SOCKETS, (now, ENTRY), |_, last| {
+            now.since(*last) < ENTRY
+        });
         let udp = |step| {
             let asked: &Transaction = Step::transaction(step)?;
             (asked.transport == Transport::Udp).then_some((step, asked))
@@ -145,9 +154,6 @@ impl ConntrackRace {
     /// Whether conntrack had no entry for this socket yet.
     fn is_new(&mut self, socket: SocketAddr, first: &Transaction) -> bool {
         let now = first.first().ts;
-        if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(now, ENTRY) {
-            self.sockets.retain(|_, last| now.since(*last) < ENTRY);
-        }
         if self.sockets.len() >= MAX_SOCKETS {
             return false;
         }

@@ -24,7 +24,7 @@ use crate::base::{Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Where, odds,
+    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Where, Which, odds,
 };
 use crate::transaction::Transaction;
 
@@ -73,7 +73,7 @@ struct Backend {
 
 impl Detector for CorednsImbalance {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
@@ -82,8 +82,8 @@ impl Detector for CorednsImbalance {
             return;
         };
         let key = (transaction.server.ip(), backend);
-        if self.queries.len() < MAX_BACKENDS || self.queries.contains_key(&key) {
-            *self.queries.entry(key).or_default() += transaction.attempts.len() as u64;
+        if let Some(queries) = self.queries.entry_within(key, MAX_BACKENDS) {
+            *queries.or_default() += transaction.attempts.len() as u64;
         }
     }
 

@@ -28,7 +28,7 @@ use crate::detect::glance::NOTICED;
 use crate::detect::load::{Course, Slow};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::transaction::Transaction;
 
@@ -60,7 +60,7 @@ struct CorednsOverload {
 
 impl Detector for CorednsOverload {
     fn interest(&self) -> Interest {
-        Interest::Unusual
+        Interest::new(Which::Unusual, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, glance: &Glance) {

@@ -27,6 +27,7 @@ use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::Transaction;
@@ -69,7 +70,7 @@ struct Replica<'a> {
 
 impl Detector for CorednsUnsynced {
     fn interest(&self) -> Interest {
-        Interest::Unusual
+        Interest::new(Which::Unusual, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

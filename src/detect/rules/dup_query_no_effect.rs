@@ -24,7 +24,7 @@ use crate::capture::Seen;
 use crate::detect::vanish::places_home;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, Scene, Where,
+    Interest, Layer, Proof, Scene, Where, Which,
 };
 use crate::lookup::Lookup;
 use crate::transaction::{Transaction, timing};
@@ -56,6 +56,10 @@ struct DupQuery {
 }
 
 impl Detector for DupQuery {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::Unusual)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         if !lookup.transactions().any(|asked| asked.attempts.len() > 1) {
             return;

@@ -21,7 +21,7 @@ use crate::base::words::{Text, clock, list, text};
 use crate::base::{Set, Span, Table};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Question, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -69,14 +69,15 @@ struct Server {
 
 impl Detector for EdnsFormerrBadvers {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
-        let server = transaction.responder();
-        let room = self.servers.len() < MAX_SERVERS || self.servers.contains_key(&server);
-        if !transaction.attempts.is_empty() && room {
-            self.servers.entry(server).or_default().note(transaction);
+        if transaction.attempts.is_empty() {
+            return;
+        }
+        if let Some(server) = self.servers.entry_within(transaction.responder(), MAX_SERVERS) {
+            server.or_default().note(transaction);
         }
     }
 
@@ -94,7 +95,8 @@ impl Server {
         let question = &transaction.question;
         let outcome = transaction.outcome();
         if transaction.traits.udp_size.is_none() {
-            if outcome.is_answered() && !is_rejection(outcome) && self.plain.len() < MAX_QUESTIONS {
+            let room = self.plain.len() < MAX_QUESTIONS && !self.plain.contains(question);
+            if room && outcome.is_answered() && !is_rejection(outcome) {
                 self.plain.insert(question.clone());
             }
             return;

@@ -24,7 +24,7 @@ use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Step};
@@ -74,7 +74,14 @@ struct Suffix {
 }
 
 impl Detector for EmptyNoerror {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.suffixes_tried == 0 {
+            return;
+        }
         for (at, (round, suffix)) in lookup.rounds().zip(&lookup.suffixes).enumerate() {
             let Some(suffix) = suffix else { continue };
             let Some(tally) = self.suffix(suffix) else { continue };

@@ -18,14 +18,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::hash_map::Entry;
-
 use crate::base::words::{list, percent, text};
-use crate::base::{Map, Purge, Span, Table, Timestamp, forget_before_growth};
+use crate::base::{AddressId, Lately, Rows, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, Scene, Where,
+    HarmKind, Interest, Layer, Proof, Scene, Where, Which,
 };
 use crate::dns::RecordType;
 use crate::transaction::Transaction;
@@ -37,9 +35,8 @@ const ENOUGH: u64 = 200;
 const SHARE: f64 = 0.01;
 /// Sent together: far below any retry timer.
 const TOGETHER: Duration = Duration::from_millis(50);
-/// Questions remembered, and forwarders tallied.
+/// Questions remembered.
 const MAX_RECENT: usize = 16_384;
-const MAX_FORWARDERS: usize = 4_096;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -53,23 +50,30 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 };
 
 /// Who asks or is asked for what; of the name, its digest is enough within [`TOGETHER`].
-type Question = (IpAddr, RecordType, u64);
+type Question = (AddressId, RecordType, u64);
 
-/// Bounded by the caps above; questions are forgotten after [`TOGETHER`].
+/// Bounded by the addresses that rules know by number, and by the cap above; questions are forgotten
+/// after [`TOGETHER`].
 #[derive(Default)]
 struct ForwarderDuplicates {
-    recent: Map<Question, (Timestamp, IpAddr)>,
+    recent: Lately<Question, (Timestamp, IpAddr)>,
     /// When each server was last asked what, and when two clients asked it so at once.
-    asked: Map<Question, (Timestamp, Option<Timestamp>)>,
-    purge: Purge,
-    forwarders: Table<IpAddr, Tally>,
+    asked: Lately<Question, (Timestamp, Option<Timestamp>)>,
+    clients: Rows<Tally>,
 }
 
 /// What one address asked.
 #[derive(Default)]
 struct Tally {
     queries: u64,
-    doubled: u64,
+    /// Nearly nobody has any.
+    doubled: Option<Box<Doubled>>,
+}
+
+/// What one address asked twice.
+#[derive(Default)]
+struct Doubled {
+    queries: u64,
     upstreams: BTreeSet<IpAddr>,
     span: Option<Span>,
     frames: Vec<Seen>,
@@ -78,99 +82,98 @@ struct Tally {
 impl ForwarderDuplicates {
     /// Notes a question that comes to a server, which may have to forward it.
     fn arrives(&mut self, question: Question, now: Timestamp) {
-        if self.asked.len() >= MAX_RECENT {
+        if self.asked.noted() >= MAX_RECENT {
             return;
         }
-        let (last, at_once) = self.asked.entry(question).or_insert((now, None));
-        if now > *last && now.since(*last) <= TOGETHER {
-            *at_once = Some(now);
+        if let Some((last, before)) = self.asked.note(question, (now, None)) {
+            let at_once = (now > last && now.since(last) <= TOGETHER).then_some(now);
+            self.asked.note(question, (now, at_once.or(before)));
         }
-        *last = now;
     }
 
     /// Notes a question that a client sends to a server, and returns the other server that it has
     /// just sent it to by itself.
     fn sends(&mut self, question: Question, server: IpAddr, now: Timestamp) -> Option<IpAddr> {
-        let mut last = match self.recent.entry(question) {
-            Entry::Occupied(last) => last,
-            Entry::Vacant(first) => {
-                first.insert((now, server));
-                return None;
-            }
-        };
-        let (at, other) = last.insert((now, server));
+        let (at, other) = self.recent.note(question, (now, server))?;
         if other == server || now.since(at) > TOGETHER {
             return None;
         }
-        let asked = self.asked.get(last.key()).and_then(|(_, at_once)| *at_once);
+        let asked = self.asked.get(&question).and_then(|(_, at_once)| at_once);
         asked.is_none_or(|at| now.since(at) > TOGETHER * 2).then_some(other)
     }
 }
 
 impl Detector for ForwarderDuplicates {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
-        let (client, server) = (transaction.client.ip(), transaction.server.ip());
-        let Some(tally) = self.forwarders.entry_within(client, MAX_FORWARDERS) else { return };
-        tally.or_default().queries += 1;
+        self.clients.row(glance.client).queries += 1;
         let seen = transaction.first();
-        if self.recent.len() >= MAX_RECENT && self.purge.is_due(seen.ts, TOGETHER) {
-            self.recent.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER);
-            self.asked.retain(|_, (at, _)| seen.ts.since(*at) <= TOGETHER * 2);
-        }
-        if self.recent.len() >= MAX_RECENT {
+        self.recent.advance(seen.ts, TOGETHER);
+        self.asked.advance(seen.ts, TOGETHER * 2);
+        if self.recent.noted() >= MAX_RECENT {
             return;
         }
-        let since = |at: &Timestamp| seen.ts.since(*at);
-        forget_before_growth(&mut self.recent, |_, (at, _)| since(at) <= TOGETHER);
-        forget_before_growth(&mut self.asked, |_, (at, _)| since(at) <= TOGETHER * 2);
         let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
-        self.arrives((transaction.responder(), rtype, name), seen.ts);
-        if let Some(other) = self.sends((client, rtype, name), server, seen.ts) {
-            let tally = self.forwarders.entry(client).or_default();
-            tally.doubled += 1;
-            tally.upstreams.extend([server, other]);
-            tally.span = Some(tally.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
-            if tally.frames.len() < 4 {
-                tally.frames.push(seen);
-            }
+        self.arrives((glance.responder, rtype, name), seen.ts);
+        let server = transaction.server.ip();
+        if let Some(other) = self.sends((glance.client, rtype, name), server, seen.ts) {
+            let tally = self.clients.row(glance.client);
+            tally.doubled.get_or_insert_default().note(seen, [server, other]);
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        self.forwarders
-            .iter()
-            .filter(|(client, _)| scene.servers.contains(*client))
-            .filter(|(_, tally)| {
-                tally.queries >= ENOUGH && tally.doubled as f64 >= SHARE * tally.queries as f64
+        self.clients
+            .sorted(scene.addresses)
+            .into_iter()
+            .filter(|(client, _)| scene.servers.contains(client))
+            .filter_map(|(client, tally)| Some((client, tally.queries, tally.doubled.as_deref()?)))
+            .filter(|(_, queries, doubled)| {
+                *queries >= ENOUGH && doubled.queries as f64 >= SHARE * *queries as f64
             })
-            .filter_map(|(client, tally)| finding(*client, tally, scene))
+            .filter_map(|(client, queries, doubled)| finding(client, queries, doubled, scene))
             .collect()
     }
 }
 
-fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Finding> {
-    let span = tally.span?;
+impl Doubled {
+    fn note(&mut self, seen: Seen, servers: [IpAddr; 2]) {
+        self.queries += 1;
+        self.upstreams.extend(servers);
+        self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
+        if self.frames.len() < 4 {
+            self.frames.push(seen);
+        }
+    }
+}
+
+fn finding(
+    forwarder: IpAddr,
+    queries: u64,
+    doubled: &Doubled,
+    scene: &Scene<'_>,
+) -> Option<Finding> {
+    let span = doubled.span?;
     Some(Finding {
         rule: &DETECTOR,
         title: text!(
             "{forwarder} sends {share} of its queries to several upstreams at once ({upstreams})",
             forwarder,
-            share = percent(tally.doubled, tally.queries),
-            upstreams = list(&tally.upstreams, 3)
+            share = percent(doubled.queries, queries),
+            upstreams = list(&doubled.upstreams, 3)
         ),
         confidence: Confidence::Confirmed,
         culprits: vec![Culprit::Backend(forwarder)],
         place: Where::Upstream,
         span,
         ongoing: scene.lasts(span),
-        transactions: tally.doubled,
+        transactions: doubled.queries,
         claim: Claim {
             // It harms nobody by itself; the bound that nothing fits keeps it from claiming.
             kinds: BTreeSet::from([HarmKind::Negative]),
@@ -183,9 +186,9 @@ fn finding(forwarder: IpAddr, tally: &Tally, scene: &Scene<'_>) -> Option<Findin
         ),
         facts: vec![Fact {
             label: text!("its queries / asked twice"),
-            value: text!("{queries} / {doubled}", queries = tally.queries, doubled = tally.doubled),
+            value: text!("{queries} / {doubled}", queries, doubled = doubled.queries),
         }],
-        evidence: tally
+        evidence: doubled
             .frames
             .iter()
             .map(|seen| Proof {

@@ -23,8 +23,8 @@ use crate::base::words::{clock, count, duration, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::Lookup;
@@ -63,6 +63,10 @@ struct IdCollision {
 }
 
 impl Detector for IdCollision {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         for a in lookup.transactions().filter(|asked| asked.question.rtype == RecordType::A) {
             if let Some(aaaa) = lookup.transactions().find(|other| collide(a, other)) {

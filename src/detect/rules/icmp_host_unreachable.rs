@@ -21,7 +21,7 @@ use crate::base::words::{count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, Scene, Symptom, Where,
+    Interest, Layer, Proof, Scene, Symptom, Where, Which,
 };
 use crate::packet::IcmpKind;
 use crate::transaction::{Outcome, Transaction};
@@ -46,7 +46,7 @@ struct IcmpHostUnreachable(Rejections);
 
 impl Detector for IcmpHostUnreachable {
     fn interest(&self) -> Interest {
-        Interest::Unusual
+        Interest::new(Which::Unusual, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

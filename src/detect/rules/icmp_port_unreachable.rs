@@ -20,7 +20,7 @@ use crate::base::words::text;
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Glance, Interest, Kind, Layer,
-    Scene, Where,
+    Scene, Where, Which,
 };
 use crate::packet::IcmpKind;
 use crate::transaction::Transaction;
@@ -40,7 +40,7 @@ struct IcmpPortUnreachable(Rejections);
 
 impl Detector for IcmpPortUnreachable {
     fn interest(&self) -> Interest {
-        Interest::Unusual
+        Interest::new(Which::Unusual, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

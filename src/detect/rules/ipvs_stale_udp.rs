@@ -17,20 +17,18 @@
 //! Source: rulebook 2.B, K3, K6; Linux `Documentation/networking/ipvs-sysctl.rst`
 //! (`expire_nodest_conn`); kubernetes/kubernetes issues 71514 and 81775.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
 use crate::base::words::{clock, count, list, text};
-use crate::base::{
-    AddressId, Addresses, Map, SocketId, Span, Table, Timestamp, Transport, forget_before_growth,
-};
+use crate::base::{AddressId, Map, Purge, SocketId, Span, Table, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -63,17 +61,18 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SOCKETS`] and [`MAX_FAILURES`].
 #[derive(Default)]
 struct IpvsStaleUdp {
-    /// Backends by number.
-    backends: Addresses,
     /// Whom each socket talked to last, and when.
     history: Map<SocketId, (AddressId, Timestamp)>,
+    purge: Purge,
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
-    failures: Vec<(Seen, SocketAddr, Option<IpAddr>)>,
+    failures: Vec<(Seen, SocketAddr, Option<AddressId>)>,
     /// Whether a port with a history failed: what was answered before that instant proves nothing.
     suspected: bool,
     /// Answered flows of ports with and without a history, by that backend.
-    answered: Table<Option<IpAddr>, Vec<Timestamp>>,
-    latest: Timestamp,
+    answered: Table<Option<AddressId>, Vec<Timestamp>>,
+    /// Until something is suspected: those of the latest instant.
+    latest: Vec<Option<AddressId>>,
+    now: Timestamp,
     service: Option<IpAddr>,
 }
 
@@ -83,32 +82,47 @@ const MAX_ANSWERED: usize = 100_000;
 
 impl IpvsStaleUdp {
     /// The backend that a socket talked to when it was last seen, if that is not too long ago.
-    fn recall(&self, known: Option<(AddressId, Timestamp)>, now: Timestamp) -> Option<IpAddr> {
-        let (backend, _) = known.filter(|(_, last)| now.since(*last) <= REMEMBERED)?;
-        Some(self.backends.address(backend))
+    fn recall(known: Option<(AddressId, Timestamp)>, now: Timestamp) -> Option<AddressId> {
+        known.filter(|(_, last)| now.since(*last) <= REMEMBERED).map(|(backend, _)| backend)
     }
 
     /// Notes that `client` talks to `backend`, and says whom it talked to before.
-    fn remember(&mut self, client: SocketId, backend: IpAddr, now: Timestamp) -> Option<IpAddr> {
+    fn remember(
+        &mut self,
+        client: SocketId,
+        backend: AddressId,
+        now: Timestamp,
+    ) -> Option<AddressId> {
         let lasts = |last: Timestamp| now.since(last) <= REMEMBERED;
-        forget_before_growth(&mut self.history, |_, (_, last)| lasts(*last));
-        if self.history.len() >= MAX_SOCKETS {
-            self.history.retain(|_, (_, last)| lasts(*last));
-        }
+        let when = (now, REMEMBERED);
+        self.purge.make_room(&mut self.history, MAX_SOCKETS, when, |_, (_, last)| lasts(*last));
         let known = if self.history.len() < MAX_SOCKETS {
-            let backend = self.backends.id(backend);
             self.history.insert(client, (backend, now))
         } else {
             self.history.get(&client).copied()
         };
-        self.recall(known, now)
+        Self::recall(known, now)
+    }
+
+    /// A port with a history failed: from now on all answers count.
+    fn suspect(&mut self) {
+        self.suspected = true;
+        for before in std::mem::take(&mut self.latest) {
+            self.answered.entry(before).or_default().push(self.now);
+        }
     }
 
     /// Notes an answer to a port that had talked to `before`.
-    fn answered(&mut self, before: Option<IpAddr>, now: Timestamp) {
-        if !self.suspected && self.latest != now {
-            self.answered = Table::default();
-            self.latest = now;
+    fn answered(&mut self, before: Option<AddressId>, now: Timestamp) {
+        if !self.suspected {
+            if self.now != now {
+                self.latest.clear();
+                self.now = now;
+            }
+            if self.latest.len() < MAX_ANSWERED {
+                self.latest.push(before);
+            }
+            return;
         }
         let answered = self.answered.entry(before).or_default();
         if answered.len() < MAX_ANSWERED {
@@ -119,18 +133,18 @@ impl IpvsStaleUdp {
 
 impl Detector for IpvsStaleUdp {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         if transaction.transport != Transport::Udp || transaction.attempts.is_empty() {
             return;
         }
         let first = transaction.first();
         let client = SocketId::from(transaction.client);
         match transaction.backend() {
-            Some(backend) => {
-                let before = self.remember(client, backend, first.ts);
+            Some(_) => {
+                let before = self.remember(client, glance.responder, first.ts);
                 if transaction.outcome().is_answered() {
                     self.answered(before, first.ts);
                 }
@@ -138,8 +152,10 @@ impl Detector for IpvsStaleUdp {
             None if transaction.outcome() == Outcome::Timeout => {
                 self.service.get_or_insert(transaction.server.ip());
                 if self.failures.len() < MAX_FAILURES {
-                    let before = self.recall(self.history.get(&client).copied(), first.ts);
-                    self.suspected |= before.is_some();
+                    let before = Self::recall(self.history.get(&client).copied(), first.ts);
+                    if before.is_some() {
+                        self.suspect();
+                    }
                     self.failures.push((first, transaction.client, before));
                 }
             }
@@ -148,17 +164,19 @@ impl Detector for IpvsStaleUdp {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let backends: BTreeSet<IpAddr> =
-            self.failures.iter().filter_map(|(_, _, before)| *before).collect();
-        backends.into_iter().filter_map(|backend| self.judge(backend, scene)).collect()
+        let backends = self.failures.iter().filter_map(|(_, _, before)| *before);
+        let backends: BTreeMap<IpAddr, AddressId> =
+            backends.map(|backend| (scene.addresses.address(backend), backend)).collect();
+        let findings = backends.into_iter().map(|backend| self.judge(backend, scene));
+        findings.flatten().collect()
     }
 }
 
 impl IpvsStaleUdp {
-    fn judge(&self, backend: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
+    fn judge(&self, (backend, number): (IpAddr, AddressId), scene: &Scene<'_>) -> Option<Finding> {
         let service = self.service.filter(|service| scene.nat.is_service(*service))?;
-        let mine: Vec<&(Seen, SocketAddr, Option<IpAddr>)> =
-            self.failures.iter().filter(|(_, _, before)| *before == Some(backend)).collect();
+        let mine: Vec<&(Seen, SocketAddr, Option<AddressId>)> =
+            self.failures.iter().filter(|(_, _, before)| *before == Some(number)).collect();
         let (first, last) = (mine.first()?.0, mine.last()?.0);
         let span = Span::between(first.ts, last.ts);
         // The backend must be gone: nothing is translated to it any more.
@@ -166,19 +184,19 @@ impl IpvsStaleUdp {
             flow.cell.responder == backend && flow.first.ts > span.start && flow.succeeded()
         });
         let within = |ts: &Timestamp| span.contains(*ts);
-        let ok = |history: Option<IpAddr>| {
+        let ok = |history: Option<AddressId>| {
             self.answered.get(&history).map_or(0, |all| all.iter().filter(|ts| within(ts)).count())
                 as u64
         };
         let reused_failed = mine.len() as u64;
-        let reused_ok = ok(Some(backend));
+        let reused_ok = ok(Some(number));
         let others_failed = self
             .failures
             .iter()
-            .filter(|(seen, _, before)| *before != Some(backend) && within(&seen.ts))
+            .filter(|(seen, _, before)| *before != Some(number) && within(&seen.ts))
             .count() as u64;
         let others_ok: u64 =
-            self.answered.keys().filter(|history| **history != Some(backend)).map(|h| ok(*h)).sum();
+            self.answered.keys().filter(|history| **history != Some(number)).map(|h| ok(*h)).sum();
         let all = reused_failed + reused_ok + others_failed + others_ok;
         let failed = reused_failed + others_failed;
         let chance = Hypergeometric::new(all, failed, reused_failed + reused_ok)

@@ -26,7 +26,7 @@ use crate::capture::Seen;
 use crate::detect::load::Course;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::transaction::{Outcome, Transaction};
@@ -81,7 +81,7 @@ struct Late {
 
 impl Detector for LateResponse {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, glance: &Glance) {

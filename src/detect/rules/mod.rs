@@ -130,3 +130,22 @@ pub static ALL: &[&Descriptor] = &[
     &upstream_timeout::DETECTOR,
     &wrong_source_reply::DETECTOR,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+    use crate::detect::Which;
+
+    #[test]
+    fn a_rule_is_interested_in_what_it_observes() {
+        for rule in ALL {
+            let code = rule.source.split("#[cfg(test)]").next().unwrap_or_default();
+            let interest = (rule.new)().interest();
+            let observed = ["fn observe(", "fn observe_lookup(", "fn observe_connect("]
+                .map(|method| code.contains(method));
+            let transactions = interest.transactions != Which::None;
+            let lookups = interest.lookups != Which::None;
+            assert_eq!([transactions, lookups, interest.connects], observed, "{}", rule.id);
+        }
+    }
+}

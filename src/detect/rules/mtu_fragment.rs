@@ -27,9 +27,9 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
-use crate::dns::{Name, RecordType};
+use crate::dns::{Name, Question};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// Lost large answers, and small ones that passed (rulebook 7.6).
@@ -62,14 +62,12 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<MtuFragment>::default(),
 };
 
-type Key = (Name, RecordType);
-
 /// Bounded by [`MAX_NETWORKS`] and [`MAX_KEPT`].
 #[derive(Default)]
 struct MtuFragment {
     networks: Table<Network, Side>,
     /// Sizes of answers to anybody, by question: what a lost one would have been.
-    sizes: Table<Key, u32>,
+    sizes: Table<Question, u32>,
     /// Questions of all networks together.
     kept: usize,
 }
@@ -81,7 +79,7 @@ struct Side {
     small: BTreeMap<IpAddr, u64>,
     /// The largest answer that arrived over UDP.
     largest: usize,
-    questions: Table<Key, Tally>,
+    questions: Table<Question, Tally>,
     answered: u64,
     lost: u64,
 }
@@ -115,7 +113,7 @@ struct Losses {
 
 impl Detector for MtuFragment {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
@@ -123,21 +121,21 @@ impl Detector for MtuFragment {
             return;
         }
         let network = Network::of(transaction.client.ip());
-        let key = (transaction.question.name.clone(), transaction.question.rtype);
+        let question = &transaction.question;
         if let Some(response) = transaction.responses.first() {
             // A truncated answer says that the whole one is larger than that.
             let size = response.wire_len() + usize::from(response.header.truncated());
             let size = u32::try_from(size).unwrap_or(u32::MAX);
-            if let Some(known) = self.sizes.get_mut(&key) {
+            if let Some(known) = self.sizes.get_mut(question) {
                 *known = size.max(*known);
             } else if self.sizes.len() < MAX_QUESTIONS {
-                self.sizes.entry(key.clone()).insert(size);
+                self.sizes.entry(question.clone()).insert(size);
             }
         }
         if let Some(side) = self.networks.entry_within(network, MAX_NETWORKS) {
             let side = side.or_default();
             let before = side.questions.len();
-            side.note(transaction, key, self.kept < MAX_KEPT);
+            side.note(transaction, self.kept < MAX_KEPT);
             self.kept += side.questions.len() - before;
         }
     }
@@ -162,7 +160,7 @@ fn arrived(transaction: &Transaction) -> Option<&Response> {
 }
 
 impl Side {
-    fn note(&mut self, transaction: &Transaction, key: Key, space: bool) {
+    fn note(&mut self, transaction: &Transaction, space: bool) {
         let udp = transaction.transport == Transport::Udp;
         let room = transaction.traits.udp_size.map_or(SMALL, usize::from).max(SMALL);
         let arrived = arrived(transaction);
@@ -182,8 +180,13 @@ impl Side {
         }
         self.lost += u64::from(lost && udp);
         let most = if space { MAX_QUESTIONS } else { 0 };
-        let Some(tally) = self.questions.entry_within(key, most) else { return };
-        let tally = tally.or_default();
+        let question = &transaction.question;
+        let space = self.questions.len() < most;
+        let tally = match self.questions.get_mut(question) {
+            Some(tally) => tally,
+            None if space => self.questions.entry(question.clone()).or_default(),
+            None => return,
+        };
         let large = udp && room > SMALL;
         if !lost {
             let answered = if large { &mut tally.answered } else { &mut tally.small_answered };
@@ -207,13 +210,13 @@ impl Side {
     fn judge(
         self,
         network: Network,
-        sizes: &Table<Key, u32>,
+        sizes: &Table<Question, u32>,
         scene: &Scene<'_>,
     ) -> Option<Finding> {
         let servers = |losses: &Losses| losses.servers.iter().all(|s| self.small.contains_key(s));
         let small_answered =
-            |key: &Key| self.questions.get(key).is_some_and(|tally| tally.small_answered > 0);
-        let lost: BTreeMap<&Key, &Losses> = self
+            |key: &Question| self.questions.get(key).is_some_and(|tally| tally.small_answered > 0);
+        let lost: BTreeMap<&Question, &Losses> = self
             .questions
             .unordered()
             .filter(|(_, tally)| tally.answered == 0)
@@ -238,7 +241,7 @@ impl Side {
                 || small_answered(key)
                 || sizes.get(*key).is_some_and(|size| *size as usize > self.largest)
         });
-        let cluster = lost.keys().any(|(name, _)| {
+        let cluster = lost.keys().any(|Question { name, .. }| {
             scene.forward.outside.cluster_zones().iter().any(|zone| name.is_under(zone))
         });
         (total >= ENOUGH_LOST
@@ -298,7 +301,7 @@ impl Losses {
 struct Lost<'s> {
     network: Network,
     side: &'s Side,
-    tallies: BTreeMap<&'s Key, &'s Losses>,
+    tallies: BTreeMap<&'s Question, &'s Losses>,
     total: u64,
     small: u64,
     seen_leaving: bool,
@@ -315,7 +318,7 @@ impl Lost<'_> {
     }
 
     fn facts(&self) -> Vec<Fact> {
-        let mut keys: Vec<(&Key, u64)> =
+        let mut keys: Vec<(&Question, u64)> =
             self.tallies.iter().map(|(key, tally)| (*key, tally.lost)).collect();
         keys.sort_by_key(|(key, n)| (std::cmp::Reverse(*n), *key));
         let mut facts = vec![
@@ -340,7 +343,9 @@ impl Lost<'_> {
         facts.push(Fact {
             label: text!("names"),
             value: list(
-                keys.iter().map(|((name, rtype), n)| text!("{name} {rtype} ({n})", name, rtype, n)),
+                keys.iter().map(|(Question { name, rtype, .. }, n)| {
+                    text!("{name} {rtype} ({n})", name, rtype, n)
+                }),
                 5,
             ),
         });
@@ -353,9 +358,9 @@ impl Lost<'_> {
 fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
     let Lost { network, side, tallies, total, small, seen_leaving, known } = all;
     let span = tallies.values().filter_map(|tally| tally.span).reduce(Span::join)?;
-    let set: BTreeSet<Name> = tallies.keys().map(|(name, _)| name.clone()).collect();
+    let set: BTreeSet<Name> = tallies.keys().map(|question| question.name.clone()).collect();
     let servers = all.servers();
-    let example = tallies.iter().max_by_key(|(_, tally)| tally.lost)?.0.0.clone();
+    let example = tallies.iter().max_by_key(|(_, tally)| tally.lost)?.0.name.clone();
     let (server, client) = (*servers.first()?, *all.clients().first()?);
     Some(Finding {
         rule: &DETECTOR,

@@ -13,16 +13,16 @@
 //!
 //! Source: rulebook 2.D and section 3; musl `src/network/res_msend.c` (measured: V18).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, SocketId, Span, Timestamp};
+use crate::base::{Map, Purge, SocketId, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Harmed, Layer, Proof, RuledOut, Scene, Where,
+    Harmed, Interest, Layer, Proof, RuledOut, Scene, Where, Which,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -32,7 +32,7 @@ use crate::transaction::Outcome;
 const ENOUGH: usize = 2;
 /// Parallel questions leave within this (rulebook 2.D).
 const AT_ONCE: Duration = Duration::from_millis(5);
-/// Questions that wait for their other half; it was sent within 5 ms, so it is near.
+/// Questions that wait for their other half, which was sent within 5 ms.
 const MAX_OPEN: usize = 4_096;
 /// Lookups kept one by one.
 const MAX_LOOKUPS: usize = 20_000;
@@ -68,7 +68,7 @@ type Key = (SocketId, u16, u64, RecordType);
 #[derive(Default)]
 struct MuslParallelConflict {
     open: Map<Key, Half>,
-    order: VecDeque<Key>,
+    purge: Purge,
     /// By the server that denied and the one that knew.
     conflicts: BTreeMap<(IpAddr, IpAddr), Conflicts>,
     kept: usize,
@@ -84,8 +84,17 @@ struct Conflicts {
 }
 
 impl Detector for MuslParallelConflict {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let Some(end) = lookup.end else { return };
+        // Nothing that is yet to come was sent before this lookup began.
+        let now = lookup.start.ts;
+        self.purge.make_room(&mut self.open, MAX_OPEN, (now, AT_ONCE), |_, half| {
+            now.since(half.sent) <= AT_ONCE
+        });
         for step in lookup.last_round() {
             let Some(asked) = step.transaction() else { continue };
             let Some(answer) = asked.answer() else { continue };
@@ -135,13 +144,8 @@ impl MuslParallelConflict {
             }
             return;
         }
-        if self.order.len() >= MAX_OPEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.open.remove(&oldest);
-        }
-        if self.open.insert(key, half).is_none() {
-            self.order.push_back(key);
+        if self.open.len() < MAX_OPEN {
+            self.open.insert(key, half);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::base::words::{count, list, percent, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, Scene, Where,
+    HarmKind, Interest, Layer, Proof, Scene, Where, Which,
 };
 use crate::transaction::Transaction;
 
@@ -64,7 +64,7 @@ fn is_link_local(address: IpAddr) -> bool {
 
 impl Detector for NodelocalBypassed {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

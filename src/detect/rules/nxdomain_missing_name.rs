@@ -29,7 +29,7 @@ use crate::capture::Seen;
 use crate::detect::likeness::Resolving;
 use crate::detect::{
     Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
-    Finding, HarmKind, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Finding, HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -80,6 +80,10 @@ struct Missing {
 }
 
 impl Detector for NxdomainMissingName {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         if lookup.outcome != LookupOutcome::Negative || is_everyday(&lookup.name) {
             return;

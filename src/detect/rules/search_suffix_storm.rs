@@ -24,7 +24,7 @@ use crate::base::{Set, Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Rcode};
 use crate::lookup::{Lookup, LookupOutcome, Step};
@@ -66,7 +66,7 @@ struct SearchSuffixStorm {
 
 impl Detector for SearchSuffixStorm {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::All)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

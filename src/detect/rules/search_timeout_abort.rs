@@ -24,7 +24,7 @@ use crate::base::words::{count, list, text};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, ClusterZones, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    Layer, Proof, Scene, Symptom, Where,
+    Interest, Layer, Proof, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::lookup::Lookup;
@@ -73,6 +73,10 @@ impl SearchTimeoutAbort {
 }
 
 impl Detector for SearchTimeoutAbort {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         if lookup.smooth {
             for name in lookup.candidates() {

@@ -23,7 +23,7 @@ use crate::base::Table;
 use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    Inquiry, Layer, Proof, RuledOut, Scene, SetId, Tally, Where,
+    Inquiry, Interest, Layer, Proof, RuledOut, Scene, SetId, Tally, Where, Which,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::Lookup;
@@ -54,6 +54,10 @@ struct SearchWildcardCapture {
 }
 
 impl Detector for SearchWildcardCapture {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         if lookup.suffixes_tried == 0 || self.suffixes.len() >= MAX_SUFFIXES {
             return;

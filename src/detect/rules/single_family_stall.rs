@@ -26,9 +26,9 @@ use crate::base::{Set, Span};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, odds,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
 };
-use crate::dns::{Name, RecordType};
+use crate::dns::{Name, Question, RecordType};
 use crate::lookup::Lookup;
 use crate::transaction::{Outcome, Transaction};
 
@@ -59,7 +59,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct SingleFamilyStall {
     /// Names of which each type was answered.
-    answered: Set<(RecordType, Name)>,
+    answered: Set<Question>,
     stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
 }
 
@@ -75,21 +75,22 @@ struct Stall {
 
 impl Detector for SingleFamilyStall {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::Unusual)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let question = &transaction.question;
         let family = matches!(question.rtype, RecordType::A | RecordType::AAAA);
-        if family && !transaction.responses.is_empty() && self.answered.len() < MAX_NAMES {
-            self.answered.insert((question.rtype, question.name.clone()));
+        if family
+            && !transaction.responses.is_empty()
+            && self.answered.len() < MAX_NAMES
+            && !self.answered.contains(question)
+        {
+            self.answered.insert(question.clone());
         }
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        if lookup.smooth {
-            return;
-        }
         for (lacking, other) in
             [(RecordType::AAAA, RecordType::A), (RecordType::A, RecordType::AAAA)]
         {
@@ -127,7 +128,9 @@ impl Detector for SingleFamilyStall {
 
     fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let answered = std::mem::take(&mut self.answered);
-        self.stalls.retain(|key, _| !answered.contains(key));
+        self.stalls.retain(|(rtype, name), _| {
+            !answered.contains(&Question { name: name.clone(), rtype: *rtype, class: Question::IN })
+        });
         let of = |rtype: RecordType| {
             let names: BTreeSet<Name> =
                 self.stalls.keys().filter(|key| key.0 == rtype).map(|key| key.1.clone()).collect();

@@ -27,7 +27,7 @@ use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, odds,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, Step};
@@ -105,7 +105,7 @@ enum Fate {
 
 impl Detector for SlowAaaa {
     fn interest(&self) -> Interest {
-        Interest::Unusual
+        Interest::new(Which::Unusual, Which::All)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {

@@ -24,7 +24,7 @@ use crate::base::{
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::transaction::{Outcome, Transaction};
 
@@ -51,8 +51,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SOCKETS`].
 #[derive(Default)]
 struct StaleFlowPin {
-    /// Services and backends by number.
-    servers: Addresses,
+    /// Services by number.
+    services: Addresses,
     sockets: Map<(SocketId, AddressId), Socket>,
     purge: Purge,
 }
@@ -86,14 +86,12 @@ struct Pin {
 
 impl Detector for StaleFlowPin {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
-        let (Some(backend), Some(last)) = (transaction.backend(), transaction.last_sent()) else {
-            return;
-        };
-        if transaction.transport != Transport::Udp {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
+        let Some(last) = transaction.last_sent() else { return };
+        if transaction.transport != Transport::Udp || transaction.backend().is_none() {
             return;
         }
         let first = transaction.first();
@@ -107,9 +105,9 @@ impl Detector for StaleFlowPin {
         if self.sockets.len() >= MAX_SOCKETS {
             return;
         }
-        let key = (transaction.client.into(), self.servers.id(backend));
+        let key = (transaction.client.into(), glance.responder);
         let socket = self.sockets.entry(key).or_insert_with(|| Socket {
-            service: self.servers.id(transaction.server.ip()),
+            service: self.services.id(transaction.server.ip()),
             answered: 0,
             first: first.ts,
             last: first.ts,
@@ -135,15 +133,15 @@ impl Detector for StaleFlowPin {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let Self { servers, sockets, .. } = *self;
+        let Self { services, sockets, .. } = *self;
         let mut by_server: BTreeMap<IpAddr, Vec<Pin>> = BTreeMap::new();
         for ((_, backend), socket) in sockets {
             let Some(failed) = socket.failed else { continue };
             // One transaction on a socket is a new flow; the rest of it is the pin.
             if socket.answered as usize + failed.transactions.len() > 1 {
-                by_server.entry(servers.address(backend)).or_default().push(Pin {
+                by_server.entry(scene.addresses.address(backend)).or_default().push(Pin {
                     client: failed.client,
-                    service: servers.address(socket.service),
+                    service: services.address(socket.service),
                     first: socket.first,
                     failed: failed.transactions,
                 });

@@ -24,7 +24,7 @@ use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::lookup::{Lookup, Sent};
@@ -68,7 +68,7 @@ struct Tally {
 
 impl Detector for TcNoTcp {
     fn interest(&self) -> Interest {
-        Interest::Unusual
+        Interest::new(Which::Unusual, Which::Unusual).and_connects()
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
@@ -80,9 +80,6 @@ impl Detector for TcNoTcp {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        if lookup.smooth {
-            return;
-        }
         let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
         let Some(truncated) = truncated else { return };
         let went_on = lookup.steps.iter().any(|step| match &step.sent {

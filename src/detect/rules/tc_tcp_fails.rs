@@ -22,8 +22,8 @@ use std::net::IpAddr;
 use crate::base::Span;
 use crate::base::words::{clock, count, list, text};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    RuledOut, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::lookup::{Lookup, Sent};
@@ -71,10 +71,11 @@ struct Service {
 }
 
 impl Detector for TcTcpFails {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::Unusual)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        if lookup.smooth {
-            return;
-        }
         let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
         let Some(truncated) = truncated else { return };
         let service = truncated.server.ip();

@@ -28,8 +28,8 @@ use crate::capture::Seen;
 use crate::detect::load::delay;
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
-    Action, Cell, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer,
-    Proof, Scene, Symptom, Where,
+    Action, Cell, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, Scene, Symptom, Where, Which,
 };
 use crate::lookup::{Lookup, Resolver};
 use crate::transaction::{Outcome, Transaction};
@@ -118,10 +118,11 @@ impl Stall {
 }
 
 impl Detector for TimeoutRetries {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::Unusual)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        if lookup.smooth {
-            return;
-        }
         // Silence that the client did not mind proves nothing.
         let proven = lookup.steps.iter().filter(|step| !step.unproven);
         for transaction in proven.filter_map(|step| step.transaction()) {
@@ -145,6 +146,9 @@ impl Detector for TimeoutRetries {
 fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
     let kinds: [fn(IpAddr, IpAddr) -> Scope; 3] =
         [|_, _| Scope::All, |client, _| Scope::Client(client), |_, server| Scope::Server(server)];
+    if stalls.is_empty() {
+        return Vec::new();
+    }
     for kind in kinds {
         let mut tallies: BTreeMap<Scope, (u64, u64)> = BTreeMap::new();
         for stall in stalls {

@@ -21,7 +21,7 @@ use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Interest, Layer, Proof, Scene, Where,
+    HarmKind, Interest, Layer, Proof, Scene, Where, Which,
 };
 use crate::dns::{AnswerKind, Name};
 use crate::transaction::Transaction;
@@ -65,7 +65,7 @@ struct Tally {
 
 impl Detector for TtlZero {
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::new(Which::All, Which::None)
     }
 
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
@@ -76,10 +76,12 @@ impl Detector for TtlZero {
             return;
         };
         let name = &transaction.question.name;
-        if self.names.len() >= MAX_NAMES && !self.names.contains_key(name) {
-            return;
-        }
-        let tally = self.names.entry(name.clone()).or_default();
+        let room = self.names.len() < MAX_NAMES;
+        let tally = match self.names.get_mut(name) {
+            Some(tally) => tally,
+            None if room => self.names.entry(name.clone()).or_default(),
+            None => return,
+        };
         tally.answers += 1;
         if ttl > 0 {
             return;

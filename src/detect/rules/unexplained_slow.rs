@@ -22,8 +22,8 @@ use crate::base::{Histogram, Span};
 use crate::capture::Seen;
 use crate::detect::load::is_cluster_name;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
-    Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
+    Layer, Proof, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::lookup::Lookup;
@@ -67,6 +67,10 @@ struct UnexplainedSlow {
 }
 
 impl Detector for UnexplainedSlow {
+    fn interest(&self) -> Interest {
+        Interest::new(Which::None, Which::All)
+    }
+
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let mut slow = false;
         for transaction in lookup.transactions() {

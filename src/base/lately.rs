@@ -1,0 +1,76 @@
+//! What happened lately, forgotten wholesale.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::{Map, Timestamp};
+
+/// A table of what was noted within a window of time, and perhaps as long before it.
+///
+/// Two tables take turns: what is noted goes into the young one, and when that has taken in a whole
+/// window, the old one is emptied and they change places. So nothing is ever searched for what is
+/// outdated. For windows of which little is noted; whoever asks compares the times.
+#[derive(Debug)]
+pub struct Lately<K, V> {
+    young: Map<K, V>,
+    old: Map<K, V>,
+    since: Timestamp,
+}
+
+impl<K, V> Default for Lately<K, V> {
+    fn default() -> Self {
+        Self { young: Map::default(), old: Map::default(), since: Timestamp::MIN }
+    }
+}
+
+impl<K: Copy + Hash + Eq, V: Copy> Lately<K, V> {
+    /// Forgets what was noted earlier than `window` before `now`, once that pays.
+    pub fn advance(&mut self, now: Timestamp, window: Duration) {
+        let age = now.since(self.since);
+        if age <= window {
+            return;
+        }
+        if age > window * 2 {
+            self.young.clear();
+        }
+        self.old.clear();
+        std::mem::swap(&mut self.young, &mut self.old);
+        self.since = now;
+    }
+
+    /// How much was noted in this window.
+    pub fn noted(&self) -> usize {
+        self.young.len()
+    }
+
+    /// What was noted last under `key`.
+    pub fn get(&self, key: &K) -> Option<V> {
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
+    }
+
+    /// Notes something under `key`, and returns what was noted there before.
+    pub fn note(&mut self, key: K, value: V) -> Option<V> {
+        self.young.insert(key, value).or_else(|| self.old.get(&key).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_remembered_and_little_more() {
+        let at = |ms: i64| Timestamp::from_nanos(ms * 1_000_000);
+        let window = Duration::from_millis(10);
+        let mut lately: Lately<i64, i64> = Lately::default();
+        for now in 0..1_000 {
+            lately.advance(at(now), window);
+            assert_eq!(lately.note(now % 7, now), (now >= 7).then_some(now - 7));
+            assert_eq!(lately.note(-now, now), (now == 0).then_some(0));
+            assert!(now < 10 || lately.get(&(10 - now)).is_some());
+            assert!(lately.noted() + lately.old.len() <= 40);
+        }
+        lately.advance(at(2_000), window);
+        assert_eq!((lately.get(&-999), lately.noted()), (None, 0));
+    }
+}
