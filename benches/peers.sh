@@ -15,10 +15,11 @@ work=${TMPDIR:-/tmp}/dnswhy-peers
 cargo build --release --bin dnswhy
 cargo build --release --manifest-path benches/gen/Cargo.toml --target-dir target/gen
 make_set() { # NAME FILES LINK
-  if [[ ! -e $work/$1/complete ]]; then
+  # One that was made before is used again, if it has as many files.
+  if [[ $(cat "$work/$1/complete" 2>/dev/null) != "$2" ]]; then
     rm -rf "${work:?}/$1"
     target/gen/release/dnscapgen --out "$work/$1" --files "$2" --mb 20 --link "$3" --copies 2-4 >/dev/null
-    touch "$work/$1/complete"
+    echo "$2" >"$work/$1/complete"
   fi
 }
 make_set all "$files" sll2
