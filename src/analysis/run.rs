@@ -25,8 +25,9 @@ use crate::transaction::Nat;
 
 /// Items that are handed to another thread at once.
 const BATCH: usize = 256;
-/// Batches that the matcher may be ahead of the rules.
-const AHEAD: usize = 8;
+/// Batches that the matcher may be ahead of the tallies, and groups that those may be ahead of the rules:
+/// with fewer, stages that share few cores wait for each other.
+const AHEAD: usize = 32;
 
 /// What may be set.
 #[derive(Debug, Clone, Default)]
