@@ -107,4 +107,18 @@ mod tests {
             assert!(cache.name(name.wire()).unwrap().same_case(&name));
         }
     }
+
+    #[test]
+    fn records_that_say_the_same_are_one() {
+        let mut cache = NameCache::new();
+        let answer = |ttl| Records { min_ttl: Some(ttl), matching: 1, ..Records::default() };
+        let first = cache.records(answer(30));
+        assert!(Arc::ptr_eq(&first, &cache.records(answer(30))));
+        assert_eq!(*cache.records(answer(29)), answer(29));
+        // With one place for all, whoever comes takes it, and nobody is taken for another.
+        let mut small = NameCache::of(1);
+        for ttl in [30, 29, 30] {
+            assert_eq!(*small.records(answer(ttl)), answer(ttl));
+        }
+    }
 }

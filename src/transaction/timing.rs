@@ -56,12 +56,7 @@ pub fn patience(attempts: &[Attempt]) -> Duration {
 
 /// The instant at which the client stopped listening on the socket of these attempts.
 pub fn deadline(attempts: &[Attempt]) -> Option<Timestamp> {
-    Some(until(attempts.last()?.sent().ts, attempts))
-}
-
-/// The same, where it is known when the last of them was sent.
-pub(super) fn until(last_sent: Timestamp, attempts: &[Attempt]) -> Timestamp {
-    last_sent.after(patience(attempts) + LATE)
+    Some(attempts.last()?.sent().ts.after(patience(attempts) + LATE))
 }
 
 #[cfg(test)]
