@@ -32,7 +32,8 @@ ours = os.path.abspath("target/release/dnswhy")
 report = f"{ours} analyze -q -f json"
 def one(command):
     started = time.perf_counter()
-    made = subprocess.Popen(["sh", "-c", f"exec {command} >/dev/null 2>&1"])
+    # Where the sets are: dnsscope writes files into the folder that it is called from.
+    made = subprocess.Popen(["sh", "-c", f"exec {command} >/dev/null 2>&1"], cwd=work)
     _, status, used = os.wait4(made.pid, 0)
     return time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 def race(title, folder, rivals, times):

@@ -58,7 +58,7 @@ impl NameCache {
         let place = place(FixedState::default().hash_one(&records), self.records.len());
         let slot = self.records.get_mut(place);
         if let Some(Some(known)) = &slot
-            && **known == records
+            && known.is_spelled_like(&records)
         {
             return Arc::clone(known);
         }
@@ -85,6 +85,7 @@ impl Default for NameCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Soa;
 
     #[test]
     fn a_name_seen_again_shares_its_bytes_and_keeps_its_case() {
@@ -115,6 +116,14 @@ mod tests {
         let first = cache.records(answer(30));
         assert!(Arc::ptr_eq(&first, &cache.records(answer(30))));
         assert_eq!(*cache.records(answer(29)), answer(29));
+        // Names are equal in any case, but not the same.
+        for name in ["WWW.corp.", "www.corp."].map(|name| Name::parse(name).unwrap()) {
+            let alias = Records { canonical: Some(name.clone()), ..Records::default() };
+            assert!(cache.records(alias).canonical.as_ref().unwrap().same_case(&name));
+            let soa = Soa { owner: name.clone(), ttl: 30, minimum: None };
+            let denial = Records { soa: Some(soa), ..Records::default() };
+            assert!(cache.records(denial).soa.as_ref().unwrap().owner.same_case(&name));
+        }
         // With one place for all, whoever comes takes it, and nobody is taken for another.
         let mut small = NameCache::of(1);
         for ttl in [30, 29, 30] {

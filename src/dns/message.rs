@@ -83,6 +83,21 @@ pub struct Records {
 impl Records {
     /// How many addresses are kept one by one.
     pub const MAX_ADDRESSES: usize = 16;
+
+    /// Whether both say the same, the case of names included.
+    pub(super) fn is_spelled_like(&self, other: &Self) -> bool {
+        let same = |one: Option<&Name>, other: Option<&Name>| {
+            one.zip(other).is_none_or(|(one, other)| one.same_case(other))
+        };
+        self == other
+            && same(self.canonical.as_ref(), other.canonical.as_ref())
+            && same(self.zone(), other.zone())
+    }
+
+    /// Whom the SOA record belongs to.
+    fn zone(&self) -> Option<&Name> {
+        self.soa.as_ref().map(|soa| &soa.owner)
+    }
 }
 
 /// The SOA record of a negative answer (RFC 2308 section 3).
