@@ -46,6 +46,18 @@ impl Timestamp {
         Duration::from_nanos(self.0.abs_diff(other.0))
     }
 
+    /// Whether more than `length` has passed since `earlier`.
+    #[inline]
+    pub fn is_past(self, earlier: Self, length: Duration) -> bool {
+        self.0.saturating_sub(earlier.0) > saturating_nanos(length)
+    }
+
+    /// Whether `other` lies no further away than `length`, whichever comes first.
+    #[inline]
+    pub fn is_near(self, other: Self, length: Duration) -> bool {
+        u128::from(self.0.abs_diff(other.0)) <= length.as_nanos()
+    }
+
     /// The instant `length` after this one.
     #[must_use]
     pub fn after(self, length: Duration) -> Self {

@@ -16,8 +16,7 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     let asked = transaction.server.ip();
     let Some(home) = transaction.attempts.first().and_then(Attempt::home) else { return };
     for response in &mut transaction.responses {
-        let here = |hop: Hop| hop.via.point == home.via.point;
-        let both = response.hops.iter().any(here) && !response.hops.iter().all(here);
+        let both = response.hops.point().is_none() && response.hops.is_seen_at(home.via.point);
         response.home = both.then_some(home.via.point);
     }
     // Who answered in the place of the one that was asked. On the client's own interface an answer
@@ -105,7 +104,7 @@ impl Arrivals {
     /// its query was seen first: the client's own. That point must have gone on recording, and
     /// responses of that server, so that neither its filter nor its end explains the absence.
     fn vanished(&self, response: &Response, home: &Hop) -> bool {
-        if response.hops.iter().any(|hop| hop.via.point == home.via.point) {
+        if response.hops.is_seen_at(home.via.point) {
             return false;
         }
         self.0.get(&home.via.point).is_some_and(|(latest, sources)| {

@@ -13,11 +13,7 @@ use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use smallvec::SmallVec;
 
-/// Entries of one key that are listed, the latest ones: a flood of questions from one socket with
-/// one id costs no more than this each.
-const MAX_ALIKE: usize = 64;
 /// Slots that are not worth a sweep.
 const FEW: usize = 1_024;
 
@@ -38,38 +34,32 @@ struct Slot {
 }
 
 impl Index {
-    /// The entries that are listed under a key, the oldest first, beside others that only share half
-    /// of a hash with it. `open` are the serial numbers of all that are open.
-    pub(super) fn listed(&self, key: &impl Hash, open: &Range<u64>) -> SmallVec<[u64; 2]> {
-        self.alike(self.tag(key), open)
+    /// The entries that are listed under a key, in no order, beside others that only share half of a
+    /// hash with it. `open` are the serial numbers of all that are open.
+    pub(super) fn listed(&self, key: &impl Hash, open: Range<u64>) -> impl Iterator<Item = u64> {
+        let tag = self.tag(key);
+        let slots = self.slots.iter_hash(home(tag)).filter(move |slot| slot.tag == tag);
+        slots.filter_map(move |slot| slot.whole(&open))
     }
 
-    fn alike(&self, tag: u32, open: &Range<u64>) -> SmallVec<[u64; 2]> {
-        let slots = self.slots.iter_hash(home(tag)).filter(|slot| slot.tag == tag);
-        let mut serials: SmallVec<[u64; 2]> = slots.filter_map(|slot| slot.whole(open)).collect();
-        serials.sort_unstable();
-        serials
-    }
-
-    /// Lists an entry, the last of those that are open, under a key; instead of the oldest one where
-    /// there are too many.
+    /// Lists an entry, the last of those that are open, under a key.
     pub(super) fn list(&mut self, key: &impl Hash, serial: u64, open: &Range<u64>) {
         if self.slots.len() >= self.most {
             self.slots.retain(|slot| slot.whole(open).is_some());
             self.most = (self.slots.len() * 3 / 2).max(FEW);
         }
         let tag = self.tag(key);
-        let alike = self.alike(tag, open);
-        if alike.len() >= MAX_ALIKE
-            && let Some(oldest) = alike.first()
-        {
-            let same = |slot: &Slot| slot.tag == tag && slot.serial == half(*oldest);
-            if let Ok(slot) = self.slots.find_entry(home(tag), same) {
-                slot.remove();
-            }
-        }
         self.slots
             .insert_unique(home(tag), Slot { tag, serial: half(serial) }, |slot| home(slot.tag));
+    }
+
+    /// Strikes off an entry that is listed under a key.
+    pub(super) fn strike(&mut self, key: &impl Hash, serial: u64) {
+        let tag = self.tag(key);
+        let same = |slot: &Slot| slot.tag == tag && slot.serial == half(serial);
+        if let Ok(slot) = self.slots.find_entry(home(tag), same) {
+            slot.remove();
+        }
     }
 
     fn tag(&self, key: &impl Hash) -> u32 {
@@ -98,6 +88,8 @@ fn half(serial: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -109,11 +101,18 @@ mod tests {
             index.list(&(serial % 50), serial, &(base..serial + 1));
         }
         let key = base % 50;
-        let listed = |from, to| index.listed(&key, &(from..to)).to_vec();
+        let listed = |from, to| {
+            let mut listed: Vec<u64> = index.listed(&key, from..to).collect();
+            listed.sort_unstable();
+            listed
+        };
         assert_eq!(listed(base, base + 200), [base, base + 50, base + 100, base + 150]);
         assert_eq!(listed(base + 1, base + 200), [base + 50, base + 100, base + 150]);
         assert_eq!(listed(base + 51, base + 150), [base + 100]);
-        assert!(index.listed(&777, &(base..base + 200)).is_empty());
+        assert_eq!(index.listed(&777, base..base + 200).count(), 0);
+        index.strike(&key, base + 50);
+        let listed: Vec<u64> = index.listed(&key, base..base + 101).collect();
+        assert!(!listed.contains(&(base + 50)) && listed.len() == 2);
     }
 
     #[test]
@@ -127,18 +126,8 @@ mod tests {
         }
         let open = base + 9_900..base + 10_000;
         for key in 0..7 {
-            let listed = index.listed(&key, &open);
-            assert!(listed.iter().copied().eq(open.clone().filter(|serial| serial % 7 == key)));
+            let listed = index.listed(&key, open.clone()).collect::<BTreeSet<u64>>();
+            assert!(listed.into_iter().eq(open.clone().filter(|serial| serial % 7 == key)));
         }
-    }
-
-    #[test]
-    fn a_flood_of_one_key_keeps_the_latest() {
-        let mut index = Index::default();
-        for serial in 0..1_000 {
-            index.list(&"same", serial, &(0..serial + 1));
-        }
-        let listed = index.listed(&"same", &(0..1_000));
-        assert_eq!((listed.len(), listed.first()), (MAX_ALIKE, Some(&936)));
     }
 }

@@ -38,7 +38,7 @@ use super::pattern::Paths;
 use super::sighting::{MAX_ATTEMPTS, Sighting, sight, takes_attempt};
 use super::table::{Item, SocketKey, Table};
 use super::timing::{COPY_WINDOW, MAX_LIFE, T_KEEP};
-use crate::base::{Coverage, Limit, Span, Timestamp, Transport};
+use crate::base::{Coverage, Limit, Span, Timestamp};
 use crate::dns::AnswerKind;
 use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
 
@@ -136,7 +136,7 @@ impl Matcher {
         self.now = Some(now);
         self.learn_paths(now);
         while let Some(first) = self.table.first() {
-            if now.since(first.last_activity) <= T_KEEP {
+            if !now.is_past(first.last_activity, T_KEEP) {
                 break;
             }
             self.close_first(next);
@@ -145,7 +145,7 @@ impl Matcher {
             coverage.limited(Limit::OpenTransactions);
             self.close_first(next);
         }
-        while self.blind.front().is_some_and(|gap| now.since(gap.end) > MAX_LIFE + T_KEEP) {
+        while self.blind.front().is_some_and(|gap| now.is_past(gap.end, MAX_LIFE + T_KEEP)) {
             self.blind.pop_front();
         }
     }
@@ -192,7 +192,7 @@ impl Matcher {
     /// Learns the healthy paths, once all copies of an answer have been seen.
     fn learn_paths(&mut self, until: Timestamp) {
         while let Some((at, serial)) = self.fresh.front().copied() {
-            if until.since(at) <= COPY_WINDOW * 2 {
+            if !until.is_past(at, COPY_WINDOW * 2) {
                 break;
             }
             self.fresh.pop_front();
@@ -208,19 +208,14 @@ impl Matcher {
         self.blind.iter().any(|gap| gap.overlaps(span))
     }
 
-    fn query(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, ref message } = *message;
+    fn query(&mut self, captured: &CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, ref message } = *captured;
         let Some(question) = &message.question else {
             return;
         };
         let key = SocketKey::of_messages(tuple.transport, tuple.src, message.header.id);
         let hop = Hop { seen, via: via.into(), server: tuple.dst.ip(), client: tuple.src.ip() };
-        let sighting = Sighting {
-            hop,
-            digest: message.digest,
-            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
-            transport: tuple.transport,
-        };
+        let sighting = Sighting::of(captured, hop);
         let candidates = self.table.candidates(&key);
 
         // A further hop of an attempt that is known already; an attempt that was sent to this very
@@ -299,7 +294,7 @@ impl Matcher {
             return;
         }
 
-        if self.masqueraded(&sighting, tuple.src, key, coverage) {
+        if self.masqueraded(&sighting, tuple.src, (key, &candidates), coverage) {
             return;
         }
         let transaction = Transaction {
@@ -318,7 +313,8 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        let serial = self.table.open(Item::Transaction(Arc::new(transaction)), key, seen.ts);
+        let serial =
+            self.table.open(Item::Transaction(Arc::new(transaction)), key, &candidates, seen.ts);
         self.recent.note(&sighting, serial);
     }
 
@@ -327,7 +323,7 @@ impl Matcher {
         &mut self,
         sighting: &Sighting,
         client: SocketAddr,
-        key: SocketKey,
+        (key, candidates): (SocketKey, &[u64]),
         coverage: &mut Coverage,
     ) -> bool {
         let Some(serial) = self.recent.find(sighting) else { return false };
@@ -339,23 +335,18 @@ impl Matcher {
                 sight(&mut attempt.hops, sighting.hop);
             }
         }
-        self.table.list_also(key, serial);
+        self.table.list_also(key, candidates, serial);
         self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
         coverage.nat_copies += 1;
         true
     }
 
-    fn response(&mut self, message: &CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, ref message } = *message;
+    fn response(&mut self, captured: &CapturedMessage, coverage: &mut Coverage) {
+        let CapturedMessage { seen, via, tuple, ref message } = *captured;
         self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey::of_messages(tuple.transport, tuple.dst, message.header.id);
         let hop = Hop { seen, via: via.into(), server: tuple.src.ip(), client: tuple.dst.ip() };
-        let sighting = Sighting {
-            hop,
-            digest: message.digest,
-            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
-            transport: tuple.transport,
-        };
+        let sighting = Sighting::of(captured, hop);
         let candidates = self.table.candidates(&key);
 
         for &serial in &candidates {
@@ -391,7 +382,7 @@ impl Matcher {
         let asked = message.question.as_ref();
         let mut response = Response {
             hops: Hops::of(hop),
-            digest: message.digest,
+            digest: sighting.digest,
             ip_id: sighting.ip_id,
             header: message.header,
             rcode,
@@ -443,7 +434,7 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        self.table.open(Item::Transaction(Arc::new(transaction)), key, seen.ts);
+        self.table.open(Item::Transaction(Arc::new(transaction)), key, &candidates, seen.ts);
     }
 
     /// The transaction that a response belongs to (rules 5 and 4.9).
@@ -459,7 +450,7 @@ impl Matcher {
             let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
-            if hop.seen.ts.since(entry.last_activity) > T_KEEP {
+            if hop.seen.ts.is_past(entry.last_activity, T_KEEP) {
                 continue;
             }
             let Item::Transaction(transaction) = &entry.item else {
@@ -513,7 +504,7 @@ impl Matcher {
             let Some(entry) = self.table.entry(serial) else {
                 continue;
             };
-            if rejection.seen.ts.since(entry.last_activity) > T_KEEP {
+            if rejection.seen.ts.is_past(entry.last_activity, T_KEEP) {
                 continue;
             }
             let Some(transaction) = entry.item.transaction() else {
@@ -560,7 +551,7 @@ impl Matcher {
         if let SignalKind::Syn(isn) = signal.kind {
             for &serial in candidates.iter().rev() {
                 let Some(entry) = self.table.entry(serial) else { continue };
-                let fresh = ts.since(entry.last_activity) <= T_KEEP;
+                let fresh = !ts.is_past(entry.last_activity, T_KEEP);
                 let Item::Connect(connect) = &mut entry.item else { continue };
                 if connect.isn != isn || !fresh {
                     continue;
@@ -574,7 +565,7 @@ impl Matcher {
                 return;
             }
             let connect = TcpAttempt::new(signal, isn);
-            self.table.open(Item::Connect(Box::new(connect)), key, ts);
+            self.table.open(Item::Connect(Box::new(connect)), key, &candidates, ts);
             return;
         }
         let Some(&serial) = candidates.last() else { return };

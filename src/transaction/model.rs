@@ -103,8 +103,8 @@ impl QueryTraits {
 pub struct Attempt {
     /// Everywhere it was seen, in the order of the capture; never empty.
     pub hops: Hops,
-    /// Digest of the message.
-    pub digest: u64,
+    /// The lower half of the message's digest: it tells apart only datagrams of one socket, id and moment.
+    pub digest: u32,
     /// IPv4 identification, shared by all copies.
     pub ip_id: Option<u16>,
     /// How far it came at the client's capture point, if nothing answered it and enough healthy
@@ -122,6 +122,9 @@ impl Attempt {
     /// Its first sighting at the client's own capture point: the one where its TTL is largest, for
     /// every router on its way lowers that.
     pub fn home(&self) -> Option<Hop> {
+        if self.hops.point().is_some() {
+            return self.hops.first();
+        }
         let nearest = self.hops.iter().rev().max_by_key(|hop| hop.via.ttl)?;
         self.hops.iter().find(|hop| hop.via.point == nearest.via.point)
     }
@@ -143,8 +146,8 @@ impl Attempt {
 pub struct Response {
     /// Everywhere it was seen, in the order of the capture; never empty.
     pub hops: Hops,
-    /// Digest of the message.
-    pub digest: u64,
+    /// See [`Attempt::digest`].
+    pub digest: u32,
     /// IPv4 identification, shared by all copies.
     pub ip_id: Option<u16>,
     /// The header, as on the wire.
@@ -517,7 +520,7 @@ fn unreachable_seen() -> Seen {
 /// Whether hops show a datagram that was only ever addressed to another link address, at the
 /// client's own capture point where it came there.
 pub(super) fn only_other_host(hops: &Hops, home: PointId) -> bool {
-    let at_home = hops.iter().any(|hop| hop.via.point == home);
+    let at_home = hops.is_seen_at(home);
     let mut hops = hops.iter().filter(|hop| !at_home || hop.via.point == home);
     hops.all(|hop| hop.via.direction == Some(Direction::OtherHost))
 }

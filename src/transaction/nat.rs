@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::base::{Host, Set};
+
 /// How many service and backend pairs are learned. A cluster has a handful.
 const MAX_PAIRS: usize = 4_096;
 
@@ -10,10 +12,11 @@ const MAX_PAIRS: usize = 4_096;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nat {
     backends: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    /// The same pairs to be looked up: every second datagram shows one.
+    known: Set<(Host, Host)>,
     services: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
     /// Services that are only known by what comes back: the capture lies behind the translation.
     mirrored: BTreeSet<IpAddr>,
-    pairs: usize,
 }
 
 impl Nat {
@@ -40,9 +43,9 @@ impl Nat {
     }
 
     fn insert(&mut self, service: IpAddr, backend: IpAddr) {
-        if self.pairs < MAX_PAIRS && self.backends.entry(service).or_default().insert(backend) {
+        if self.known.len() < MAX_PAIRS && self.known.insert((Host(service), Host(backend))) {
+            self.backends.entry(service).or_default().insert(backend);
             self.services.entry(backend).or_default().insert(service);
-            self.pairs += 1;
         }
     }
 
@@ -53,7 +56,7 @@ impl Nat {
 
     /// Whether `service` is known to be translated to `backend`.
     pub fn translates(&self, service: IpAddr, backend: IpAddr) -> bool {
-        self.backends.get(&service).is_some_and(|backends| backends.contains(&backend))
+        self.known.contains(&(Host(service), Host(backend)))
     }
 
     /// Whether both are the same address, or known to stand on the two sides of a translation.

@@ -144,8 +144,7 @@ mod tests {
         let directions = Direction::ALL.into_iter().map(Some).chain([None]);
         for direction in directions {
             for interface in [None, Some(0), Some(u32::MAX)] {
-                let via =
-                    Spot { point: PointId(3), interface, direction, ttl: 255, ip_id: Some(7) };
+                let via = Spot { point: PointId(3), interface, direction, ttl: 255 };
                 let address = |text: &str| text.parse::<IpAddr>().unwrap();
                 let (server, client) = (address("10.96.0.10"), address("10.244.1.7"));
                 let at = FrameRef { file: FileId(0), number: 1 };

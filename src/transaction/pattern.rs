@@ -76,23 +76,39 @@ impl Key {
     }
 
     /// The client with the server that answered or was chosen first.
-    fn own(transaction: &Transaction, point: PointId) -> Self {
-        Self::new(point, transaction.client.ip(), transaction.responder(), false)
+    fn own(ends: &Ends, point: PointId) -> Self {
+        Self::new(point, ends.client, ends.responder, false)
     }
 
     /// The client with what servers of that kind have in common: for queries the service that
     /// was asked, for responses the network that they come from.
-    fn wider(transaction: &Transaction, point: PointId, forth: bool) -> Self {
-        let client = transaction.client.ip();
+    fn wider(ends: &Ends, point: PointId, forth: bool) -> Self {
         if forth {
-            return Self::new(point, client, transaction.server.ip(), false);
+            return Self::new(point, ends.client, ends.asked, false);
         }
-        let first = match Network::of(transaction.responder()) {
+        let first = match Network::of(ends.responder) {
             Network::V4(first) => IpAddr::V4(first),
             Network::V6(first) => IpAddr::V6(first),
-            Network::Node(_) => transaction.responder(),
+            Network::Node(_) => ends.responder,
         };
-        Self::new(point, client, first, true)
+        Self::new(point, ends.client, first, true)
+    }
+}
+
+/// Between whom a transaction is.
+struct Ends {
+    client: IpAddr,
+    asked: IpAddr,
+    responder: IpAddr,
+}
+
+impl Ends {
+    fn of(transaction: &Transaction) -> Self {
+        Self {
+            client: transaction.client.ip(),
+            asked: transaction.server.ip(),
+            responder: transaction.responder(),
+        }
     }
 }
 
@@ -163,17 +179,18 @@ impl Paths {
             // A message over TCP is seen where its stream was put together, not where it passed.
             return;
         }
-        let asked = transaction.server.ip();
-        let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= answer.arrived().ts);
+        let ends = Ends::of(transaction);
+        let arrived = answer.arrived().ts;
+        let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= arrived);
         let forth = last.map(|sent| &sent.hops);
         for point in points(forth, &answer.hops) {
-            let own = Key::own(transaction, point);
+            let own = Key::own(&ends, point);
             let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
             let mut ways = entry_within(&mut self.known, own, MAX_KEYS).map(Entry::or_default);
             for (hops, forth) in
                 forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
             {
-                let path = Path::of(hops, point, asked);
+                let path = Path::of(hops, point, ends.asked);
                 if path.is_empty() {
                     continue;
                 }
@@ -189,7 +206,7 @@ impl Paths {
                 }
                 // What stands in for keys with few examples has enough of those with many.
                 if examples <= SHARED {
-                    wider.push((Key::wider(transaction, point, forth), forth, path));
+                    wider.push((Key::wider(&ends, point, forth), forth, path));
                 }
             }
             for (key, forth, path) in wider {
@@ -203,8 +220,9 @@ impl Paths {
     }
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
+        let ends = Ends::of(transaction);
         let whole = |key: Key| self.known.get(&key).and_then(|ways| ways.tally(forth).whole());
-        whole(Key::own(transaction, point)).or_else(|| whole(Key::wider(transaction, point, forth)))
+        whole(Key::own(&ends, point)).or_else(|| whole(Key::wider(&ends, point, forth)))
     }
 
     /// Notes on the attempts that nothing answered how far they came.
@@ -279,6 +297,12 @@ impl Paths {
 /// The points that saw the one or the other.
 fn points(forth: Option<&Hops>, back: &Hops) -> SmallVec<[PointId; 2]> {
     let mut points: SmallVec<[PointId; 2]> = SmallVec::new();
+    if let Some(point) = back.point()
+        && forth.is_none_or(|forth| forth.point() == Some(point))
+    {
+        points.push(point);
+        return points;
+    }
     let mut note = |hop: Hop| {
         if !points.contains(&hop.via.point) {
             points.push(hop.via.point);

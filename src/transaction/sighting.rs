@@ -7,6 +7,7 @@ use super::timing::{
 };
 use crate::base::{Timestamp, Transport};
 use crate::dns::AnswerKind;
+use crate::flow::CapturedMessage;
 
 /// Attempts of one transaction: one a second over its longest life, and a few more.
 pub(super) const MAX_ATTEMPTS: usize = 128;
@@ -15,8 +16,8 @@ pub(super) const MAX_ATTEMPTS: usize = 128;
 pub(super) struct Sighting {
     /// Where.
     pub(super) hop: Hop,
-    /// Of the message.
-    pub(super) digest: u64,
+    /// See [`Attempt::digest`](super::Attempt::digest).
+    pub(super) digest: u32,
     /// Of the IP packet; `None` over TCP.
     pub(super) ip_id: Option<u16>,
     /// UDP or TCP.
@@ -24,26 +25,38 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
+    /// That of a message that was seen here.
+    pub(super) fn of(message: &CapturedMessage, hop: Hop) -> Self {
+        let transport = message.tuple.transport;
+        let [.., a, b, c, d] = message.message.digest.to_be_bytes();
+        Self {
+            hop,
+            digest: u32::from_be_bytes([a, b, c, d]),
+            ip_id: (transport == Transport::Udp).then_some(message.via.ip_id).flatten(),
+            transport,
+        }
+    }
+
     /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2).
-    pub(super) fn continues(&self, hops: &Hops, digest: u64, ip_id: Option<u16>) -> bool {
+    pub(super) fn continues(&self, hops: &Hops, digest: u32, ip_id: Option<u16>) -> bool {
         if digest != self.digest || ip_id != self.ip_id {
             return false;
         }
         let Some(first) = hops.first() else {
             return false;
         };
-        let apart = self.hop.seen.ts.distance(first.seen.ts);
+        let within = |window| self.hop.seen.ts.is_near(first.seen.ts, window);
         // At another capture point it may come as late as the way between the two makes it.
-        let elsewhere = || !hops.iter().any(|known| known.via.point == self.hop.via.point);
+        let elsewhere = || !hops.is_seen_at(self.hop.via.point);
         if self.ip_id.is_some() {
-            return apart <= COPY_WINDOW || (apart <= T_WAIT && elsewhere());
+            return within(COPY_WINDOW) || (within(T_WAIT) && elsewhere());
         }
         let window = if self.transport == Transport::Tcp || elsewhere() {
             COPY_WINDOW
         } else {
             ANONYMOUS_COPY_WINDOW
         };
-        apart <= window && !hops.iter().any(|known| known.same_place(&self.hop))
+        within(window) && !hops.iter().any(|known| known.same_place(&self.hop))
     }
 }
 
@@ -51,7 +64,8 @@ impl Sighting {
 /// points agree only so far, so between those the TTL says which place came first.
 pub(super) fn sight(hops: &mut Hops, hop: Hop) -> usize {
     let behind = |known: Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
-    let place = if hops.is_full() { None } else { hops.iter().position(behind) };
+    let settled = hops.is_full() || hops.point() == Some(hop.via.point);
+    let place = if settled { None } else { hops.iter().position(behind) };
     hops.insert(place.unwrap_or(hops.len()), hop)
 }
 

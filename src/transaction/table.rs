@@ -19,6 +19,13 @@ const MAX_OPEN: usize = 1 << 17;
 /// ten sightings each.
 const MAX_HELD: usize = 96 << 20;
 
+/// Entries of one key that are listed, the latest ones: a flood of questions from one socket with
+/// one id costs no more than this each.
+const MAX_ALIKE: usize = 64;
+
+/// Serial numbers of open entries, the oldest first.
+pub(super) type Candidates = SmallVec<[u64; 2]>;
+
 /// The client's end of a transaction or connection, made to be hashed and compared in few steps:
 /// every message is looked up by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,30 +125,50 @@ impl Table {
     }
 
     /// The entries that are listed under a key, the oldest first.
-    pub(super) fn candidates(&self, key: &SocketKey) -> SmallVec<[u64; 2]> {
-        let mut serials = self.index.listed(key, &self.open_serials());
-        serials.retain(|serial| self.get(*serial).is_some_and(|entry| entry.keys.contains(key)));
+    #[inline]
+    pub(super) fn candidates(&self, key: &SocketKey) -> Candidates {
+        let mut serials = Candidates::new();
+        for serial in self.index.listed(key, self.open_serials()) {
+            if self.get(serial).is_some_and(|entry| entry.keys.contains(key)) {
+                serials.push(serial);
+            }
+        }
+        if serials.len() > 1 {
+            serials.sort_unstable();
+        }
         serials
     }
 
-    pub(super) fn open(&mut self, item: Item, key: SocketKey, at: Timestamp) -> u64 {
+    /// Opens an entry under a key that these are listed under as well.
+    pub(super) fn open(
+        &mut self,
+        item: Item,
+        key: SocketKey,
+        candidates: &[u64],
+        at: Timestamp,
+    ) -> u64 {
         let serial = self.base + self.entries.len() as u64;
         self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key], held: 0 });
-        self.list(key, serial);
+        self.list(key, candidates, serial);
         serial
     }
 
-    /// Lists an entry under a key.
-    fn list(&mut self, key: SocketKey, serial: u64) {
+    /// Lists an entry under a key; instead of the oldest one where there are too many.
+    fn list(&mut self, key: SocketKey, candidates: &[u64], serial: u64) {
+        if candidates.len() >= MAX_ALIKE
+            && let Some(oldest) = candidates.first()
+        {
+            self.index.strike(&key, *oldest);
+        }
         let open = self.open_serials();
         self.index.list(&key, serial, &open);
     }
 
     /// Lists an entry under one more key.
-    pub(super) fn list_also(&mut self, key: SocketKey, serial: u64) {
+    pub(super) fn list_also(&mut self, key: SocketKey, candidates: &[u64], serial: u64) {
         if let Some(entry) = self.entry(serial) {
             entry.keys.push(key);
-            self.list(key, serial);
+            self.list(key, candidates, serial);
         }
     }
 
@@ -151,5 +178,40 @@ impl Table {
             entry.held += bytes;
             self.held += bytes;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FiveTuple;
+    use crate::capture::{FileId, FrameRef, PointId, Seen};
+    use crate::flow::{Signal, SignalKind};
+    use crate::packet::Via;
+
+    #[test]
+    fn a_flood_of_one_key_keeps_the_latest() {
+        let (client, server) = ("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
+        let at = FrameRef { file: FileId(0), number: 1 };
+        let seen = Seen { ts: Timestamp::from_nanos(1), at };
+        let via = Via {
+            point: PointId(0),
+            interface: None,
+            direction: None,
+            ttl: 64,
+            ip_id: None,
+            link_src: None,
+            tunnels: 0,
+        };
+        let tuple = FiveTuple { src: client, dst: server, transport: Transport::Tcp };
+        let signal = Signal { seen, via, tuple, kind: SignalKind::Syn(0) };
+        let (mut table, key) = (Table::default(), SocketKey::of_connections(client));
+        for _ in 0..1_000 {
+            let item = Item::Connect(Box::new(TcpAttempt::new(&signal, 0)));
+            let candidates = table.candidates(&key);
+            table.open(item, key, &candidates, seen.ts);
+        }
+        let listed = table.candidates(&key);
+        assert_eq!((listed.len(), listed.first()), (MAX_ALIKE, Some(&936)));
     }
 }

@@ -270,7 +270,9 @@ fn frames(asked: &Transaction) -> impl Iterator<Item = FrameRef> {
 
 /// Ends and identification of every sighting.
 fn datagrams(asked: &Transaction) -> impl Iterator<Item = ([IpAddr; 2], Option<u16>)> {
-    let attempts = asked.attempts.iter().flat_map(|attempt| &attempt.hops);
-    let responses = asked.responses.iter().flat_map(|response| &response.hops);
-    attempts.chain(responses).map(|hop| ([hop.client, hop.server], hop.via.ip_id))
+    let attempts = asked.attempts.iter().map(|attempt| (&attempt.hops, attempt.ip_id));
+    let responses = asked.responses.iter().map(|response| (&response.hops, response.ip_id));
+    attempts.chain(responses).flat_map(move |(hops, ip_id)| {
+        hops.iter().map(move |hop| ([hop.client, hop.server], ip_id))
+    })
 }

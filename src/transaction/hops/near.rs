@@ -1,0 +1,224 @@
+//! The usual sightings of a datagram: a few on the interfaces of one node, each told from the first.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Hop, Spot};
+use crate::base::Timestamp;
+use crate::capture::{FileId, FrameRef, PointId, Seen};
+use crate::packet::Direction;
+
+/// How many there are: at most as many as a node shows, on a pod's interface, on a bridge, before and behind
+/// the translation.
+#[derive(Debug, Clone, Copy)]
+enum Count {
+    One = 1,
+    Two,
+    Three,
+    Four,
+}
+
+impl Count {
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::One => Some(Self::Two),
+            Self::Two => Some(Self::Three),
+            Self::Three => Some(Self::Four),
+            Self::Four => None,
+        }
+    }
+}
+
+/// The addresses of a datagram that is translated on both of its ends.
+const ADDRESSES: usize = 4;
+
+/// Sightings of one datagram over IPv4 at one capture point, within one file.
+#[derive(Debug, Clone)]
+pub(super) struct Near {
+    /// The one that was recorded first, whatever its place in the list.
+    ts: Timestamp,
+    frame: u32,
+    file: u16,
+    /// The addresses of its ends, each once.
+    addresses: [u32; ADDRESSES],
+    point: PointId,
+    known: u8,
+    count: Count,
+    sights: [Sight; Count::Four as usize],
+}
+
+/// A [`Hop`] in eleven bytes that need not be aligned.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sight {
+    /// Nanoseconds after the one that was recorded first.
+    since: [u8; 4],
+    /// Frames after it.
+    frames: [u8; 2],
+    /// Linux numbers interfaces for as long as a node is up, one or two for every pod.
+    interface: [u8; 3],
+    ttl: u8,
+    what: What,
+}
+
+/// From the top: the packet type from 1 on or 0 (3 bits), whether there is an interface (1), the places
+/// of the server's and of the client's address (2 each).
+#[derive(Debug, Clone, Copy, Default)]
+struct What(u8);
+
+impl What {
+    const INTERFACE: u8 = 1 << 4;
+
+    fn new(hop: &Hop, server: u8, client: u8) -> Self {
+        let direction = hop.via.direction.map_or(0, |direction| 1 + direction as u8);
+        let interface = if hop.via.interface.is_some() { Self::INTERFACE } else { 0 };
+        Self(direction << 5 | interface | server << 2 | client)
+    }
+
+    #[inline]
+    fn direction(self) -> Option<Direction> {
+        let number = usize::from(self.0 >> 5).checked_sub(1)?;
+        Direction::ALL.get(number).copied()
+    }
+}
+
+impl Near {
+    /// One sighting, if it is a usual one.
+    pub(super) fn of(hop: &Hop) -> Option<Self> {
+        let mut near = Self {
+            ts: hop.seen.ts,
+            frame: hop.seen.at.number,
+            file: u16::try_from(hop.seen.at.file.0).ok()?,
+            addresses: [0; ADDRESSES],
+            point: hop.via.point,
+            known: 0,
+            count: Count::One,
+            sights: [Sight::default(); Count::Four as usize],
+        };
+        let sight = near.sight(hop)?;
+        near.put(0, sight);
+        Some(near)
+    }
+
+    /// Puts a sighting at a place in the list, if it is a usual one and there is room.
+    pub(super) fn insert(&mut self, at: usize, hop: &Hop) -> bool {
+        if hop.seen < self.earliest() {
+            return self.told_from(hop, at).map(|near| *self = near).is_some();
+        }
+        let (Some(count), Some(sight)) = (self.count.next(), self.sight(hop)) else { return false };
+        self.count = count;
+        self.put(at, sight);
+        true
+    }
+
+    /// The same with one at a place in the list that was recorded before all of them.
+    fn told_from(&self, first: &Hop, at: usize) -> Option<Self> {
+        let mut near = Self::of(first)?;
+        for (place, hop) in (0..self.len()).filter_map(|at| self.hop(at)).enumerate() {
+            let place = if place < at { place } else { place + 1 };
+            near.insert(place, &hop).then_some(())?;
+        }
+        Some(near)
+    }
+
+    fn put(&mut self, at: usize, sight: Sight) {
+        let mut next = sight;
+        for place in self.sights.iter_mut().take(self.count as usize).skip(at) {
+            next = std::mem::replace(place, next);
+        }
+    }
+
+    fn sight(&mut self, hop: &Hop) -> Option<Sight> {
+        let Hop { seen, via, server, client } = hop;
+        if seen.at.file.0 != u32::from(self.file) || via.point != self.point {
+            return None;
+        }
+        let [a, b, c, 0] = via.interface.unwrap_or(0).to_le_bytes() else { return None };
+        let since = seen.ts.nanos().checked_sub(self.ts.nanos())?;
+        let frames = i64::from(seen.at.number) - i64::from(self.frame);
+        Some(Sight {
+            since: u32::try_from(since).ok()?.to_le_bytes(),
+            frames: i16::try_from(frames).ok()?.to_le_bytes(),
+            interface: [a, b, c],
+            ttl: via.ttl,
+            what: What::new(hop, self.number(*server)?, self.number(*client)?),
+        })
+    }
+
+    /// The place of an address.
+    fn number(&mut self, address: IpAddr) -> Option<u8> {
+        let IpAddr::V4(address) = address else { return None };
+        let address = address.to_bits();
+        let known = self.addresses.iter().take(self.known.into()).position(|one| *one == address);
+        if let Some(at) = known {
+            return u8::try_from(at).ok();
+        }
+        *self.addresses.get_mut(usize::from(self.known))? = address;
+        self.known += 1;
+        Some(self.known - 1)
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The capture point.
+    #[inline]
+    pub(super) fn point(&self) -> PointId {
+        self.point
+    }
+
+    /// The one that was recorded first.
+    #[inline]
+    pub(super) fn earliest(&self) -> Seen {
+        let at = FrameRef { file: FileId(self.file.into()), number: self.frame };
+        Seen { ts: self.ts, at }
+    }
+
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
+    fn get(&self, at: usize) -> Option<&Sight> {
+        self.sights.get(at).filter(|_| at < self.len())
+    }
+
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
+    pub(super) fn seen(&self, at: usize) -> Option<Seen> {
+        self.get(at).map(|sight| self.frame(sight))
+    }
+
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
+    fn frame(&self, sight: &Sight) -> Seen {
+        let since = i64::from(u32::from_le_bytes(sight.since));
+        let frames = i32::from(i16::from_le_bytes(sight.frames));
+        let number = self.frame.wrapping_add_signed(frames);
+        let at = FrameRef { file: FileId(self.file.into()), number };
+        Seen { ts: Timestamp::from_nanos(self.ts.nanos() + since), at }
+    }
+
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
+    pub(super) fn hop(&self, at: usize) -> Option<Hop> {
+        let sight = self.get(at)?;
+        let What(what) = sight.what;
+        let [a, b, c] = sight.interface;
+        Some(Hop {
+            seen: self.frame(sight),
+            via: Spot {
+                point: self.point,
+                interface: (what & What::INTERFACE != 0)
+                    .then_some(u32::from_le_bytes([a, b, c, 0])),
+                direction: sight.what.direction(),
+                ttl: sight.ttl,
+            },
+            server: self.address(what >> 2 & 3)?,
+            client: self.address(what & 3)?,
+        })
+    }
+
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
+    fn address(&self, number: u8) -> Option<IpAddr> {
+        Some(IpAddr::V4(Ipv4Addr::from_bits(*self.addresses.get(usize::from(number))?)))
+    }
+}
