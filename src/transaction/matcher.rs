@@ -314,7 +314,7 @@ impl Matcher {
             settled: None,
         };
         let serial =
-            self.table.open(Item::Transaction(Arc::new(transaction)), key, &candidates, seen.ts);
+            self.table.open(Item::Transaction(Arc::new(transaction)), &candidates, seen.ts);
         self.recent.note(&sighting, serial);
     }
 
@@ -434,7 +434,7 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        self.table.open(Item::Transaction(Arc::new(transaction)), key, &candidates, seen.ts);
+        self.table.open(Item::Transaction(Arc::new(transaction)), &candidates, seen.ts);
     }
 
     /// The transaction that a response belongs to (rules 5 and 4.9).
@@ -565,7 +565,7 @@ impl Matcher {
                 return;
             }
             let connect = TcpAttempt::new(signal, isn);
-            self.table.open(Item::Connect(Box::new(connect)), key, &candidates, ts);
+            self.table.open(Item::Connect(Box::new(connect)), &candidates, ts);
             return;
         }
         let Some(&serial) = candidates.last() else { return };

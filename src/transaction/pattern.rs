@@ -26,8 +26,8 @@ use crate::capture::PointId;
 const ENOUGH: u64 = 5;
 /// A path that one in so many examples takes is no accident.
 const COMMON: u64 = 10;
-/// Pairs of clients and servers that are learned.
-const MAX_KEYS: usize = 16_384;
+/// Pairs of clients and servers that are learned: as many as fit a table of 16,384 slots.
+const MAX_KEYS: usize = 14_336;
 /// Different paths that are counted for one key.
 const MAX_PATHS: usize = 6;
 /// Examples of one client and server that count for others too.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::connect::TcpAttempt;
 use super::index::Index;
@@ -57,9 +57,17 @@ impl SocketKey {
 pub(super) struct Entry {
     pub(super) item: Item,
     pub(super) last_activity: Timestamp,
-    pub(super) keys: SmallVec<[SocketKey; 1]>,
+    /// Keys that it is listed under beside its own.
+    also: Box<[SocketKey]>,
     /// Bytes beyond its own size.
-    held: usize,
+    held: u32,
+}
+
+impl Entry {
+    /// Whether it is listed under this key, and not only under one of the same half of a hash.
+    fn is_of(&self, key: &SocketKey) -> bool {
+        self.item.key() == *key || self.also.contains(key)
+    }
 }
 
 #[derive(Debug)]
@@ -70,6 +78,16 @@ pub(super) enum Item {
 }
 
 impl Item {
+    /// What it is listed under by itself.
+    fn key(&self) -> SocketKey {
+        match self {
+            Self::Transaction(asked) => {
+                SocketKey::of_messages(asked.transport, asked.client, asked.id)
+            }
+            Self::Connect(connect) => SocketKey::of_connections(connect.client),
+        }
+    }
+
     /// The transaction, if it is one.
     pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
         match self {
@@ -105,7 +123,7 @@ impl Table {
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.base += 1;
-        self.held = self.held.saturating_sub(entry.held);
+        self.held = self.held.saturating_sub(entry.held as usize);
         Some(entry)
     }
 
@@ -129,7 +147,7 @@ impl Table {
     pub(super) fn candidates(&self, key: &SocketKey) -> Candidates {
         let mut serials = Candidates::new();
         for serial in self.index.listed(key, self.open_serials()) {
-            if self.get(serial).is_some_and(|entry| entry.keys.contains(key)) {
+            if self.get(serial).is_some_and(|entry| entry.is_of(key)) {
                 serials.push(serial);
             }
         }
@@ -139,16 +157,11 @@ impl Table {
         serials
     }
 
-    /// Opens an entry under a key that these are listed under as well.
-    pub(super) fn open(
-        &mut self,
-        item: Item,
-        key: SocketKey,
-        candidates: &[u64],
-        at: Timestamp,
-    ) -> u64 {
+    /// Opens an entry; these are listed under its key already.
+    pub(super) fn open(&mut self, item: Item, candidates: &[u64], at: Timestamp) -> u64 {
         let serial = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { item, last_activity: at, keys: smallvec![key], held: 0 });
+        let key = item.key();
+        self.entries.push_back(Entry { item, last_activity: at, also: Box::default(), held: 0 });
         self.list(key, candidates, serial);
         serial
     }
@@ -167,15 +180,18 @@ impl Table {
     /// Lists an entry under one more key.
     pub(super) fn list_also(&mut self, key: SocketKey, candidates: &[u64], serial: u64) {
         if let Some(entry) = self.entry(serial) {
-            entry.keys.push(key);
+            entry.also = entry.also.iter().copied().chain([key]).collect();
             self.list(key, candidates, serial);
         }
     }
 
     /// Notes that an entry holds so many more bytes.
     pub(super) fn grow(&mut self, serial: u64, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         if let Some(entry) = self.entry(serial) {
-            entry.held += bytes;
+            entry.held = entry.held.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
             self.held += bytes;
         }
     }
@@ -209,7 +225,7 @@ mod tests {
         for _ in 0..1_000 {
             let item = Item::Connect(Box::new(TcpAttempt::new(&signal, 0)));
             let candidates = table.candidates(&key);
-            table.open(item, key, &candidates, seen.ts);
+            table.open(item, &candidates, seen.ts);
         }
         let listed = table.candidates(&key);
         assert_eq!((listed.len(), listed.first()), (MAX_ALIKE, Some(&936)));
