@@ -44,7 +44,8 @@ impl Index {
 
     /// Lists an entry, the last of those that are open, under a key.
     pub(super) fn list(&mut self, key: &impl Hash, serial: u64, open: &Range<u64>) {
-        if self.slots.len() >= self.most {
+        // Where there is no room left, the table would grow for what was closed.
+        if self.slots.len() >= self.most || self.slots.len() == self.slots.capacity() {
             self.slots.retain(|slot| slot.whole(open).is_some());
             self.most = (self.slots.len() * 3 / 2).max(FEW);
         }
