@@ -26,18 +26,23 @@ pub struct Waypoint {
 /// From the top: the index of the interface (32 bits), whether there is one (1), whether the address
 /// was translated (1), the packet type from 1 on or 0 (8), the TTL (8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place(u64);
+pub(super) struct Place(u64);
 
 impl Place {
     const SOME_INTERFACE: u64 = 1 << 17;
     const TRANSLATED: u64 = 1 << 16;
 
-    fn of(hop: Hop, asked: IpAddr) -> Self {
-        let interface =
-            hop.via.interface.map_or(0, |at| u64::from(at) << 32 | Self::SOME_INTERFACE);
-        let translated = if hop.server == asked { 0 } else { Self::TRANSLATED };
-        let direction = hop.via.direction.map_or(0, |direction| 1 + u64::from(direction as u8));
-        Self(interface | translated | direction << 8 | u64::from(hop.via.ttl))
+    /// The place of a sighting; the server `asked` tells whether its address was translated.
+    pub(super) fn of(hop: &Hop, asked: IpAddr) -> Self {
+        let direction = hop.via.direction.map_or(0, |direction| 1 + direction as u8);
+        Self::new(hop.via.interface, direction, hop.via.ttl, hop.server != asked)
+    }
+
+    /// A place with a packet type from 1 on, or 0.
+    pub(super) fn new(interface: Option<u32>, direction: u8, ttl: u8, translated: bool) -> Self {
+        let interface = interface.map_or(0, |at| u64::from(at) << 32 | Self::SOME_INTERFACE);
+        let translated = if translated { Self::TRANSLATED } else { 0 };
+        Self(interface | translated | u64::from(direction) << 8 | u64::from(ttl))
     }
 
     /// What it looks like whatever the number of its interface.
@@ -70,15 +75,12 @@ pub(super) struct Path(SmallVec<[Place; 4]>);
 impl Path {
     /// The path that `hops` show at `point`, of a datagram between a client and the server `asked`.
     pub(super) fn of(hops: &Hops, point: PointId, asked: IpAddr) -> Self {
-        let mut path = Self::default();
-        let here = || hops.iter().filter(|hop| hop.via.point == point);
-        if here().is_sorted_by_key(|hop| hop.seen.ts) {
-            here().for_each(|hop| path.pass(Place::of(hop, asked)));
-        } else {
-            let mut sorted: SmallVec<[Hop; 4]> = here().collect();
-            sorted.sort_by_key(|hop| hop.seen.ts);
-            sorted.into_iter().for_each(|hop| path.pass(Place::of(hop, asked)));
+        let mut places = hops.places(point, asked);
+        if !places.is_sorted_by_key(|(ts, _)| *ts) {
+            places.sort_by_key(|(ts, _)| *ts);
         }
+        let mut path = Self::default();
+        places.into_iter().for_each(|(_, place)| path.pass(place));
         path
     }
 
@@ -152,7 +154,7 @@ mod tests {
                 let hop = Hop { seen, via, server, client };
                 for (asked, translated) in [(server, false), (client, true)] {
                     let waypoint = Waypoint { interface, direction, ttl: 255, translated };
-                    assert_eq!(Waypoint::from(Place::of(hop, asked)), waypoint);
+                    assert_eq!(Waypoint::from(Place::of(&hop, asked)), waypoint);
                 }
             }
         }

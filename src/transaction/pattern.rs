@@ -12,7 +12,6 @@
 
 use std::net::IpAddr;
 
-use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
@@ -26,8 +25,8 @@ use crate::capture::PointId;
 const ENOUGH: u64 = 5;
 /// A path that one in so many examples takes is no accident.
 const COMMON: u64 = 10;
-/// Pairs of clients and servers that are learned: as many as fit a table of 16,384 slots.
-const MAX_KEYS: usize = 14_336;
+/// Pairs of clients and servers that are learned.
+const MAX_KEYS: usize = 16_384;
 /// Different paths that are counted for one key.
 const MAX_PATHS: usize = 6;
 /// Examples of one client and server that count for others too.
@@ -166,7 +165,9 @@ impl Tally {
 /// The healthy paths of a capture.
 #[derive(Debug, Default)]
 pub struct Paths {
-    known: Map<Key, Ways>,
+    /// Where the ways of each key are: apart from it, for a table of keys has more room than it needs.
+    places: Map<Key, u32>,
+    known: Vec<Ways>,
     seen: u64,
     holes: u64,
 }
@@ -186,7 +187,7 @@ impl Paths {
         for point in points(forth, &answer.hops) {
             let own = Key::own(&ends, point);
             let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
-            let mut ways = entry_within(&mut self.known, own, MAX_KEYS).map(Entry::or_default);
+            let place = self.place(own);
             for (hops, forth) in
                 forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
             {
@@ -195,7 +196,7 @@ impl Paths {
                     continue;
                 }
                 let mut examples = 0;
-                if let Some(ways) = &mut ways {
+                if let Some(ways) = place.and_then(|place| self.known.get_mut(place)) {
                     let tally = ways.tally_mut(forth);
                     tally.add(&path);
                     examples = tally.examples;
@@ -211,17 +212,31 @@ impl Paths {
             }
             for (key, forth, path) in wider {
                 if key != own
-                    && let Some(ways) = entry_within(&mut self.known, key, MAX_KEYS)
+                    && let Some(place) = self.place(key)
+                    && let Some(ways) = self.known.get_mut(place)
                 {
-                    ways.or_default().tally_mut(forth).add(&path);
+                    ways.tally_mut(forth).add(&path);
                 }
             }
         }
     }
 
+    /// The place of the ways of a key, which is new or known; `None` if there is no room for it.
+    fn place(&mut self, key: Key) -> Option<usize> {
+        let Self { places, known, .. } = self;
+        let place = *entry_within(places, key, MAX_KEYS)?.or_insert_with(|| {
+            known.push(Ways::default());
+            u32::try_from(known.len() - 1).unwrap_or(u32::MAX)
+        });
+        usize::try_from(place).ok()
+    }
+
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
         let ends = Ends::of(transaction);
-        let whole = |key: Key| self.known.get(&key).and_then(|ways| ways.tally(forth).whole());
+        let whole = |key: Key| {
+            let place = usize::try_from(*self.places.get(&key)?).ok()?;
+            self.known.get(place)?.tally(forth).whole()
+        };
         whole(Key::own(&ends, point)).or_else(|| whole(Key::wider(&ends, point, forth)))
     }
 

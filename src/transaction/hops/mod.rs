@@ -15,6 +15,8 @@ use smallvec::SmallVec;
 
 use self::far::Far;
 use self::near::Near;
+use super::path::Place;
+use crate::base::Timestamp;
 use crate::capture::{PointId, Seen};
 use crate::packet::{Direction, Via};
 
@@ -82,6 +84,8 @@ enum Form {
     Far(Box<Far>),
 }
 
+/// As many places as a node shows.
+const PLACES: usize = 4;
 /// Sightings of one datagram that are kept: eight capture points with four each. Of more, the last
 /// one.
 const MOST: usize = 32;
@@ -208,6 +212,23 @@ impl Hops {
         Iter { hops: self, places: 0..self.len() }
     }
 
+    /// The places where it was seen at this capture point, in the order of the capture, and when; the
+    /// server `asked` tells whether its address was translated there.
+    pub(super) fn places(
+        &self,
+        point: PointId,
+        asked: IpAddr,
+    ) -> SmallVec<[(Timestamp, Place); PLACES]> {
+        match &self.0 {
+            Form::Near(near) if near.point() == point => near.places(asked).collect(),
+            Form::None | Form::Near(_) => SmallVec::new(),
+            Form::Far(_) => {
+                let here = self.iter().filter(|hop| hop.via.point == point);
+                here.map(|hop| (hop.seen.ts, Place::of(&hop, asked))).collect()
+            }
+        }
+    }
+
     /// The frame that was recorded first, whatever the order of the capture.
     #[inline]
     pub fn earliest(&self) -> Option<Seen> {
@@ -268,7 +289,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::Timestamp;
     use crate::capture::{FileId, FrameRef};
 
     fn address() -> impl Strategy<Value = IpAddr> {
@@ -345,6 +365,12 @@ mod tests {
             prop_assert_eq!(hops.earliest(), plain.iter().map(|hop| hop.seen).min());
             let ends = plain.first().copied().zip(plain.last().copied());
             prop_assert_eq!(hops.first().zip(hops.last()), ends);
+            for point in plain.iter().map(|hop| hop.via.point) {
+                let asked = IpAddr::from([10, 96, 0, 1]);
+                let here = plain.iter().filter(|hop| hop.via.point == point);
+                let places: Vec<_> = here.map(|hop| (hop.seen.ts, Place::of(hop, asked))).collect();
+                prop_assert_eq!(hops.places(point, asked).to_vec(), places);
+            }
             let points: BTreeSet<_> = plain.iter().map(|hop| hop.via.point).collect();
             prop_assert_eq!(hops.point(), points.first().copied().filter(|_| points.len() == 1));
             prop_assert!(points.iter().all(|point| hops.is_seen_at(*point)));

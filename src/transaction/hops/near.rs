@@ -6,6 +6,7 @@ use super::{Hop, Spot};
 use crate::base::Timestamp;
 use crate::capture::{FileId, FrameRef, PointId, Seen};
 use crate::packet::Direction;
+use crate::transaction::path::Place;
 
 /// How many there are: at most as many as a node shows, on a pod's interface, on a bridge, before and behind
 /// the translation.
@@ -213,6 +214,25 @@ impl Near {
             },
             server: self.address(what >> 2 & 3)?,
             client: self.address(what & 3)?,
+        })
+    }
+
+    /// The places where it was seen, one after the other; see [`Place`].
+    pub(super) fn places(&self, asked: IpAddr) -> impl Iterator<Item = (Timestamp, Place)> {
+        let asked = match asked {
+            IpAddr::V4(asked) => Some(asked.to_bits()),
+            IpAddr::V6(_) => None,
+        };
+        let sights = self.sights.iter().take(self.count as usize);
+        sights.map(move |sight| {
+            let What(what) = sight.what;
+            let [a, b, c] = sight.interface;
+            let interface = u32::from_le_bytes([a, b, c, 0]);
+            let interface = (what & What::INTERFACE != 0).then_some(interface);
+            let server = self.addresses.get(usize::from(what >> 2 & 3)).copied();
+            let place = Place::new(interface, what >> 5, sight.ttl, server != asked);
+            let since = i64::from(u32::from_le_bytes(sight.since));
+            (Timestamp::from_nanos(self.ts.nanos() + since), place)
         })
     }
 
