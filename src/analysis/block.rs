@@ -2,15 +2,16 @@
 //! message over UDP.
 //!
 //! Nearly every frame of a DNS capture is a datagram of its own. Only TCP, fragments and ICMP errors
-//! have to wait for what came before them, so they travel on as bytes and are decoded again.
+//! have to wait for what came before them, so they travel on as packets.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::base::Coverage;
 use crate::capture::{Frame, LinkType, PointId, Seen};
-use crate::flow::{CapturedMessage, Datagrams, Held, Ports};
-use crate::packet::{Body, Packet, Skip, decode};
+use crate::dns::Message;
+use crate::flow::{Datagrams, Held, Observed, Ports};
+use crate::packet::{Body, Datagram, Packet, Skip, datagram, decode};
 
 /// Bytes of a file for which a block has room for one unit. Units are about half as large, so that
 /// those of one read stay in a core's L2 cache beside it.
@@ -21,7 +22,11 @@ const BYTES_A_UNIT: usize = 256;
 pub(super) struct Block {
     /// What is left of each frame that carries a packet.
     pub(super) units: Vec<Unit>,
-    /// The bytes of those that travel on as bytes.
+    /// The messages over UDP, each of which may have been seen several times.
+    messages: Vec<Message>,
+    /// The packets that only their predecessors explain, and where their payload is.
+    packets: Vec<(Packet<'static>, Range<usize>)>,
+    /// The payload of those.
     raw: Vec<u8>,
     /// The account of these frames, as far as it is settled.
     pub(super) coverage: Coverage,
@@ -34,38 +39,36 @@ pub(super) struct Block {
 /// What is left of a frame.
 #[derive(Debug)]
 pub(super) enum Unit {
-    /// A message over UDP.
-    Message(CapturedMessage),
-    /// A frame that only its predecessors explain, and where its bytes are.
-    Frame(Frame<'static>, Range<usize>),
+    /// A message over UDP, by its place in the block.
+    Message(Observed, usize),
+    /// A packet that only its predecessors explain, by its place in the block.
+    Packet(Seen, usize),
     /// Only that it came.
     Time(Seen),
 }
 
 impl Unit {
     /// The frame.
+    #[inline]
     pub(super) fn seen(&self) -> Seen {
         match self {
-            Self::Message(message) => message.seen,
-            Self::Frame(frame, _) => frame.seen,
-            Self::Time(seen) => *seen,
+            Self::Message(observed, _) => observed.seen,
+            Self::Packet(seen, _) | Self::Time(seen) => *seen,
         }
     }
 }
 
 impl Block {
-    /// A frame that travelled on as bytes.
-    pub(super) fn frame<'a>(
-        raw: &'a [u8],
-        frame: Frame<'static>,
-        bytes: Range<usize>,
-    ) -> Frame<'a> {
-        Frame { bytes: raw.get(bytes).unwrap_or_default(), ..frame }
+    /// The message that a unit speaks of.
+    #[inline]
+    pub(super) fn message(&self, place: usize) -> Option<&Message> {
+        self.messages.get(place)
     }
 
-    /// Its units, and the bytes that they speak of.
-    pub(super) fn into_parts(self) -> (Vec<Unit>, Vec<u8>) {
-        (self.units, self.raw)
+    /// The packet that a unit speaks of.
+    pub(super) fn packet(&self, place: usize) -> Option<Packet<'_>> {
+        let (packet, payload) = self.packets.get(place)?;
+        Some(packet.with_payload(self.raw.get(payload.clone())?))
     }
 }
 
@@ -76,7 +79,7 @@ pub(super) struct Decoder {
     block: Block,
     /// Units of one block.
     units: usize,
-    /// Bytes of frames that travel on as bytes, of one block.
+    /// Bytes of payload that travel on as bytes, of one block.
     raw: usize,
 }
 
@@ -93,26 +96,43 @@ impl Decoder {
     }
 
     /// Takes the next frame. Each is counted exactly once, here or by whom it travels to.
+    #[inline]
     pub(super) fn frame(&mut self, frame: &Frame<'_>, point: PointId) {
         let coverage = &mut self.block.coverage;
         coverage.frames += 1;
         coverage.cut_frames += u64::from(frame.is_cut());
-        if !frame.link.carries_packets() {
+        if let Some((via, tuple, datagram)) = datagram(frame, point) {
+            self.datagram(Observed { seen: frame.seen, via, tuple }, &datagram);
+        } else if frame.link.carries_packets() {
+            self.unusual(frame, point);
+        } else {
             coverage.not_dns += 1;
-            return;
         }
-        let unit = match decode(frame, point) {
-            Ok(packet) if self.needs_order(&packet) => self.keep(frame),
-            Ok(packet) => self.datagram(&packet),
+    }
+
+    /// A frame that is no plain datagram.
+    #[inline(never)]
+    fn unusual(&mut self, frame: &Frame<'_>, point: PointId) {
+        match decode(frame, point) {
+            Ok(packet) if self.needs_order(&packet) => self.keep(&packet),
+            Ok(packet) => match (packet.body, packet.tuple()) {
+                (Body::Udp(datagram), Some(tuple)) => {
+                    let Packet { seen, via, .. } = packet;
+                    self.datagram(Observed { seen, via, tuple }, &datagram);
+                }
+                _ => {
+                    self.block.coverage.not_dns += 1;
+                    self.block.units.push(Unit::Time(packet.seen));
+                }
+            },
             Err(skip) => {
                 if let Skip::LinkType(number) = skip {
                     *self.block.links.entry(LinkType(number)).or_default() += 1;
                 }
                 self.block.coverage.undecodable(&skip.to_string());
-                Unit::Time(frame.seen)
+                self.block.units.push(Unit::Time(frame.seen));
             }
-        };
-        self.block.units.push(unit);
+        }
     }
 
     fn needs_order(&self, packet: &Packet<'_>) -> bool {
@@ -123,20 +143,30 @@ impl Decoder {
         }
     }
 
-    fn keep(&mut self, frame: &Frame<'_>) -> Unit {
+    fn keep(&mut self, packet: &Packet<'_>) {
         let start = self.block.raw.len();
-        self.block.raw.extend_from_slice(frame.bytes);
-        Unit::Frame(Frame { bytes: &[], ..*frame }, start..self.block.raw.len())
+        self.block.raw.extend_from_slice(packet.payload());
+        self.block.units.push(Unit::Packet(packet.seen, self.block.packets.len()));
+        self.block.packets.push((packet.with_payload(&[]), start..self.block.raw.len()));
     }
 
-    fn datagram(&mut self, packet: &Packet<'_>) -> Unit {
+    #[inline]
+    fn datagram(&mut self, observed: Observed, datagram: &Datagram<'_>) {
         let coverage = &mut self.block.coverage;
-        let (held, message) = self.datagrams.read(packet, &self.ports, coverage);
-        held.count(coverage);
-        message.map_or(Unit::Time(packet.seen), Unit::Message)
+        self.block.units.push(match self.datagrams.read(datagram, &self.ports, coverage) {
+            Ok(place) => {
+                coverage.dns_frames += 1;
+                Unit::Message(observed, place)
+            }
+            Err(held) => {
+                held.count(coverage);
+                Unit::Time(observed.seen)
+            }
+        });
     }
 
     /// Whether the block is large enough to be handed on.
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.block.units.len() >= self.units || self.block.raw.len() >= self.raw
     }
@@ -145,6 +175,7 @@ impl Decoder {
     pub(super) fn take(&mut self, read: u64) -> Block {
         let units = Vec::with_capacity(self.block.units.len().min(self.units));
         let mut block = std::mem::replace(&mut self.block, Block { units, ..Block::default() });
+        block.messages = self.datagrams.take();
         block.read = read;
         block
     }

@@ -1,16 +1,16 @@
 //! The part that goes by order: from units of frames to closed transactions.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use super::block::{Block, Unit};
 use super::feed::Intake;
 use super::health::{Notice, Paces};
 use super::mask::Mask;
 use crate::base::{Coverage, Span, Timestamp};
-use crate::capture::{Frame, LinkType, PointId, Seen};
-use crate::flow::{CapturedMessage, FlowEvent, FlowTable, Held, Ports};
-use crate::packet::{Body, Defragmenter, Packet, Reassembled, decode};
+use crate::capture::{LinkType, PointId, Seen};
+use crate::dns::Message;
+use crate::flow::{FlowEvent, FlowTable, Held, Observed, Ports};
+use crate::packet::{Body, Defragmenter, Packet, Reassembled};
 use crate::transaction::{Closed, Matcher, Nat};
 
 /// What the engine hands on, in order.
@@ -62,13 +62,22 @@ impl<N: Next> Intake for Engine<N> {
         }
     }
 
-    fn unit(&mut self, unit: &Unit, raw: &[u8], point: PointId) {
+    fn unit(&mut self, unit: &Unit, block: &Block, point: PointId) {
         let seen = unit.seen();
         self.time(seen, point);
         self.expire(seen.ts);
-        match unit {
-            Unit::Message(message) => self.message(message),
-            Unit::Frame(frame, bytes) => self.frame(raw, *frame, bytes.clone(), point),
+        match *unit {
+            Unit::Message(ref observed, place) => {
+                if let Some(message) = block.message(place) {
+                    self.message(observed, message);
+                }
+            }
+            Unit::Packet(_, place) => {
+                if let Some(packet) = block.packet(place) {
+                    self.paces.packet(&packet);
+                    self.packet(&packet);
+                }
+            }
             Unit::Time(_) => {}
         }
     }
@@ -129,27 +138,17 @@ impl<N: Next> Engine<N> {
         }
     }
 
-    fn message(&mut self, message: &CapturedMessage) {
+    fn message(&mut self, observed: &Observed, message: &Message) {
         let Self { coverage, matcher, next, paces, mask, .. } = self;
         let mut next = |closed| next.item(Item::Closed(closed));
         if let Some(mask) = mask {
-            let mut masked = message.clone();
-            mask.message(&mut masked);
-            paces.message(&masked);
-            matcher.message(&masked, coverage, &mut next);
+            let (mut observed, mut message) = (*observed, message.clone());
+            mask.message(&mut observed.tuple, &mut message);
+            paces.message(&observed, &message);
+            matcher.message(&observed, &message, coverage, &mut next);
         } else {
-            paces.message(message);
-            matcher.message(message, coverage, &mut next);
-        }
-    }
-
-    fn frame(&mut self, raw: &[u8], frame: Frame<'static>, bytes: Range<usize>, point: PointId) {
-        match decode(&Block::frame(raw, frame, bytes), point) {
-            Ok(packet) => {
-                self.paces.packet(&packet);
-                self.packet(&packet);
-            }
-            Err(skip) => self.coverage.undecodable(&skip.to_string()),
+            paces.message(observed, message);
+            matcher.message(observed, message, coverage, &mut next);
         }
     }
 
@@ -213,7 +212,7 @@ fn follow(
     next: &mut impl Next,
 ) {
     if let FlowEvent::Message(message) = &event {
-        paces.message(message);
+        paces.message(&message.observed(), &message.message);
     }
     matcher.take(event, coverage, &mut |closed| next.item(Item::Closed(closed)));
 }

@@ -43,8 +43,8 @@ pub(super) struct Read {
 pub(super) trait Intake {
     /// The account of frames, and those of link types that are not read, before any unit of them.
     fn account(&mut self, coverage: &Coverage, links: &[(LinkType, u64)]);
-    /// The next unit of all; `raw` holds the bytes that it speaks of.
-    fn unit(&mut self, unit: &Unit, raw: &[u8], point: PointId);
+    /// The next unit of all, and the block that it is of.
+    fn unit(&mut self, unit: &Unit, block: &Block, point: PointId);
 }
 
 /// What comes from a producer.
@@ -132,10 +132,9 @@ impl Source<'_> {
 struct Lane<'a> {
     point: PointId,
     source: Source<'a>,
-    units: Vec<Unit>,
-    /// How many of them were handed on.
+    block: Block,
+    /// How many of its units were handed on.
     at: usize,
-    raw: Vec<u8>,
     /// Bytes of the current file that were told of.
     told: u64,
 }
@@ -163,9 +162,8 @@ pub(super) fn feed<'scope, 'env: 'scope>(
             Lane {
                 point: point.id,
                 source: source(point.id, files, manner, workers, scope),
-                units: Vec::new(),
+                block: Block::default(),
                 at: 0,
-                raw: Vec::new(),
                 told: 0,
             }
         })
@@ -173,8 +171,8 @@ pub(super) fn feed<'scope, 'env: 'scope>(
     if let [lane] = lanes.as_mut_slice() {
         // One point needs no merging: the common case, and the fast one.
         while lane.fill(&mut reads, intake, progress) {
-            for unit in &lane.units {
-                intake.unit(unit, &lane.raw, lane.point);
+            for unit in &lane.block.units {
+                intake.unit(unit, &lane.block, lane.point);
             }
         }
         return reads;
@@ -186,8 +184,8 @@ pub(super) fn feed<'scope, 'env: 'scope>(
     };
     while let Some((_, at)) = earliest(&next) {
         let Some(lane) = lanes.get_mut(at) else { break };
-        if let Some(unit) = lane.units.get(lane.at) {
-            intake.unit(unit, &lane.raw, lane.point);
+        if let Some(unit) = lane.block.units.get(lane.at) {
+            intake.unit(unit, &lane.block, lane.point);
             lane.at += 1;
         }
         let seen = lane.peek(&mut reads, intake, progress);
@@ -256,9 +254,9 @@ impl Lane<'_> {
                     intake.account(&block.coverage, &links);
                     progress(block.read.saturating_sub(self.told));
                     self.told = block.read;
-                    (self.units, self.raw) = block.into_parts();
+                    self.block = *block;
                     self.at = 0;
-                    if !self.units.is_empty() {
+                    if !self.block.units.is_empty() {
                         return true;
                     }
                 }
@@ -280,9 +278,9 @@ impl Lane<'_> {
         intake: &mut impl Intake,
         progress: &mut dyn FnMut(u64),
     ) -> Option<Seen> {
-        if self.at >= self.units.len() && !self.fill(reads, intake, progress) {
+        if self.at >= self.block.units.len() && !self.fill(reads, intake, progress) {
             return None;
         }
-        self.units.get(self.at).map(Unit::seen)
+        self.block.units.get(self.at).map(Unit::seen)
     }
 }

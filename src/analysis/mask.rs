@@ -12,8 +12,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::base::{FiveTuple, Map};
-use crate::dns::{Name, Rewrite};
-use crate::flow::{CapturedMessage, FlowEvent};
+use crate::dns::{Message, Name, Rewrite};
+use crate::flow::FlowEvent;
 
 /// Addresses and names remembered, so that each is masked once; a full table begins anew.
 const REMEMBERED: usize = 1 << 16;
@@ -254,9 +254,8 @@ impl Mask {
     }
 
     /// Masks everything that a message says of addresses and names.
-    pub(super) fn message(&mut self, captured: &mut CapturedMessage) {
-        self.tuple(&mut captured.tuple);
-        let message = Arc::make_mut(&mut captured.message);
+    pub(super) fn message(&mut self, tuple: &mut FiveTuple, message: &mut Message) {
+        self.tuple(tuple);
         if let Some(question) = &mut message.question {
             question.name = self.name(&question.name);
         }
@@ -275,7 +274,9 @@ impl Mask {
     /// Masks everything that an event says of addresses and names.
     pub(super) fn event(&mut self, event: &mut FlowEvent) {
         match event {
-            FlowEvent::Message(captured) => self.message(captured),
+            FlowEvent::Message(captured) => {
+                self.message(&mut captured.tuple, Arc::make_mut(&mut captured.message));
+            }
             FlowEvent::Unreachable(rejection) => {
                 rejection.from = self.address(rejection.from);
                 rejection.to = self.address(rejection.to);

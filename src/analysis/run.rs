@@ -258,9 +258,8 @@ fn run_frames_by<'f>(
         let block = decoder.take(0);
         let links: Vec<_> = block.links.iter().map(|(&link, &n)| (link, n)).collect();
         engine.account(&block.coverage, &links);
-        let (units, raw) = block.into_parts();
-        for unit in &units {
-            engine.unit(unit, &raw, PointId(0));
+        for unit in &block.units {
+            engine.unit(unit, &block, PointId(0));
         }
     };
     for frame in frames {

@@ -17,11 +17,15 @@ impl Order {
     }
 
     pub(super) fn u32(self, data: &[u8], at: usize) -> Option<u32> {
-        let bytes = data.get(at..at + 4)?.try_into().ok()?;
-        Some(match self {
+        Some(self.number(data.get(at..at + 4)?.try_into().ok()?))
+    }
+
+    #[inline]
+    pub(super) fn number(self, bytes: [u8; 4]) -> u32 {
+        match self {
             Self::Little => u32::from_le_bytes(bytes),
             Self::Big => u32::from_be_bytes(bytes),
-        })
+        }
     }
 
     pub(super) fn i64(self, data: &[u8]) -> Option<i64> {

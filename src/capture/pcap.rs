@@ -1,12 +1,9 @@
 //! Classic pcap: draft-ietf-opsawg-pcap, and the forms of it that are still met.
 //!
-//! pcap-parser reads the file header and the records of the standard form in both byte orders. What
-//! it cannot read is read here: Alexey Kuznetzov's modified form (24-byte record headers) in either
-//! byte order, and files of versions before 2.4, which had the two lengths the other way round.
-//! `libpcap.c` of Wireshark's wiretap is the reference, because frame numbers must agree with it.
-
-use pcap_parser::nom::{Err, Needed};
-use pcap_parser::{LegacyPcapBlock, PcapError, parse_pcap_frame, parse_pcap_frame_be};
+//! pcap-parser reads the file header. Records are read here: four numbers in either byte order, in
+//! Alexey Kuznetzov's modified form (24-byte record headers) followed by more, and in files of
+//! versions before 2.4 with the two lengths the other way round. `libpcap.c` of Wireshark's wiretap
+//! is the reference, because frame numbers must agree with it.
 
 use super::order::Order;
 use super::reader::{Fault, Record};
@@ -32,16 +29,14 @@ const LINK_NETBSD: u32 = 0x0224_0000;
 
 /// A classic pcap file behind its header.
 pub(super) struct Classic {
-    layout: Layout,
+    order: Order,
+    /// Length of a record header.
+    header: usize,
+    lengths: Lengths,
     link: LinkType,
+    /// The longest record that is believed.
+    limit: u32,
     nanos_per_unit: i64,
-}
-
-/// How the records of a file are laid out.
-enum Layout {
-    Little,
-    Big,
-    Odd { order: Order, header: usize, lengths: Lengths },
 }
 
 /// Which of the two lengths of a record comes first.
@@ -55,7 +50,6 @@ enum Lengths {
 
 /// A record header.
 struct Header {
-    length: usize,
     seconds: u32,
     fraction: u32,
     captured: u32,
@@ -100,117 +94,60 @@ impl Classic {
             3 => Lengths::ShorterIsCaptured,
             _ => Lengths::CapturedFirst,
         };
-        let layout = match (modified, lengths) {
-            (false, Lengths::CapturedFirst) if big => Layout::Big,
-            (false, Lengths::CapturedFirst) => Layout::Little,
-            _ => Layout::Odd {
-                order: if big { Order::Big } else { Order::Little },
-                header: if modified { MODIFIED_HEADER } else { RECORD_HEADER },
-                lengths,
-            },
-        };
         window.take(FILE_HEADER);
+        let link = LinkType(u16::try_from(field & 0xffff).unwrap_or(u16::MAX));
         Ok(Some(Self {
-            layout,
-            link: LinkType(u16::try_from(field & 0xffff).unwrap_or(u16::MAX)),
+            order: if big { Order::Big } else { Order::Little },
+            header: if modified { MODIFIED_HEADER } else { RECORD_HEADER },
+            lengths,
+            link,
+            limit: link.max_captured(),
             nanos_per_unit: if header.is_nanosecond_precision() { 1 } else { 1000 },
         }))
     }
 
     /// The next record; `None` at the end of the file. Every fault ends the file: without a length
     /// that can be believed there is no next record.
+    #[inline]
     pub(super) fn next(&mut self, window: &mut Window) -> Option<Result<Record, Fault>> {
-        let limit = self.link.max_captured();
-        loop {
-            let data = window.data();
-            let wanted = match self.layout.parse(data) {
-                Ok(header) if header.captured <= limit => {
-                    return Some(Ok(self.record(&header, window)));
-                }
-                Ok(header) => {
-                    return Some(Err(Fault::TooLong(u64::from(header.captured), limit)));
-                }
-                Err(wanted) => wanted,
-            };
-            let nothing = data.is_empty();
-            let header = self.layout.header();
-            if wanted > header && u32::try_from(wanted - header).map_or(true, |size| size > limit) {
-                return Some(Err(Fault::TooLong((wanted - header) as u64, limit)));
-            }
-            if nothing && !window.need(1) {
-                return None;
-            }
-            if !window.need(wanted) {
-                return Some(Err(Fault::Cut));
-            }
+        if !window.need(self.header) {
+            return if window.data().is_empty() { None } else { Some(Err(Fault::Cut)) };
         }
-    }
-
-    fn record(&self, header: &Header, window: &mut Window) -> Record {
+        let header = self.read(window.data())?;
+        if header.captured > self.limit {
+            return Some(Err(Fault::TooLong(u64::from(header.captured), self.limit)));
+        }
+        let captured = usize::try_from(header.captured).unwrap_or(usize::MAX);
+        if !window.need(self.header.saturating_add(captured)) {
+            return Some(Err(Fault::Cut));
+        }
+        window.take(self.header);
         let seconds = i64::from(header.seconds) * 1_000_000_000;
         let fraction = i64::from(header.fraction) * self.nanos_per_unit;
-        window.take(header.length);
-        Record {
+        Some(Ok(Record {
             ts: Some(Timestamp::from_nanos(seconds + fraction)),
             interface: None,
             link: self.link,
             wire_len: header.wire,
-            bytes: window.take(usize::try_from(header.captured).unwrap_or(usize::MAX)),
-        }
-    }
-}
-
-impl Layout {
-    fn header(&self) -> usize {
-        match self {
-            Self::Little | Self::Big => RECORD_HEADER,
-            Self::Odd { header, .. } => *header,
-        }
+            bytes: window.take(captured),
+        }))
     }
 
-    /// The header of a record that is in `data` as a whole, or how many bytes that would take.
+    /// The record header that `data` begins with.
     #[inline]
-    fn parse(&self, data: &[u8]) -> Result<Header, usize> {
-        match *self {
-            Self::Little => standard(data.len(), parse_pcap_frame(data)),
-            Self::Big => standard(data.len(), parse_pcap_frame_be(data)),
-            Self::Odd { order, header, lengths } => odd(data, order, header, lengths),
-        }
+    fn read(&self, data: &[u8]) -> Option<Header> {
+        let (fields, _) = data.first_chunk::<RECORD_HEADER>()?.as_chunks::<4>();
+        let &[seconds, fraction, first, second] = fields else { return None };
+        let [seconds, fraction, first, second] =
+            [seconds, fraction, first, second].map(|field| self.order.number(field));
+        let swap = match self.lengths {
+            Lengths::CapturedFirst => false,
+            Lengths::WireFirst => true,
+            Lengths::ShorterIsCaptured => first > second,
+        };
+        let (captured, wire) = if swap { (second, first) } else { (first, second) };
+        Some(Header { seconds, fraction, captured, wire })
     }
-}
-
-type Parsed<'a> = Result<(&'a [u8], LegacyPcapBlock<'a>), Err<PcapError<&'a [u8]>>>;
-
-#[inline]
-fn standard(here: usize, parsed: Parsed<'_>) -> Result<Header, usize> {
-    match parsed {
-        Ok((_, block)) => Ok(Header {
-            length: RECORD_HEADER,
-            seconds: block.ts_sec,
-            fraction: block.ts_usec,
-            captured: block.caplen,
-            wire: block.origlen,
-        }),
-        // `Needed` says how many bytes are missing: of the header, or else of all the rest.
-        Err(Err::Incomplete(Needed::Size(missing))) => Err(here.saturating_add(missing.get())),
-        Err(_) => Err(here.saturating_add(1)),
-    }
-}
-
-fn odd(data: &[u8], order: Order, length: usize, lengths: Lengths) -> Result<Header, usize> {
-    let field = |at: usize| order.u32(data, at).ok_or(length);
-    let (first, second) = (field(8)?, field(12)?);
-    let swap = match lengths {
-        Lengths::CapturedFirst => false,
-        Lengths::WireFirst => true,
-        Lengths::ShorterIsCaptured => first > second,
-    };
-    let (captured, wire) = if swap { (second, first) } else { (first, second) };
-    let whole = usize::try_from(captured).map_or(usize::MAX, |size| size.saturating_add(length));
-    if data.len() < whole {
-        return Err(whole);
-    }
-    Ok(Header { length, seconds: field(0)?, fraction: field(4)?, captured, wire })
 }
 
 #[cfg(test)]

@@ -216,6 +216,7 @@ impl Reader {
     ///
     /// A frame without a timestamp of its own (Simple Packet Blocks, and records without a packet)
     /// gets that of the frame before it, or the epoch where there is none.
+    #[inline]
     pub fn next_frame(&mut self) -> Option<Result<Frame<'_>, Damage>> {
         if self.ended {
             return None;
@@ -227,12 +228,7 @@ impl Reader {
         match found {
             Some(Ok(record)) => Some(Ok(self.frame(record))),
             Some(Err(fault)) => Some(Err(self.damage(&fault))),
-            None => {
-                self.ended = true;
-                let reason = self.window.failure()?;
-                let after = self.number();
-                Some(Err(Damage::Unreadable { after, reason }))
-            }
+            None => self.end().map(Err),
         }
     }
 
@@ -256,6 +252,15 @@ impl Reader {
         u32::try_from(self.stats.frames).unwrap_or(u32::MAX)
     }
 
+    /// The file is over: at its end, or where it cannot be read any further.
+    #[cold]
+    fn end(&mut self) -> Option<Damage> {
+        self.ended = true;
+        let reason = self.window.failure()?;
+        Some(Damage::Unreadable { after: self.number(), reason })
+    }
+
+    #[inline]
     fn frame(&mut self, record: Record) -> Frame<'_> {
         self.stats.frames += 1;
         if let Some(ts) = record.ts {
@@ -280,6 +285,7 @@ impl Reader {
         }
     }
 
+    #[cold]
     fn damage(&mut self, fault: &Fault) -> Damage {
         let after = self.number();
         self.ended = !matches!(fault, Fault::BadBlock(_));

@@ -30,6 +30,7 @@ impl Window {
     }
 
     /// The bytes in memory that are not consumed.
+    #[inline]
     pub(super) fn data(&self) -> &[u8] {
         self.memory.get(self.start..self.end).unwrap_or_default()
     }
@@ -37,7 +38,13 @@ impl Window {
     /// Reads until at least `count` bytes are in memory; `false` if the source ends before.
     ///
     /// Memory grows with bytes that were really read, never by a claim.
+    #[inline]
     pub(super) fn need(&mut self, count: usize) -> bool {
+        self.end - self.start >= count || self.fill(count)
+    }
+
+    #[cold]
+    fn fill(&mut self, count: usize) -> bool {
         while self.end - self.start < count {
             if self.exhausted {
                 return false;
@@ -48,6 +55,7 @@ impl Window {
     }
 
     /// Passes over `count` bytes and tells where [`Window::bytes`] finds them until the next read.
+    #[inline]
     pub(super) fn take(&mut self, count: usize) -> Range<usize> {
         let from = self.start;
         self.start = from.saturating_add(count).min(self.end);
@@ -55,6 +63,7 @@ impl Window {
     }
 
     /// Bytes passed over by [`Window::take`] since the last read.
+    #[inline]
     pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
         self.memory.get(range).unwrap_or_default()
     }

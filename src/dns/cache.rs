@@ -1,9 +1,6 @@
 //! Names and records seen before, kept so that repeated ones cost no allocation.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use foldhash::fast::FixedState;
 
 use super::{Name, Records};
 use crate::base::digest;
@@ -17,6 +14,8 @@ use crate::base::digest;
 pub struct NameCache {
     slots: Box<[Option<Name>]>,
     records: Box<[Option<Arc<Records>>]>,
+    /// What a message without records says.
+    silence: Arc<Records>,
 }
 
 impl NameCache {
@@ -36,7 +35,7 @@ impl NameCache {
     /// A cache of `slots` places.
     pub(super) fn of(slots: usize) -> Self {
         let records = vec![None; slots.div_ceil(Self::NAMES_A_RECORD)].into_boxed_slice();
-        Self { slots: vec![None; slots].into_boxed_slice(), records }
+        Self { slots: vec![None; slots].into_boxed_slice(), records, silence: Arc::default() }
     }
 
     /// The name with these wire bytes; `None` if they are not a name.
@@ -55,7 +54,10 @@ impl NameCache {
 
     /// The same records, shared with messages that said the same before.
     pub(super) fn records(&mut self, records: Records) -> Arc<Records> {
-        let place = place(FixedState::default().hash_one(&records), self.records.len());
+        if records.is_silent() {
+            return Arc::clone(&self.silence);
+        }
+        let place = place(records.digest(), self.records.len());
         let slot = self.records.get_mut(place);
         if let Some(Some(known)) = &slot
             && known.is_spelled_like(&records)

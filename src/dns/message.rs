@@ -3,9 +3,11 @@
 //! Header and question are used even when what follows is damaged or was cut by the snap
 //! length: [`Message::stop`] says how far the view got and why it went no further.
 
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
 use super::{Edns, Header, Name, Rcode, RecordType};
@@ -83,6 +85,24 @@ pub struct Records {
 impl Records {
     /// How many addresses are kept one by one.
     pub const MAX_ADDRESSES: usize = 16;
+
+    /// Whether they say nothing. Every record of the answer section has a TTL.
+    pub(super) fn is_silent(&self) -> bool {
+        self.min_ttl.is_none() && self.soa.is_none()
+    }
+
+    /// The same for those that say the same; hardly ever for others.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = FixedState::default().build_hasher();
+        hasher.write_u64(self.address_digest);
+        hasher.write_u32(self.min_ttl.unwrap_or_default());
+        hasher.write_u64(self.canonical.as_ref().map_or(0, Name::digest));
+        if let Some(soa) = &self.soa {
+            hasher.write_u64(soa.owner.digest());
+            hasher.write_u32(soa.ttl);
+        }
+        hasher.finish()
+    }
 
     /// Whether both say the same, the case of names included.
     pub(super) fn is_spelled_like(&self, other: &Self) -> bool {

@@ -28,17 +28,7 @@ const CLASS_IN: u16 = 1;
 /// cut it. On a DNS port everything with a header counts as a message, as it does for Wireshark;
 /// [`Message::is_plausible`] tells which of them are worth following.
 pub fn parse(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<Message> {
-    parse_digested(payload, wire_len, digest(payload), names)
-}
-
-/// The same, where the digest of `payload` is known already.
-pub(super) fn parse_digested(
-    payload: &[u8],
-    wire_len: usize,
-    digest: u64,
-    names: &mut NameCache,
-) -> Option<Message> {
-    read(payload, wire_len, digest, names).map(|(message, _)| message)
+    read(payload, wire_len, digest(payload), names).map(|(message, _)| message)
 }
 
 /// Whether `bytes` are one plausible message that can be read to its end, which is theirs too.

@@ -1,68 +1,77 @@
 //! Messages read a moment ago: a capture on every interface shows each of them up to four times.
 
-use std::sync::Arc;
+use super::parse::parse;
+use super::{Header, Message, NameCache};
 
-use super::parse::parse_digested;
-use super::{Message, NameCache};
-use crate::base::digest;
-
-/// A bounded store of messages, looked up by their exact bytes.
+/// Reads messages into a list, and those that it read a moment ago only once.
 ///
 /// Like [`NameCache`] it is direct-mapped and changes no result: the same bytes are the same
 /// message, and whoever finds his place taken is read anew.
 pub struct RecentMessages {
-    slots: Box<[Option<Slot>]>,
+    slots: Box<[Slot]>,
     names: NameCache,
+    list: Vec<Message>,
+    /// Messages in the lists before this one.
+    before: usize,
 }
 
+/// What one message was read from; empty where nothing was.
+#[derive(Clone, Default)]
 struct Slot {
-    digest: u64,
-    wire_len: usize,
     payload: Vec<u8>,
-    message: Arc<Message>,
+    wire_len: usize,
+    /// How many messages were read before it.
+    serial: usize,
 }
 
 impl RecentMessages {
-    /// Number of places. Copies follow each other within microseconds; 256 messages with their
-    /// bytes fill 100 KiB, which stays in a core's L2 cache.
+    /// Number of places. Copies follow each other within microseconds; the bytes of 256 messages
+    /// stay in a core's L2 cache.
     const SLOTS: usize = 256;
 
     /// An empty store.
     pub fn new() -> Self {
-        let slots = std::iter::repeat_with(|| None).take(Self::SLOTS).collect();
-        Self { slots, names: NameCache::new() }
-    }
-
-    /// The names that were seen.
-    pub fn names(&mut self) -> &mut NameCache {
-        &mut self.names
-    }
-
-    /// The message that `payload` holds; `None` if it is shorter than a header. See
-    /// [`parse`](super::parse()).
-    pub fn message(&mut self, payload: &[u8], wire_len: usize) -> Option<Arc<Message>> {
-        let digest = digest(payload);
-        let place = usize::try_from(digest).unwrap_or(0) % Self::SLOTS;
-        let slot = self.slots.get_mut(place)?;
-        if let Some(known) = slot
-            && known.digest == digest
-            && known.wire_len == wire_len
-            && known.payload == payload
-        {
-            return Some(Arc::clone(&known.message));
+        Self {
+            slots: vec![Slot::default(); Self::SLOTS].into_boxed_slice(),
+            names: NameCache::new(),
+            list: Vec::new(),
+            before: 0,
         }
-        let message = Arc::new(parse_digested(payload, wire_len, digest, &mut self.names)?);
-        if let Some(known) = slot {
-            known.payload.clear();
-            known.payload.extend_from_slice(payload);
-            (known.digest, known.wire_len) = (digest, wire_len);
-            known.message = Arc::clone(&message);
+    }
+
+    /// The message that `payload` holds, and its place in the list; `None` if it is shorter than a
+    /// header. See [`parse`](super::parse()).
+    pub fn message(&mut self, payload: &[u8], wire_len: usize) -> Option<(usize, &Message)> {
+        let slot = self.slots.get_mut(slot_of(payload)?)?;
+        let known = (slot.payload == payload && slot.wire_len == wire_len)
+            .then(|| slot.serial.checked_sub(self.before))
+            .flatten();
+        let place = if let Some(place) = known {
+            place
         } else {
-            let payload = payload.to_vec();
-            *slot = Some(Slot { digest, wire_len, payload, message: Arc::clone(&message) });
-        }
-        Some(message)
+            let place = self.list.len();
+            self.list.push(parse(payload, wire_len, &mut self.names)?);
+            slot.payload.clear();
+            slot.payload.extend_from_slice(payload);
+            (slot.wire_len, slot.serial) = (wire_len, self.before + place);
+            place
+        };
+        Some((place, self.list.get(place)?))
     }
+
+    /// The list, which begins anew.
+    pub fn take(&mut self) -> Vec<Message> {
+        self.before += self.list.len();
+        let next = Vec::with_capacity(self.list.len());
+        std::mem::replace(&mut self.list, next)
+    }
+}
+
+/// The slot of a message, by its id and whether it is a response. Ids are drawn at random, or counted:
+/// either way their low bytes are spread evenly.
+fn slot_of(payload: &[u8]) -> Option<usize> {
+    let &[_, id, flags, ..] = payload.first_chunk::<{ Header::LEN }>()?;
+    Some(usize::from(id ^ (flags & 0x80)))
 }
 
 impl Default for RecentMessages {
@@ -74,7 +83,6 @@ impl Default for RecentMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::parse;
 
     fn query(id: u16) -> Vec<u8> {
         let mut bytes = id.to_be_bytes().to_vec();
@@ -86,14 +94,27 @@ mod tests {
     #[test]
     fn a_copy_is_not_read_twice_and_nothing_else_is_taken_for_one() {
         let mut recent = RecentMessages::new();
-        let first = recent.message(&query(7), 26).unwrap();
-        assert!(Arc::ptr_eq(&first, &recent.message(&query(7), 26).unwrap()));
+        let mut place = |bytes: &[u8], wire_len| Some(recent.message(bytes, wire_len)?.0);
+        assert_eq!(place(&query(7), 26), Some(0));
+        assert_eq!(place(&query(7), 26), Some(0));
         // Longer on the wire: the capture cut it.
-        assert!(!Arc::ptr_eq(&first, &recent.message(&query(7), 90).unwrap()));
-        assert!(recent.message(b"short", 5).is_none());
+        assert_eq!(place(&query(7), 90), Some(1));
+        assert_eq!(place(b"short", 5), None);
         for id in 0..2_000 {
             let plain = parse(&query(id), 26, &mut NameCache::new()).unwrap();
-            assert_eq!(*recent.message(&query(id), 26).unwrap(), plain);
+            assert_eq!(*recent.message(&query(id), 26).unwrap().1, plain);
+        }
+    }
+
+    #[test]
+    fn each_list_holds_what_was_read_for_it() {
+        let mut recent = RecentMessages::new();
+        for _ in 0..3 {
+            for (id, place) in [(7, 0), (8, 1), (7, 0)] {
+                assert_eq!(recent.message(&query(id), 26).map(|(place, _)| place), Some(place));
+            }
+            let ids: Vec<u16> = recent.take().iter().map(|message| message.header.id).collect();
+            assert_eq!(ids, [7, 8]);
         }
     }
 }

@@ -1,46 +1,57 @@
 //! UDP: every datagram on a DNS port is a message by itself, so nothing depends on order.
 
 use super::sink::count;
-use super::{CapturedMessage, Held, Ports};
-use crate::base::Coverage;
-use crate::dns::{Malformed, NameCache, RecentMessages};
-use crate::packet::{Body, Packet};
+use super::{Held, Ports};
+use crate::base::{Coverage, Transport};
+use crate::dns::{Malformed, Message, RecentMessages};
+use crate::packet::Datagram;
 
-/// Reads the messages of UDP datagrams.
+/// Reads the messages of UDP datagrams into a list.
 #[derive(Default)]
 pub struct Datagrams {
     recent: RecentMessages,
 }
 
 impl Datagrams {
-    /// What a packet holds and, if it is a datagram on a DNS port with a message in it, that
-    /// message; messages are counted in `coverage`.
+    /// The place in the list of the message that a datagram on a DNS port holds, or what it holds
+    /// instead; messages are counted in `coverage`.
+    ///
+    /// # Errors
+    /// If it holds no message.
+    #[inline]
     pub fn read(
         &mut self,
-        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
         ports: &Ports,
         coverage: &mut Coverage,
-    ) -> (Held, Option<CapturedMessage>) {
-        let (Body::Udp(datagram), Some(tuple)) = (&packet.body, packet.tuple()) else {
-            return (Held::NotDns, None);
-        };
+    ) -> Result<usize, Held> {
         if !ports.concern(datagram.src_port, datagram.dst_port) {
-            return (Held::NotDns, None);
+            return Err(Held::NotDns);
         }
-        let Some(message) = self.recent.message(datagram.payload, datagram.wire_len) else {
-            let cut = datagram.payload.len() < datagram.wire_len;
-            coverage.garbled += u64::from(!cut);
-            return (if cut { Held::Cut } else { Held::NotDns }, None);
-        };
-        let broken = !matches!(message.stop, None | Some(Malformed::Cut));
-        coverage.garbled += u64::from(broken);
-        count(coverage, &message, tuple.transport);
-        let captured = CapturedMessage { seen: packet.seen, via: packet.via, tuple, message };
-        (Held::Dns, Some(captured))
+        match self.recent.message(datagram.payload, datagram.wire_len) {
+            Some((place, message)) => {
+                told(message, coverage);
+                Ok(place)
+            }
+            None => Err(no_message(datagram, coverage)),
+        }
     }
 
-    /// The names that were seen.
-    pub(super) fn names(&mut self) -> &mut NameCache {
-        self.recent.names()
+    /// The list, which begins anew.
+    pub fn take(&mut self) -> Vec<Message> {
+        self.recent.take()
     }
+}
+
+/// Counts the message of a datagram.
+pub(super) fn told(message: &Message, coverage: &mut Coverage) {
+    coverage.garbled += u64::from(!matches!(message.stop, None | Some(Malformed::Cut)));
+    count(coverage, message, Transport::Udp);
+}
+
+/// Counts a datagram that holds no message.
+pub(super) fn no_message(datagram: &Datagram<'_>, coverage: &mut Coverage) -> Held {
+    let cut = datagram.payload.len() < datagram.wire_len;
+    coverage.garbled += u64::from(!cut);
+    if cut { Held::Cut } else { Held::NotDns }
 }

@@ -50,7 +50,18 @@ pub enum SignalKind {
     Closed,
 }
 
-/// One observation: one message, seen in one frame.
+/// One observation of a message: where it was seen, and between whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed {
+    /// The frame that the message ended in.
+    pub seen: Seen,
+    /// Where it was seen.
+    pub via: Via,
+    /// From whom to whom.
+    pub tuple: FiveTuple,
+}
+
+/// One observation, and the message.
 #[derive(Debug, Clone)]
 pub struct CapturedMessage {
     /// The frame that the message ended in.
@@ -61,6 +72,13 @@ pub struct CapturedMessage {
     pub tuple: FiveTuple,
     /// The message.
     pub message: Arc<Message>,
+}
+
+impl CapturedMessage {
+    /// The observation by itself.
+    pub fn observed(&self) -> Observed {
+        Observed { seen: self.seen, via: self.via, tuple: self.tuple }
+    }
 }
 
 /// An ICMP error, and what it rejects.

@@ -12,6 +12,8 @@ mod stream;
 mod table;
 
 pub use datagram::Datagrams;
-pub use event::{CapturedMessage, Connection, FlowEvent, Rejection, Reset, Signal, SignalKind};
+pub use event::{
+    CapturedMessage, Connection, FlowEvent, Observed, Rejection, Reset, Signal, SignalKind,
+};
 pub use ports::Ports;
 pub use table::{CONNECTIONS_MOST, FlowTable, HELD_MOST, Held, IDLE, LINGER};

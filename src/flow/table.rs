@@ -6,15 +6,18 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Belongs, Live};
+use super::datagram::{no_message, told};
 use super::framer::{Piece, Stamp};
 use super::sink::{Sink, read_piece, rejection, signal};
-use super::{Datagrams, FlowEvent, Ports};
+use super::{CapturedMessage, FlowEvent, Ports};
 use crate::base::{Coverage, FiveTuple, Limit, Map, Timestamp};
 use crate::capture::{PointId, Seen};
-use crate::packet::{Body, Packet, TcpSegment};
+use crate::dns::{NameCache, parse};
+use crate::packet::{Body, Datagram, Packet, TcpSegment};
 
 /// TCP connections followed at the same time; the longest idle one makes room.
 pub const CONNECTIONS_MOST: usize = 65_536;
@@ -41,7 +44,7 @@ pub enum Held {
 /// Follows every flow on a DNS port.
 #[derive(Default)]
 pub struct FlowTable {
-    datagrams: Datagrams,
+    names: NameCache,
     places: Map<Key, usize>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
@@ -51,6 +54,8 @@ pub struct FlowTable {
     closed: VecDeque<Due>,
     serial: u64,
     held: usize,
+    /// Nothing is due between these two times.
+    quiet: Option<(Timestamp, Timestamp)>,
 }
 
 /// Both ends, the lower first, at one capture point.
@@ -87,6 +92,13 @@ struct Due {
     serial: u64,
 }
 
+impl Due {
+    /// Between when and when it is not due, if it may wait for so long.
+    fn quiet(self, wait: Duration) -> (Timestamp, Timestamp) {
+        (self.since.before(wait), self.since.after(wait))
+    }
+}
+
 impl FlowTable {
     /// An empty table.
     pub fn new() -> Self {
@@ -95,13 +107,16 @@ impl FlowTable {
 
     /// Ends what has been closed or idle for long enough at `now`: a message went by that no
     /// connection carries.
+    #[inline]
     pub fn advance(
         &mut self,
         now: Timestamp,
         coverage: &mut Coverage,
         next: &mut impl FnMut(FlowEvent, &mut Coverage),
     ) {
-        self.expire(now, &mut Sink { coverage, next });
+        if self.quiet.is_none_or(|(from, until)| now <= from || now >= until) {
+            self.expire(now, &mut Sink { coverage, next });
+        }
     }
 
     /// Takes the next packet, and hands on what it brings to an end.
@@ -112,15 +127,11 @@ impl FlowTable {
         coverage: &mut Coverage,
         next: &mut impl FnMut(FlowEvent, &mut Coverage),
     ) -> Held {
+        self.advance(packet.seen.ts, coverage, next);
         let sink = &mut Sink { coverage, next };
-        self.expire(packet.seen.ts, sink);
         match &packet.body {
-            Body::Udp(_) => {
-                let (held, message) = self.datagrams.read(packet, ports, sink.coverage);
-                if let Some(message) = message {
-                    sink.event(FlowEvent::Message(message));
-                }
-                held
+            Body::Udp(datagram) if ports.concern(datagram.src_port, datagram.dst_port) => {
+                self.datagram(packet, datagram, sink)
             }
             Body::Tcp(segment) if ports.concern(segment.src_port, segment.dst_port) => {
                 self.segment(packet, ports, sink)
@@ -158,6 +169,22 @@ impl FlowTable {
         self.places.len()
     }
 
+    fn datagram<F: FnMut(FlowEvent, &mut Coverage)>(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        sink: &mut Sink<'_, F>,
+    ) -> Held {
+        let message = parse(datagram.payload, datagram.wire_len, &mut self.names);
+        let (Some(message), Some(tuple)) = (message, packet.tuple()) else {
+            return no_message(datagram, sink.coverage);
+        };
+        told(&message, sink.coverage);
+        let (seen, via, message) = (packet.seen, packet.via, Arc::new(message));
+        sink.event(FlowEvent::Message(CapturedMessage { seen, via, tuple, message }));
+        Held::Dns
+    }
+
     fn segment<F: FnMut(FlowEvent, &mut Coverage)>(
         &mut self,
         packet: &Packet<'_>,
@@ -180,7 +207,7 @@ impl FlowTable {
         let Some(Some(slot)) = self.slots.get_mut(place) else {
             return Held::NotDns;
         };
-        let (live, names) = (&mut slot.live, self.datagrams.names());
+        let (live, names) = (&mut slot.live, &mut self.names);
         let mut messages = Vec::new();
         let mut found = |tuple: &FiveTuple, piece: Piece<'_>| {
             messages.extend(read_piece(tuple, &piece, names));
@@ -199,6 +226,7 @@ impl FlowTable {
         if live.is_closed() && !slot.closing {
             slot.closing = true;
             self.closed.push_back(Due { since: packet.seen.ts, place, serial: slot.serial });
+            self.quiet = None;
         }
         let held = if messages.is_empty() { Held::NotDns } else { Held::Dns };
         for message in messages {
@@ -252,6 +280,7 @@ impl FlowTable {
         }
         self.places.insert(key, place);
         self.idle.push_back(Due { since, place, serial });
+        self.quiet = None;
         place
     }
 
@@ -284,6 +313,12 @@ impl FlowTable {
                 None => {}
             }
         }
+        let closed = self.closed.front().map(|due| due.quiet(LINGER));
+        let idle = self.idle.front().map(|due| due.quiet(IDLE));
+        self.quiet = match (closed, idle) {
+            (Some(one), Some(other)) => Some((one.0.max(other.0), one.1.min(other.1))),
+            (one, other) => one.or(other).or(Some((Timestamp::MIN, Timestamp::MAX))),
+        };
     }
 
     /// Ends the connection that has been idle for longest; `false` if there is none.
@@ -316,7 +351,7 @@ impl FlowTable {
         };
         self.places.remove(&slot.key);
         self.free.push(place);
-        let (live, names) = (&mut slot.live, self.datagrams.names());
+        let (live, names) = (&mut slot.live, &mut self.names);
         self.held = self.held.saturating_sub(live.held());
         let mut messages = Vec::new();
         let lost = live.end(&mut |tuple, piece| {

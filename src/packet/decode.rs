@@ -3,10 +3,11 @@
 //! Every header says what follows it, so decoding is a walk: a layer reads its header and names
 //! the [`Next`] one, until one holds a [`Body`]. Nothing is allocated on the way.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::view::View;
 use super::{Body, Datagram, Packet, Skip, Via, ethernet, link, network, ppp, transport, tunnel};
+use crate::base::{FiveTuple, Transport};
 use crate::capture::{Frame, PointId};
 
 /// How many headers a frame may hold. Three tunnels inside each other, with two tags and a label
@@ -41,13 +42,31 @@ pub(super) enum Next<'a> {
 #[inline]
 pub fn decode<'a>(frame: &Frame<'a>, point: PointId) -> Result<Packet<'a>, Skip> {
     let view = View::of(frame);
-    let mut via = recorded(frame, point);
-    match straight(&mut via, frame, view) {
-        Some((src, dst, datagram)) => {
-            Ok(Packet { seen: frame.seen, via, src, dst, body: Body::Udp(datagram) })
-        }
+    match straight(frame, point, view) {
+        Some(packet) => Ok(packet),
         None => layers(frame, point, view),
     }
+}
+
+/// The datagram of a frame like nearly all: one link header, IPv4 without options, UDP. What it cannot
+/// read [`decode()`] decides about.
+#[inline]
+pub fn datagram<'a>(frame: &Frame<'a>, point: PointId) -> Option<(Via, FiveTuple, Datagram<'a>)> {
+    let mut via = recorded(frame, point);
+    let view = link::straight(&mut via, frame.link, View::of(frame))?;
+    let ip = network::plain_udp(view)?;
+    let datagram = transport::datagram(ip.payload).ok()?;
+    if tunnel::may_listen(datagram.src_port, datagram.dst_port) {
+        return None;
+    }
+    via.ttl = ip.ttl;
+    via.ip_id = ip.id;
+    let tuple = FiveTuple {
+        transport: Transport::Udp,
+        src: SocketAddrV4::new(ip.src, datagram.src_port).into(),
+        dst: SocketAddrV4::new(ip.dst, datagram.dst_port).into(),
+    };
+    Some((via, tuple, datagram))
 }
 
 /// Where a frame was seen, as far as its record tells.
@@ -64,26 +83,29 @@ fn recorded(frame: &Frame<'_>, point: PointId) -> Via {
     }
 }
 
-/// The way of nearly every frame: one link header, IP without extensions, UDP. It is made of the
-/// parts that the walk is made of, and what it cannot read the walk decides about.
+/// The way of nearly every frame: one link header, IP without extensions, UDP or TCP. It is made of
+/// the parts that the walk is made of, and what it cannot read the walk decides about.
 #[inline]
-fn straight<'a>(
-    via: &mut Via,
-    frame: &Frame<'a>,
-    view: View<'a>,
-) -> Option<(IpAddr, IpAddr, Datagram<'a>)> {
-    let view = link::straight(via, frame.link, view)?;
+fn straight<'a>(frame: &Frame<'a>, point: PointId, view: View<'a>) -> Option<Packet<'a>> {
+    let mut via = recorded(frame, point);
+    let view = link::straight(&mut via, frame.link, view)?;
     let ip = network::parse(view).ok()?;
-    if ip.protocol != network::protocol::UDP || ip.piece.is_some() {
+    if ip.piece.is_some() {
         return None;
     }
-    let datagram = transport::datagram(ip.payload).ok()?;
-    if tunnel::may_listen(datagram.src_port, datagram.dst_port) {
+    let body = match ip.protocol {
+        network::protocol::UDP => Body::Udp(transport::datagram(ip.payload).ok()?),
+        network::protocol::TCP => Body::Tcp(transport::segment(ip.payload).ok()?),
+        _ => return None,
+    };
+    if let Body::Udp(datagram) = body
+        && tunnel::may_listen(datagram.src_port, datagram.dst_port)
+    {
         return None;
     }
     via.ttl = ip.ttl;
     via.ip_id = ip.id;
-    Some((ip.src, ip.dst, datagram))
+    Some(Packet { seen: frame.seen, via, src: ip.src, dst: ip.dst, body })
 }
 
 /// The way of all others, layer by layer.
@@ -231,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_decode_alike(
+        fn all_ways_decode_alike(
             bytes in damaged(),
             plain in any::<bool>(),
             changes in prop::collection::vec((0..60_usize, any::<u8>()), 0..3),
@@ -255,6 +277,11 @@ mod tests {
                 let short = decode(&frame, PointId(1));
                 let long = layers(&frame, PointId(1), View::of(&frame));
                 prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+                if let Some((via, tuple, datagram)) = datagram(&frame, PointId(1)) {
+                    let long = long.unwrap();
+                    prop_assert_eq!((via, Some(tuple)), (long.via, long.tuple()));
+                    prop_assert_eq!(format!("{:?}", Body::Udp(datagram)), format!("{:?}", long.body));
+                }
             }
         }
 

@@ -35,7 +35,7 @@ mod types;
 mod view;
 mod wireless;
 
-pub use decode::decode;
+pub use decode::{datagram, decode};
 pub use defrag::{Defragmenter, Reassembled};
 pub use types::{
     Body, Datagram, Direction, Fragment, IcmpError, IcmpKind, Packet, Skip, TcpSegment, Via,

@@ -3,7 +3,7 @@
 //! The headers are etherparse's; the lengths are ours, because a capture cuts packets and network
 //! cards segment them late, so that a header's length can be 0 or lie beyond the frame.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::err::{ipv4, ipv6};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
@@ -41,6 +41,15 @@ pub(super) struct Ip<'a> {
     pub(super) piece: Option<Piece>,
 }
 
+/// What [`plain_udp`] reads.
+pub(super) struct PlainUdp<'a> {
+    pub(super) src: Ipv4Addr,
+    pub(super) dst: Ipv4Addr,
+    pub(super) ttl: u8,
+    pub(super) id: Option<u16>,
+    pub(super) payload: View<'a>,
+}
+
 /// Reads an IP header of either version, whatever it was announced as.
 #[inline]
 pub(super) fn parse(view: View<'_>) -> Result<Ip<'_>, Skip> {
@@ -49,6 +58,31 @@ pub(super) fn parse(view: View<'_>) -> Result<Ip<'_>, Skip> {
         6 => v6(view),
         _ => Err(Skip::BadHeader),
     }
+}
+
+/// What a UDP datagram in one piece is carried by, where the header is of IPv4 and without options:
+/// nearly every packet. Every field then has its place.
+#[inline]
+pub(super) fn plain_udp(view: View<'_>) -> Option<PlainUdp<'_>> {
+    const MORE_AND_OFFSET: u16 = 0x3fff;
+    let (header, rest) = view.split::<20>().ok()?;
+    let &[version, _, l0, l1, i0, i1, f0, f1, ttl, upper, _, _, ref addresses @ ..] = header;
+    let piece = u16::from_be_bytes([f0, f1]) & MORE_AND_OFFSET;
+    if version != 0x45 || upper != protocol::UDP || piece != 0 {
+        return None;
+    }
+    let payload = match usize::from(u16::from_be_bytes([l0, l1])) {
+        0 => rest,
+        total => rest.limit(total.checked_sub(header.len())?),
+    };
+    let &[s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
+    Some(PlainUdp {
+        src: Ipv4Addr::new(s0, s1, s2, s3),
+        dst: Ipv4Addr::new(d0, d1, d2, d3),
+        ttl,
+        id: Some(u16::from_be_bytes([i0, i1])).filter(|&id| id != 0),
+        payload,
+    })
 }
 
 #[inline]

@@ -44,6 +44,11 @@ pub(super) fn datagram(view: View<'_>) -> Result<Datagram<'_>, Skip> {
 /// Reads a TCP header.
 #[inline]
 pub(super) fn tcp(view: View<'_>) -> Result<Next<'_>, Skip> {
+    Ok(Next::Body(Body::Tcp(segment(view)?)))
+}
+
+#[inline]
+pub(super) fn segment(view: View<'_>) -> Result<TcpSegment<'_>, Skip> {
     let (header, rest) = view.split::<20>()?;
     let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = header;
     let options = usize::from(offset >> 4).checked_sub(5).ok_or(Skip::BadHeader)? * 4;
@@ -51,7 +56,7 @@ pub(super) fn tcp(view: View<'_>) -> Result<Next<'_>, Skip> {
         return Err(Skip::BadHeader);
     }
     let payload = rest.bytes.get(options..).unwrap_or_default();
-    Ok(Next::Body(Body::Tcp(TcpSegment {
+    Ok(TcpSegment {
         src_port: u16::from_be_bytes([s0, s1]),
         dst_port: u16::from_be_bytes([d0, d1]),
         seq: u32::from_be_bytes([q0, q1, q2, q3]),
@@ -62,7 +67,7 @@ pub(super) fn tcp(view: View<'_>) -> Result<Next<'_>, Skip> {
         rst: flags & 0x04 != 0,
         payload,
         wire_len: rest.wire - options,
-    })))
+    })
 }
 
 #[cfg(test)]

@@ -216,7 +216,25 @@ impl fmt::Display for Skip {
     }
 }
 
-impl Packet<'_> {
+impl<'a> Packet<'a> {
+    /// The part of what it carries that lies in the frame's bytes.
+    pub fn payload(&self) -> &'a [u8] {
+        match self.body {
+            Body::Udp(datagram) => datagram.payload,
+            Body::Tcp(segment) => segment.payload,
+            Body::Icmp(error) => error.payload,
+            Body::Fragment(fragment) => fragment.payload,
+            Body::Other => &[],
+        }
+    }
+
+    /// The same packet with that part elsewhere.
+    #[must_use]
+    pub fn with_payload<'b>(&self, payload: &'b [u8]) -> Packet<'b> {
+        let Self { seen, via, src, dst, body } = *self;
+        Packet { seen, via, src, dst, body: body.with_payload(payload) }
+    }
+
     /// The 5-tuple, if it carries UDP or TCP.
     pub fn tuple(&self) -> Option<FiveTuple> {
         let (transport, src_port, dst_port) = match &self.body {
@@ -229,5 +247,45 @@ impl Packet<'_> {
             src: SocketAddr::new(self.src, src_port),
             dst: SocketAddr::new(self.dst, dst_port),
         })
+    }
+}
+
+impl Body<'_> {
+    fn with_payload(self, payload: &[u8]) -> Body<'_> {
+        match self {
+            Self::Udp(Datagram { src_port, dst_port, wire_len, .. }) => {
+                Body::Udp(Datagram { src_port, dst_port, payload, wire_len })
+            }
+            Self::Tcp(TcpSegment {
+                src_port,
+                dst_port,
+                seq,
+                ack,
+                syn,
+                has_ack,
+                fin,
+                rst,
+                wire_len,
+                ..
+            }) => Body::Tcp(TcpSegment {
+                src_port,
+                dst_port,
+                seq,
+                ack,
+                syn,
+                has_ack,
+                fin,
+                rst,
+                payload,
+                wire_len,
+            }),
+            Self::Icmp(IcmpError { kind, quoted, .. }) => {
+                Body::Icmp(IcmpError { kind, quoted, payload })
+            }
+            Self::Fragment(Fragment { id, protocol, offset, more, wire_len, .. }) => {
+                Body::Fragment(Fragment { id, protocol, offset, more, payload, wire_len })
+            }
+            Self::Other => Body::Other,
+        }
     }
 }

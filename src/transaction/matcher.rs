@@ -39,8 +39,8 @@ use super::sighting::{MAX_ATTEMPTS, Sighting, sight, takes_attempt};
 use super::table::{Item, SocketKey, Table};
 use super::timing::{COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Span, Timestamp};
-use crate::dns::AnswerKind;
-use crate::flow::{CapturedMessage, FlowEvent, Rejection, Signal, SignalKind};
+use crate::dns::{AnswerKind, Message};
+use crate::flow::{FlowEvent, Observed, Rejection, Signal, SignalKind};
 
 /// Responses to one transaction, and errors about it, that are kept: as many as attempts.
 const MAX_REPEATS: usize = MAX_ATTEMPTS;
@@ -84,7 +84,9 @@ impl Matcher {
         next: &mut impl FnMut(Closed),
     ) {
         match event {
-            FlowEvent::Message(message) => self.message(&message, coverage, next),
+            FlowEvent::Message(message) => {
+                self.message(&message.observed(), &message.message, coverage, next);
+            }
             FlowEvent::Unreachable(rejection) => {
                 self.advance(rejection.seen.ts, coverage, next);
                 self.rejection(&rejection);
@@ -100,18 +102,19 @@ impl Matcher {
     /// Takes the next message, and hands on what it shows to be over.
     pub fn message(
         &mut self,
-        message: &CapturedMessage,
+        observed: &Observed,
+        message: &Message,
         coverage: &mut Coverage,
         next: &mut impl FnMut(Closed),
     ) {
-        self.advance(message.seen.ts, coverage, next);
-        if !message.message.is_plausible() {
+        self.advance(observed.seen.ts, coverage, next);
+        if !message.is_plausible() {
             return;
         }
-        if message.message.header.is_response() {
-            self.response(message, coverage);
+        if message.header.is_response() {
+            self.response(observed, message, coverage);
         } else {
-            self.query(message, coverage);
+            self.query(observed, message, coverage);
         }
     }
 
@@ -208,14 +211,14 @@ impl Matcher {
         self.blind.iter().any(|gap| gap.overlaps(span))
     }
 
-    fn query(&mut self, captured: &CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, ref message } = *captured;
+    fn query(&mut self, observed: &Observed, message: &Message, coverage: &mut Coverage) {
+        let Observed { seen, via, tuple } = *observed;
         let Some(question) = &message.question else {
             return;
         };
         let key = SocketKey::of_messages(tuple.transport, tuple.src, message.header.id);
         let hop = Hop { seen, via: via.into(), server: tuple.dst.ip(), client: tuple.src.ip() };
-        let sighting = Sighting::of(captured, hop);
+        let sighting = Sighting::of(observed, message, hop);
         let candidates = self.table.candidates(&key);
 
         // A further hop of an attempt that is known already; an attempt that was sent to this very
@@ -341,12 +344,12 @@ impl Matcher {
         true
     }
 
-    fn response(&mut self, captured: &CapturedMessage, coverage: &mut Coverage) {
-        let CapturedMessage { seen, via, tuple, ref message } = *captured;
+    fn response(&mut self, observed: &Observed, message: &Message, coverage: &mut Coverage) {
+        let Observed { seen, via, tuple } = *observed;
         self.arrivals.note(via.point, seen.ts, tuple.src.ip());
         let key = SocketKey::of_messages(tuple.transport, tuple.dst, message.header.id);
         let hop = Hop { seen, via: via.into(), server: tuple.src.ip(), client: tuple.dst.ip() };
-        let sighting = Sighting::of(captured, hop);
+        let sighting = Sighting::of(observed, message, hop);
         let candidates = self.table.candidates(&key);
 
         for &serial in &candidates {

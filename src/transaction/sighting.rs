@@ -6,8 +6,8 @@ use super::timing::{
     ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
 };
 use crate::base::{Timestamp, Transport};
-use crate::dns::AnswerKind;
-use crate::flow::CapturedMessage;
+use crate::dns::{AnswerKind, Message};
+use crate::flow::Observed;
 
 /// Attempts of one transaction: one a second over its longest life, and a few more.
 pub(super) const MAX_ATTEMPTS: usize = 128;
@@ -26,13 +26,13 @@ pub(super) struct Sighting {
 
 impl Sighting {
     /// That of a message that was seen here.
-    pub(super) fn of(message: &CapturedMessage, hop: Hop) -> Self {
-        let transport = message.tuple.transport;
-        let [.., a, b, c, d] = message.message.digest.to_be_bytes();
+    pub(super) fn of(observed: &Observed, message: &Message, hop: Hop) -> Self {
+        let transport = observed.tuple.transport;
+        let [.., a, b, c, d] = message.digest.to_be_bytes();
         Self {
             hop,
             digest: u32::from_be_bytes([a, b, c, d]),
-            ip_id: (transport == Transport::Udp).then_some(message.via.ip_id).flatten(),
+            ip_id: (transport == Transport::Udp).then_some(observed.via.ip_id).flatten(),
             transport,
         }
     }

@@ -23,6 +23,8 @@ const WATCHED: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_secs(1);
 /// Frames nearer to each other than this belong to one exchange.
 const EXCHANGE: Duration = Duration::from_millis(50);
+/// The same, as a difference of times.
+const EXCHANGE_NANOS: i64 = 50_000_000;
 /// Frames that stand this much before their place are out of order, as interfaces and queues
 /// deliver them, or stamped by a clock that was set (rulebook `cap-clock`).
 const DISORDER: Duration = Duration::from_millis(1);
@@ -78,7 +80,25 @@ struct Candidate {
 
 impl Pace {
     /// Takes the time of the next frame.
+    #[inline]
     pub(super) fn frame(&mut self, seen: Seen) -> Turn {
+        match &mut self.last {
+            // Most frames follow within the same exchange and second.
+            Some(last)
+                if self.candidate.is_none()
+                    && seen.ts >= last.ts
+                    && seen.ts < self.rate.until
+                    && seen.ts.nanos().saturating_sub(last.ts.nanos()) < EXCHANGE_NANOS =>
+            {
+                *last = seen;
+                self.rate.one_more();
+                Turn::None
+            }
+            _ => self.turn(seen),
+        }
+    }
+
+    fn turn(&mut self, seen: Seen) -> Turn {
         let Some(last) = self.last else {
             self.restart(seen);
             return Turn::None;
@@ -210,6 +230,11 @@ impl Rate {
         if ts >= self.until {
             self.turn_to(ts.nanos().div_euclid(NANOS));
         }
+        self.one_more();
+    }
+
+    /// Counts one more frame of the same second.
+    fn one_more(&mut self) {
         self.counts[self.place] += 1;
         self.total += 1;
     }

@@ -4,7 +4,8 @@ use super::pace::{Pace, Turn};
 use super::watch::{Notice, Overlap, Step};
 use crate::base::Span;
 use crate::capture::{PointId, Seen};
-use crate::flow::CapturedMessage;
+use crate::dns::Message;
+use crate::flow::Observed;
 use crate::packet::{Body, Packet};
 
 /// The paces of all points.
@@ -42,14 +43,14 @@ impl Paces {
     }
 
     /// Takes a message.
-    pub(in crate::analysis) fn message(&mut self, captured: &CapturedMessage) {
-        if captured.message.header.is_response() {
+    pub(in crate::analysis) fn message(&mut self, observed: &Observed, message: &Message) {
+        if message.header.is_response() {
             return;
         }
-        if let Some(question) = &captured.message.question {
-            let client = captured.tuple.src.ip();
+        if let Some(question) = &message.question {
+            let client = observed.tuple.src.ip();
             let name = question.name.digest();
-            self.pace(captured.via.point).asked(captured.seen.ts, client, name);
+            self.pace(observed.via.point).asked(observed.seen.ts, client, name);
         }
     }
 
