@@ -157,6 +157,12 @@ impl Hops {
         Iter { sights: self.sights.iter(), wide: self.wide.as_deref() }
     }
 
+    /// The places alone.
+    #[inline]
+    pub fn spots(&self) -> impl Iterator<Item = Spot> {
+        self.sights.iter().map(Sight::spot)
+    }
+
     /// The frame that was recorded first, whatever the order of the capture.
     #[inline]
     pub fn earliest(&self) -> Option<Seen> {
@@ -285,15 +291,20 @@ impl Sight {
     fn hop(&self, wide: Option<&Wide>) -> Hop {
         Hop {
             seen: self.seen(),
-            via: Spot {
-                point: self.point,
-                interface: self.has.then(Has::INTERFACE, self.interface),
-                direction: self.direction,
-                ttl: self.ttl,
-                ip_id: self.has.then(Has::IP_ID, self.ip_id),
-            },
+            via: self.spot(),
             server: self.address(Has::WIDE_SERVER, self.server, wide),
             client: self.address(Has::WIDE_CLIENT, self.client, wide),
+        }
+    }
+
+    #[inline]
+    fn spot(&self) -> Spot {
+        Spot {
+            point: self.point,
+            interface: self.has.then(Has::INTERFACE, self.interface),
+            direction: self.direction,
+            ttl: self.ttl,
+            ip_id: self.has.then(Has::IP_ID, self.ip_id),
         }
     }
 
