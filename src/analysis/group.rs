@@ -37,45 +37,62 @@ pub(super) enum What {
     },
 }
 
-impl What {
-    /// Whether a rule with this interest sees it.
-    fn is_for(&self, interest: Interest) -> bool {
-        match self {
-            Self::Transaction(_, Some(glance)) => interest.transactions.takes(glance.plain),
-            Self::Connect(_) => interest.connects,
-            Self::Lookup { lookup, admitted: true } => interest.lookups.takes(lookup.smooth),
-            Self::Transaction(_, None) | Self::Lookup { .. } => false,
-        }
-    }
-}
-
 /// Shows all rules what they want to see of a group, one after the other.
 pub(super) fn show_all(group: &[Event], rules: &mut [Box<dyn Detector>]) {
-    // Many rules want the same, and most want little: who does not look costs nothing.
-    let mut rows: Vec<(Interest, Vec<&What>)> = Vec::new();
+    let rows = Rows::of(group);
     for rule in rules {
-        let interest = rule.interest();
-        if interest == Interest::default() {
-            continue;
-        }
-        let place = rows.iter().position(|(wanted, _)| *wanted == interest);
-        let place = place.unwrap_or_else(|| {
-            let seen = group.iter().map(|event| &event.what);
-            rows.push((interest, seen.filter(|what| what.is_for(interest)).collect()));
-            rows.len() - 1
-        });
-        let Some((_, row)) = rows.get(place) else { continue };
-        show(row, rule.as_mut());
+        rows.show(rule.as_mut());
     }
 }
 
-fn show(row: &[&What], rule: &mut dyn Detector) {
-    for what in row {
-        match what {
-            What::Transaction(transaction, Some(glance)) => rule.observe(transaction, glance),
-            What::Connect(connect) => rule.observe_connect(connect),
-            What::Lookup { lookup, .. } => rule.observe_lookup(lookup),
-            What::Transaction(_, None) => {}
+/// A group by kinds: most rules want one of them, and who does not look costs nothing.
+#[derive(Default)]
+struct Rows<'a> {
+    transactions: Vec<(&'a Transaction, &'a Glance)>,
+    /// Those that are not plain.
+    unusual: Vec<(&'a Transaction, &'a Glance)>,
+    connects: Vec<&'a TcpAttempt>,
+    lookups: Vec<&'a Lookup>,
+    /// Those that were not smooth.
+    rough: Vec<&'a Lookup>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(group: &'a [Event]) -> Self {
+        let mut rows = Self::default();
+        for event in group {
+            match &event.what {
+                What::Transaction(transaction, Some(glance)) => {
+                    rows.transactions.push((transaction, glance));
+                    if !glance.plain {
+                        rows.unusual.push((transaction, glance));
+                    }
+                }
+                What::Connect(connect) => rows.connects.push(connect),
+                What::Lookup { lookup, admitted: true } => {
+                    rows.lookups.push(lookup);
+                    if !lookup.smooth {
+                        rows.rough.push(lookup);
+                    }
+                }
+                What::Transaction(_, None) | What::Lookup { .. } => {}
+            }
         }
+        rows
+    }
+
+    /// Shows a rule what it wants to see; lookups behind their steps.
+    fn show(&self, rule: &mut dyn Detector) {
+        let Interest { transactions, lookups, connects } = rule.interest();
+        for (transaction, glance) in transactions.of(&self.transactions, &self.unusual) {
+            rule.observe(transaction, glance);
+        }
+        if connects {
+            self.connects.iter().for_each(|connect| rule.observe_connect(connect));
+        }
+        lookups
+            .of(&self.lookups, &self.rough)
+            .iter()
+            .for_each(|lookup| rule.observe_lookup(lookup));
     }
 }

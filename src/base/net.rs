@@ -1,6 +1,7 @@
 //! Addresses: the 5-tuple that keys every flow, and the prefix that findings are grouped by.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::nodes::Node;
@@ -55,7 +56,7 @@ impl fmt::Display for FiveTuple {
 
 /// The clients of one node: the node itself where it is known, else the prefix that stands for it,
 /// /24 and /64, the sizes that flannel-style networks give to a node (rulebook 6.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Network {
     /// An IPv4 /24, by its first address.
     V4(Ipv4Addr),
@@ -63,6 +64,17 @@ pub enum Network {
     V6(Ipv6Addr),
     /// A node that the user named.
     Node(&'static Node),
+}
+
+/// In one step, for tallies by network are looked up for every transaction.
+impl Hash for Network {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::V4(first) => state.write_u32(first.to_bits()),
+            Self::V6(first) => state.write_u128(first.to_bits()),
+            Self::Node(node) => node.hash(state),
+        }
+    }
 }
 
 impl Network {

@@ -32,7 +32,7 @@ impl Purge {
         (now, age): (Timestamp, Duration),
         mut keep: impl FnMut(&K, &mut V) -> bool,
     ) {
-        forget_before_growth(table, &mut keep);
+        forget_before_growth_within(table, most, &mut keep);
         if table.len() >= most && self.is_due(now, age) {
             table.retain(keep);
         }
@@ -48,13 +48,22 @@ pub fn forget_before_growth<K: Hash + Eq, V>(
     table: &mut Map<K, V>,
     keep: impl FnMut(&K, &mut V) -> bool,
 ) {
+    forget_before_growth_within(table, usize::MAX, keep);
+}
+
+/// The same for a table of at most `most` entries, which needs no room for more.
+fn forget_before_growth_within<K: Hash + Eq, V>(
+    table: &mut Map<K, V>,
+    most: usize,
+    keep: impl FnMut(&K, &mut V) -> bool,
+) {
     if table.len() < table.capacity() {
         return;
     }
     table.retain(keep);
     // Built anew: the places of what was forgotten would be looked at for as long as it stands.
     let mut kept = Map::default();
-    kept.reserve((table.len() * 2).max(LEAST));
+    kept.reserve((table.len() * 2).max(LEAST).min(most.max(table.len() + 1)));
     kept.extend(table.drain());
     *table = kept;
 }

@@ -110,12 +110,12 @@ pub enum Which {
 }
 
 impl Which {
-    /// Whether that takes in one of them.
-    pub const fn takes(self, usual: bool) -> bool {
+    /// What it takes in of all there are, and of those that are unusual.
+    pub const fn of<'a, T>(self, all: &'a [T], unusual: &'a [T]) -> &'a [T] {
         match self {
-            Self::None => false,
-            Self::Unusual => !usual,
-            Self::All => true,
+            Self::None => &[],
+            Self::Unusual => unusual,
+            Self::All => all,
         }
     }
 }
@@ -142,7 +142,8 @@ pub trait Detector: Send {
     /// A transaction of its [interest](Detector::interest) closed. They come in the order of their
     /// first frames.
     fn observe(&mut self, _transaction: &Transaction, _glance: &Glance) {}
-    /// A connection attempt closed, in the same order, if it is interested in those.
+    /// A connection attempt closed, if it is interested in those. They come in the order of their
+    /// first frames.
     fn observe_connect(&mut self, _connect: &TcpAttempt) {}
     /// A lookup of its interest closed. They come in the order of their first frames, each after its
     /// steps.

@@ -165,6 +165,14 @@ impl<'a> AskedName<'a> {
         self.asked().any(|asked| asked.told.keys().any(|(_, answer)| answer.is_data()))
     }
 
+    /// Whether a lookup ended with the answer that there is no such name.
+    pub fn is_denied(self) -> bool {
+        let denied = |asked: &Asked| {
+            asked.told.iter().any(|((_, said), told)| *said == Answer::NoName && told.ended() > 0)
+        };
+        self.asked().any(denied)
+    }
+
     /// What is known of it, whatever the type and the server.
     pub fn known(self) -> Known {
         let mut known = Known::default();

@@ -1,5 +1,7 @@
 //! Which name that resolves was probably meant by one that does not.
 
+use std::cell::OnceCell;
+
 use super::zone::ClusterName;
 use crate::base::Map;
 use crate::base::words::{Text, text};
@@ -11,7 +13,8 @@ const LONG: usize = 8;
 
 /// Names that resolve, spelled once, to hold others against them.
 pub(super) struct Resolving<'a> {
-    names: Vec<Spelled<'a>>,
+    /// By their length: a typo changes it little. Each with its place in the order of names.
+    names: Vec<(usize, Spelled<'a>)>,
     /// The first Service with each first label.
     services: Map<&'a [u8], &'a Name>,
 }
@@ -19,26 +22,35 @@ pub(super) struct Resolving<'a> {
 /// A name as it is compared.
 struct Spelled<'a> {
     name: &'a Name,
-    text: String,
+    /// Written out once it is compared letter by letter: most never are.
+    text: OnceCell<String>,
     /// A bit for each letter in it.
     letters: u128,
 }
 
 impl<'a> Spelled<'a> {
     fn new(name: &'a Name) -> Self {
-        let text = name.to_string().to_ascii_lowercase();
-        let letters = text.bytes().fold(0, |letters, byte| letters | 1 << (byte & 0x7f));
-        Self { name, text, letters }
+        let letters = name
+            .labels()
+            .flatten()
+            .fold(0, |letters, byte| letters | 1 << (byte.to_ascii_lowercase() & 0x7f));
+        Self { name, text: OnceCell::new(), letters }
+    }
+
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| self.name.to_string().to_ascii_lowercase())
+    }
+
+    fn length(&self) -> usize {
+        self.name.wire().len()
     }
 
     /// The typos between them: those of the whole names, where they may be few.
     fn typos(&self, other: &Self) -> Option<usize> {
         // An edit brings in one letter at most, and takes away one at most.
         let (new, gone) = (self.letters & !other.letters, other.letters & !self.letters);
-        let near = self.name.wire().len().abs_diff(other.name.wire().len()) <= TYPO
-            && new.count_ones() as usize <= TYPO
-            && gone.count_ones() as usize <= TYPO;
-        near.then(|| edit_distance(&self.text, &other.text)).filter(|typos| *typos <= TYPO)
+        let near = new.count_ones() as usize <= TYPO && gone.count_ones() as usize <= TYPO;
+        near.then(|| edit_distance(self.text(), other.text())).filter(|typos| *typos <= TYPO)
     }
 }
 
@@ -53,16 +65,28 @@ impl<'a> Resolving<'a> {
                 services.entry(first).or_insert(*name);
             }
         }
+        let mut names: Vec<(usize, Spelled<'a>)> = names.into_iter().enumerate().collect();
+        names.sort_by_key(|(_, spelled)| spelled.length());
         Self { names, services }
+    }
+
+    /// Those whose length fits a typo in `asked`.
+    fn about_as_long(&self, asked: &Spelled<'_>) -> &[(usize, Spelled<'a>)] {
+        let before = |length| self.names.partition_point(|(_, name)| name.length() < length);
+        let length = asked.length();
+        let range = before(length.saturating_sub(TYPO))..before(length + TYPO + 1);
+        self.names.get(range).unwrap_or_default()
     }
 
     /// The name that resolves and is most like one of the candidates, and how they differ.
     pub(super) fn nearest(&self, candidates: &[Name]) -> Option<(Name, Text)> {
         let long: Vec<Spelled<'_>> =
-            candidates.iter().map(Spelled::new).filter(|name| name.text.len() >= LONG).collect();
-        let typos = |found: &Spelled<'_>| long.iter().filter_map(|asked| asked.typos(found)).min();
-        let alike = self.names.iter().filter_map(|found| Some((typos(found)?, found.name)));
-        if let Some((_, name)) = alike.min_by_key(|(typos, _)| *typos) {
+            candidates.iter().map(Spelled::new).filter(|name| name.text().len() >= LONG).collect();
+        let alike = long.iter().flat_map(|asked| {
+            let found = self.about_as_long(asked).iter();
+            found.filter_map(|(place, found)| Some((asked.typos(found)?, *place, found.name)))
+        });
+        if let Some((_, _, name)) = alike.min_by_key(|(typos, place, _)| (*typos, *place)) {
             return Some((name.clone(), text!("one or two letters differ")));
         }
         let first = candidates.first()?;

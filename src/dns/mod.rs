@@ -17,7 +17,7 @@ mod wire;
 pub use cache::NameCache;
 pub use edns::Edns;
 pub use header::{Header, Opcode, Rcode};
-pub use message::{AnswerKind, Malformed, Message, Question, Records, Soa};
+pub use message::{AnswerKind, Malformed, Message, Question, QuestionId, Records, Soa};
 pub use name::{Ending, Labels, Name};
 pub use parse::{is_whole_message, parse};
 pub use plausible::begins_message;

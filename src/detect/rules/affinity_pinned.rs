@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{Text, count, list, text};
-use crate::base::{Network, Timestamp, Transport};
+use crate::base::{Network, Table, Timestamp, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
     Layer, Proof, Scene, Where,
@@ -72,7 +72,7 @@ impl Detector for AffinityPinned {
 }
 
 fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
-    let mut clients: BTreeMap<IpAddr, Client> = BTreeMap::new();
+    let mut clients: Table<IpAddr, Client> = Table::default();
     let mut backends: BTreeSet<IpAddr> = BTreeSet::new();
     let mut frames = Vec::new();
     for flow in scene.reach.flows() {

@@ -14,12 +14,14 @@
 //!
 //! Source: rulebook 2.B; Kubernetes `NetworkPolicy` (egress).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::words::{Text, clock, count, duration, list, plain, text};
-use crate::base::{Span, Transport};
+use crate::base::{Span, Table, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
     Proof, RuledOut, Scene, Where,
@@ -48,10 +50,14 @@ struct ClientEgressBlocked;
 
 impl Detector for ClientEgressBlocked {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let mut clients: BTreeMap<IpAddr, Vec<&Flow>> = BTreeMap::new();
+        // Of each client those up to the first that was answered: of most, one.
+        let mut clients: Table<IpAddr, SmallVec<[&Flow; 1]>> = Table::default();
         for flow in scene.reach.flows() {
             if flow.cell.transport == Transport::Udp && (flow.failed() || flow.succeeded()) {
-                clients.entry(flow.cell.client).or_default().push(flow);
+                let flows = clients.entry(flow.cell.client).or_default();
+                if flows.last().is_none_or(|last| last.failed()) {
+                    flows.push(flow);
+                }
             }
         }
         clients.into_iter().filter_map(|(client, flows)| judge(client, &flows, scene)).collect()

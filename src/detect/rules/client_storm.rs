@@ -81,9 +81,14 @@ struct Storm {
 impl Client {
     /// Counts queries of a second; what is older than ten seconds is forgotten.
     fn count(&mut self, second: i64, sent: u32) {
-        for passed in 0..(second - self.second).clamp(0, WINDOW) {
-            let slot = slot(second - passed);
-            self.now -= std::mem::take(&mut self.recent[slot]);
+        let passed = second.saturating_sub(self.second);
+        if passed >= WINDOW {
+            (self.recent, self.now) = ([0; SECONDS], 0);
+        } else {
+            for earlier in 0..passed {
+                let slot = slot(second - earlier);
+                self.now -= std::mem::take(&mut self.recent[slot]);
+            }
         }
         self.second = self.second.max(second);
         self.recent[slot(self.second)] += sent;

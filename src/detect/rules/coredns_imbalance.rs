@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, list, percent, text};
-use crate::base::{Span, Table, Timestamp};
+use crate::base::{AddressId, Few, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -42,8 +42,9 @@ const PARTS: usize = 3;
 const PINNED: f64 = 0.95;
 /// Flows a client needs to show that it is pinned: chance does it with 2 in 512 at two backends.
 const PINNED_FLOWS: u64 = 8;
-/// Queries tallied by service and backend.
+/// Backends whose queries are tallied, and services of each.
 const MAX_BACKENDS: usize = 4_096;
+const MAX_SERVICES: usize = 64;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -56,10 +57,10 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<CorednsImbalance>::default(),
 };
 
-/// Queries of each service and backend; flows come from the shared tally.
+/// Queries of each backend by its service; flows come from the shared tally.
 #[derive(Default)]
 struct CorednsImbalance {
-    queries: Table<(IpAddr, IpAddr), u64>,
+    queries: Table<AddressId, Few<IpAddr, u64>>,
 }
 
 /// One backend of a service.
@@ -67,7 +68,7 @@ struct CorednsImbalance {
 struct Backend {
     flows: u64,
     parts: [u64; PARTS],
-    clients: BTreeMap<IpAddr, u64>,
+    clients: Table<IpAddr, u64>,
     frames: Vec<Seen>,
 }
 
@@ -76,14 +77,15 @@ impl Detector for CorednsImbalance {
         Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
-        let Some(backend) = transaction.backend().filter(|_| !transaction.attempts.is_empty())
-        else {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
+        if transaction.attempts.is_empty() || transaction.backend().is_none() {
             return;
-        };
-        let key = (transaction.server.ip(), backend);
-        if let Some(queries) = self.queries.entry_within(key, MAX_BACKENDS) {
-            *queries.or_default() += transaction.attempts.len() as u64;
+        }
+        if let Some(backend) = self.queries.entry_within(glance.responder, MAX_BACKENDS) {
+            let (services, service) = (backend.or_default(), transaction.server.ip());
+            if services.len() < MAX_SERVICES || services.contains_key(&service) {
+                *services.or_insert_with(service, || 0) += transaction.attempts.len() as u64;
+            }
         }
     }
 
@@ -126,6 +128,12 @@ fn part(span: Span, at: Timestamp) -> usize {
 }
 
 impl CorednsImbalance {
+    /// Queries to a service that were translated to this backend.
+    fn queries(&self, service: IpAddr, backend: IpAddr, scene: &Scene<'_>) -> u64 {
+        let of = |backend| self.queries.get(&backend)?.get(&service).copied();
+        scene.addresses.get(backend).and_then(of).unwrap_or(0)
+    }
+
     fn finding(
         &self,
         service: IpAddr,
@@ -162,11 +170,7 @@ impl CorednsImbalance {
             )
         });
         let queries = backends.keys().map(|backend| {
-            text!(
-                "{backend} {queries}",
-                backend,
-                queries = self.queries.get(&(service, *backend)).unwrap_or(&0)
-            )
+            text!("{backend} {queries}", backend, queries = self.queries(service, *backend, scene))
         });
         let coolest = backends.iter().min_by_key(|(_, backend)| backend.flows)?;
         Some(Finding {
@@ -257,9 +261,9 @@ impl CorednsImbalance {
 
 /// Whether clients stay with one backend each.
 fn is_pinned(backends: &BTreeMap<IpAddr, Backend>) -> bool {
-    let mut clients: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
+    let mut clients: Table<IpAddr, (u64, u64)> = Table::default();
     for backend in backends.values() {
-        for (client, flows) in &backend.clients {
+        for (client, flows) in backend.clients.unordered() {
             let tally = clients.entry(*client).or_default();
             *tally = (tally.0.max(*flows), tally.1 + flows);
         }
@@ -272,11 +276,12 @@ fn is_pinned(backends: &BTreeMap<IpAddr, Backend>) -> bool {
         .filter(|backend| {
             backend
                 .clients
-                .iter()
+                .unordered()
                 .any(|(client, flows)| clients.get(client).is_some_and(|(most, _)| most == flows))
         })
         .count();
-    !clients.is_empty() && clients.values().all(faithful) && favourites > 1
+    let all_faithful = clients.unordered().all(|(_, tally)| faithful(tally));
+    !clients.is_empty() && all_faithful && favourites > 1
 }
 
 fn actions() -> Vec<Action> {

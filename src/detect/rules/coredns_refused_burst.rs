@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Span, Timestamp};
+use crate::base::{Map, Span, Timestamp};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Leg,
@@ -65,9 +65,12 @@ impl Detector for CorednsRefusedBurst {
 fn judge(server: IpAddr, refused: &[&Trouble], scene: &Scene<'_>) -> Option<Finding> {
     let legs: Vec<&Leg> =
         scene.forward.legs().iter().filter(|leg| leg.way.forwarder == server).collect();
-    let mut asked: BTreeMap<&Question, Vec<&Leg>> = BTreeMap::new();
+    let mut asked: Map<&Question, Vec<&Leg>> =
+        refused.iter().map(|trouble| (&trouble.question, Vec::new())).collect();
     for leg in &legs {
-        asked.entry(&leg.question).or_default().push(leg);
+        if let Some(legs) = asked.get_mut(&*leg.question) {
+            legs.push(leg);
+        }
     }
     let own: Vec<&Trouble> = refused
         .iter()

@@ -18,12 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::words::{Text, clock, list, text};
-use crate::base::{Set, Span, Table};
+use crate::base::{AddressId, Set, Span, Table};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
-use crate::dns::{Name, Question, Rcode};
+use crate::dns::{Name, Question, QuestionId, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// Rejected questions, and names (rulebook 7.6).
@@ -51,15 +51,17 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SERVERS`] times [`MAX_QUESTIONS`].
 #[derive(Default)]
 struct EdnsFormerrBadvers {
-    servers: Table<IpAddr, Server>,
+    servers: Table<AddressId, Server>,
 }
 
 /// What one server did with questions with and without OPT.
 #[derive(Default)]
 struct Server {
-    accepted: u64,
+    /// It took a question with OPT: then nothing else of it matters.
+    accepts: bool,
     rejected: BTreeMap<Question, u64>,
-    plain: Set<Question>,
+    /// Questions without OPT that it answered.
+    plain: Set<QuestionId>,
     rcodes: BTreeMap<Rcode, u64>,
     silent: u64,
     clients: BTreeSet<IpAddr>,
@@ -72,32 +74,34 @@ impl Detector for EdnsFormerrBadvers {
         Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         if transaction.attempts.is_empty() {
             return;
         }
-        if let Some(server) = self.servers.entry_within(transaction.responder(), MAX_SERVERS) {
+        if let Some(server) = self.servers.entry_within(glance.responder, MAX_SERVERS) {
             server.or_default().note(transaction);
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        self.servers
-            .into_iter()
-            .filter(|(_, server)| server.accepted == 0)
-            .filter_map(|(address, server)| server.finding(address, scene))
-            .collect()
+        let servers = self.servers.into_unordered().filter(|(_, server)| !server.accepts);
+        let servers: BTreeMap<IpAddr, Server> =
+            servers.map(|(server, tally)| (scene.addresses.address(server), tally)).collect();
+        servers.into_iter().filter_map(|(address, server)| server.finding(address, scene)).collect()
     }
 }
 
 impl Server {
     fn note(&mut self, transaction: &Transaction) {
+        if self.accepts {
+            return;
+        }
         let question = &transaction.question;
         let outcome = transaction.outcome();
         if transaction.traits.udp_size.is_none() {
-            let room = self.plain.len() < MAX_QUESTIONS && !self.plain.contains(question);
+            let room = self.plain.len() < MAX_QUESTIONS;
             if room && outcome.is_answered() && !is_rejection(outcome) {
-                self.plain.insert(question.clone());
+                self.plain.insert(question.into());
             }
             return;
         }
@@ -108,7 +112,7 @@ impl Server {
             }
             Outcome::Unknown | Outcome::Late | Outcome::Rejected(_) => return,
             _ => {
-                self.accepted += 1;
+                *self = Self { accepts: true, ..Self::default() };
                 return;
             }
         }
@@ -134,7 +138,7 @@ impl Server {
         let both: BTreeMap<&Question, u64> = self
             .rejected
             .iter()
-            .filter(|(question, _)| self.plain.contains(*question))
+            .filter(|(question, _)| self.plain.contains(&QuestionId::from(*question)))
             .map(|(question, n)| (question, *n))
             .collect();
         let total: u64 = both.values().sum();

@@ -106,13 +106,7 @@ impl Detector for EmptyNoerror {
 
 impl EmptyNoerror {
     fn suffix(&mut self, suffix: &Name) -> Option<&mut Suffix> {
-        if !self.suffixes.contains_key(suffix) {
-            if self.suffixes.len() >= MAX_SUFFIXES {
-                return None;
-            }
-            self.suffixes.entry(suffix.clone()).or_default();
-        }
-        self.suffixes.get_mut(suffix)
+        Some(self.suffixes.entry_within(suffix.clone(), MAX_SUFFIXES)?.or_default())
     }
 }
 

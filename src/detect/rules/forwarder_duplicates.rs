@@ -65,7 +65,9 @@ struct ForwarderDuplicates {
 /// What one address asked.
 #[derive(Default)]
 struct Tally {
-    queries: u64,
+    queries: u32,
+    /// Whether anybody ever asked it: nobody else forwards.
+    asked: bool,
     /// Nearly nobody has any.
     doubled: Option<Box<Doubled>>,
 }
@@ -112,7 +114,13 @@ impl Detector for ForwarderDuplicates {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
-        self.clients.row(glance.client).queries += 1;
+        let client = self.clients.row(glance.client);
+        client.queries = client.queries.saturating_add(1);
+        let is_asked = client.asked;
+        let responder = self.clients.row(glance.responder);
+        responder.asked = true;
+        // Before its first question it had nothing to forward.
+        let asks = responder.queries > 0;
         let seen = transaction.first();
         self.recent.advance(seen.ts, TOGETHER);
         self.asked.advance(seen.ts, TOGETHER * 2);
@@ -120,9 +128,11 @@ impl Detector for ForwarderDuplicates {
             return;
         }
         let (rtype, name) = (transaction.question.rtype, transaction.question.name.digest());
-        self.arrives((glance.responder, rtype, name), seen.ts);
+        if asks {
+            self.arrives((glance.responder, rtype, name), seen.ts);
+        }
         let server = transaction.server.ip();
-        if let Some(other) = self.sends((glance.client, rtype, name), server, seen.ts) {
+        if is_asked && let Some(other) = self.sends((glance.client, rtype, name), server, seen.ts) {
             let tally = self.clients.row(glance.client);
             tally.doubled.get_or_insert_default().note(seen, [server, other]);
         }
@@ -133,7 +143,9 @@ impl Detector for ForwarderDuplicates {
             .sorted(scene.addresses)
             .into_iter()
             .filter(|(client, _)| scene.servers.contains(client))
-            .filter_map(|(client, tally)| Some((client, tally.queries, tally.doubled.as_deref()?)))
+            .filter_map(|(client, tally)| {
+                Some((client, u64::from(tally.queries), tally.doubled.as_deref()?))
+            })
             .filter(|(_, queries, doubled)| {
                 *queries >= ENOUGH && doubled.queries as f64 >= SHARE * *queries as f64
             })

@@ -52,6 +52,16 @@ struct HeadlessNxdomain;
 
 impl Detector for HeadlessNxdomain {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let denied: Vec<(&Name, Known)> = scene
+            .answers
+            .names()
+            .filter(|asked| asked.place.is_service() && asked.is_denied())
+            .map(|asked| (asked.name, asked.known()))
+            .filter(|(_, known)| known.missing.ended >= ENOUGH)
+            .collect();
+        if denied.is_empty() {
+            return Vec::new();
+        }
         let mut pods: BTreeMap<Name, BTreeSet<&Name>> = BTreeMap::new();
         let mut namespaces: BTreeSet<Name> = BTreeSet::new();
         for asked in scene.answers.names() {
@@ -63,12 +73,8 @@ impl Detector for HeadlessNxdomain {
                 pods.entry(service).or_default().insert(asked.name);
             }
         }
-        scene
-            .answers
-            .names()
-            .filter(|asked| asked.place.is_service())
-            .map(|asked| (asked.name, asked.known()))
-            .filter(|(_, known)| known.missing.ended >= ENOUGH)
+        denied
+            .into_iter()
             .filter_map(|(name, known)| {
                 let below = pods.get(name).filter(|_| {
                     name.parent().is_some_and(|namespace| namespaces.contains(&namespace))

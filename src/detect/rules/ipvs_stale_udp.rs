@@ -62,28 +62,38 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct IpvsStaleUdp {
     /// Whom each socket talked to last, and when.
-    history: Map<SocketId, (AddressId, Timestamp)>,
+    history: Map<SocketId, (AddressId, Moment)>,
     purge: Purge,
+    start: Option<Timestamp>,
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
     failures: Vec<(Seen, SocketAddr, Option<AddressId>)>,
-    /// Whether a port with a history failed: what was answered before that instant proves nothing.
-    suspected: bool,
-    /// Answered flows of ports with and without a history, by that backend.
-    answered: Table<Option<AddressId>, Vec<Timestamp>>,
-    /// Until something is suspected: those of the latest instant.
-    latest: Vec<Option<AddressId>>,
-    now: Timestamp,
+    answered: Answered,
     service: Option<IpAddr>,
 }
 
-/// Answered flows remembered for each backend; beyond it their number is only larger, which makes
-/// the test no weaker.
-const MAX_ANSWERED: usize = 100_000;
+/// Time since the first transaction in units of 2^26 ns, 67 ms: short, and fine enough for five minutes.
+#[derive(Clone, Copy)]
+struct Moment(u32);
+
+impl Moment {
+    fn of(since_start: Duration) -> Self {
+        Self(u32::try_from(since_start.as_nanos() >> 26).unwrap_or(u32::MAX))
+    }
+
+    /// Whether IPVS still remembers at `now` what was then.
+    fn is_remembered(self, now: Self) -> bool {
+        now.0.saturating_sub(self.0) <= Self::of(REMEMBERED).0
+    }
+}
 
 impl IpvsStaleUdp {
+    fn moment(&mut self, at: Timestamp) -> Moment {
+        Moment::of(at.since(*self.start.get_or_insert(at)))
+    }
+
     /// The backend that a socket talked to when it was last seen, if that is not too long ago.
-    fn recall(known: Option<(AddressId, Timestamp)>, now: Timestamp) -> Option<AddressId> {
-        known.filter(|(_, last)| now.since(*last) <= REMEMBERED).map(|(backend, _)| backend)
+    fn recall(known: Option<(AddressId, Moment)>, now: Moment) -> Option<AddressId> {
+        known.filter(|(_, last)| last.is_remembered(now)).map(|(backend, _)| backend)
     }
 
     /// Notes that `client` talks to `backend`, and says whom it talked to before.
@@ -91,11 +101,13 @@ impl IpvsStaleUdp {
         &mut self,
         client: SocketId,
         backend: AddressId,
-        now: Timestamp,
+        at: Timestamp,
     ) -> Option<AddressId> {
-        let lasts = |last: Timestamp| now.since(last) <= REMEMBERED;
-        let when = (now, REMEMBERED);
-        self.purge.make_room(&mut self.history, MAX_SOCKETS, when, |_, (_, last)| lasts(*last));
+        let now = self.moment(at);
+        let when = (at, REMEMBERED);
+        self.purge.make_room(&mut self.history, MAX_SOCKETS, when, |_, (_, last)| {
+            last.is_remembered(now)
+        });
         let known = if self.history.len() < MAX_SOCKETS {
             self.history.insert(client, (backend, now))
         } else {
@@ -103,31 +115,60 @@ impl IpvsStaleUdp {
         };
         Self::recall(known, now)
     }
+}
 
-    /// A port with a history failed: from now on all answers count.
-    fn suspect(&mut self) {
-        self.suspected = true;
-        for before in std::mem::take(&mut self.latest) {
-            self.answered.entry(before).or_default().push(self.now);
-        }
+/// Answered flows of ports with and without a history, as far as they lie between failures of ports
+/// with one: only there they are ever counted.
+#[derive(Default)]
+struct Answered {
+    /// When a port with a history last failed: what was answered before the first time proves nothing.
+    failed: Option<Timestamp>,
+    /// By the backend of that history: how many from some instant up to the next failure. Those of the
+    /// instant of a failure stand by themselves.
+    runs: Table<Option<AddressId>, Vec<(Timestamp, u32)>>,
+    /// Those of the latest instant, at which a port may yet fail.
+    latest: Vec<Option<AddressId>>,
+    now: Timestamp,
+}
+
+impl Answered {
+    /// A port with a history failed.
+    fn fail(&mut self, at: Timestamp) {
+        self.advance(at);
+        self.failed = Some(at);
     }
 
     /// Notes an answer to a port that had talked to `before`.
-    fn answered(&mut self, before: Option<AddressId>, now: Timestamp) {
-        if !self.suspected {
-            if self.now != now {
-                self.latest.clear();
-                self.now = now;
-            }
-            if self.latest.len() < MAX_ANSWERED {
-                self.latest.push(before);
-            }
+    fn note(&mut self, before: Option<AddressId>, at: Timestamp) {
+        self.advance(at);
+        self.latest.push(before);
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        if self.now == now {
             return;
         }
-        let answered = self.answered.entry(before).or_default();
-        if answered.len() < MAX_ANSWERED {
-            answered.push(now);
+        let then = std::mem::replace(&mut self.now, now);
+        let Some(failed) = self.failed else {
+            self.latest.clear();
+            return;
+        };
+        for before in self.latest.drain(..) {
+            let runs = self.runs.entry(before).or_default();
+            match runs.last_mut() {
+                Some((start, times)) if *start == then || failed < then.min(*start) => {
+                    *times = times.saturating_add(1);
+                }
+                _ => runs.push((then, 1)),
+            }
         }
+    }
+
+    /// How many ports with this history were answered in `span`, from one failure to another.
+    fn count(&self, before: Option<AddressId>, span: Span) -> u64 {
+        let runs = self.runs.get(&before).map_or(&[][..], Vec::as_slice);
+        let within = runs.iter().filter(|(start, _)| span.contains(*start));
+        within.map(|(_, times)| u64::from(*times)).sum()
     }
 }
 
@@ -146,15 +187,16 @@ impl Detector for IpvsStaleUdp {
             Some(_) => {
                 let before = self.remember(client, glance.responder, first.ts);
                 if transaction.outcome().is_answered() {
-                    self.answered(before, first.ts);
+                    self.answered.note(before, first.ts);
                 }
             }
             None if transaction.outcome() == Outcome::Timeout => {
                 self.service.get_or_insert(transaction.server.ip());
                 if self.failures.len() < MAX_FAILURES {
-                    let before = Self::recall(self.history.get(&client).copied(), first.ts);
+                    let known = self.history.get(&client).copied();
+                    let before = Self::recall(known, self.moment(first.ts));
                     if before.is_some() {
-                        self.suspect();
+                        self.answered.fail(first.ts);
                     }
                     self.failures.push((first, transaction.client, before));
                 }
@@ -163,7 +205,8 @@ impl Detector for IpvsStaleUdp {
         }
     }
 
-    fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+    fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        self.answered.advance(Timestamp::MAX);
         let backends = self.failures.iter().filter_map(|(_, _, before)| *before);
         let backends: BTreeMap<IpAddr, AddressId> =
             backends.map(|backend| (scene.addresses.address(backend), backend)).collect();
@@ -184,10 +227,7 @@ impl IpvsStaleUdp {
             flow.cell.responder == backend && flow.first.ts > span.start && flow.succeeded()
         });
         let within = |ts: &Timestamp| span.contains(*ts);
-        let ok = |history: Option<AddressId>| {
-            self.answered.get(&history).map_or(0, |all| all.iter().filter(|ts| within(ts)).count())
-                as u64
-        };
+        let ok = |history: Option<AddressId>| self.answered.count(history, span);
         let reused_failed = mine.len() as u64;
         let reused_ok = ok(Some(number));
         let others_failed = self
@@ -196,7 +236,7 @@ impl IpvsStaleUdp {
             .filter(|(seen, _, before)| *before != Some(number) && within(&seen.ts))
             .count() as u64;
         let others_ok: u64 =
-            self.answered.keys().filter(|history| **history != Some(number)).map(|h| ok(*h)).sum();
+            self.answered.runs.keys().filter(|h| **h != Some(number)).map(|h| ok(*h)).sum();
         let all = reused_failed + reused_ok + others_failed + others_ok;
         let failed = reused_failed + others_failed;
         let chance = Hypergeometric::new(all, failed, reused_failed + reused_ok)

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list, plain, text};
-use crate::base::{Span, Table, Timestamp};
+use crate::base::{AddressId, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::load::Course;
 use crate::detect::{
@@ -66,7 +66,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct LateResponse {
     late: BTreeMap<IpAddr, Vec<Late>>,
     /// Transactions with each server by the second, those that it could answer alone.
-    asked: Table<(IpAddr, i64), u64>,
+    asked: Table<(AddressId, i64), u64>,
 }
 
 /// An answer that came too late.
@@ -79,6 +79,10 @@ struct Late {
     given_up: bool,
 }
 
+fn second(ts: Timestamp) -> i64 {
+    ts.nanos().div_euclid(1_000_000_000)
+}
+
 impl Detector for LateResponse {
     fn interest(&self) -> Interest {
         Interest::new(Which::All, Which::None)
@@ -89,7 +93,7 @@ impl Detector for LateResponse {
             return;
         }
         let server = transaction.responder();
-        let key = (server, transaction.first().ts.nanos().div_euclid(1_000_000_000));
+        let key = (glance.responder, second(transaction.first().ts));
         if let Some(asked) = self.asked.entry_within(key, MAX_SECONDS) {
             *asked.or_default() += 1;
         }
@@ -143,9 +147,9 @@ impl Detector for LateResponse {
 }
 
 impl LateResponse {
-    fn asked(&self, server: IpAddr, span: Span) -> u64 {
-        let second = |ts: Timestamp| (server, ts.nanos().div_euclid(1_000_000_000));
-        let during = second(span.start)..=second(span.end);
+    fn asked(&self, server: IpAddr, span: Span, scene: &Scene<'_>) -> u64 {
+        let Some(server) = scene.addresses.get(server) else { return 0 };
+        let during = (server, second(span.start))..=(server, second(span.end));
         self.asked.unordered().filter(|(at, _)| during.contains(at)).map(|(_, asked)| asked).sum()
     }
 
@@ -153,7 +157,7 @@ impl LateResponse {
         let names: BTreeSet<&Name> = late.iter().map(|late| &late.name).collect();
         let (first, last) = (late.first()?, late.last()?);
         let sent = Span::between(first.sent.ts, last.sent.ts);
-        let asked = self.asked(server, sent);
+        let asked = self.asked(server, sent, scene);
         let given_up = late.iter().filter(|late| late.given_up).count();
         let often = late.len() >= ENOUGH && late.len() as f64 >= SHARE * asked as f64;
         if names.len() < NAMES || !(often || given_up >= ENOUGH) {

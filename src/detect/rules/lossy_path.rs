@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::words::{Text, count, first, list, percent, plain, text};
-use crate::base::{Network, Span, Transport};
+use crate::base::{Network, Span, Table, Transport};
 use crate::capture::Seen;
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
@@ -108,7 +108,7 @@ impl Row {
 
 impl Detector for LossyPath {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let mut rows: BTreeMap<Network, Row> = BTreeMap::new();
+        let mut rows: Table<Network, Row> = Table::default();
         for flow in scene.reach.flows() {
             let judged = !matches!(flow.reached, Reached::Unknown | Reached::Rejected);
             let in_outage = scene.outages.iter().any(|outage| {

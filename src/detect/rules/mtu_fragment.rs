@@ -24,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Network, Span, Table, Transport};
+use crate::base::{AddressId, Few, Map, Network, Rows, Span, Table, Transport};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
-use crate::dns::{Name, Question};
+use crate::dns::{Name, Question, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// Lost large answers, and small ones that passed (rulebook 7.6).
@@ -43,11 +43,11 @@ const SMALL: usize = 512;
 /// All the names together must be rarer by chance than this, given how often others are lost.
 const CHANCE: f64 = 0.001;
 /// Questions tallied one by one in each network.
-const MAX_QUESTIONS: usize = 8_192;
+const MAX_QUESTIONS: u32 = 8_192;
 /// Client networks tallied.
 const MAX_NETWORKS: usize = 4_096;
-/// Questions kept of all networks together.
-const MAX_KEPT: usize = 32_768;
+/// Questions kept of all networks together: as many as a table of 2^15 places takes.
+const MAX_KEPT: usize = 28_672;
 /// Example frames kept for each question.
 const FRAMES: usize = 3;
 
@@ -65,33 +65,45 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_NETWORKS`] and [`MAX_KEPT`].
 #[derive(Default)]
 struct MtuFragment {
-    networks: Table<Network, Side>,
-    /// Sizes of answers to anybody, by question: what a lost one would have been.
-    sizes: Table<Question, u32>,
-    /// Questions of all networks together.
-    kept: usize,
+    networks: Vec<Side>,
+    numbers: Table<Network, u16>,
+    /// The number of each client's network, once it is known.
+    of: Rows<Option<u16>>,
+    asked: Map<Asked, Told>,
+}
+
+/// A question that one client network asked. Of the name, its digest is enough to say that a loss of
+/// the same name is one of many.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Asked {
+    name: u64,
+    rtype: RecordType,
+    network: u16,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// Size of the largest answer: what a lost one would have been.
+    size: u16,
+    answered: bool,
+    /// Answered where there was no room, or over TCP.
+    small_answered: bool,
 }
 
 /// What arrived in one client network.
 #[derive(Default)]
 struct Side {
     /// Answers of no more than [`SMALL`] bytes, by server.
-    small: BTreeMap<IpAddr, u64>,
+    small: Few<AddressId, u64>,
     /// The largest answer that arrived over UDP.
     largest: usize,
-    questions: Table<Question, Tally>,
+    /// How many questions are known.
+    questions: u32,
+    /// What was lost of them: of most, nothing.
+    losses: BTreeMap<Question, Losses>,
     answered: u64,
     lost: u64,
-}
-
-/// One question that was asked with room for a large answer.
-#[derive(Default)]
-struct Tally {
-    answered: u32,
-    /// Answered where there was no room, or over TCP.
-    small_answered: u32,
-    /// What was lost of it: of most, nothing.
-    losses: Option<Box<Losses>>,
 }
 
 /// Answers to one question that were lost.
@@ -116,115 +128,171 @@ impl Detector for MtuFragment {
         Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         if transaction.attempts.is_empty() || transaction.is_infrastructure() {
             return;
         }
-        let network = Network::of(transaction.client.ip());
-        let question = &transaction.question;
+        let arrived = arrived(transaction);
+        let left = transaction.responses.first().filter(|_| arrived.is_none());
+        let timeout = transaction.outcome() == Outcome::Timeout;
+        if arrived.is_none() && left.is_none() && !timeout {
+            return;
+        }
+        let Some(network) = self.network(transaction, glance) else { return };
+        let Some(side) = self.networks.get_mut(usize::from(network)) else { return };
+        side.count(transaction, glance, arrived);
+        let Question { name, rtype, class: _ } = &transaction.question;
+        let asked = Asked { name: name.digest(), rtype: *rtype, network };
+        let room = self.asked.len() < MAX_KEPT && side.questions < MAX_QUESTIONS;
+        let told = match self.asked.get_mut(&asked) {
+            Some(told) => told,
+            None if room => {
+                side.questions += 1;
+                self.asked.entry(asked).or_default()
+            }
+            None => return,
+        };
         if let Some(response) = transaction.responses.first() {
             // A truncated answer says that the whole one is larger than that.
             let size = response.wire_len() + usize::from(response.header.truncated());
-            let size = u32::try_from(size).unwrap_or(u32::MAX);
-            if let Some(known) = self.sizes.get_mut(question) {
-                *known = size.max(*known);
-            } else if self.sizes.len() < MAX_QUESTIONS {
-                self.sizes.entry(question.clone()).insert(size);
-            }
+            told.size = told.size.max(u16::try_from(size).unwrap_or(u16::MAX));
         }
-        if let Some(side) = self.networks.entry_within(network, MAX_NETWORKS) {
-            let side = side.or_default();
-            let before = side.questions.len();
-            side.note(transaction, self.kept < MAX_KEPT);
-            self.kept += side.questions.len() - before;
+        let large = transaction.transport == Transport::Udp && room_of(transaction) > SMALL;
+        if arrived.is_none() {
+            side.lost(transaction, left, large);
+        } else if large {
+            told.answered = true;
+        } else {
+            told.small_answered = true;
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let Self { networks, sizes, .. } = *self;
-        networks
-            .into_iter()
-            .filter_map(|(network, side)| side.judge(network, &sizes, scene))
+        let known = Known::of(&self);
+        self.numbers
+            .iter()
+            .filter_map(|(network, number)| {
+                let side = self.networks.get(usize::from(*number))?;
+                side.judge((*network, *number), &known, scene)
+            })
             .collect()
     }
+}
+
+impl MtuFragment {
+    /// The number of a client's network, if there is room for it.
+    fn network(&mut self, transaction: &Transaction, glance: &Glance) -> Option<u16> {
+        let of = self.of.row(glance.client);
+        if of.is_none() {
+            let network = Network::of(transaction.client.ip());
+            let place = self.numbers.entry_within(network, MAX_NETWORKS)?;
+            *of = Some(*place.or_insert_with(|| {
+                self.networks.push(Side::default());
+                u16::try_from(self.networks.len() - 1).unwrap_or(u16::MAX)
+            }));
+        }
+        *of
+    }
+}
+
+/// What is known of the questions that were lost somewhere.
+struct Known<'a> {
+    asked: &'a Map<Asked, Told>,
+    /// The largest answer to anybody.
+    sizes: Map<(u64, RecordType), u16>,
+}
+
+impl<'a> Known<'a> {
+    fn of(rule: &'a MtuFragment) -> Self {
+        let lost = rule.networks.iter().flat_map(|side| side.losses.keys());
+        let mut sizes: Map<(u64, RecordType), u16> =
+            lost.map(|question| ((question.name.digest(), question.rtype), 0)).collect();
+        if !sizes.is_empty() {
+            for (asked, told) in &rule.asked {
+                if let Some(size) = sizes.get_mut(&(asked.name, asked.rtype)) {
+                    *size = told.size.max(*size);
+                }
+            }
+        }
+        Self { asked: &rule.asked, sizes }
+    }
+
+    fn told(&self, question: &Question, network: u16) -> Told {
+        let asked = Asked { name: question.name.digest(), rtype: question.rtype, network };
+        self.asked.get(&asked).copied().unwrap_or_default()
+    }
+
+    fn size(&self, question: &Question) -> usize {
+        let size = self.sizes.get(&(question.name.digest(), question.rtype));
+        size.copied().map_or(0, usize::from)
+    }
+}
+
+/// How large an answer the client takes.
+fn room_of(transaction: &Transaction) -> usize {
+    transaction.traits.udp_size.map_or(SMALL, usize::from).max(SMALL)
 }
 
 /// The answer that the client's own place of capture saw, if any: at the server's node they all
 /// seem to be on their way.
 fn arrived(transaction: &Transaction) -> Option<&Response> {
-    let home = transaction.attempts.first()?.hops.first()?.via.point;
+    let home = transaction.attempts.first()?.hops.spots().next()?.point;
     transaction
         .responses
         .iter()
-        .find(|response| response.hops.iter().any(|hop| hop.via.point == home))
+        .find(|response| response.hops.spots().any(|spot| spot.point == home))
 }
 
 impl Side {
-    fn note(&mut self, transaction: &Transaction, space: bool) {
-        let udp = transaction.transport == Transport::Udp;
-        let room = transaction.traits.udp_size.map_or(SMALL, usize::from).max(SMALL);
-        let arrived = arrived(transaction);
-        let left = transaction.responses.first().filter(|_| arrived.is_none());
-        let lost = arrived.is_none()
-            && (left.is_some() || matches!(transaction.outcome(), Outcome::Timeout));
-        if let Some(response) = arrived {
-            self.answered += u64::from(udp);
-            if udp {
-                self.largest = self.largest.max(response.wire_len());
-                if response.wire_len() <= SMALL {
-                    *self.small.entry(transaction.responder()).or_default() += 1;
-                }
-            }
-        } else if !lost {
+    /// Counts what came over UDP and what did not.
+    fn count(&mut self, transaction: &Transaction, glance: &Glance, arrived: Option<&Response>) {
+        if transaction.transport != Transport::Udp {
             return;
         }
-        self.lost += u64::from(lost && udp);
-        let most = if space { MAX_QUESTIONS } else { 0 };
-        let question = &transaction.question;
-        let space = self.questions.len() < most;
-        let tally = match self.questions.get_mut(question) {
-            Some(tally) => tally,
-            None if space => self.questions.entry(question.clone()).or_default(),
-            None => return,
+        let Some(response) = arrived else {
+            self.lost += 1;
+            return;
         };
-        let large = udp && room > SMALL;
-        if !lost {
-            let answered = if large { &mut tally.answered } else { &mut tally.small_answered };
-            *answered = answered.saturating_add(1);
-            return;
+        self.answered += 1;
+        self.largest = self.largest.max(response.wire_len());
+        if response.wire_len() <= SMALL {
+            *self.small.or_insert_with(glance.responder, || 0) += 1;
         }
-        let losses = tally.losses.get_or_insert_default();
-        if !large {
-            *(if udp { &mut losses.small_lost } else { &mut losses.tcp_lost }) += 1;
-            return;
+    }
+
+    /// Notes a lost answer to a question that is known.
+    fn lost(&mut self, transaction: &Transaction, left: Option<&Response>, large: bool) {
+        let question = &transaction.question;
+        if !self.losses.contains_key(question) {
+            self.losses.insert(question.clone(), Losses::default());
         }
-        losses.lost += 1;
-        losses.room = if losses.room == 0 { room } else { losses.room.min(room) };
-        if let Some(left) = left {
-            let known = losses.left_server.unwrap_or(usize::MAX);
-            losses.left_server = Some(known.min(left.wire_len()));
+        let Some(losses) = self.losses.get_mut(question) else { return };
+        if large {
+            losses.note(transaction, left);
+        } else if transaction.transport == Transport::Udp {
+            losses.small_lost += 1;
+        } else {
+            losses.tcp_lost += 1;
         }
-        losses.example(transaction, left);
     }
 
     fn judge(
-        self,
-        network: Network,
-        sizes: &Table<Question, u32>,
+        &self,
+        (network, number): (Network, u16),
+        known: &Known<'_>,
         scene: &Scene<'_>,
     ) -> Option<Finding> {
-        let servers = |losses: &Losses| losses.servers.iter().all(|s| self.small.contains_key(s));
-        let small_answered =
-            |key: &Question| self.questions.get(key).is_some_and(|tally| tally.small_answered > 0);
+        let small = |server: &IpAddr| {
+            scene.addresses.get(*server).is_some_and(|server| self.small.contains_key(&server))
+        };
         let lost: BTreeMap<&Question, &Losses> = self
-            .questions
-            .unordered()
-            .filter(|(_, tally)| tally.answered == 0)
-            .filter_map(|(key, tally)| Some((key, tally.losses.as_deref()?)))
+            .losses
+            .iter()
             .filter(|(_, losses)| losses.lost >= EACH)
-            .filter(|(_, losses)| losses.small_lost == 0 && servers(losses))
+            .filter(|(_, losses)| losses.small_lost == 0 && losses.servers.iter().all(small))
             // An answer as large as this one might be did arrive: size is not what matters.
             .filter(|(_, losses)| losses.left_server.unwrap_or(losses.room) > self.largest)
+            .filter(|(question, _)| !known.told(question, number).answered)
             .collect();
         let total: u64 = lost.values().map(|tally| tally.lost).sum();
         let small: u64 = self.small.values().sum();
@@ -234,12 +302,12 @@ impl Side {
             .values()
             .map(|tally| share.powi(i32::try_from(tally.lost).unwrap_or(i32::MAX)))
             .sum::<f64>()
-            * self.questions.len() as f64;
+            * f64::from(self.questions);
         let seen_leaving = lost.values().any(|tally| tally.left_server.is_some());
-        let known = lost.iter().any(|(key, losses)| {
+        let known = lost.iter().any(|(question, losses)| {
             losses.tcp_lost > 0
-                || small_answered(key)
-                || sizes.get(*key).is_some_and(|size| *size as usize > self.largest)
+                || known.told(question, number).small_answered
+                || known.size(question) > self.largest
         });
         let cluster = lost.keys().any(|Question { name, .. }| {
             scene.forward.outside.cluster_zones().iter().any(|zone| name.is_under(zone))
@@ -250,15 +318,7 @@ impl Side {
             && (seen_leaving || known || cluster))
             .then(|| {
                 finding(
-                    &Lost {
-                        network,
-                        side: &self,
-                        tallies: lost,
-                        total,
-                        small,
-                        seen_leaving,
-                        known,
-                    },
+                    &Lost { network, side: self, tallies: lost, total, small, seen_leaving, known },
                     scene,
                 )
             })
@@ -267,7 +327,14 @@ impl Side {
 }
 
 impl Losses {
-    fn example(&mut self, transaction: &Transaction, left: Option<&Response>) {
+    fn note(&mut self, transaction: &Transaction, left: Option<&Response>) {
+        let room = room_of(transaction);
+        self.lost += 1;
+        self.room = if self.room == 0 { room } else { self.room.min(room) };
+        if let Some(left) = left {
+            let known = self.left_server.unwrap_or(usize::MAX);
+            self.left_server = Some(known.min(left.wire_len()));
+        }
         self.clients.insert(transaction.client.ip());
         self.servers.insert(transaction.responder());
         let last = transaction.last_sent().unwrap_or(transaction.first());

@@ -55,10 +55,10 @@ struct Half {
     responder: IpAddr,
     sent: Timestamp,
     answered: Seen,
-    outcome: Outcome,
-    lookup: Harmed,
-    /// Whether its lookup ended with a denial, as far as this server's answers go.
-    denied: bool,
+    /// Whether the server had data.
+    has_data: bool,
+    /// The lookup, if it ended with a denial, as far as this server's answers go.
+    denied: Option<Box<Harmed>>,
 }
 
 /// What makes two transactions one parallel question: socket, id, the digest of the name, type.
@@ -98,23 +98,25 @@ impl Detector for MuslParallelConflict {
         for step in lookup.last_round() {
             let Some(asked) = step.transaction() else { continue };
             let Some(answer) = asked.answer() else { continue };
+            let outcome = asked.outcome();
+            let denied = outcome == Outcome::Negative
+                && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1);
+            let harmed = || Harmed {
+                client: lookup.client,
+                name: lookup.name.clone(),
+                resolver: lookup.resolver,
+                start: lookup.start,
+                end,
+                kind: HarmKind::Wrong,
+                bad: Box::default(),
+            };
             let half = Half {
                 server: asked.server.into(),
                 responder: asked.responder(),
                 sent: asked.first().ts,
                 answered: answer.delivered(),
-                outcome: asked.outcome(),
-                lookup: Harmed {
-                    client: lookup.client,
-                    name: lookup.name.clone(),
-                    resolver: lookup.resolver,
-                    start: lookup.start,
-                    end,
-                    kind: HarmKind::Wrong,
-                    bad: Box::default(),
-                },
-                denied: asked.outcome() == Outcome::Negative
-                    && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),
+                has_data: outcome == Outcome::Ok,
+                denied: denied.then(|| Box::new(harmed())),
             };
             let question = &asked.question;
             let key = (asked.client.into(), asked.id, question.name.digest(), question.rtype);
@@ -138,8 +140,8 @@ impl MuslParallelConflict {
             other.server != half.server && other.sent.distance(half.sent) <= AT_ONCE
         });
         if let Some(other) = other.cloned() {
-            let (no, yes) = if half.denied { (half, other) } else { (other, half) };
-            if no.denied && yes.outcome == Outcome::Ok && no.answered < yes.answered {
+            let (no, yes) = if half.denied.is_some() { (half, other) } else { (other, half) };
+            if yes.has_data && no.answered < yes.answered {
                 self.conflict(no, &yes);
             }
             return;
@@ -150,19 +152,17 @@ impl MuslParallelConflict {
     }
 
     fn conflict(&mut self, no: Half, yes: &Half) {
-        if self.kept >= MAX_LOOKUPS {
-            return;
-        }
+        let Some(lookup) = no.denied.filter(|_| self.kept < MAX_LOOKUPS) else { return };
         self.kept += 1;
         let conflicts = self.conflicts.entry((no.responder, yes.responder)).or_default();
         let at = no.answered.ts;
         conflicts.span = Some(conflicts.span.map_or(Span::at(at), |span| span.with(at)));
-        conflicts.names.insert(no.lookup.name.clone());
-        conflicts.clients.insert(no.lookup.client);
+        conflicts.names.insert(lookup.name.clone());
+        conflicts.clients.insert(lookup.client);
         if conflicts.frames.len() < 4 {
             conflicts.frames.push((no.answered, yes.answered));
         }
-        conflicts.wrong.insert((no.lookup.start, no.lookup.client), no.lookup);
+        conflicts.wrong.insert((lookup.start, lookup.client), *lookup);
     }
 }
 

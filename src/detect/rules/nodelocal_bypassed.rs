@@ -17,8 +17,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::base::Span;
 use crate::base::words::{count, list, percent, text};
+use crate::base::{Rows, Span};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -51,6 +51,8 @@ struct NodelocalBypassed {
     caches: BTreeSet<IpAddr>,
     services: BTreeSet<IpAddr>,
     clients: BTreeSet<IpAddr>,
+    /// Whether each is among them.
+    known: Rows<bool>,
     span: Option<Span>,
     frames: Vec<Seen>,
 }
@@ -67,7 +69,7 @@ impl Detector for NodelocalBypassed {
         Interest::new(Which::All, Which::None)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         let server = transaction.server.ip();
         if transaction.attempts.is_empty() {
             return;
@@ -83,7 +85,10 @@ impl Detector for NodelocalBypassed {
             self.past += 1;
             let seen = transaction.first();
             self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
-            if self.clients.len() < MAX_ADDRESSES && self.clients.insert(transaction.client.ip()) {
+            if self.clients.len() < MAX_ADDRESSES
+                && !std::mem::replace(self.known.row(glance.client), true)
+            {
+                self.clients.insert(transaction.client.ip());
                 self.services.insert(server);
                 if self.frames.len() < FRAMES {
                     self.frames.push(seen);

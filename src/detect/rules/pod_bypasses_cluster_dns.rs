@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::base::words::{clock, count, list, text};
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Inquiry, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    HarmKind, Inquiry, Layer, Proof, RuledOut, Scene, Symptom, Tally, Told, Where,
 };
 use crate::dns::Name;
 
@@ -45,8 +45,15 @@ struct PodBypassesClusterDns;
 /// What one server said of cluster names.
 #[derive(Default)]
 struct Server<'a> {
-    knows: u64,
-    denied: Tally,
+    knows: bool,
+    /// What it denied.
+    told: Vec<(&'a Name, &'a Told)>,
+}
+
+/// What a server denied that knows none of these names.
+#[derive(Default)]
+struct Denied<'a> {
+    tally: Tally,
     /// In order.
     names: Vec<&'a Name>,
     clients: BTreeSet<IpAddr>,
@@ -60,43 +67,50 @@ impl Detector for PodBypassesClusterDns {
             for ((address, answer), told) in asked.told.iter() {
                 let server = servers.entry(*address).or_default();
                 match answer {
-                    Answer::Data(_) | Answer::NoData => server.knows += told.times(),
-                    Answer::NoName => {
-                        server.denied.add(*address, told);
-                        if server.names.last() != Some(&name) {
-                            server.names.push(name);
-                        }
-                        server.clients.extend(scene.answers.clients(told));
-                    }
+                    Answer::Data(_) | Answer::NoData => server.knows = true,
+                    Answer::NoName => server.told.push((name, told)),
                     Answer::Error(_) => {}
                 }
             }
         }
         let knowing: Vec<IpAddr> = servers
             .iter()
-            .filter(|(_, server)| server.knows > 0)
+            .filter(|(_, server)| server.knows)
             .map(|(address, _)| *address)
             .collect();
         servers
             .iter()
             .filter(|(address, server)| {
-                server.knows == 0
-                    && server.denied.ended >= ENOUGH
-                    && !scene.nat.is_backend(**address)
-                    && !scene.is_service(**address)
+                !server.knows && !scene.nat.is_backend(**address) && !scene.is_service(**address)
             })
-            .filter_map(|(address, server)| finding(*address, server, &knowing, scene))
+            .map(|(address, server)| (*address, Denied::by(*address, server, scene)))
+            .filter(|(_, server)| server.tally.ended >= ENOUGH)
+            .filter_map(|(address, server)| finding(address, &server, &knowing, scene))
             .collect()
+    }
+}
+
+impl<'a> Denied<'a> {
+    fn by(address: IpAddr, server: &Server<'a>, scene: &Scene<'_>) -> Self {
+        let mut all = Self::default();
+        for (name, told) in &server.told {
+            all.tally.add(address, told);
+            if all.names.last() != Some(name) {
+                all.names.push(name);
+            }
+            all.clients.extend(scene.answers.clients(told));
+        }
+        all
     }
 }
 
 fn finding(
     address: IpAddr,
-    server: &Server<'_>,
+    server: &Denied<'_>,
     knowing: &[IpAddr],
     scene: &Scene<'_>,
 ) -> Option<Finding> {
-    let span = server.denied.span?;
+    let span = server.tally.span?;
     let example = server.names.first()?;
     let cluster = knowing.first()?;
     let client = server.clients.first()?;
@@ -107,7 +121,7 @@ fn finding(
              failed from {start} to {end}",
             clients = list(&server.clients, 2),
             address,
-            lookups = count(server.denied.ended, "lookup"),
+            lookups = count(server.tally.ended, "lookup"),
             start = clock(span.start),
             end = clock(span.end)
         ),
@@ -122,7 +136,7 @@ fn finding(
         place: Where::ClientNode,
         span,
         ongoing: scene.lasts(span),
-        transactions: server.denied.times,
+        transactions: server.tally.times,
         claim: Claim {
             // The question comes before its answer.
             span: Some(span.widened(Duration::from_secs(1))),
@@ -147,7 +161,7 @@ fn finding(
             Fact { label: text!("servers that know the cluster's names"), value: list(knowing, 4) },
         ],
         evidence: server
-            .denied
+            .tally
             .frames
             .iter()
             .map(|seen| Proof {

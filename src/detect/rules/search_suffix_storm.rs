@@ -204,8 +204,8 @@ fn bump(tally: &mut Table<Name, u64>, name: &Name, times: u64) {
 }
 
 fn ranked(tally: &Table<Name, u64>) -> Vec<&Name> {
-    let mut names: Vec<(&Name, &u64)> = tally.iter().collect();
-    names.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    let mut names: Vec<(&Name, &u64)> = tally.unordered().collect();
+    names.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
     names.into_iter().map(|(name, _)| name).collect()
 }
 

@@ -28,7 +28,7 @@ use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
 };
-use crate::dns::{Name, Question, RecordType};
+use crate::dns::{Name, Question, QuestionId, RecordType};
 use crate::lookup::Lookup;
 use crate::transaction::{Outcome, Transaction};
 
@@ -59,7 +59,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct SingleFamilyStall {
     /// Names of which each type was answered.
-    answered: Set<Question>,
+    answered: Set<QuestionId>,
     stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
 }
 
@@ -81,12 +81,8 @@ impl Detector for SingleFamilyStall {
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let question = &transaction.question;
         let family = matches!(question.rtype, RecordType::A | RecordType::AAAA);
-        if family
-            && !transaction.responses.is_empty()
-            && self.answered.len() < MAX_NAMES
-            && !self.answered.contains(question)
-        {
-            self.answered.insert(question.clone());
+        if family && !transaction.responses.is_empty() && self.answered.len() < MAX_NAMES {
+            self.answered.insert(question.into());
         }
     }
 
@@ -129,7 +125,8 @@ impl Detector for SingleFamilyStall {
     fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let answered = std::mem::take(&mut self.answered);
         self.stalls.retain(|(rtype, name), _| {
-            !answered.contains(&Question { name: name.clone(), rtype: *rtype, class: Question::IN })
+            let question = Question { name: name.clone(), rtype: *rtype, class: Question::IN };
+            !answered.contains(&QuestionId::from(&question))
         });
         let of = |rtype: RecordType| {
             let names: BTreeSet<Name> =

@@ -122,11 +122,11 @@ impl Detector for SlowAaaa {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        for round in lookup.rounds() {
-            if let Some(other) = fate(round, RecordType::AAAA)
-                && let Some(one) = fate(round, RecordType::A)
+        for round in lookup.rounds().filter(|round| round.len() > 1) {
+            if let Some((other, asked)) = fate(round, RecordType::AAAA)
+                && let Some((one, _)) = fate(round, RecordType::A)
             {
-                self.pair(lookup, round, one, other);
+                self.pair(lookup, asked, one, other);
             }
         }
     }
@@ -157,15 +157,15 @@ fn of(round: &[Step], rtype: RecordType) -> impl Iterator<Item = (&Step, &Transa
     asked.filter(move |(_, asked)| asked.question.rtype == rtype)
 }
 
-/// How a type fared over all its attempts: the best of them counts. `None` where the capture cannot
-/// tell, or where a repeat was answered and the first query was lost.
-fn fate(round: &[Step], rtype: RecordType) -> Option<Fate> {
+/// How a type fared over all its attempts, with the first of them: the best of them counts. `None`
+/// where the capture cannot tell, or where a repeat was answered and the first query was lost.
+fn fate(round: &[Step], rtype: RecordType) -> Option<(Fate, &Transaction)> {
     let worth = |fate: Fate| match fate {
         Fate::Fine(_) => 2,
         Fate::Slow(_) => 1,
         Fate::Failed => 0,
     };
-    let mut best = None;
+    let mut best: Option<(Fate, &Transaction)> = None;
     for (step, asked) in of(round, rtype) {
         let fate = match asked.outcome() {
             Outcome::Ok | Outcome::Negative | Outcome::Truncated if asked.attempts.len() == 1 => {
@@ -180,14 +180,17 @@ fn fate(round: &[Step], rtype: RecordType) -> Option<Fate> {
             }
             _ => return None,
         };
-        best = Some(best.filter(|best| worth(*best) >= worth(fate)).unwrap_or(fate));
+        best = Some(match best {
+            Some((best, first)) if worth(best) >= worth(fate) => (best, first),
+            Some((_, first)) => (fate, first),
+            None => (fate, asked),
+        });
     }
     best
 }
 
 impl SlowAaaa {
-    fn pair(&mut self, lookup: &Lookup, round: &[Step], a: Fate, other: Fate) {
-        let Some((_, asked)) = of(round, RecordType::AAAA).next() else { return };
+    fn pair(&mut self, lookup: &Lookup, asked: &Transaction, a: Fate, other: Fate) {
         let bad = match (a, other) {
             (Fate::Fine(quick), Fate::Slow(long)) => long >= quick * RATIO,
             (Fate::Fine(_), Fate::Failed) => true,

@@ -18,9 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{
-    AddressId, Addresses, Map, Network, Purge, SocketId, Span, Timestamp, Transport,
-};
+use crate::base::{AddressId, Map, Network, Purge, SocketId, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -51,25 +49,26 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SOCKETS`].
 #[derive(Default)]
 struct StaleFlowPin {
-    /// Services by number.
-    services: Addresses,
     sockets: Map<(SocketId, AddressId), Socket>,
+    /// Those that failed since their last answer: nearly none.
+    failed: Map<(SocketId, AddressId), Failed>,
     purge: Purge,
 }
 
 /// What one socket got from one server.
 struct Socket {
-    service: AddressId,
-    answered: u32,
     first: Timestamp,
-    last: Timestamp,
-    /// Nearly none has any.
-    failed: Option<Box<Failed>>,
+    /// The second of its last query.
+    last: u32,
+    answered: bool,
+    /// Whether it is among those that failed.
+    fails: bool,
 }
 
 /// Transactions of a socket that failed since its last answer.
 struct Failed {
     client: SocketAddr,
+    service: IpAddr,
     transactions: Vec<(Seen, Timestamp)>,
 }
 
@@ -96,8 +95,9 @@ impl Detector for StaleFlowPin {
         }
         let first = transaction.first();
         if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(first.ts, PINNED) {
+            let (now, pinned) = (second(first.ts), PINNED.as_secs());
             self.sockets.retain(|_, socket| {
-                socket.failed.is_some() || first.ts.since(socket.last) <= PINNED
+                socket.fails || u64::from(now.saturating_sub(socket.last)) <= pinned
             });
             // What was removed would count as full, and the table would double.
             self.sockets.shrink_to_fit();
@@ -107,41 +107,45 @@ impl Detector for StaleFlowPin {
         }
         let key = (transaction.client.into(), glance.responder);
         let socket = self.sockets.entry(key).or_insert_with(|| Socket {
-            service: self.services.id(transaction.server.ip()),
-            answered: 0,
             first: first.ts,
-            last: first.ts,
-            failed: None,
+            last: 0,
+            answered: false,
+            fails: false,
         });
-        socket.last = last.ts;
+        socket.last = second(last.ts);
         match transaction.outcome() {
             Outcome::Timeout | Outcome::Rejected(_) => {
-                let (client, transactions) = (transaction.client, Vec::new());
-                let failed =
-                    socket.failed.get_or_insert_with(|| Box::new(Failed { client, transactions }));
+                socket.fails = true;
+                let failed = self.failed.entry(key).or_insert_with(|| Failed {
+                    client: transaction.client,
+                    service: transaction.server.ip(),
+                    transactions: Vec::new(),
+                });
                 if failed.transactions.len() < MAX_FAILED {
                     failed.transactions.push((first, last.ts));
                 }
             }
             outcome if outcome.is_answered() => {
-                socket.answered = socket.answered.saturating_add(1);
+                socket.answered = true;
                 // What failed before an answer was no removal.
-                socket.failed = None;
+                if std::mem::take(&mut socket.fails) {
+                    self.failed.remove(&key);
+                }
             }
             _ => {}
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let Self { services, sockets, .. } = *self;
+        let Self { sockets, failed, .. } = *self;
         let mut by_server: BTreeMap<IpAddr, Vec<Pin>> = BTreeMap::new();
-        for ((_, backend), socket) in sockets {
-            let Some(failed) = socket.failed else { continue };
+        for (key, failed) in failed {
+            let Some(socket) = sockets.get(&key) else { continue };
             // One transaction on a socket is a new flow; the rest of it is the pin.
-            if socket.answered as usize + failed.transactions.len() > 1 {
-                by_server.entry(scene.addresses.address(backend)).or_default().push(Pin {
+            if socket.answered || failed.transactions.len() > 1 {
+                by_server.entry(scene.addresses.address(key.1)).or_default().push(Pin {
                     client: failed.client,
-                    service: services.address(socket.service),
+                    service: failed.service,
                     first: socket.first,
                     failed: failed.transactions,
                 });
@@ -155,6 +159,11 @@ impl Detector for StaleFlowPin {
             })
             .collect()
     }
+}
+
+/// The second since the epoch, to say that a socket has long been idle.
+fn second(at: Timestamp) -> u32 {
+    u32::try_from(at.nanos().div_euclid(1_000_000_000)).unwrap_or_default()
 }
 
 fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {

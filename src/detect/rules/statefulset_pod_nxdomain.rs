@@ -21,6 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::base::Set;
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::detect::{
     Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
@@ -58,8 +59,13 @@ struct Below<'a> {
 
 impl Detector for StatefulsetPodNxdomain {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let pods = || scene.answers.names().filter(|asked| asked.place.is_stateful_pod());
+        let suspects: Set<Name> = pods()
+            .filter(|asked| asked.is_denied())
+            .filter_map(|asked| asked.name.parent())
+            .collect();
         let mut services: BTreeMap<Name, Below<'_>> = BTreeMap::new();
-        for asked in scene.answers.names().filter(|asked| asked.place.is_stateful_pod()) {
+        for asked in pods().filter(|asked| suspects.contains(&asked.name.ending(1))) {
             let Some(service) = asked.name.parent() else { continue };
             let below = services.entry(service).or_default();
             let known = asked.known();

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::Span;
 use crate::base::words::{Text, clock, count, list, text};
+use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::load::delay;
 use crate::detect::odds::beyond_ordinary_loss;
@@ -69,11 +69,11 @@ struct Stall {
     resolver: Resolver,
     span: Span,
     /// Repeats, and how long after the query before.
-    repeats: Vec<(Seen, Duration)>,
+    repeats: Box<[(Seen, Duration)]>,
 }
 
 /// Whose stalls are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Scope {
     All,
     Client(IpAddr),
@@ -150,7 +150,7 @@ fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
         return Vec::new();
     }
     for kind in kinds {
-        let mut tallies: BTreeMap<Scope, (u64, u64)> = BTreeMap::new();
+        let mut tallies: Table<Scope, (u64, u64)> = Table::default();
         for stall in stalls {
             tallies.entry(kind(stall.client, stall.responder)).or_default().0 += 1;
         }
@@ -166,7 +166,7 @@ fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
             *stalled >= ENOUGH && beyond_ordinary_loss(*stalled, *sent, looked_at)
         });
         if !tallies.is_empty() {
-            return tallies.into_keys().collect();
+            return tallies.keys().copied().collect();
         }
     }
     Vec::new()
@@ -177,7 +177,7 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
     let stalled = stalls.len() as u64;
     let servers = ranked(stalls.iter().map(|stall| stall.responder));
     let resolvers = ranked(stalls.iter().map(|stall| stall.resolver));
-    let repeats = || stalls.iter().flat_map(|stall| &stall.repeats);
+    let repeats = || stalls.iter().flat_map(|stall| stall.repeats.iter());
     // To the tenth of a second: timers fire late.
     let grid = ranked(repeats().map(|(_, gap)| gap.as_millis() / 100));
     let grid = grid.iter().map(|(tenths, n)| {

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::words::{list, percent, text};
-use crate::base::{Span, Table};
+use crate::base::{Map, Span, Table, entry_within};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -49,14 +49,16 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_NAMES`].
 #[derive(Default)]
 struct TtlZero {
+    /// Positive answers by name, of which the digest is enough here.
+    answers: Map<u64, u32>,
+    /// Those with TTL 0.
     names: Table<Name, Tally>,
     all: u64,
 }
 
-/// The positive answers about one name.
+/// The answers about one name that had TTL 0.
 #[derive(Default)]
 struct Tally {
-    answers: u64,
     zero: u64,
     clients: BTreeSet<IpAddr>,
     span: Option<Span>,
@@ -76,16 +78,14 @@ impl Detector for TtlZero {
             return;
         };
         let name = &transaction.question.name;
-        let room = self.names.len() < MAX_NAMES;
-        let tally = match self.names.get_mut(name) {
-            Some(tally) => tally,
-            None if room => self.names.entry(name.clone()).or_default(),
-            None => return,
+        let Some(answers) = entry_within(&mut self.answers, name.digest(), MAX_NAMES) else {
+            return;
         };
-        tally.answers += 1;
+        *answers.or_default() += 1;
         if ttl > 0 {
             return;
         }
+        let tally = self.names.entry(name.clone()).or_default();
         tally.zero += 1;
         let seen = answer.delivered();
         tally.span = Some(tally.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
@@ -98,11 +98,11 @@ impl Detector for TtlZero {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let hot = |tally: &Tally| {
-            tally.zero >= ENOUGH && tally.zero as f64 >= SHARE * tally.answers as f64
+        let hot = |(name, tally): &(&Name, &Tally)| {
+            let answers = self.answers.get(&name.digest()).copied().unwrap_or_default();
+            tally.zero >= ENOUGH && tally.zero as f64 >= SHARE * f64::from(answers)
         };
-        let mut names: Vec<(&Name, &Tally)> =
-            self.names.iter().filter(|(_, tally)| hot(tally)).collect();
+        let mut names: Vec<(&Name, &Tally)> = self.names.unordered().filter(hot).collect();
         names.sort_by(|a, b| b.1.zero.cmp(&a.1.zero).then_with(|| a.0.cmp(b.0)));
         let span = names.iter().filter_map(|(_, tally)| tally.span).reduce(Span::join);
         let (Some(span), Some((first, _))) = (span, names.first()) else {

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::Span;
 use crate::base::words::{clock, list, text};
+use crate::base::{Span, Table};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, HarmKind,
@@ -50,14 +50,14 @@ struct UpstreamDivergent;
 
 impl Detector for UpstreamDivergent {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let mut questions: BTreeMap<&Question, Vec<&Leg>> = BTreeMap::new();
+        let mut questions: Table<&Question, Vec<&Leg>> = Table::default();
         for leg in scene.forward.legs().iter().filter(|leg| !leg.probe) {
             if matches!(leg.fate, Fate::Data | Fate::Negative(_)) {
                 questions.entry(&leg.question).or_default().push(leg);
             }
         }
         let torn: BTreeMap<&Question, Vec<&Leg>> =
-            questions.into_iter().filter(|(_, legs)| is_torn(legs)).collect();
+            questions.into_unordered().filter(|(_, legs)| is_torn(legs)).collect();
         let negative = torn.values().flatten().filter(|leg| leg.fate != Fate::Data).count();
         let names: BTreeSet<&Name> = torn.keys().map(|question| &question.name).collect();
         if torn.is_empty() || (names.len() < NAMES && negative < ENOUGH) {

@@ -212,6 +212,12 @@ impl Hops {
         Iter { hops: self, places: 0..self.len() }
     }
 
+    /// The places alone.
+    #[inline]
+    pub fn spots(&self) -> impl Iterator<Item = Spot> {
+        self.iter().map(|hop| hop.via)
+    }
+
     /// The places where it was seen at this capture point, in the order of the capture, and when; the
     /// server `asked` tells whether its address was translated there.
     pub(super) fn places(
