@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Coverage, Limit, Numbered, Set, Timestamp};
+use crate::base::{Coverage, Limit, Numbered, Set, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
@@ -153,7 +153,7 @@ impl Ledger {
         let shared = &mut self.shared;
         let bad = lookup.steps.iter().filter_map(|step| bad_step(step, shared)).take(MAX_STEPS);
         let bad = bad.collect();
-        self.harmed.push(Harmed {
+        let harmed = Harmed {
             client: lookup.client,
             name: self.shared.name(&lookup.name),
             resolver: lookup.resolver,
@@ -161,7 +161,8 @@ impl Ledger {
             end,
             kind,
             bad,
-        });
+        };
+        push_within(&mut self.harmed, harmed, MAX_HARMED + MAX_NEGATIVE);
     }
 
     /// Keeps only those that `keep` holds for.

@@ -13,7 +13,7 @@ use hashbrown::Equivalent;
 use hashbrown::hash_map::Entry;
 
 use super::glance::{Glance, NameKind};
-use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport};
+use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport, push_within};
 use crate::capture::Seen;
 use crate::dns::{Name, Question, Rcode, RecordType};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -213,11 +213,7 @@ impl Outside {
             Entry::Vacant(_) => {}
         }
         let Some(Verdict::Bad(kind)) = verdict else { return };
-        if self.troubles.len() >= MAX_TROUBLES {
-            coverage.limited(Limit::HarmedLookups);
-            return;
-        }
-        self.troubles.push(Trouble {
+        let trouble = Trouble {
             sent,
             replied: transaction.responses.first().map(Response::arrived),
             client: transaction.client.ip(),
@@ -225,7 +221,10 @@ impl Outside {
             transport: transaction.transport,
             question: transaction.question.clone(),
             kind,
-        });
+        };
+        if !push_within(&mut self.troubles, trouble, MAX_TROUBLES) {
+            coverage.limited(Limit::HarmedLookups);
+        }
     }
 
     /// The zones of clusters: what stands behind the label `svc` of Service names, with AA
