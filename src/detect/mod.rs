@@ -5,6 +5,7 @@
 //! work of the incident layer.
 
 mod answers;
+mod asked;
 mod blackhole;
 mod classify;
 mod detector;
@@ -32,7 +33,8 @@ mod upstream;
 mod vanish;
 mod zone;
 
-pub use answers::{Answer, Answers, Asked, SetId, Told};
+pub use answers::{Answer, Answers, SetId, Told};
+pub use asked::{Asked, ToldBy};
 pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Interest, Layer, Which};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};

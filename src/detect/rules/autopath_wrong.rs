@@ -171,8 +171,8 @@ fn odd<'a>(
     let (usual_by, usual, instead) = asked
         .told
         .iter()
-        .filter(|((_, said), told)| asked.disjoint(answer, *said) && told.times() >= ENOUGH as u64)
-        .max_by_key(|((other, _), told)| (*other != server, told.times()))
+        .filter(|((_, said), told)| asked.disjoint(answer, **said) && told.times() >= ENOUGH as u64)
+        .max_by_key(|((other, _), told)| (**other != server, told.times()))
         .map(|((other, said), told)| (*other, *said, told))?;
     if !others.is_empty() && usual_by == server {
         return None;
