@@ -115,16 +115,15 @@ impl Decoder {
     fn unusual(&mut self, frame: &Frame<'_>, point: PointId) {
         match decode(frame, point) {
             Ok(packet) if self.needs_order(&packet) => self.keep(&packet),
-            Ok(packet) => match (packet.body, packet.tuple()) {
-                (Body::Udp(datagram), Some(tuple)) => {
-                    let Packet { seen, via, .. } = packet;
+            Ok(packet) => {
+                let Packet { seen, via, .. } = packet;
+                if let (Body::Udp(datagram), Some(tuple)) = (packet.body, packet.tuple()) {
                     self.datagram(Observed { seen, via, tuple }, &datagram);
-                }
-                _ => {
+                } else {
                     self.block.coverage.not_dns += 1;
-                    self.block.units.push(Unit::Time(packet.seen));
+                    self.block.units.push(Unit::Time(seen));
                 }
-            },
+            }
             Err(skip) => {
                 if let Skip::LinkType(number) = skip {
                     *self.block.links.entry(LinkType(number)).or_default() += 1;

@@ -133,12 +133,12 @@ fn effect(finding: &Finding, reach: &Reach) -> Effect {
     let flows = reach.flows();
     let from = flows.partition_point(|flow| flow.first.ts < window.start);
     for flow in flows.iter().skip(from).take_while(|flow| flow.first.ts <= window.end) {
-        if flow.reached == Reached::Unknown || !concerns(finding, flow) {
+        if flow.reached() == Reached::Unknown || !concerns(finding, flow) {
             continue;
         }
         effect.total += u64::from(flow.weight());
         // A retransmission that was answered stands for one datagram that was lost.
-        let lost = flow.failed() || flow.reached == Reached::Late || flow.unanswered() > 0;
+        let lost = flow.failed() || flow.reached() == Reached::Late || flow.unanswered() > 0;
         effect.failed += u64::from(flow.weight()) * u64::from(lost);
     }
     effect
@@ -150,13 +150,13 @@ fn concerns(finding: &Finding, flow: &Flow) -> bool {
     let mut addressed = false;
     for culprit in &finding.culprits {
         let server =
-            |address: &IpAddr| flow.cell.server == *address || flow.cell.responder == *address;
+            |address: &IpAddr| flow.cell().server == *address || flow.cell().responder == *address;
         let met = match culprit {
             Culprit::Service(address) | Culprit::Backend(address) | Culprit::Upstream(address) => {
                 server(address)
             }
-            Culprit::Client(address) => flow.cell.client == *address,
-            Culprit::ClientSubnet(network) => network.contains(flow.cell.client),
+            Culprit::Client(address) => flow.cell().client == *address,
+            Culprit::ClientSubnet(network) => network.contains(flow.cell().client),
             Culprit::Path(..) | Culprit::Name(_) | Culprit::Zone(_) | Culprit::Node(_) => continue,
         };
         if met {

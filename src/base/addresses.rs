@@ -8,6 +8,13 @@ use super::{Host, Map};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddressId(u32);
 
+impl AddressId {
+    /// Where it stands among [`Addresses::known`].
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Addresses, each kept once. Bounded by whoever decides which ones come here.
 #[derive(Debug, Default)]
 pub struct Addresses {
@@ -28,6 +35,21 @@ impl Addresses {
     /// The number of `address`, if it came before.
     pub fn get(&self, address: IpAddr) -> Option<AddressId> {
         self.ids.get(&Host(address)).copied()
+    }
+
+    /// All addresses, in the order of their numbers.
+    pub fn known(&self) -> &[IpAddr] {
+        &self.known
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// The address with this number.

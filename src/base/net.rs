@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::address::Host;
 use super::nodes::Node;
 use super::text::ToText;
 
@@ -66,17 +67,6 @@ pub enum Network {
     Node(&'static Node),
 }
 
-/// In one step, for tallies by network are looked up for every transaction.
-impl Hash for Network {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Self::V4(first) => state.write_u32(first.to_bits()),
-            Self::V6(first) => state.write_u128(first.to_bits()),
-            Self::Node(node) => node.hash(state),
-        }
-    }
-}
-
 impl Network {
     /// The prefix that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
@@ -105,6 +95,17 @@ impl Network {
         match self {
             Self::Node(node) => node.holds(address),
             prefix => Self::of(address) == prefix,
+        }
+    }
+}
+
+/// In one step where it is a prefix, as with [`Host`].
+impl Hash for Network {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match *self {
+            Self::V4(first) => Host(first.into()).hash(state),
+            Self::V6(first) => Host(first.into()).hash(state),
+            Self::Node(node) => node.hash(state),
         }
     }
 }

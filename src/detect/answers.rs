@@ -5,16 +5,16 @@
 //! never message by message. Only what clients asked counts, not what a DNS server asked on
 //! their behalf.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hashbrown::Equivalent;
 
+use super::asked::{ServerId, Servers};
 use super::inquiries::Inquiries;
 use super::kept::{Kept, Place};
 use super::zone::ClusterZones;
-use crate::base::{Coverage, Few, Handful, Limit, Span, Table, Timestamp};
+use crate::base::{Coverage, Few, Limit, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::dns::{AnswerKind, Name, Question, Rcode, RecordType, Records};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -26,6 +26,8 @@ const MAX_QUESTIONS: usize = 50_000;
 const PURGE_AFTER: u64 = 8_192;
 /// Different answers kept for one question. A name with more has answers that rotate.
 const MAX_ANSWERS: usize = 64;
+/// Up to so many answers, the block that holds them grows by one at a time, beyond by doubling.
+const EXACT: usize = 8;
 /// Lookups kept one by one for an answer that no other server contradicts.
 const FEW: u32 = 8;
 /// Example frames kept for each answer.
@@ -55,18 +57,24 @@ impl From<u64> for SetId {
     }
 }
 
-/// What every server answered to one question.
-#[derive(Debug, Default)]
-pub struct Asked {
-    /// By server and answer: the backend where it is known, else the address asked.
-    pub told: Handful<(IpAddr, Answer), Told>,
+/// What was answered to one question, while answers come.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// In the order in which they came first; no place stands empty for answers that may never come.
+    pub(super) told: Vec<Told>,
     /// The address that clients asked.
-    pub service: Option<IpAddr>,
-    /// The addresses behind a digest, as far as they are kept.
-    sets: Few<SetId, Box<[IpAddr]>>,
-    /// Where the alias in its answers leads, if they have one.
-    pub alias: Option<Name>,
+    pub(super) service: IpAddr,
     contradicted: bool,
+    pub(super) beside: Option<Box<Beside>>,
+}
+
+/// What few questions have beside their answers.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// The addresses behind a digest, as far as they are kept.
+    pub(super) sets: Few<SetId, Box<[IpAddr]>>,
+    /// Where the alias in its answers leads, if they have one.
+    pub(super) alias: Option<Name>,
 }
 
 /// How often one server gave one answer to one question: in few bytes, for there are more than a
@@ -87,6 +95,9 @@ pub struct Told {
     ended: u32,
     /// The latest of those lookups that is kept.
     last: Place,
+    /// Who gave it: the backend where it is known, else the address asked.
+    pub(super) server: ServerId,
+    pub(super) answer: Answer,
 }
 
 /// Takes down what lookups were told.
@@ -94,13 +105,14 @@ pub struct Told {
 pub struct Answers {
     zones: ClusterZones,
     questions: Questions,
+    servers: Servers,
     lookups: Kept,
 }
 
 /// Every question with its answers, as many as there is room for.
 #[derive(Debug, Default)]
 struct Questions {
-    table: Table<(Name, RecordType), Box<Asked>>,
+    table: Table<(Name, RecordType), Open>,
     /// Those that came when the table was full.
     overflow: u64,
 }
@@ -108,46 +120,50 @@ struct Questions {
 impl Answers {
     /// Notes what `lookup` was told.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+        let Self { zones, questions, servers, lookups } = self;
         for transaction in lookup.transactions() {
             let question = &transaction.question;
             let told = transaction.answer().and_then(|told| Some((told, Answer::of(told)?)));
-            if let Some(told) = told
-                && let Some(asked) = self.questions.table.get_mut(&Wanted::of(question))
-            {
-                asked.note(transaction, told, lookup, &mut self.lookups);
+            let known = told.and_then(|_| questions.table.get_mut(&Wanted::of(question)));
+            let open = if known.is_some() {
+                known
+            } else {
+                // A name that was seen before has nothing new to teach.
+                zones.learn(&question.name);
+                told.and_then(|_| questions.add(transaction, coverage))
+            };
+            let (Some((response, answer)), Some(open)) = (told, open) else { continue };
+            let Some(server) = servers.id(transaction.responder()) else {
+                coverage.limited(Limit::Servers);
                 continue;
-            }
-            // A name that was seen before has nothing new to teach.
-            self.zones.learn(&question.name);
-            if let Some(told) = told
-                && let Some(asked) = self.questions.add(question, coverage)
-            {
-                asked.note(transaction, told, lookup, &mut self.lookups);
-            }
+            };
+            open.note(response, (server, answer), lookup, lookups);
         }
     }
 
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
-        Inquiries::new(self.questions.table, self.zones, self.lookups)
+        Inquiries::new(self.questions.table, &self.servers, self.zones, self.lookups)
     }
 }
 
 impl Questions {
-    /// A place for `question`, which is new; `None` if there is no room.
-    fn add(&mut self, question: &Question, coverage: &mut Coverage) -> Option<&mut Asked> {
+    /// A place for the question of `transaction`, which is new; `None` if there is no room.
+    fn add(&mut self, transaction: &Transaction, coverage: &mut Coverage) -> Option<&mut Open> {
         if self.table.len() >= MAX_QUESTIONS {
             coverage.limited(Limit::Names);
             // Not for every newcomer: it costs the whole table.
             if self.overflow.is_multiple_of(PURGE_AFTER) {
-                self.table.retain(|_, asked| asked.times() > 1);
+                self.table.retain(|_, open| open.told.iter().map(Told::times).sum::<u64>() > 1);
             }
             self.overflow += 1;
             if self.table.len() >= MAX_QUESTIONS {
                 return None;
             }
         }
-        Some(self.table.entry((question.name.clone(), question.rtype)).or_default())
+        let question = &transaction.question;
+        let key = (question.name.clone(), question.rtype);
+        Some(self.table.entry(key).or_insert_with(|| Open::at(transaction.server.ip())))
     }
 }
 
@@ -187,73 +203,55 @@ impl Answer {
     }
 }
 
-impl Asked {
-    /// How often it was answered.
-    pub fn times(&self) -> u64 {
-        self.told.values().map(Told::times).sum()
+impl Open {
+    /// One that was asked for at this address.
+    fn at(service: IpAddr) -> Self {
+        Self { told: Vec::new(), service, contradicted: false, beside: None }
     }
 
-    /// The answers of one server.
-    pub fn by(&self, server: IpAddr) -> impl Iterator<Item = (Answer, &Told)> {
-        self.told
-            .iter()
-            .filter(move |((who, _), _)| *who == server)
-            .map(|(key, told)| (key.1, told))
-    }
-
-    /// The servers that answered it.
-    pub fn servers(&self) -> BTreeSet<IpAddr> {
-        self.told.keys().map(|(server, _)| *server).collect()
-    }
-
-    /// Whether two answers are sets of addresses that share none.
-    pub fn disjoint(&self, one: Answer, other: Answer) -> bool {
-        let (Answer::Data(one), Answer::Data(other)) = (one, other) else { return false };
-        let (Some(one), Some(other)) = (self.sets.get(&one), self.sets.get(&other)) else {
-            return false;
-        };
-        // A list that was cut short may share what was left out.
-        let whole = |set: &[IpAddr]| (1..Records::MAX_ADDRESSES).contains(&set.len());
-        whole(one) && whole(other) && !one.iter().any(|address| other.contains(address))
-    }
-
-    /// The addresses of an answer.
-    pub fn addresses(&self, answer: Answer) -> &[IpAddr] {
-        match answer {
-            Answer::Data(digest) => self.sets.get(&digest).map_or(&[], AsRef::as_ref),
-            _ => &[],
-        }
-    }
-
+    /// Takes down what `response` says, as the next one of its `lookup`.
     fn note(
         &mut self,
-        transaction: &Transaction,
-        (response, answer): (&Response, Answer),
+        response: &Response,
+        (server, answer): (ServerId, Answer),
         lookup: &Lookup,
         kept: &mut Kept,
     ) {
-        if self.alias.is_none() {
-            self.alias.clone_from(&response.records.canonical);
+        let records = &response.records;
+        if records.canonical.is_some() {
+            let alias = &mut self.beside.get_or_insert_default().alias;
+            if alias.is_none() {
+                alias.clone_from(&records.canonical);
+            }
         }
-        self.service.get_or_insert(transaction.server.ip());
-        let server = transaction.responder();
-        let seen = response.arrived();
-        if self.told.len() >= MAX_ANSWERS && !self.told.contains_key(&(server, answer)) {
+        let is_known = |told: &Told| told.server == server && told.answer == answer;
+        if self.told.len() >= MAX_ANSWERS && !self.told.iter().any(is_known) {
             return;
         }
         if let Answer::Data(digest) = answer {
-            self.sets.or_insert_with(digest, || Box::from(response.records.addresses.as_slice()));
+            let sets = &mut self.beside.get_or_insert_default().sets;
+            sets.or_insert_with(digest, || Box::from(records.addresses.as_slice()));
         }
-        let contradicts = |told: &Self| told.told.keys().any(|(_, other)| *other != answer);
-        self.contradicted = self.contradicted || contradicts(self);
-        let mut hasty = false;
-        for ((_, before), told) in self.told.iter_mut().filter(|((who, _), _)| *who == server) {
-            let until = std::mem::replace(&mut told.valid, Timestamp::MIN);
-            hasty |= *before != answer && seen.ts < until;
+        let seen = response.arrived();
+        let (mut known, mut hasty) = (None, false);
+        for (place, told) in self.told.iter_mut().enumerate() {
+            let other = told.answer != answer;
+            self.contradicted |= other;
+            if told.server == server {
+                let until = std::mem::replace(&mut told.valid, Timestamp::MIN);
+                hasty |= other && seen.ts < until;
+                known = if other { known } else { Some(place) };
+            }
         }
-        let contradicted = self.contradicted;
-        let told = self.told.or_insert_with((server, answer), || Told::at(seen));
-        told.note(seen, &response.records, hasty);
+        let place = known.unwrap_or_else(|| {
+            if self.told.len() < EXACT {
+                self.told.reserve_exact(1);
+            }
+            self.told.push(Told::at(seen, server, answer));
+            self.told.len() - 1
+        });
+        let Some(told) = self.told.get_mut(place) else { return };
+        told.note(seen, records, hasty);
         let fits = match lookup.outcome {
             LookupOutcome::Ok => answer.is_data(),
             LookupOutcome::Negative => matches!(answer, Answer::NoName | Answer::NoData),
@@ -261,7 +259,7 @@ impl Asked {
         };
         let Some(end) = lookup.end.filter(|_| fits) else { return };
         told.ended = told.ended.saturating_add(1);
-        if contradicted || told.ended <= FEW {
+        if self.contradicted || told.ended <= FEW {
             kept.keep(lookup, end, &mut told.last);
         }
     }
@@ -269,7 +267,7 @@ impl Asked {
 
 impl Told {
     /// One that is to be noted as it arrives at `first`.
-    fn at(first: Seen) -> Self {
+    fn at(first: Seen, server: ServerId, answer: Answer) -> Self {
         Self {
             span: Span::at(first.ts),
             valid: Timestamp::MIN,
@@ -280,6 +278,8 @@ impl Told {
             denial: 0,
             ended: 0,
             last: None,
+            server,
+            answer,
         }
     }
 
@@ -330,5 +330,16 @@ impl Told {
     /// The latest lookup that ended with it, of those that are kept.
     pub(super) fn last(&self) -> Place {
         self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are more than a hundred thousand of the one, and tens of thousands of the other.
+    #[test]
+    fn answers_take_few_bytes() {
+        assert_eq!((size_of::<Told>(), size_of::<Open>()), (80, 56));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::glance::Glance;
 use super::outside::{Outside, Trouble};
-use crate::base::{Coverage, Limit, Numbered, Set, Transport};
+use crate::base::{Coverage, Limit, Numbered, Set, Transport, push_within};
 use crate::capture::Seen;
 use crate::dns::{Question, Rcode};
 use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
@@ -156,14 +156,15 @@ impl Forward {
         };
         let way = Way { forwarder, upstream, transport: transaction.transport };
         let question = self.shared(&transaction.question);
-        self.legs.push(Leg {
+        let leg = Leg {
             sent: transaction.first(),
             replied: response.map(Response::arrived),
             way: Arc::clone(self.ways.get_or_insert_with(&way, |way| Arc::new(*way))),
             question,
             fate,
             probe: transaction.is_infrastructure(),
-        });
+        };
+        push_within(&mut self.legs, leg, MAX_LEGS);
     }
 
     /// The one copy of `question`, as it was spelled.

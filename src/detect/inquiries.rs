@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::answers::{Answer, Asked, FRAMES, Told};
+use super::answers::{Answer, FRAMES, Open, Told};
+use super::asked::{Asked, Order, Servers};
 use super::harm::Harmed;
 use super::kept::Kept;
 use super::zone::ClusterZones;
@@ -21,7 +22,7 @@ pub struct Inquiry {
     /// The type that was asked for.
     pub rtype: RecordType,
     /// The answers.
-    pub asked: Box<Asked>,
+    pub asked: Asked,
     /// Where the name lies.
     pub place: Place,
     /// Whether the autopath plugin answered: `host.example.com.<namespace>.svc.<zone>` has an alias
@@ -76,24 +77,27 @@ pub struct Inquiries {
 
 impl Inquiries {
     pub(super) fn new(
-        asked: Table<(Name, RecordType), Box<Asked>>,
+        asked: Table<(Name, RecordType), Open>,
+        servers: &Servers,
         zones: ClusterZones,
         lookups: Kept,
     ) -> Self {
         let mut asked: Vec<_> = asked
             .into_unordered()
-            .map(|((name, rtype), asked)| (name.rank(), name, rtype, asked))
+            .map(|((name, rtype), open)| (name.rank(), name, rtype, open))
             .collect();
         asked.sort_unstable_by(|(rank, name, rtype, _), (other_rank, other, other_rtype, _)| {
             rank.cmp(other_rank).then_with(|| (name, rtype).cmp(&(other, other_rtype)))
         });
+        let order = Order::of(servers);
         let mut all: Vec<Inquiry> = Vec::with_capacity(asked.len());
-        for (_, name, rtype, asked) in asked {
+        for (_, name, rtype, open) in asked {
+            let asked = order.close(open);
             // A and AAAA of one name stand side by side.
             let before = all.last().filter(|before| before.name == name);
             let place = before.map_or_else(|| Place::of(&name, &zones), |before| before.place);
             let is_autopath = place.depth().is_some_and(|depth| depth >= 3)
-                && asked.alias.as_ref().is_some_and(|to| !zones.is_cluster(to));
+                && asked.alias().is_some_and(|to| !zones.is_cluster(to));
             all.push(Inquiry { name, rtype, asked, place, is_autopath });
         }
         Self { zones, all, lookups }
@@ -107,7 +111,7 @@ impl Inquiries {
     /// What was answered to one question.
     pub fn asked(&self, name: &Name, rtype: RecordType) -> Option<&Asked> {
         let inquiries = self.of(name);
-        inquiries.iter().find(|inquiry| inquiry.rtype == rtype).map(|inquiry| &*inquiry.asked)
+        inquiries.iter().find(|inquiry| inquiry.rtype == rtype).map(|inquiry| &inquiry.asked)
     }
 
     /// Who made the lookups that ended with what was told.
@@ -157,7 +161,7 @@ impl<'a> AskedName<'a> {
 
     fn asked(self) -> impl Iterator<Item = &'a Asked> {
         let inquiries = self.inquiries.iter().filter(|inquiry| is_address(inquiry.rtype));
-        inquiries.map(|inquiry| &*inquiry.asked)
+        inquiries.map(|inquiry| &inquiry.asked)
     }
 
     /// Whether anybody ever got an address for it.
@@ -238,7 +242,7 @@ impl Known {
         {
             tally.ended = before.max(now);
         }
-        self.service = self.service.or(asked.service);
+        self.service = self.service.or(Some(asked.service));
     }
 }
 

@@ -1,11 +1,12 @@
 //! Lookups kept one by one for the answers that they ended with.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZero;
+use std::time::Duration;
 
 use super::answers::Told;
-use super::harm::{HarmKind, Harmed};
-use crate::base::{AddressId, Addresses, Number, Numbered, Timestamp};
+use super::harm::{Bad, HarmKind, Harmed};
+use crate::base::{Addresses, Map, Number, Numbered, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::Name;
 use crate::lookup::{Lookup, Resolver};
@@ -16,15 +17,16 @@ const MAX_LOOKUPS: usize = 200_000;
 /// Where a lookup stands among all that are kept, counted from 1.
 pub(super) type Place = Option<NonZero<u32>>;
 
-/// A lookup that ended with an answer.
+/// A lookup that ended with an answer, in few bytes.
 #[derive(Debug, Clone)]
 struct Ended {
     start: Seen,
-    end: Timestamp,
-    client: AddressId,
+    /// From its start to its end in nanoseconds, if that is not among the long ones.
+    took: u32,
     name: Number,
     /// The one before it that ended with the same answer.
     before: Place,
+    client: u16,
     resolver: Resolver,
 }
 
@@ -32,6 +34,8 @@ struct Ended {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     row: Vec<Ended>,
+    /// When those ended that took longer than a row can tell.
+    long: Map<NonZero<u32>, Timestamp>,
     clients: Addresses,
     /// Every lookup makes its own copy of the name that it is for; here they share one.
     names: Numbered<Name>,
@@ -44,42 +48,68 @@ impl Kept {
         if self.row.len() >= MAX_LOOKUPS {
             return;
         }
-        self.row.push(Ended {
+        let next = u32::try_from(self.row.len() + 1).ok().and_then(NonZero::new);
+        // Rules tell fewer clients apart than there are numbers.
+        let client = u16::try_from(self.clients.id(lookup.client).place());
+        let (Some(place), Ok(client)) = (next, client) else { return };
+        let took = u32::try_from(end.since(lookup.start.ts).as_nanos()).ok();
+        if took.is_none() || end < lookup.start.ts {
+            self.long.insert(place, end);
+        }
+        let ended = Ended {
             start: lookup.start,
-            end,
-            client: self.clients.id(lookup.client),
+            took: took.unwrap_or(u32::MAX),
             name: self.names.number(&lookup.name, Name::same_case, Name::clone),
             before: *before,
+            client,
             resolver: lookup.resolver,
-        });
-        *before = u32::try_from(self.row.len()).ok().and_then(NonZero::new);
+        };
+        push_within(&mut self.row, ended, MAX_LOOKUPS);
+        *before = Some(place);
     }
 
     /// Those that ended with what was told, the latest first.
-    fn ended(&self, told: &Told) -> impl Iterator<Item = &Ended> {
-        let at = |place: Place| self.row.get(place?.get() as usize - 1);
-        std::iter::successors(at(told.last()), move |ended| at(ended.before))
+    fn ended(&self, told: &Told) -> impl Iterator<Item = (NonZero<u32>, &Ended)> {
+        let at = |place: Place| Some((place?, self.row.get(place?.get() as usize - 1)?));
+        std::iter::successors(at(told.last()), move |(_, ended)| at(ended.before))
+    }
+
+    fn client(&self, ended: &Ended) -> IpAddr {
+        let known = self.clients.known().get(usize::from(ended.client));
+        known.copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
     /// Who made them.
     pub(super) fn clients(&self, told: &Told) -> impl Iterator<Item = IpAddr> {
-        self.ended(told).map(|lookup| self.clients.address(lookup.client))
+        self.ended(told).map(|(_, lookup)| self.client(lookup))
     }
 
     /// The same as wronged ones.
     pub(super) fn wronged(&self, told: &Told) -> impl Iterator<Item = ((Seen, IpAddr), Harmed)> {
-        self.ended(told).map(|lookup| {
-            let client = self.clients.address(lookup.client);
+        self.ended(told).map(|(place, lookup)| {
+            let client = self.client(lookup);
+            let end = lookup.start.ts.after(Duration::from_nanos(lookup.took.into()));
             let harmed = Harmed {
                 client,
                 name: self.names.get(lookup.name).map_or_else(Name::root, Name::clone),
                 resolver: lookup.resolver,
                 start: lookup.start,
-                end: lookup.end,
+                end: self.long.get(&place).copied().unwrap_or(end),
                 kind: HarmKind::Wrong,
-                bad: Box::default(),
+                bad: Bad::default(),
             };
             ((lookup.start, client), harmed)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are up to two hundred thousand of them.
+    #[test]
+    fn a_lookup_takes_few_bytes() {
+        assert_eq!(size_of::<Ended>(), 32);
     }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use super::classify::{Kind, classify};
 use super::finding::Where;
+use super::flow::{Flow, Reached};
 use super::forward::Forward;
 use super::odds;
 use super::posterior::{Flows, State};
-use super::reach::{Flow, Reach, Reached};
+use super::reach::Reach;
 use super::stretch::Stretch;
 use super::tallies::Reachability;
 use super::trips::{Scope, Trips};
@@ -196,12 +197,12 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
     let mut cells = Cells::new();
     for flow in reach.flows() {
         // A query that never got past the service address says nothing about a server.
-        let untranslated = nat.is_service(flow.cell.responder);
-        let upstream = forward.shows(flow.cell.client)
-            && forward.is_upstream(flow.cell.responder)
-            && !nat.is_backend(flow.cell.responder);
-        if flow.cell.transport == Transport::Udp && !untranslated && !upstream {
-            let key = (flow.cell.responder, reach.group(flow.cell.client));
+        let untranslated = nat.is_service(flow.cell().responder);
+        let upstream = forward.shows(flow.cell().client)
+            && forward.is_upstream(flow.cell().responder)
+            && !nat.is_backend(flow.cell().responder);
+        if flow.cell().transport == Transport::Udp && !untranslated && !upstream {
+            let key = (flow.cell().responder, reach.group(flow.cell().client));
             cells.entry(key).or_default().push(flow);
         }
     }
@@ -262,7 +263,7 @@ fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
     found.retain(|run| {
         let failed: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| flow.failed()).collect();
         let (Some(first), Some(last)) = (failed.first(), failed.last()) else { return false };
-        let long_enough = last.last_sent.since(first.first.ts) >= MIN_LENGTH;
+        let long_enough = last.last_sent().since(first.first.ts) >= MIN_LENGTH;
         let enough = failed.len() as u64 >= MIN_FLOWS;
         // Half a failure more than was seen: a server that never failed is not beyond failing.
         let outside = all - failed.len() as f64;
@@ -283,18 +284,18 @@ fn outage(
     let failed: Vec<&Flow> =
         flows[run.clone()].iter().copied().filter(|flow| flow.failed()).collect();
     let start = failed.first().map_or(Timestamp::MIN, |flow| flow.first.ts);
-    let last = failed.iter().map(|flow| flow.last_sent).max().unwrap_or(start);
+    let last = failed.iter().map(|flow| flow.last_sent()).max().unwrap_or(start);
     let last_new = failed.last().map_or(start, |flow| flow.first.ts);
-    let service = failed.first().map_or(server, |flow| flow.cell.server);
+    let service = failed.first().map_or(server, |flow| flow.cell().server);
     let good = |flow: &&&Flow| flow.succeeded();
     let mut outage = Outage {
         kind: Kind::Dead,
         server,
         service,
         network,
-        clients: failed.iter().map(|flow| flow.cell.client).collect(),
+        clients: failed.iter().map(|flow| flow.cell().client).collect(),
         span: Span::between(start, last),
-        last_good: flows[..run.start].iter().rev().find(good).map(|flow| flow.last_sent),
+        last_good: flows[..run.start].iter().rev().find(good).map(|flow| flow.last_sent()),
         end: End::Open,
         failed: failed.iter().map(|flow| u64::from(flow.weight())).sum(),
         icmp: BTreeMap::new(),
@@ -307,7 +308,7 @@ fn outage(
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {
-        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp()) {
+        if let (Reached::Rejected, Some(said)) = (flow.reached(), flow.icmp()) {
             *outage.icmp.entry(said).or_default() += u64::from(flow.weight());
         }
         outage.other_host += u64::from(flow.lost() == Some(Undelivered::OtherHost));
@@ -330,7 +331,7 @@ fn outage(
 fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
     let mut context = Context::default();
     for flow in reach.flows() {
-        let cell = &flow.cell;
+        let cell = flow.cell();
         let (ok, failed) = match (flow.succeeded(), flow.failed()) {
             (true, _) => (u64::from(flow.weight()), 0),
             (_, true) => (0, u64::from(flow.weight())),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::reach::Flow;
+use super::flow::Flow;
 use super::scene::Scene;
 use crate::base::{Span, Transport};
 use crate::capture::Seen;
@@ -50,9 +50,9 @@ pub(super) fn mixtures(scene: &Scene<'_>) -> Vec<Mixture> {
     }
     let mut services: BTreeMap<IpAddr, Vec<&Flow>> = BTreeMap::new();
     for flow in scene.reach.flows() {
-        let address = flow.cell.server;
-        let opaque = flow.cell.responder == address && !scene.nat.is_service(address);
-        if opaque && flow.cell.transport == Transport::Udp && flow.is_fresh() {
+        let address = flow.cell().server;
+        let opaque = flow.cell().responder == address && !scene.nat.is_service(address);
+        if opaque && flow.cell().transport == Transport::Udp && flow.is_fresh() {
             services.entry(address).or_default().push(flow);
         }
     }
@@ -63,7 +63,7 @@ fn judge(service: IpAddr, flows: &[&Flow]) -> Option<Mixture> {
     let pinned = |flow: &&&Flow| flow.failed() && flow.repeated().0 > 0 && flow.lost().is_none();
     let bad: Vec<&&Flow> = flows.iter().filter(pinned).collect();
     let span =
-        bad.iter().map(|flow| Span::between(flow.first.ts, flow.last_sent)).reduce(Span::join)?;
+        bad.iter().map(|flow| Span::between(flow.first.ts, flow.last_sent())).reduce(Span::join)?;
     let within = |flow: &&&Flow| span.contains(flow.first.ts);
     let recovered = flows
         .iter()
@@ -83,7 +83,7 @@ fn judge(service: IpAddr, flows: &[&Flow]) -> Option<Mixture> {
         span,
         failed,
         answered,
-        clients: bad.iter().map(|flow| flow.cell.client).collect(),
+        clients: bad.iter().map(|flow| flow.cell().client).collect(),
         frames: bad.iter().take(6).map(|flow| flow.first).collect(),
     })
 }

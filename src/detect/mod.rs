@@ -5,10 +5,12 @@
 //! work of the incident layer.
 
 mod answers;
+mod asked;
 mod blackhole;
 mod classify;
 mod detector;
 mod finding;
+mod flow;
 mod forward;
 mod glance;
 mod harm;
@@ -31,18 +33,20 @@ mod upstream;
 mod vanish;
 mod zone;
 
-pub use answers::{Answer, Answers, Asked, SetId, Told};
+pub use answers::{Answer, Answers, SetId, Told};
+pub use asked::{Asked, ToldBy};
 pub use classify::Kind;
 pub use detector::{Class, Descriptor, Detector, Interest, Layer, Which};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
+pub use flow::{Cell, Flow, Reached};
 pub use forward::{Fate, Forward, Knock, Leg, Way};
 pub use glance::{Glance, NameKind};
-pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom, Target};
+pub use harm::{Bad, BadStep, HarmKind, Harmed, Ledger, Steps, Symptom, Target};
 pub use inquiries::{AskedName, Inquiries, Inquiry, Known, Place, Tally};
 pub use load::Load;
 pub use localise::{Context, End, MIN_FLOWS, Outage, localise, localise_and_tally};
 pub use outside::{Outside, Second, Trouble, TroubleKind};
-pub use reach::{Cell, Flow, Reach, Reached};
+pub use reach::Reach;
 pub use rules::ALL;
 pub use scene::Scene;
 pub use stretch::{Pace, Stretch};

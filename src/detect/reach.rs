@@ -10,19 +10,16 @@ use std::sync::Arc;
 
 use hashbrown::hash_map::Entry;
 
+use super::flow::{Cell, Flow, Going, Part, Reached};
 use crate::base::{
     Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
-    forget_before_growth,
+    forget_before_growth, push_within,
 };
-use crate::capture::Seen;
 use crate::lookup::{Lookup, Sent};
-use crate::packet::IcmpKind;
-use crate::transaction::{
-    Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction, Undelivered, timing,
-};
+use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
 
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
-/// and carry the weight of those left out.
+/// and carry the weight of those left out, and so are the others where they are too many.
 const MAX_FLOWS: usize = 400_000;
 /// How long conntrack pins a socket that gets answers (rulebook K6: 120 s for UDP streams).
 const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
@@ -31,186 +28,17 @@ const MAX_PENDING: usize = 1 << 17;
 /// How many pairs of client and server are told apart.
 const MAX_CELLS: usize = 200_000;
 
-/// A pair of client and server, over one transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell {
-    /// Who asked.
-    pub client: IpAddr,
-    /// The address that was asked.
-    pub server: IpAddr,
-    /// The address behind it where translation is visible, else the same.
-    pub responder: IpAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
-}
+/// What conntrack pins: a client's socket, and the server that it talks to over this transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Way(SocketId, SocketId);
 
-/// What became of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reached {
-    /// Something came back in time, whatever it said.
-    Yes,
-    /// Something came back too late.
-    Late,
-    /// ICMP or a reset came back.
-    Rejected,
-    /// Nothing came back.
-    No,
-    /// The capture cannot tell.
-    Unknown,
-}
-
-/// One flow, in few bytes: hundreds of thousands are kept, and nearly all are answered at once.
-#[derive(Debug, Clone)]
-pub struct Flow {
-    /// Its first frame.
-    pub first: Seen,
-    /// When its last datagram was sent.
-    pub last_sent: Timestamp,
-    /// Client and server, shared by all their flows.
-    pub cell: Arc<Cell>,
-    /// What few flows have to say, or more than fits in here.
-    rest: Option<Box<Rest>>,
-    /// The client's port.
-    port: u16,
-    /// What became of it.
-    pub reached: Reached,
-    attempts: u8,
-    unanswered: u8,
-    repeated: (u8, u8),
-    standing: Standing,
-}
-
-/// What few flows have to say.
-#[derive(Debug, Clone, Copy)]
-struct Rest {
-    attempts: u32,
-    unanswered: u32,
-    repeated: (u16, u16),
-    lost: Option<Undelivered>,
-    icmp: Option<(IcmpKind, IpAddr)>,
-    weight: u32,
-}
-
-/// Whether a flow is fresh, and how often those like it were thinned out by halves.
-#[derive(Debug, Clone, Copy, Default)]
-struct Standing(u8);
-
-impl Standing {
-    const STALE: u8 = 0x80;
-
-    fn is_fresh(self) -> bool {
-        self.0 & Self::STALE == 0
-    }
-
-    fn set_fresh(&mut self, fresh: bool) {
-        self.0 = self.halvings() | if fresh { 0 } else { Self::STALE };
-    }
-
-    fn halvings(self) -> u8 {
-        self.0 & !Self::STALE
-    }
-
-    fn halve(&mut self) {
-        if self.halvings() < !Self::STALE {
-            self.0 += 1;
-        }
-    }
-}
-
-/// A flow that may still go on, and all that is told of one.
-#[derive(Debug, Clone)]
-pub(super) struct Going {
-    pub(super) first: Seen,
-    pub(super) last_sent: Timestamp,
-    pub(super) cell: Arc<Cell>,
-    pub(super) port: u16,
-    pub(super) reached: Reached,
-    pub(super) attempts: u32,
-    pub(super) unanswered: u32,
-    pub(super) repeated: (u16, u16),
-    pub(super) lost: Option<Undelivered>,
-    pub(super) icmp: Option<Box<(IcmpKind, IpAddr)>>,
-    pub(super) weight: u32,
-}
-
-impl From<Going> for Flow {
-    fn from(going: Going) -> Self {
-        let Going { attempts, unanswered, repeated, lost, icmp, weight, .. } = going;
-        let short = || {
-            let few = (u8::try_from(repeated.0).ok()?, u8::try_from(repeated.1).ok()?);
-            let plain = lost.is_none() && icmp.is_none() && weight == 1;
-            plain.then_some((u8::try_from(attempts).ok()?, u8::try_from(unanswered).ok()?, few))
+impl Way {
+    fn new(client: SocketAddr, responder: IpAddr, transport: Transport) -> Self {
+        let protocol = match transport {
+            Transport::Udp => 17,
+            Transport::Tcp => 6,
         };
-        let told = short();
-        let rest = || {
-            let icmp = icmp.as_deref().copied();
-            Box::new(Rest { attempts, unanswered, repeated, lost, icmp, weight })
-        };
-        let rest = told.is_none().then(rest);
-        let (attempts, unanswered, repeated) = told.unwrap_or_default();
-        Self {
-            first: going.first,
-            last_sent: going.last_sent,
-            rest,
-            port: going.port,
-            reached: going.reached,
-            attempts,
-            unanswered,
-            repeated,
-            standing: Standing::default(),
-            cell: going.cell,
-        }
-    }
-}
-
-impl Flow {
-    /// Whether it failed beyond doubt.
-    pub fn failed(&self) -> bool {
-        matches!(self.reached, Reached::No | Reached::Rejected)
-    }
-
-    /// Whether the server was reached.
-    pub fn succeeded(&self) -> bool {
-        matches!(self.reached, Reached::Yes | Reached::Late)
-    }
-
-    /// Datagrams sent.
-    pub fn attempts(&self) -> u32 {
-        self.rest.as_ref().map_or(u32::from(self.attempts), |rest| rest.attempts)
-    }
-
-    /// Datagrams that were not answered.
-    pub fn unanswered(&self) -> u32 {
-        self.rest.as_ref().map_or(u32::from(self.unanswered), |rest| rest.unanswered)
-    }
-
-    /// Transactions in it that were repeated from the same port, and of them those answered then.
-    pub fn repeated(&self) -> (u16, u16) {
-        let (all, answered) = self.repeated;
-        self.rest.as_ref().map_or((all.into(), answered.into()), |rest| rest.repeated)
-    }
-
-    /// Why an answer that the capture shows did not reach the client.
-    pub fn lost(&self) -> Option<Undelivered> {
-        self.rest.as_ref()?.lost
-    }
-
-    /// What an ICMP error said, and who sent it.
-    pub fn icmp(&self) -> Option<(IcmpKind, IpAddr)> {
-        self.rest.as_ref()?.icmp
-    }
-
-    /// Whether its socket had not talked to this server shortly before: where a socket is pinned
-    /// by conntrack, only fresh ones show where the service sends now (K6).
-    pub fn is_fresh(&self) -> bool {
-        self.standing.is_fresh()
-    }
-
-    /// How many flows it stands for.
-    pub fn weight(&self) -> u32 {
-        let own = self.rest.as_ref().map_or(1, |rest| rest.weight);
-        let doubled = 1_u32.checked_shl(self.standing.halvings().into()).unwrap_or(u32::MAX);
-        own.saturating_mul(doubled)
+        Self(client.into(), SocketAddr::new(responder, protocol).into())
     }
 }
 
@@ -220,7 +48,7 @@ pub struct Reach {
     nodes: Nodes,
     pending: VecDeque<Going>,
     base: u64,
-    index: Map<(SocketId, Host, Transport), u64>,
+    index: Map<Way, u64>,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
 }
@@ -234,7 +62,7 @@ impl Reach {
     /// From flows that were put back from tallies; clients are grouped by `nodes`.
     pub(super) fn from_flows(nodes: Nodes, flows: Vec<Going>) -> Self {
         let mut flows: Vec<Flow> = flows.into_iter().map(Flow::from).collect();
-        flows.sort_by_key(|flow| (flow.first, *flow.cell, flow.last_sent, flow.reached));
+        flows.sort_by_key(|flow| (flow.first, *flow.cell(), flow.last_sent(), flow.reached()));
         Self { nodes, flows, ..Self::default() }
     }
 
@@ -298,11 +126,9 @@ impl Reach {
                 responder,
                 transport: transaction.transport,
             };
-            let flow = Going {
+            let part = Part {
                 first: start,
                 last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
-                cell: self.shared(cell),
-                port: transaction.client.port(),
                 reached,
                 attempts: sent,
                 unanswered,
@@ -312,9 +138,8 @@ impl Reach {
                     .rejections
                     .first()
                     .map(|rejected| Box::new((rejected.kind, rejected.from))),
-                weight: 1,
             };
-            self.add(transaction.client, flow, coverage);
+            self.add(cell, transaction.client, part, coverage);
         }
     }
 
@@ -333,24 +158,17 @@ impl Reach {
             responder: connect.responder(),
             transport: Transport::Tcp,
         };
-        let cell = self.shared(cell);
-        self.add(
-            connect.client,
-            Going {
-                first: connect.first(),
-                last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
-                cell,
-                port: connect.client.port(),
-                reached,
-                attempts,
-                unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
-                repeated: (0, 0),
-                lost: None,
-                icmp: None,
-                weight: 1,
-            },
-            coverage,
-        );
+        let part = Part {
+            first: connect.first(),
+            last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
+            reached,
+            attempts,
+            unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+            repeated: (0, 0),
+            lost: None,
+            icmp: None,
+        };
+        self.add(cell, connect.client, part, coverage);
     }
 
     /// Closes what is open; the capture is over.
@@ -360,16 +178,17 @@ impl Reach {
         }
         // Lookups end in another order than their steps began.
         self.flows.sort_by(|one, other| {
-            let rest = || (&one.cell, one.port).cmp(&(&other.cell, other.port));
+            let rest = || (one.cell(), one.port()).cmp(&(other.cell(), other.port()));
             one.first.cmp(&other.first).then_with(rest)
         });
-        let mut sockets: Map<(SocketId, IpAddr), Timestamp> = Map::default();
+        let mut ways: Map<(SocketId, Host), Timestamp> = Map::default();
         for flow in &mut self.flows {
-            forget_before_growth(&mut sockets, |_, last| flow.first.ts.since(*last) <= PINNED);
-            let socket = SocketAddr::new(flow.cell.client, flow.port);
-            let before = sockets.insert((socket.into(), flow.cell.responder), flow.last_sent);
+            forget_before_growth(&mut ways, |_, last| flow.first.ts.since(*last) <= PINNED);
+            let cell = flow.cell();
+            let way = (SocketAddr::new(cell.client, flow.port()).into(), Host(cell.responder));
+            let before = ways.insert(way, flow.last_sent());
             let fresh = before.is_none_or(|last| flow.first.ts.since(last) > PINNED);
-            flow.standing.set_fresh(fresh);
+            flow.set_fresh(fresh);
         }
     }
 
@@ -390,21 +209,20 @@ impl Reach {
         cell
     }
 
-    fn add(&mut self, client: SocketAddr, flow: Going, coverage: &mut Coverage) {
-        while self
-            .pending
-            .front()
-            .is_some_and(|first| flow.first.ts.since(first.first.ts) > timing::T_KEEP)
-        {
+    /// Adds what was sent from `client`, whose address is that of `cell`, to its flow.
+    fn add(&mut self, cell: Cell, client: SocketAddr, part: Part, coverage: &mut Coverage) {
+        let now = part.first.ts;
+        let over = |first: &Going| now.since(first.part.first.ts) > timing::T_KEEP;
+        while self.pending.front().is_some_and(over) {
             self.settle_first(coverage);
         }
         if self.pending.len() >= MAX_PENDING {
             coverage.limited(Limit::Flows);
             self.settle_first(coverage);
         }
-        let key = (SocketId::from(client), Host(flow.cell.responder), flow.cell.transport);
+        let way = Way::new(client, cell.responder, cell.transport);
         let serial = self.base + self.pending.len() as u64;
-        let known = match self.index.entry(key) {
+        let known = match self.index.entry(way) {
             Entry::Occupied(mut known) => {
                 let at = known.get().checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
                 let at = at.filter(|at| *at < self.pending.len());
@@ -419,32 +237,20 @@ impl Reach {
             }
         };
         if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
-            pending.last_sent = pending.last_sent.max(flow.last_sent);
-            pending.reached = pending.reached.min(flow.reached);
-            pending.attempts += flow.attempts;
-            pending.unanswered += flow.unanswered;
-            let (repeated, answered) = pending.repeated;
-            pending.repeated = (
-                repeated.saturating_add(flow.repeated.0),
-                answered.saturating_add(flow.repeated.1),
-            );
-            pending.lost = pending.lost.or(flow.lost);
-            pending.icmp = pending.icmp.take().or(flow.icmp);
+            pending.part.join(part);
             return;
         }
-        self.pending.push_back(flow);
+        let cell = self.shared(cell);
+        self.pending.push_back(Going { cell, port: client.port(), weight: 1, part });
     }
 
     fn settle_first(&mut self, coverage: &mut Coverage) {
         let Some(flow) = self.pending.pop_front() else {
             return;
         };
-        let key = (
-            SocketId::from(SocketAddr::new(flow.cell.client, flow.port)),
-            Host(flow.cell.responder),
-            flow.cell.transport,
-        );
-        if let Entry::Occupied(place) = self.index.entry(key)
+        let Cell { client, responder, transport, .. } = *flow.cell;
+        let way = Way::new(SocketAddr::new(client, flow.port), responder, transport);
+        if let Entry::Occupied(place) = self.index.entry(way)
             && *place.get() == self.base
         {
             place.remove();
@@ -458,18 +264,26 @@ impl Reach {
         if self.flows.len() >= MAX_FLOWS {
             self.thin_out();
         }
-        self.flows.push(Flow::from(flow));
+        push_within(&mut self.flows, Flow::from(flow), MAX_FLOWS);
     }
 
-    /// Halves the number of answered flows; those that stay count twice as much.
+    /// Halves the number of answered flows; those that stay count twice as much. The others are
+    /// thinned out as well where there are so many of them that this makes little room.
     fn thin_out(&mut self) {
+        self.halve(|reached| reached == Reached::Yes);
+        if self.flows.len() > MAX_FLOWS / 4 * 3 {
+            self.halve(|reached| reached != Reached::Yes);
+        }
+    }
+
+    fn halve(&mut self, which: impl Fn(Reached) -> bool) {
         let mut keep = false;
         self.flows.retain_mut(|flow| {
-            if flow.reached != Reached::Yes {
+            if !which(flow.reached()) {
                 return true;
             }
             keep = !keep;
-            flow.standing.halve();
+            flow.halve();
             keep
         });
     }

@@ -14,8 +14,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flow::{Cell, Flow, Going, Part, Reached};
 use super::localise::{Cells, MIN_FLOWS};
-use super::reach::{Cell, Flow, Going, Reach, Reached};
+use super::reach::Reach;
 use crate::base::{Nodes, Span, Timestamp, Transport};
 use crate::capture::{FileId, FrameRef, Seen};
 use crate::packet::IcmpKind;
@@ -121,15 +122,15 @@ impl Spell {
 
     /// The end, the clients and the reasons of a failed flow: they are told of runs alone.
     fn explain(&mut self, flow: &Flow) {
-        self.end = self.end.max(flow.last_sent);
-        let client = flow.cell.client;
+        self.end = self.end.max(flow.last_sent());
+        let client = flow.cell().client;
         if self.clients.len() < CLIENTS && !self.clients.contains(&client) {
             self.clients.push(client);
             self.clients.sort_unstable();
         }
         self.other_host += u64::from(flow.lost() == Some(Undelivered::OtherHost));
         self.wrong_source += u64::from(flow.lost() == Some(Undelivered::WrongSource));
-        if let (Reached::Rejected, Some(said)) = (flow.reached, flow.icmp()) {
+        if let (Reached::Rejected, Some(said)) = (flow.reached(), flow.icmp()) {
             *self.icmp.entry(said).or_default() += u64::from(flow.weight());
         }
     }
@@ -139,8 +140,8 @@ impl Reachability {
     /// The tallies of the flows that localisation looks at, and of TCP beside them.
     pub(super) fn of(reach: &Reach, cells: &Cells<'_>) -> Self {
         let mut tcp: Cells<'_> = BTreeMap::new();
-        for flow in reach.flows().iter().filter(|flow| flow.cell.transport == Transport::Tcp) {
-            let key = (flow.cell.responder, reach.group(flow.cell.client));
+        for flow in reach.flows().iter().filter(|flow| flow.cell().transport == Transport::Tcp) {
+            let key = (flow.cell().responder, reach.group(flow.cell().client));
             tcp.entry(key).or_default().push(flow);
         }
         let mut tallies = Vec::new();
@@ -185,9 +186,9 @@ fn tally(cells: &Cells<'_>, transport: Transport, grid: Duration) -> Vec<CellTal
         let told = flows.iter().find(|flow| flow.failed()).or(flows.first())?;
         Some(CellTally {
             group: group.to_string(),
-            client: told.cell.client,
+            client: told.cell().client,
             server: *server,
-            service: told.cell.server,
+            service: told.cell().server,
             transport,
             spells: told_in_spells(&flows, grid),
         })
@@ -274,8 +275,6 @@ impl CellTally {
         reasons: &mut Reasons,
     ) -> Going {
         let mut flow = Going {
-            first: Seen { at: FrameRef { file: FileId(0), number: 0 }, ts: first },
-            last_sent,
             cell: Arc::new(Cell {
                 client: self.client,
                 server: self.service,
@@ -283,13 +282,17 @@ impl CellTally {
                 transport: self.transport,
             }),
             port: 0,
-            reached: if failed { Reached::No } else { Reached::Yes },
-            attempts: 1,
-            unanswered: u32::from(failed),
-            repeated: (0, 0),
-            lost: None,
-            icmp: None,
             weight,
+            part: Part {
+                first: Seen { at: FrameRef { file: FileId(0), number: 0 }, ts: first },
+                last_sent,
+                reached: if failed { Reached::No } else { Reached::Yes },
+                attempts: 1,
+                unanswered: u32::from(failed),
+                repeated: (0, 0),
+                lost: None,
+                icmp: None,
+            },
         };
         if failed && spell.is_run() {
             reasons.give(&mut flow);
@@ -323,10 +326,10 @@ impl Reasons {
             Arc::make_mut(&mut flow.cell).client = *client;
         }
         self.next += 1;
-        flow.lost = self.lost.pop();
+        flow.part.lost = self.lost.pop();
         if let Some(said) = self.icmp.pop() {
-            flow.reached = Reached::Rejected;
-            flow.icmp = Some(Box::new(said));
+            flow.part.reached = Reached::Rejected;
+            flow.part.icmp = Some(Box::new(said));
         }
     }
 }

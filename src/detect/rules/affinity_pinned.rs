@@ -76,7 +76,7 @@ fn judge(service: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
     let mut backends: BTreeSet<IpAddr> = BTreeSet::new();
     let mut frames = Vec::new();
     for flow in scene.reach.flows() {
-        let cell = &flow.cell;
+        let cell = flow.cell();
         let translated = cell.server == service && cell.responder != service;
         if !translated || cell.transport != Transport::Udp || !flow.is_fresh() {
             continue;

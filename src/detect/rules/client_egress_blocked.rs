@@ -53,8 +53,8 @@ impl Detector for ClientEgressBlocked {
         // Of each client those up to the first that was answered: of most, one.
         let mut clients: Table<IpAddr, SmallVec<[&Flow; 1]>> = Table::default();
         for flow in scene.reach.flows() {
-            if flow.cell.transport == Transport::Udp && (flow.failed() || flow.succeeded()) {
-                let flows = clients.entry(flow.cell.client).or_default();
+            if flow.cell().transport == Transport::Udp && (flow.failed() || flow.succeeded()) {
+                let flows = clients.entry(flow.cell().client).or_default();
                 if flows.last().is_none_or(|last| last.failed()) {
                     flows.push(flow);
                 }
@@ -69,24 +69,24 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
     let failed: Vec<&Flow> = flows.iter().copied().take_while(|flow| flow.failed()).collect();
     let healed = flows.get(failed.len()).map(|flow| flow.first.ts);
     let first = failed.first()?.first;
-    let last = failed.iter().map(|flow| flow.last_sent).max()?;
+    let last = failed.iter().map(|flow| flow.last_sent()).max()?;
     let span = Span::between(first.ts, last);
     if (failed.len() as u64) < ENOUGH || healed.is_some_and(|at| at.since(first.ts) > PROGRAMMED) {
         return None;
     }
-    let asked: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.server).collect();
-    let backends: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell.responder).collect();
+    let asked: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell().server).collect();
+    let backends: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell().responder).collect();
     let network = scene.reach.group(client);
     let mut neighbours = BTreeSet::new();
     let mut answered = 0_u64;
     for flow in scene.reach.flows() {
-        let neighbour = flow.cell.client != client && network.contains(flow.cell.client);
+        let neighbour = flow.cell().client != client && network.contains(flow.cell().client);
         // Where translation is visible, the same backend must have answered; a query that vanishes
         // before translation could have gone to any.
-        let same = backends.contains(&flow.cell.responder)
-            || (asked.contains(&flow.cell.server) && backends.is_subset(&asked));
+        let same = backends.contains(&flow.cell().responder)
+            || (asked.contains(&flow.cell().server) && backends.is_subset(&asked));
         if neighbour && same && flow.succeeded() && span.contains(flow.first.ts) {
-            neighbours.insert(flow.cell.client);
+            neighbours.insert(flow.cell().client);
             answered += u64::from(flow.weight());
         }
     }

@@ -179,7 +179,7 @@ fn finding(
     let clients: BTreeSet<IpAddr> = ignored.iter().map(|one| one.client).collect();
     let servers: BTreeSet<IpAddr> = ignored.iter().map(|one| one.server).collect();
     let others = scene.reach.flows().iter().filter(|flow| {
-        !network.contains(flow.cell.client) && servers.contains(&flow.cell.responder)
+        !network.contains(flow.cell().client) && servers.contains(&flow.cell().responder)
     });
     let (mut fine, mut failed) = (0, 0);
     for flow in others.filter(|flow| span.contains(flow.first.ts)) {

@@ -237,7 +237,7 @@ impl<'a> Burst<'a> {
         }
         let (mut passed, mut after) = (0, 0);
         for flow in scene.reach.flows() {
-            if network.contains(flow.cell.client) && flow.succeeded() {
+            if network.contains(flow.cell().client) && flow.succeeded() {
                 passed += u64::from(span.contains(flow.first.ts)) * u64::from(flow.weight());
                 after += u64::from(flow.first.ts > end) * u64::from(flow.weight());
             }

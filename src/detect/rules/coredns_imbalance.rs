@@ -91,24 +91,24 @@ impl Detector for CorednsImbalance {
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let flows = scene.reach.flows();
-        let known = |flow: &&crate::detect::Flow| flow.cell.responder != flow.cell.server;
+        let known = |flow: &&crate::detect::Flow| flow.cell().responder != flow.cell().server;
         let mut spans: BTreeMap<IpAddr, Span> = BTreeMap::new();
         for flow in flows.iter().filter(known) {
             let at = flow.first.ts;
             spans
-                .entry(flow.cell.server)
+                .entry(flow.cell().server)
                 .and_modify(|span| *span = span.with(at))
                 .or_insert(Span::at(at));
         }
         let mut services: BTreeMap<IpAddr, BTreeMap<IpAddr, Backend>> = BTreeMap::new();
         for flow in flows.iter().filter(known) {
-            let Some(span) = spans.get(&flow.cell.server) else { continue };
-            let backends = services.entry(flow.cell.server).or_default();
-            let backend = backends.entry(flow.cell.responder).or_default();
+            let Some(span) = spans.get(&flow.cell().server) else { continue };
+            let backends = services.entry(flow.cell().server).or_default();
+            let backend = backends.entry(flow.cell().responder).or_default();
             let weight = u64::from(flow.weight());
             backend.flows += weight;
             backend.parts[part(*span, flow.first.ts)] += weight;
-            *backend.clients.entry(flow.cell.client).or_default() += weight;
+            *backend.clients.entry(flow.cell().client).or_default() += weight;
             if backend.frames.len() < 3 {
                 backend.frames.push(flow.first);
             }

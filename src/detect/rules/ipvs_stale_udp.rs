@@ -224,7 +224,7 @@ impl IpvsStaleUdp {
         let span = Span::between(first.ts, last.ts);
         // The backend must be gone: nothing is translated to it any more.
         let alive = scene.reach.flows().iter().any(|flow| {
-            flow.cell.responder == backend && flow.first.ts > span.start && flow.succeeded()
+            flow.cell().responder == backend && flow.first.ts > span.start && flow.succeeded()
         });
         let within = |ts: &Timestamp| span.contains(*ts);
         let ok = |history: Option<AddressId>| self.answered.count(history, span);

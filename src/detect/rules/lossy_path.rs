@@ -75,12 +75,12 @@ impl Row {
         self.dead_flows += u64::from(flow.failed());
         self.repeated += u64::from(flow.repeated().0);
         self.recovered += u64::from(flow.repeated().1);
-        let server = self.servers.entry(flow.cell.responder).or_default();
+        let server = self.servers.entry(flow.cell().responder).or_default();
         server.0 += u64::from(flow.attempts()) * weight;
         server.1 += lost;
         if lost > 0 {
-            self.clients.insert(flow.cell.client);
-            let own = Span::between(flow.first.ts, flow.last_sent);
+            self.clients.insert(flow.cell().client);
+            let own = Span::between(flow.first.ts, flow.last_sent());
             self.span = Some(self.span.map_or(own, |span| span.join(own)));
             if self.frames.len() < 6 {
                 self.frames.push(flow.first);
@@ -110,13 +110,13 @@ impl Detector for LossyPath {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut rows: Table<Network, Row> = Table::default();
         for flow in scene.reach.flows() {
-            let judged = !matches!(flow.reached, Reached::Unknown | Reached::Rejected);
+            let judged = !matches!(flow.reached(), Reached::Unknown | Reached::Rejected);
             let in_outage = scene.outages.iter().any(|outage| {
-                outage.server == flow.cell.responder && outage.span.contains(flow.first.ts)
+                outage.server == flow.cell().responder && outage.span.contains(flow.first.ts)
             });
             let reached_client = flow.lost().is_none();
-            if flow.cell.transport == Transport::Udp && judged && !in_outage && reached_client {
-                rows.entry(scene.reach.group(flow.cell.client)).or_default().add(flow);
+            if flow.cell().transport == Transport::Udp && judged && !in_outage && reached_client {
+                rows.entry(scene.reach.group(flow.cell().client)).or_default().add(flow);
             }
         }
         rows.into_iter()

@@ -69,7 +69,7 @@ fn finding(
     let (fresh, known) = asked
         .told
         .iter()
-        .filter(|((other, answer), _)| *other != server && answer.is_data())
+        .filter(|((other, answer), _)| **other != server && answer.is_data())
         .map(|((other, _), told)| (*other, told))
         .min_by_key(|(_, told)| told.span.start)?;
     let appeared = known.span.start;

@@ -180,16 +180,19 @@ fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {
         pins.iter().map(|pin| scene.reach.group(pin.client.ip())).collect();
     let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
     for flow in scene.reach.flows() {
-        let ours = networks.contains(&scene.reach.group(flow.cell.client));
-        if !flow.is_fresh() || !ours || flow.cell.server != service || !span.contains(flow.first.ts)
+        let ours = networks.contains(&scene.reach.group(flow.cell().client));
+        if !flow.is_fresh()
+            || !ours
+            || flow.cell().server != service
+            || !span.contains(flow.first.ts)
         {
             continue;
         }
-        if flow.cell.responder == server {
+        if flow.cell().responder == server {
             return None;
         }
         if flow.succeeded() {
-            mates.insert(flow.cell.responder);
+            mates.insert(flow.cell().responder);
             elsewhere += u64::from(flow.weight());
         }
     }

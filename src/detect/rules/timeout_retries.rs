@@ -155,7 +155,7 @@ fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
             tallies.entry(kind(stall.client, stall.responder)).or_default().0 += 1;
         }
         for flow in scene.reach.flows() {
-            let Cell { client, responder, .. } = *flow.cell;
+            let Cell { client, responder, .. } = *flow.cell();
             if let Some(tally) = tallies.get_mut(&kind(client, responder)) {
                 tally.1 += u64::from(flow.attempts()) * u64::from(flow.weight());
             }
