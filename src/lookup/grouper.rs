@@ -27,7 +27,7 @@ use super::model::{Lookup, Role, Sent};
 use super::open::{Open, Place};
 use super::profile::Profiles;
 use super::search::{SearchLists, Suffixes};
-use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, digest};
+use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, digest, push_back};
 use crate::dns::Name;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
@@ -159,7 +159,7 @@ impl Grouper {
                 listed.remove(0);
             }
             listed.push(serial);
-            self.open.push_back(open);
+            push_back(&mut self.open, open);
             serial
         };
         let Some(open) = index(self.base, serial).and_then(|at| self.open.get_mut(at)) else {

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::connect::TcpAttempt;
 use super::index::Index;
 use super::model::Transaction;
-use crate::base::{Timestamp, Transport, halves};
+use crate::base::{Timestamp, Transport, halves, push_back};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
 /// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
@@ -161,7 +161,8 @@ impl Table {
     pub(super) fn open(&mut self, item: Item, candidates: &[u64], at: Timestamp) -> u64 {
         let serial = self.base + self.entries.len() as u64;
         let key = item.key();
-        self.entries.push_back(Entry { item, last_activity: at, also: Box::default(), held: 0 });
+        let entry = Entry { item, last_activity: at, also: Box::default(), held: 0 };
+        push_back(&mut self.entries, entry);
         self.list(key, candidates, serial);
         serial
     }
