@@ -29,9 +29,6 @@ impl Count {
     }
 }
 
-/// The addresses of a datagram that is translated on both of its ends.
-const ADDRESSES: usize = 4;
-
 /// Sightings of one datagram over IPv4 at one capture point, within one file.
 #[derive(Debug, Clone)]
 pub(super) struct Near {
@@ -39,12 +36,42 @@ pub(super) struct Near {
     ts: Timestamp,
     frame: u32,
     file: u16,
-    /// The addresses of its ends, each once.
-    addresses: [u32; ADDRESSES],
+    server: End,
+    client: End,
     point: PointId,
-    known: u8,
     count: Count,
     sights: [Sight; Count::Four as usize],
+}
+
+/// The address of one end, and what it was translated to, or the same again.
+#[derive(Debug, Clone, Copy)]
+struct End([u32; 2]);
+
+impl End {
+    fn of(address: IpAddr) -> Option<Self> {
+        let IpAddr::V4(address) = address else { return None };
+        Some(Self([address.to_bits(); 2]))
+    }
+
+    /// Takes down one more sighting: whether it shows the translated address; `None` if that is a third.
+    #[inline]
+    fn note(&mut self, address: IpAddr) -> Option<bool> {
+        let IpAddr::V4(address) = address else { return None };
+        let (address, Self([first, other])) = (address.to_bits(), self);
+        if address == *first {
+            return Some(false);
+        }
+        if other == first {
+            *other = address;
+        }
+        (address == *other).then_some(true)
+    }
+
+    #[inline]
+    fn address(self, translated: bool) -> u32 {
+        let Self([first, other]) = self;
+        if translated { other } else { first }
+    }
 }
 
 /// A [`Hop`] in eleven bytes that need not be aligned.
@@ -60,23 +87,38 @@ struct Sight {
     what: What,
 }
 
-/// From the top: the packet type from 1 on or 0 (3 bits), whether there is an interface (1), the places
-/// of the server's and of the client's address (2 each).
+/// From the top: the packet type from 1 on or 0 (3 bits), whether there is an interface, whether the server's
+/// and whether the client's address was translated (1 bit each).
 #[derive(Debug, Clone, Copy, Default)]
 struct What(u8);
 
 impl What {
     const INTERFACE: u8 = 1 << 4;
+    const SERVER: u8 = 1 << 3;
+    const CLIENT: u8 = 1 << 2;
 
-    fn new(hop: &Hop, server: u8, client: u8) -> Self {
+    fn new(hop: &Hop, server: bool, client: bool) -> Self {
         let direction = hop.via.direction.map_or(0, |direction| 1 + direction as u8);
-        let interface = if hop.via.interface.is_some() { Self::INTERFACE } else { 0 };
-        Self(direction << 5 | interface | server << 2 | client)
+        let flag = |there: bool, flag: u8| if there { flag } else { 0 };
+        let interface = flag(hop.via.interface.is_some(), Self::INTERFACE);
+        let ends = flag(server, Self::SERVER) | flag(client, Self::CLIENT);
+        Self(direction << 5 | interface | ends)
+    }
+
+    #[inline]
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// From 1 on; 0 for none.
+    #[inline]
+    fn packet_type(self) -> u8 {
+        self.0 >> 5
     }
 
     #[inline]
     fn direction(self) -> Option<Direction> {
-        let number = usize::from(self.0 >> 5).checked_sub(1)?;
+        let number = usize::from(self.packet_type()).checked_sub(1)?;
         Direction::ALL.get(number).copied()
     }
 }
@@ -88,9 +130,9 @@ impl Near {
             ts: hop.seen.ts,
             frame: hop.seen.at.number,
             file: u16::try_from(hop.seen.at.file.0).ok()?,
-            addresses: [0; ADDRESSES],
+            server: End::of(hop.server)?,
+            client: End::of(hop.client)?,
             point: hop.via.point,
-            known: 0,
             count: Count::One,
             sights: [Sight::default(); Count::Four as usize],
         };
@@ -122,6 +164,12 @@ impl Near {
 
     fn put(&mut self, at: usize, sight: Sight) {
         let mut next = sight;
+        if at + 1 == self.count as usize
+            && let Some(last) = self.sights.get_mut(at)
+        {
+            *last = next;
+            return;
+        }
         for place in self.sights.iter_mut().take(self.count as usize).skip(at) {
             next = std::mem::replace(place, next);
         }
@@ -140,21 +188,8 @@ impl Near {
             frames: i16::try_from(frames).ok()?.to_le_bytes(),
             interface: [a, b, c],
             ttl: via.ttl,
-            what: What::new(hop, self.number(*server)?, self.number(*client)?),
+            what: What::new(hop, self.server.note(*server)?, self.client.note(*client)?),
         })
-    }
-
-    /// The place of an address.
-    fn number(&mut self, address: IpAddr) -> Option<u8> {
-        let IpAddr::V4(address) = address else { return None };
-        let address = address.to_bits();
-        let known = self.addresses.iter().take(self.known.into()).position(|one| *one == address);
-        if let Some(at) = known {
-            return u8::try_from(at).ok();
-        }
-        *self.addresses.get_mut(usize::from(self.known))? = address;
-        self.known += 1;
-        Some(self.known - 1)
     }
 
     #[inline]
@@ -201,19 +236,20 @@ impl Near {
     #[inline(always)]
     pub(super) fn hop(&self, at: usize) -> Option<Hop> {
         let sight = self.get(at)?;
-        let What(what) = sight.what;
         let [a, b, c] = sight.interface;
+        let interface = u32::from_le_bytes([a, b, c, 0]);
+        let address =
+            |end: End, flag| IpAddr::V4(Ipv4Addr::from_bits(end.address(sight.what.has(flag))));
         Some(Hop {
             seen: self.frame(sight),
             via: Spot {
                 point: self.point,
-                interface: (what & What::INTERFACE != 0)
-                    .then_some(u32::from_le_bytes([a, b, c, 0])),
+                interface: sight.what.has(What::INTERFACE).then_some(interface),
                 direction: sight.what.direction(),
                 ttl: sight.ttl,
             },
-            server: self.address(what >> 2 & 3)?,
-            client: self.address(what & 3)?,
+            server: address(self.server, What::SERVER),
+            client: address(self.client, What::CLIENT),
         })
     }
 
@@ -225,20 +261,14 @@ impl Near {
         };
         let sights = self.sights.iter().take(self.count as usize);
         sights.map(move |sight| {
-            let What(what) = sight.what;
             let [a, b, c] = sight.interface;
             let interface = u32::from_le_bytes([a, b, c, 0]);
-            let interface = (what & What::INTERFACE != 0).then_some(interface);
-            let server = self.addresses.get(usize::from(what >> 2 & 3)).copied();
-            let place = Place::new(interface, what >> 5, sight.ttl, server != asked);
+            let interface = sight.what.has(What::INTERFACE).then_some(interface);
+            let server = Some(self.server.address(sight.what.has(What::SERVER)));
+            let direction = sight.what.packet_type();
+            let place = Place::new(interface, direction, sight.ttl, server != asked);
             let since = i64::from(u32::from_le_bytes(sight.since));
             (Timestamp::from_nanos(self.ts.nanos() + since), place)
         })
-    }
-
-    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
-    #[inline(always)]
-    fn address(&self, number: u8) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::from_bits(*self.addresses.get(usize::from(number))?)))
     }
 }
