@@ -125,14 +125,18 @@ impl Grouper {
         self.clients.note(transaction, coverage);
         let label = label(&transaction.question.name);
         let key = (Host(client), label);
-        let serials = self.names.get(&key).cloned().unwrap_or_default();
+        let sent = transaction.first().ts;
         let mut best: Option<(u64, Place)> = None;
         let mut same_name = false;
-        for serial in serials {
-            let Some(open) = index(self.base, serial).and_then(|at| self.open.get(at)) else {
+        for &serial in self.names.get(&key).map_or(&[][..], SmallVec::as_slice) {
+            // Nearly all wait for nothing any more but those that began before them.
+            let Some(open) = index(self.base, serial)
+                .and_then(|at| self.open.get(at))
+                .filter(|open| open.horizon >= sent)
+            else {
                 continue;
             };
-            same_name |= open.horizon >= transaction.first().ts && open.asks(transaction);
+            same_name |= open.asks(transaction);
             let Some(place) = open.place(transaction, &mut self.lists) else {
                 continue;
             };
