@@ -116,8 +116,8 @@ impl Decoder {
         match decode(frame, point) {
             Ok(packet) if self.needs_order(&packet) => self.keep(&packet),
             Ok(packet) => {
-                let Packet { seen, via, .. } = packet;
                 if let (Body::Udp(datagram), Some(tuple)) = (packet.body, packet.tuple()) {
+                    let Packet { seen, via, .. } = packet;
                     self.datagram(Observed { seen, via, tuple }, &datagram);
                 } else {
                     self.block.coverage.not_dns += 1;
@@ -172,8 +172,14 @@ impl Decoder {
 
     /// The block so far, of a file of which `read` bytes were read.
     pub(super) fn take(&mut self, read: u64) -> Block {
-        let units = Vec::with_capacity(self.block.units.len().min(self.units));
-        let mut block = std::mem::replace(&mut self.block, Block { units, ..Block::default() });
+        // The next block will be much like this one.
+        let next = Block {
+            units: Vec::with_capacity(self.block.units.len().min(self.units)),
+            packets: Vec::with_capacity(self.block.packets.len()),
+            raw: Vec::with_capacity(self.block.raw.len().min(self.raw)),
+            ..Block::default()
+        };
+        let mut block = std::mem::replace(&mut self.block, next);
         block.messages = self.datagrams.take();
         block.read = read;
         block

@@ -99,6 +99,7 @@ impl<N: Next> Engine<N> {
         }
     }
 
+    #[inline]
     fn time(&mut self, seen: Seen, point: PointId) {
         match &mut self.span {
             Some(span) if span.start <= seen.ts => span.end = span.end.max(seen.ts),
@@ -107,6 +108,14 @@ impl<N: Next> Engine<N> {
                 self.next.item(Item::Start(seen.ts));
             }
         }
+        if !self.paces.goes_on(seen, point) {
+            self.pause(seen, point);
+        }
+    }
+
+    /// A frame that does not follow at once.
+    #[inline(never)]
+    fn pause(&mut self, seen: Seen, point: PointId) {
         if let Some(notice) = self.paces.frame(seen, point) {
             self.next.item(Item::Notice(notice));
             if let Notice::Gap(span) = notice {

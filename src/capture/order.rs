@@ -17,14 +17,15 @@ impl Order {
     }
 
     pub(super) fn u32(self, data: &[u8], at: usize) -> Option<u32> {
-        Some(self.number(data.get(at..at + 4)?.try_into().ok()?))
+        let [number] = self.numbers([data.get(at..at + 4)?.try_into().ok()?]);
+        Some(number)
     }
 
     #[inline]
-    pub(super) fn number(self, bytes: [u8; 4]) -> u32 {
+    pub(super) fn numbers<const N: usize>(self, fields: [[u8; 4]; N]) -> [u32; N] {
         match self {
-            Self::Little => u32::from_le_bytes(bytes),
-            Self::Big => u32::from_be_bytes(bytes),
+            Self::Little => fields.map(u32::from_le_bytes),
+            Self::Big => fields.map(u32::from_be_bytes),
         }
     }
 

@@ -139,7 +139,7 @@ impl Classic {
         let (fields, _) = data.first_chunk::<RECORD_HEADER>()?.as_chunks::<4>();
         let &[seconds, fraction, first, second] = fields else { return None };
         let [seconds, fraction, first, second] =
-            [seconds, fraction, first, second].map(|field| self.order.number(field));
+            self.order.numbers([seconds, fraction, first, second]);
         let swap = match self.lengths {
             Lengths::CapturedFirst => false,
             Lengths::WireFirst => true,

@@ -18,7 +18,6 @@ impl Datagrams {
     ///
     /// # Errors
     /// If it holds no message.
-    #[inline]
     pub fn read(
         &mut self,
         datagram: &Datagram<'_>,

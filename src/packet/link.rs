@@ -69,12 +69,16 @@ pub(super) fn open<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<
 /// link layer's header is before it.
 #[inline]
 pub(super) fn straight<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Option<View<'a>> {
+    if link == LinkType::LINUX_SLL2 {
+        let cooked = cooked::sll2(view).ok()?;
+        note(via, &cooked);
+        return cooked.ip();
+    }
+    straight_otherwise(via, link, view)
+}
+
+fn straight_otherwise<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Option<View<'a>> {
     match link {
-        LinkType::LINUX_SLL2 => {
-            let cooked = cooked::sll2(view).ok()?;
-            note(via, &cooked);
-            cooked.ip()
-        }
         LinkType::LINUX_SLL => {
             let cooked = cooked::sll(view).ok()?;
             note(via, &cooked);

@@ -79,26 +79,24 @@ struct Candidate {
 }
 
 impl Pace {
-    /// Takes the time of the next frame.
+    /// Takes the next frame if it follows within the same exchange and second, as most do: there is
+    /// nothing else to it.
     #[inline]
-    pub(super) fn frame(&mut self, seen: Seen) -> Turn {
-        match &mut self.last {
-            // Most frames follow within the same exchange and second.
-            Some(last)
-                if self.candidate.is_none()
-                    && seen.ts >= last.ts
-                    && seen.ts < self.rate.until
-                    && seen.ts.nanos().saturating_sub(last.ts.nanos()) < EXCHANGE_NANOS =>
-            {
-                *last = seen;
-                self.rate.one_more();
-                Turn::None
-            }
-            _ => self.turn(seen),
+    pub(super) fn goes_on(&mut self, seen: Seen) -> bool {
+        let Some(last) = &mut self.last else { return false };
+        let pause = seen.ts.nanos().saturating_sub(last.ts.nanos());
+        let usual = (0..EXCHANGE_NANOS).contains(&pause)
+            && seen.ts < self.rate.until
+            && self.candidate.is_none();
+        if usual {
+            *last = seen;
+            self.rate.one_more();
         }
+        usual
     }
 
-    fn turn(&mut self, seen: Seen) -> Turn {
+    /// Takes the time of the next frame.
+    pub(super) fn frame(&mut self, seen: Seen) -> Turn {
         let Some(last) = self.last else {
             self.restart(seen);
             return Turn::None;

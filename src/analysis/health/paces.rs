@@ -17,6 +17,12 @@ pub(in crate::analysis) struct Paces {
 }
 
 impl Paces {
+    /// Takes the next frame if there is nothing to say of it; see [`Self::frame`] for all others.
+    #[inline]
+    pub(in crate::analysis) fn goes_on(&mut self, seen: Seen, point: PointId) -> bool {
+        self.points.get_mut(usize::from(point.0)).is_some_and(|pace| pace.goes_on(seen))
+    }
+
     /// Takes the next frame, and returns what it shows.
     pub(in crate::analysis) fn frame(&mut self, seen: Seen, point: PointId) -> Option<Notice> {
         match self.pace(point).frame(seen) {
