@@ -39,15 +39,15 @@ pub(super) enum What {
 
 /// Shows all rules what they want to see of a group, one after the other.
 pub(super) fn show_all(group: &[Event], rules: &mut [Box<dyn Detector>]) {
-    let rows = Rows::of(group);
+    let kinds = Kinds::of(group);
     for rule in rules {
-        rows.show(rule.as_mut());
+        kinds.show(rule.as_mut());
     }
 }
 
 /// A group by kinds: most rules want one of them, and who does not look costs nothing.
 #[derive(Default)]
-struct Rows<'a> {
+struct Kinds<'a> {
     transactions: Vec<(&'a Transaction, &'a Glance)>,
     /// Those that are not plain.
     unusual: Vec<(&'a Transaction, &'a Glance)>,
@@ -57,28 +57,28 @@ struct Rows<'a> {
     rough: Vec<&'a Lookup>,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> Kinds<'a> {
     fn of(group: &'a [Event]) -> Self {
-        let mut rows = Self::default();
+        let mut kinds = Self::default();
         for event in group {
             match &event.what {
                 What::Transaction(transaction, Some(glance)) => {
-                    rows.transactions.push((transaction, glance));
+                    kinds.transactions.push((transaction, glance));
                     if !glance.plain {
-                        rows.unusual.push((transaction, glance));
+                        kinds.unusual.push((transaction, glance));
                     }
                 }
-                What::Connect(connect) => rows.connects.push(connect),
+                What::Connect(connect) => kinds.connects.push(connect),
                 What::Lookup { lookup, admitted: true } => {
-                    rows.lookups.push(lookup);
+                    kinds.lookups.push(lookup);
                     if !lookup.smooth {
-                        rows.rough.push(lookup);
+                        kinds.rough.push(lookup);
                     }
                 }
                 What::Transaction(_, None) | What::Lookup { .. } => {}
             }
         }
-        rows
+        kinds
     }
 
     /// Shows a rule what it wants to see; lookups behind their steps.

@@ -51,13 +51,14 @@ pub fn forget_before_growth<K: Hash + Eq, V>(
     forget_before_growth_within(table, usize::MAX, keep);
 }
 
-/// The same for a table of at most `most` entries, which needs no room for more.
+/// The same for a table of at most `most` entries, which needs no room for more, and where nothing may
+/// be added to a full one.
 fn forget_before_growth_within<K: Hash + Eq, V>(
     table: &mut Map<K, V>,
     most: usize,
     keep: impl FnMut(&K, &mut V) -> bool,
 ) {
-    if table.len() < table.capacity() {
+    if table.len() < table.capacity() || table.len() >= most {
         return;
     }
     table.retain(keep);

@@ -16,8 +16,6 @@ use crate::dns::{Ending, Labels, Name};
 const ENOUGH: usize = 3;
 /// Candidate zones kept. A capture shows one cluster, or a few.
 const MAX_ZONES: usize = 256;
-/// Names that were learned from lately.
-const LATELY: usize = 512;
 /// `cluster.local`, which no public zone can be (RFC 6762).
 const DEFAULT: &[u8] = b"\x07cluster\x05local\x00";
 
@@ -25,11 +23,10 @@ const DEFAULT: &[u8] = b"\x07cluster\x05local\x00";
 #[derive(Debug, Default)]
 pub struct ClusterZones {
     candidates: BTreeMap<Name, SmallVec<[u64; ENOUGH]>>,
-    /// Digests of names that were learned from lately, each in the place that it gives: the same ones
-    /// are asked for over and over.
-    lately: Vec<u64>,
     /// One as a rule, and looked through for every question.
     known: Vec<Name>,
+    /// What names in those end with, `svc` and the zone.
+    endings: Vec<Name>,
 }
 
 /// A name that is written as a cluster's are: what stands before `svc`, and the zone after it.
@@ -78,15 +75,10 @@ impl<'a> ClusterName<'a> {
 impl ClusterZones {
     /// Learns from a name that was asked for.
     pub fn learn(&mut self, name: &Name) {
-        let asked = name.digest();
-        self.lately.resize(LATELY, 0);
-        let place = usize::try_from(asked).unwrap_or_default() % LATELY;
-        if let Some(lately) = self.lately.get_mut(place)
-            && std::mem::replace(lately, asked) == asked
-        {
+        // Nearly every name lies in a zone that is known already, and most end as its Services do.
+        if self.endings.iter().any(|ending| name.is_under(ending)) {
             return;
         }
-        // Nearly every name lies in a zone that is known already.
         let Some(parts) = ClusterName::of(name).filter(|parts| !self.knows(parts.zone)) else {
             return;
         };
@@ -103,6 +95,7 @@ impl ClusterZones {
             seen.push(own);
         }
         if seen.len() >= ENOUGH {
+            self.endings.extend(Name::parse("svc").and_then(|svc| svc.under(&zone)));
             self.known.push(zone);
         }
     }

@@ -41,9 +41,10 @@ const ENOUGH: usize = 20;
 const CLIENTS: usize = 2;
 /// Conntrack keeps an unanswered UDP entry this long: failures further apart are two bursts.
 const APART: Duration = Duration::from_secs(30);
-/// Flows kept one by one, and client networks and sockets remembered.
+/// Flows kept one by one, and client networks and sockets remembered, of these as many as a table of
+/// 2^16 places takes.
 const MAX_FLOWS: usize = 50_000;
-const MAX_SOCKETS: usize = 65_536;
+const MAX_SOCKETS: usize = 57_344;
 /// Known sockets are tallied in as many seconds as this, over all networks.
 const MAX_SECONDS: usize = 100_000;
 /// Example frames.

@@ -21,7 +21,7 @@
 //! Source: rulebook 2.C, K4; kubernetes/kubernetes #56903, weaveworks/weave #3287.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -55,8 +55,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 const SIGN: f64 = 0.001;
 const FISHER: f64 = 0.01;
 const TIMES_LONE: f64 = 5.0;
-/// Sockets remembered, and client networks tallied.
-const MAX_SOCKETS: usize = 65_536;
+/// Sockets remembered, as many as a table of 2^16 places takes, and client networks tallied.
+const MAX_SOCKETS: usize = 57_344;
 const MAX_NETWORKS: usize = 4_096;
 /// Example frames kept for each network.
 const FRAMES: usize = 8;
@@ -123,16 +123,22 @@ impl Detector for ConntrackRace {
         };
         let mut asked: SmallVec<[(&Step, &Transaction); 8]> =
             lookup.steps.iter().filter_map(udp).collect();
-        asked.sort_by_key(|(_, asked)| (asked.client, asked.first()));
+        // Ports come first: most of one lookup differ, and all of them are one client's.
+        let socket = |asked: &Transaction| (asked.client.port(), asked.client.ip());
+        asked.sort_by(|(_, one), (_, other)| {
+            socket(one).cmp(&socket(other)).then_with(|| one.first().cmp(&other.first()))
+        });
+        if asked.is_empty() {
+            return;
+        }
+        let network = self.networks.entry_within(Network::of(lookup.client), MAX_NETWORKS);
+        let Some(network) = network else { return };
+        let tally = network.or_default();
         for asked in asked.chunk_by(|(_, one), (_, other)| one.client == other.client) {
             let Some((step, first)) = asked.first().copied() else { continue };
-            let socket = first.client;
-            if !self.is_new(socket, first) {
+            if !is_new(&mut self.sockets, first) {
                 continue;
             }
-            let network = Network::of(first.client.ip());
-            let Some(tally) = self.networks.entry_within(network, MAX_NETWORKS) else { continue };
-            let tally = tally.or_default();
             match asked.get(1) {
                 Some(&other) if is_pair(first, other.1) => tally.pair((step, first), other),
                 None if step.role != Role::Retry => tally.lone(step, first),
@@ -150,15 +156,13 @@ impl Detector for ConntrackRace {
     }
 }
 
-impl ConntrackRace {
-    /// Whether conntrack had no entry for this socket yet.
-    fn is_new(&mut self, socket: SocketAddr, first: &Transaction) -> bool {
-        let now = first.first().ts;
-        if self.sockets.len() >= MAX_SOCKETS {
-            return false;
-        }
-        self.sockets.insert(socket.into(), now).is_none_or(|last| now.since(last) >= ENTRY)
+/// Whether conntrack had no entry for the socket of this query yet.
+fn is_new(sockets: &mut Map<SocketId, Timestamp>, first: &Transaction) -> bool {
+    let now = first.first().ts;
+    if sockets.len() >= MAX_SOCKETS {
+        return false;
     }
+    sockets.insert(first.client.into(), now).is_none_or(|last| now.since(last) >= ENTRY)
 }
 
 /// Whether the two are the A and AAAA of one name, sent together or (behind the place of the

@@ -19,11 +19,11 @@
 //!
 //! Source: rulebook 2.F, K8; coredns/coredns `plugin/kubernetes`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::base::Span;
 use crate::base::words::{Text, clock, count, duration, list, plain, text};
+use crate::base::{Map, Span};
 use crate::detect::{
     Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
@@ -62,22 +62,28 @@ impl Detector for HeadlessNxdomain {
         if denied.is_empty() {
             return Vec::new();
         }
-        let mut pods: BTreeMap<Name, BTreeSet<&Name>> = BTreeMap::new();
-        let mut namespaces: BTreeSet<Name> = BTreeSet::new();
+        // What is known beside them: their pods, and whether a Service of their namespace resolves.
+        let mut pods: Map<Name, BTreeSet<&Name>> =
+            denied.iter().map(|(name, _)| ((*name).clone(), BTreeSet::new())).collect();
+        let mut namespaces: Map<Name, bool> =
+            denied.iter().filter_map(|(name, _)| Some((name.parent()?, false))).collect();
         for asked in scene.answers.names() {
-            if asked.place.is_service() && asked.resolves() {
-                namespaces.extend(asked.name.parent());
-            } else if asked.place.is_stateful_pod()
-                && let Some(service) = asked.name.parent()
+            let above = asked.name.ending(1);
+            if asked.place.is_service()
+                && let Some(resolves) = namespaces.get_mut(&above)
             {
-                pods.entry(service).or_default().insert(asked.name);
+                *resolves |= asked.resolves();
+            } else if asked.place.is_stateful_pod()
+                && let Some(below) = pods.get_mut(&above)
+            {
+                below.insert(asked.name);
             }
         }
         denied
             .into_iter()
             .filter_map(|(name, known)| {
-                let below = pods.get(name).filter(|_| {
-                    name.parent().is_some_and(|namespace| namespaces.contains(&namespace))
+                let below = pods.get(name).filter(|below| {
+                    !below.is_empty() && namespaces.get(&name.ending(1)) == Some(&true)
                 });
                 finding(name, &known, below, scene)
             })

@@ -17,8 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hashbrown::hash_map::Entry;
+
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, Purge, SocketId, Span, Timestamp};
+use crate::base::{Map, Purge, SocketId, Span, Timestamp, entry_within};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Bad, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
@@ -136,18 +138,23 @@ impl Detector for MuslParallelConflict {
 impl MuslParallelConflict {
     /// Holds one half against the other, or keeps it until the other one comes.
     fn take(&mut self, key: Key, half: Half) {
-        let other = self.open.get(&key).filter(|other| {
-            other.server != half.server && other.sent.distance(half.sent) <= AT_ONCE
-        });
-        if let Some(other) = other.cloned() {
-            let (no, yes) = if half.denied.is_some() { (half, other) } else { (other, half) };
-            if yes.has_data && no.answered < yes.answered {
-                self.conflict(no, &yes);
+        let mut known = match entry_within(&mut self.open, key, MAX_OPEN) {
+            Some(Entry::Occupied(known)) => known,
+            Some(Entry::Vacant(place)) => {
+                place.insert(half);
+                return;
             }
+            None => return,
+        };
+        let other = known.get();
+        if other.server == half.server || other.sent.distance(half.sent) > AT_ONCE {
+            known.insert(half);
             return;
         }
-        if self.open.len() < MAX_OPEN {
-            self.open.insert(key, half);
+        let other = other.clone();
+        let (no, yes) = if half.denied.is_some() { (half, other) } else { (other, half) };
+        if yes.has_data && no.answered < yes.answered {
+            self.conflict(no, &yes);
         }
     }
 

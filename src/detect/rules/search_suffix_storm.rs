@@ -36,6 +36,8 @@ const ENOUGH: u64 = 200;
 const AMPLIFICATION: f64 = 4.0;
 /// Share of all transactions that are NXDOMAIN for suffixed names.
 const SHARE: f64 = 0.30;
+/// Names and suffixes that the finding shows.
+const SHOWN: usize = 6;
 /// Names and suffixes tallied one by one.
 const MAX_NAMES: usize = 4_096;
 
@@ -166,7 +168,7 @@ impl Detector for SearchSuffixStorm {
                         amplification = format_args!("{:.1}", amplification)
                     ),
                 },
-                Fact { label: text!("suffixes"), value: list(&suffixes, 6) },
+                Fact { label: text!("suffixes"), value: list(&suffixes, SHOWN) },
                 Fact { label: text!("names"), value: list(&names, 5) },
                 Fact { label: text!("clients"), value: count(self.clients.len() as u64, "client") },
             ],
@@ -203,9 +205,15 @@ fn bump(tally: &mut Table<Name, u64>, name: &Name, times: u64) {
     }
 }
 
+/// The names, those first in order that occur most and are shown.
 fn ranked(tally: &Table<Name, u64>) -> Vec<&Name> {
     let mut names: Vec<(&Name, &u64)> = tally.unordered().collect();
-    names.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    let order = |a: &(&Name, &u64), b: &(&Name, &u64)| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0));
+    if names.len() > SHOWN {
+        names.select_nth_unstable_by(SHOWN, order);
+    }
+    let shown = names.len().min(SHOWN);
+    names[..shown].sort_unstable_by(order);
     names.into_iter().map(|(name, _)| name).collect()
 }
 
