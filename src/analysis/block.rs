@@ -121,7 +121,7 @@ impl Decoder {
                     self.datagram(Observed { seen, via, tuple }, &datagram);
                 } else {
                     self.block.coverage.not_dns += 1;
-                    self.block.units.push(Unit::Time(seen));
+                    self.block.units.push(Unit::Time(packet.seen));
                 }
             }
             Err(skip) => {
