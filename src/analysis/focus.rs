@@ -10,7 +10,7 @@ use glob::{MatchOptions, Pattern};
 use ipnet::IpNet;
 
 use crate::base::words::{Text, date, list, plain, text};
-use crate::base::{Set, Span, Timestamp};
+use crate::base::{Host, Set, Span, Timestamp};
 use crate::dns::Name;
 use crate::lookup::Lookup;
 use crate::transaction::{Closed, Transaction};
@@ -81,7 +81,7 @@ impl Focus {
 
     /// Whether it holds what the matcher closed. What one of `forwarders` asked belongs to whoever
     /// asked it: no focus on clients leaves it out.
-    pub(super) fn holds(&self, closed: &Closed, forwarders: &Set<IpAddr>) -> bool {
+    pub(super) fn holds(&self, closed: &Closed, forwarders: &Set<Host>) -> bool {
         if self.is_everything() {
             return true;
         }
@@ -90,33 +90,33 @@ impl Focus {
             Closed::Connect(connect) => {
                 let client = connect.client.ip();
                 self.overlaps(connect.first().ts, connect.first().ts)
-                    && (forwarders.contains(&client) || self.has_client(client))
+                    && (forwarders.contains(&Host(client)) || self.has_client(client))
                     && self.has_server([connect.responder()])
                     && self.names.is_empty()
             }
         }
     }
 
-    fn holds_transaction(&self, transaction: &Transaction, forwarders: &Set<IpAddr>) -> bool {
+    fn holds_transaction(&self, transaction: &Transaction, forwarders: &Set<Host>) -> bool {
         let client = transaction.client.ip();
         let responses = transaction.responses.iter().map(|response| response.arrived().ts);
         let sent = transaction.last_sent().map(|seen| seen.ts);
         let first = transaction.first().ts;
         self.overlaps(first, responses.chain(sent).fold(first, Timestamp::max))
-            && (forwarders.contains(&client) || self.has_client(client))
+            && (forwarders.contains(&Host(client)) || self.has_client(client))
             && self.has_server([transaction.server.ip(), transaction.responder()])
             && self.has_name([&transaction.question.name])
     }
 
     /// Whether it holds a lookup.
-    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &Set<IpAddr>) -> bool {
+    pub(super) fn holds_lookup(&self, lookup: &Lookup, forwarders: &Set<Host>) -> bool {
         if self.is_everything() {
             return true;
         }
         let questions = || lookup.transactions().map(|asked| &asked.question.name);
         let servers = lookup.transactions().flat_map(|t| [t.server.ip(), t.responder()]);
         self.overlaps(lookup.start.ts, lookup.end.unwrap_or(Timestamp::MAX))
-            && (forwarders.contains(&lookup.client) || self.has_client(lookup.client))
+            && (forwarders.contains(&Host(lookup.client)) || self.has_client(lookup.client))
             && self.has_server(servers)
             && self.has_name(std::iter::once(&lookup.name).chain(questions()))
     }

@@ -1,11 +1,9 @@
 //! What of all that closes the rules get to see, and what is known of it beforehand.
 
-use std::net::IpAddr;
-
 use super::focus::{Focus, LeftOut};
 use super::group::{Event, What};
 use super::peers::Peers;
-use crate::base::{Addresses, Coverage, Set};
+use crate::base::{Addresses, Coverage, Host, Set};
 use crate::detect::Glance;
 use crate::lookup::Lookup;
 use crate::transaction::Closed;
@@ -17,7 +15,7 @@ pub(super) struct Gate {
     outside: LeftOut,
     peers: Peers,
     /// The addresses that answered somebody so far.
-    servers: Set<IpAddr>,
+    servers: Set<Host>,
 }
 
 impl Gate {
@@ -32,10 +30,10 @@ impl Gate {
         match closed {
             Closed::Transaction(transaction) => {
                 let (client, server) = (transaction.client.ip(), transaction.responder());
-                let forwarded = self.servers.contains(&client);
+                let forwarded = self.servers.contains(&Host(client));
                 let admitted = if held { self.peers.admit(client, server, coverage) } else { None };
                 if (admitted.is_some() || !held) && transaction.answer().is_some() {
-                    self.servers.insert(server);
+                    self.servers.insert(Host(server));
                 }
                 if !held {
                     self.outside.transactions += u64::from(!transaction.attempts.is_empty());
@@ -49,7 +47,7 @@ impl Gate {
                 let client = connect.client.ip();
                 let admitted =
                     held && self.peers.admit(client, connect.responder(), coverage).is_some();
-                let forwarded = self.servers.contains(&client);
+                let forwarded = self.servers.contains(&Host(client));
                 admitted.then_some(Event { what: What::Connect(connect), forwarded })
             }
         }
@@ -61,13 +59,13 @@ impl Gate {
             self.outside.lookups += 1;
             return None;
         }
-        let forwarded = self.servers.contains(&lookup.client);
+        let forwarded = self.servers.contains(&Host(lookup.client));
         let admitted = self.peers.has_client(lookup.client);
         Some(Event { what: What::Lookup { lookup, admitted }, forwarded })
     }
 
     /// What was left out, who answered, and the addresses that rules know by number.
-    pub(super) fn into_parts(self) -> (LeftOut, Set<IpAddr>, Addresses) {
+    pub(super) fn into_parts(self) -> (LeftOut, Set<Host>, Addresses) {
         (self.outside, self.servers, self.peers.into_addresses())
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::health::Sided;
-use crate::base::{Coverage, Limit, Table, Timestamp};
+use crate::base::{Coverage, Host, Limit, Table, Timestamp};
 use crate::lookup::Lookup;
 use crate::transaction::{Outcome, Transaction};
 
@@ -30,7 +30,7 @@ pub struct Series {
     /// The length of a bin in nanoseconds.
     width: u64,
     bins: Vec<Bin>,
-    live: Table<(IpAddr, IpAddr), Pair>,
+    live: Table<(Host, Host), Pair>,
     /// Who asked whom, and what came of it.
     pub pairs: BTreeMap<(IpAddr, IpAddr), Pair>,
 }
@@ -94,7 +94,7 @@ impl Series {
         if !lost && !outcome.is_answered() {
             return;
         }
-        let key = (transaction.client.ip(), transaction.responder());
+        let key = (Host(transaction.client.ip()), Host(transaction.responder()));
         let Some(pair) = self.live.entry_within(key, MAX_PAIRS) else {
             coverage.limited(Limit::Clients);
             return;
@@ -146,7 +146,8 @@ impl Series {
     /// Sorts what was counted; what a direction that was not captured made look like silence is
     /// none.
     pub(super) fn finish(&mut self, sided: &Sided) {
-        self.pairs = std::mem::take(&mut self.live).into_iter().collect();
+        let pairs = std::mem::take(&mut self.live).into_iter();
+        self.pairs = pairs.map(|((one, other), pair)| ((one.0, other.0), pair)).collect();
         if sided.lacks_responses() {
             self.bins.iter_mut().for_each(|bin| {
                 (bin.unanswered, bin.failed, bin.stalled) = (0, 0, 0);

@@ -14,7 +14,7 @@ use super::health::{Directions, Loss, Sided, Watch};
 use super::roles::{PointRole, Roles};
 use super::series::Series;
 use super::traffic::Traffic;
-use crate::base::{Coverage, Nodes, Span, Timestamp};
+use crate::base::{Coverage, Host, Nodes, Span, Timestamp};
 use crate::detect::{
     ALL, Answers, Detector, Finding, Forward, Ledger, Load, Reach, Reachability, Scene, Trips,
     localise_and_tally,
@@ -291,7 +291,8 @@ impl<'a> Tail<'a> {
             reachability = Reachability::default();
         }
         let mut findings = span.map_or_else(Vec::new, |span| {
-            let servers: BTreeSet<IpAddr> = servers.into_iter().collect();
+            let servers: BTreeSet<IpAddr> =
+                servers.into_iter().map(|Host(address)| address).collect();
             let scene = Scene {
                 span,
                 coverage,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::health::{Loss, Sided, Watch};
 use crate::base::words::{Text, ToText, text};
-use crate::base::{Coverage, Few, Histogram, Limit, Map, Placed, Timestamp, entry_within};
+use crate::base::{Coverage, Few, Histogram, Host, Limit, Map, Placed, Timestamp, entry_within};
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
@@ -62,8 +62,8 @@ pub struct Traffic {
     pub servers: BTreeMap<IpAddr, ServerTally>,
     /// Every client, by address.
     pub clients: BTreeMap<IpAddr, ClientTally>,
-    live_servers: Map<IpAddr, ServerTally>,
-    live_clients: Map<IpAddr, ClientTally>,
+    live_servers: Map<Host, ServerTally>,
+    live_clients: Map<Host, ClientTally>,
     /// What servers beyond those told apart did: with theirs, it makes the totals.
     other_servers: Tally,
 }
@@ -255,8 +255,10 @@ impl Traffic {
     /// Sorts and sums up what was counted, and says what each server is; `is_upstream` tells whether
     /// other servers asked an address.
     pub(super) fn finish(&mut self, nat: &Nat, is_upstream: impl Fn(IpAddr) -> bool) {
-        self.servers = std::mem::take(&mut self.live_servers).into_iter().collect();
-        self.clients = std::mem::take(&mut self.live_clients).into_iter().collect();
+        let servers = std::mem::take(&mut self.live_servers).into_iter();
+        self.servers = servers.map(|(Host(address), tally)| (address, tally)).collect();
+        let clients = std::mem::take(&mut self.live_clients).into_iter();
+        self.clients = clients.map(|(Host(address), tally)| (address, tally)).collect();
         let others = std::mem::take(&mut self.other_servers);
         for tally in self.servers.values().map(|server| &server.tally).chain([&others]) {
             self.queries += tally.queries;
@@ -301,12 +303,12 @@ impl Traffic {
 }
 
 fn peer<'a, T: Default>(
-    peers: &'a mut Map<IpAddr, T>,
+    peers: &'a mut Map<Host, T>,
     address: IpAddr,
     limit: Limit,
     coverage: &mut Coverage,
 ) -> Option<&'a mut T> {
-    let place = entry_within(peers, address, MAX_PEERS);
+    let place = entry_within(peers, Host(address), MAX_PEERS);
     if place.is_none() {
         coverage.limited(limit);
     }

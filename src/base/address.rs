@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::digest;
 
 /// An address that is hashed in one step, where the enumeration takes several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Host(pub IpAddr);
 
 /// An address as two numbers, to be part of a key; versions are not told apart.

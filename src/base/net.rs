@@ -1,8 +1,10 @@
 //! Addresses: the 5-tuple that keys every flow, and the prefix that findings are grouped by.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::address::Host;
 use super::nodes::Node;
 use super::text::ToText;
 
@@ -55,7 +57,7 @@ impl fmt::Display for FiveTuple {
 
 /// The clients of one node: the node itself where it is known, else the prefix that stands for it,
 /// /24 and /64, the sizes that flannel-style networks give to a node (rulebook 6.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Network {
     /// An IPv4 /24, by its first address.
     V4(Ipv4Addr),
@@ -93,6 +95,17 @@ impl Network {
         match self {
             Self::Node(node) => node.holds(address),
             prefix => Self::of(address) == prefix,
+        }
+    }
+}
+
+/// In one step where it is a prefix, as with [`Host`].
+impl Hash for Network {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match *self {
+            Self::V4(first) => Host(first.into()).hash(state),
+            Self::V6(first) => Host(first.into()).hash(state),
+            Self::Node(node) => node.hash(state),
         }
     }
 }

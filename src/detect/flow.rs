@@ -1,17 +1,18 @@
 //! One flow, and what is told of it.
 
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Timestamp, Transport};
+use crate::base::{Host, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
 use crate::transaction::Undelivered;
 
 /// A pair of client and server, over one transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// Who asked.
     pub client: IpAddr,
@@ -21,6 +22,15 @@ pub struct Cell {
     pub responder: IpAddr,
     /// UDP or TCP.
     pub transport: Transport,
+}
+
+impl Hash for Cell {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for address in [self.client, self.server, self.responder] {
+            Host(address).hash(state);
+        }
+        self.transport.hash(state);
+    }
 }
 
 /// What became of a flow.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::glance::{Glance, is_svc};
 use super::odds;
-use crate::base::{Span, Table, Timestamp};
+use crate::base::{Host, Span, Table, Timestamp};
 use crate::dns::Name;
 use crate::transaction::Transaction;
 
@@ -60,7 +60,7 @@ fn from_memory(transaction: &Transaction, glance: &Glance) -> bool {
 #[derive(Debug)]
 pub struct Load {
     width: i64,
-    bins: Table<(IpAddr, i64), Bin>,
+    bins: Table<(Host, i64), Bin>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl Load {
         {
             return;
         }
-        let (server, sent) = (transaction.responder(), transaction.first().ts);
+        let (server, sent) = (Host(transaction.responder()), transaction.first().ts);
         self.make_room();
         let crowded = self.bins.len() + 1 >= MAX_BINS;
         let asked_at = self.place(sent);
@@ -146,7 +146,7 @@ impl Load {
     pub(super) fn courses(&self) -> Vec<Course> {
         let mut courses: Vec<Course> = Vec::new();
         let mut open = 0;
-        for ((server, at), bin) in &self.bins {
+        for ((Host(server), at), bin) in &self.bins {
             if courses.last().is_none_or(|course| course.server != *server) {
                 courses.push(Course { server: *server, points: Vec::new() });
                 open = 0;

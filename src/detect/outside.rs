@@ -13,9 +13,9 @@ use hashbrown::Equivalent;
 use hashbrown::hash_map::Entry;
 
 use super::glance::{Glance, NameKind};
-use crate::base::{Coverage, Limit, Map, Span, Timestamp, Transport, push_within};
+use crate::base::{Coverage, Host, Limit, Map, Span, Timestamp, Transport, digest, push_within};
 use crate::capture::Seen;
-use crate::dns::{Name, Question, Rcode, RecordType};
+use crate::dns::{Name, Question, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
 
 /// How many failures are kept one by one.
@@ -105,10 +105,10 @@ impl Second {
 #[derive(Debug, Default)]
 pub struct Outside {
     troubles: Vec<Trouble>,
-    seconds: Map<(IpAddr, i64), Second>,
+    seconds: Map<(Host, i64), Second>,
     zones: Zones,
-    /// By the digest of the name, type and class.
-    questions: Map<(u64, RecordType, u16), Asked>,
+    /// By the digest of name, type and class.
+    questions: Map<u64, Asked>,
 }
 
 /// What became of one question.
@@ -205,7 +205,7 @@ impl Outside {
         let sent = transaction.first();
         let responder = transaction.responder();
         let room = self.seconds.len() < MAX_SECONDS;
-        match self.seconds.entry((responder, second_of(sent.ts))) {
+        match self.seconds.entry((Host(responder), second_of(sent.ts))) {
             Entry::Occupied(mut known) => known.get_mut().add(second),
             Entry::Vacant(new) if room => {
                 new.insert(second);
@@ -253,12 +253,12 @@ impl Outside {
         let (first, last) = (second_of(span.start), second_of(span.end));
         let few = last.abs_diff(first) <= self.seconds.len() as u64;
         for server in servers {
-            let of_server = |(at, second): (&(IpAddr, i64), &Second)| {
-                let held = at.0 == server && (first..=last).contains(&at.1);
+            let of_server = |(at, second): (&(Host, i64), &Second)| {
+                let held = at.0.0 == server && (first..=last).contains(&at.1);
                 held.then_some(*second)
             };
             if few {
-                let known = |second: i64| self.seconds.get(&(server, second));
+                let known = |second: i64| self.seconds.get(&(Host(server), second));
                 (first..=last).filter_map(known).for_each(|second| sum.add(*second));
             } else {
                 self.seconds.iter().filter_map(of_server).for_each(|second| sum.add(second));
@@ -288,7 +288,7 @@ impl Outside {
             Some(Verdict::Unknown) => (0, 0),
             _ => (0, 1),
         };
-        let key = (question.name.digest(), question.rtype, question.class);
+        let key = digest_of(question);
         if let Some(known) = self.questions.get_mut(&key) {
             known.silent = known.silent.saturating_add(silent);
             known.answered = known.answered.saturating_add(answered);
@@ -327,6 +327,14 @@ fn verdict(transaction: &Transaction) -> Option<Verdict> {
         Outcome::Timeout | Outcome::Late => Some(Verdict::Bad(TroubleKind::Silent)),
         Outcome::Error(_) | Outcome::Rejected(_) | Outcome::Unknown => Some(Verdict::Unknown),
     }
+}
+
+fn digest_of(question: &Question) -> u64 {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&question.name.digest().to_be_bytes());
+    bytes[8..10].copy_from_slice(&question.rtype.0.to_be_bytes());
+    bytes[10..].copy_from_slice(&question.class.to_be_bytes());
+    digest(&bytes)
 }
 
 fn second_of(ts: Timestamp) -> i64 {

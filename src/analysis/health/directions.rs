@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::Watch;
-use crate::base::{Network, Table, Timestamp};
+use crate::base::{Host, Network, Table, Timestamp};
 use crate::detect::{Finding, Harmed, Symptom};
 use crate::lookup::Lookup;
 use crate::transaction::timing::T_WAIT;
@@ -153,9 +153,9 @@ impl Loss {
 pub(in crate::analysis) struct Directions {
     all: Side,
     /// By the address that was asked.
-    servers: Table<IpAddr, Side>,
+    servers: Table<Host, Side>,
     /// By the address that answered, behind any translation that is visible.
-    responders: Table<IpAddr, Side>,
+    responders: Table<Host, Side>,
     networks: Table<Network, Side>,
     /// Responses without query in the first seconds or behind a hole, where they are to be expected.
     pub(super) early: u64,
@@ -221,7 +221,7 @@ impl Directions {
             return sided;
         }
         let (mut by_server, mut by_network) = (0, 0);
-        for (server, side) in &self.servers {
+        for (Host(server), side) in &self.servers {
             if side.missing() == Some(Missing::Responses) {
                 sided.servers.insert(*server);
                 by_server += side.timeouts;
@@ -233,7 +233,7 @@ impl Directions {
                 by_network += side.timeouts;
             }
         }
-        for (responder, side) in &self.responders {
+        for (Host(responder), side) in &self.responders {
             if side.missing() == Some(Missing::Queries) {
                 sided.only_responses.insert(*responder);
             }
@@ -253,7 +253,7 @@ impl Directions {
         let responders: Vec<Side> = self
             .responders
             .iter()
-            .filter(|(address, _)| !sided.only_responses.contains(address))
+            .filter(|(Host(address), _)| !sided.only_responses.contains(address))
             .map(|(_, side)| *side)
             .collect();
         let networks: Vec<Side> = self.networks.values().copied().collect();
@@ -289,8 +289,8 @@ impl Directions {
 
     fn each(&mut self, transaction: &Transaction, mut add: impl FnMut(&mut Side)) {
         add(&mut self.all);
-        add_to(&mut self.servers, transaction.server.ip(), &mut add);
-        add_to(&mut self.responders, transaction.responder(), &mut add);
+        add_to(&mut self.servers, Host(transaction.server.ip()), &mut add);
+        add_to(&mut self.responders, Host(transaction.responder()), &mut add);
         add_to(&mut self.networks, Network::of(transaction.client.ip()), &mut add);
     }
 }
