@@ -288,13 +288,13 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     if sided.lacks_responses() {
         ledger = Ledger::default();
     }
-    ledger.retain(|harmed| {
+    ledger.retain(|harmed, steps| {
         let clock_made =
             harmed.kind != HarmKind::Failed && watch.crosses(harmed.start.ts, harmed.end);
-        !clock_made && !sided.excuses(harmed)
+        !clock_made && !sided.excuses(harmed, steps)
     });
     traffic.excuse(&sided, loss);
-    let (incidents, residual) = correlate(findings, ledger.harmed(), &population);
+    let (incidents, residual) = correlate(findings, &ledger, &population);
     let mut verdict = Verdict::of(&incidents, &residual, &traffic);
     if outside.transactions > 0 && traffic.transactions == 0 {
         verdict.headline = text!(

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::Descriptor;
-use super::harm::{BadStep, HarmKind, Harmed, Symptom};
+use super::harm::{BadStep, HarmKind, Harmed, Steps, Symptom};
 use crate::base::words::{Text, ToText, plain, text};
 use crate::base::{Network, Span};
 use crate::capture::Seen;
@@ -219,8 +219,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether this finding explains `harmed`.
-    pub fn holds(&self, harmed: &Harmed) -> bool {
+    /// Whether this finding explains `harmed`, whose bad steps are among `steps`.
+    pub fn holds(&self, harmed: &Harmed, steps: &Steps) -> bool {
         if harmed.kind == HarmKind::Wrong {
             return self.wrong.contains_key(&(harmed.start, harmed.client));
         }
@@ -232,21 +232,21 @@ impl Claim {
         kind && self.clients.as_ref().is_none_or(|clients| clients.contains(&harmed.client))
             && self.network.is_none_or(|network| network.contains(harmed.client))
             && if self.last_step {
-                harmed.bad.last().is_some_and(|step| self.fits(step))
+                steps.of(harmed).next_back().is_some_and(|step| self.fits(&step))
             } else {
-                harmed.bad.iter().any(|step| self.fits(step))
+                steps.of(harmed).any(|step| self.fits(&step))
             }
     }
 
-    fn fits(&self, step: &BadStep) -> bool {
+    fn fits(&self, step: &BadStep<'_>) -> bool {
         self.span.is_none_or(|span| span.contains(step.sent))
             && self.servers.as_ref().is_none_or(|servers| {
                 servers.contains(&step.asked.server) || servers.contains(&step.asked.responder)
             })
             && self.rtype.is_none_or(|rtype| rtype == step.rtype)
             && (self.symptoms.is_empty() || self.symptoms.contains(&step.symptom))
-            && self.zones.as_ref().is_none_or(|zones| lies_in(&step.name, zones))
-            && !lies_in(&step.name, &self.outside)
+            && self.zones.as_ref().is_none_or(|zones| lies_in(step.name, zones))
+            && !lies_in(step.name, &self.outside)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Harmed lookups: who waited or failed, and by which steps (rulebook 7.1).
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::base::{Coverage, Limit, Numbered, Set, Timestamp, push_within};
+use crate::base::{Coverage, Limit, Number, Numbered, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
@@ -62,14 +63,14 @@ pub enum Symptom {
 }
 
 /// A step of a harmed lookup that did the harm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadStep {
+#[derive(Debug, Clone, Copy)]
+pub struct BadStep<'a> {
     /// When its first frame was sent.
     pub sent: Timestamp,
-    /// Who was asked, shared by all steps that went there.
-    pub asked: Arc<Target>,
+    /// Who was asked.
+    pub asked: Target,
     /// The name that was asked.
-    pub name: Name,
+    pub name: &'a Name,
     /// The type that was asked.
     pub rtype: RecordType,
     /// What was bad.
@@ -100,9 +101,13 @@ pub struct Harmed {
     pub end: Timestamp,
     /// How it was harmed.
     pub kind: HarmKind,
-    /// The steps that did it, in order.
-    pub bad: Box<[BadStep]>,
+    /// The steps that did it, in order; see [`Steps::of`].
+    pub bad: Bad,
 }
+
+/// Where the bad steps of a lookup stand among all of a [`Ledger`]; nowhere by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bad(Range<u32>);
 
 impl Harmed {
     /// How long the application waited.
@@ -117,14 +122,25 @@ pub struct Ledger {
     harmed: Vec<Harmed>,
     /// How many of them were only told that there is no such name or record.
     negative: usize,
-    shared: Shared,
+    steps: Steps,
 }
 
-/// What many steps have in common, each kept once.
+/// The bad steps of all harmed lookups, with what many of them have in common told by number: a
+/// lookup that waited has half a dozen.
 #[derive(Debug, Default)]
-struct Shared {
-    targets: Set<Arc<Target>>,
+pub struct Steps {
+    rows: Vec<Row>,
+    targets: Numbered<Target>,
     names: Numbered<Name>,
+}
+
+#[derive(Debug)]
+struct Row {
+    sent: Timestamp,
+    asked: Number,
+    name: Number,
+    rtype: RecordType,
+    symptom: Symptom,
 }
 
 impl Ledger {
@@ -150,12 +166,10 @@ impl Ledger {
             return;
         }
         self.negative += usize::from(negative);
-        let shared = &mut self.shared;
-        let bad = lookup.steps.iter().filter_map(|step| bad_step(step, shared)).take(MAX_STEPS);
-        let bad = bad.collect();
+        let bad = self.steps.note(lookup.steps.iter().filter_map(bad_step).take(MAX_STEPS));
         let harmed = Harmed {
             client: lookup.client,
-            name: self.shared.name(&lookup.name),
+            name: self.steps.shared(&lookup.name),
             resolver: lookup.resolver,
             start: lookup.start,
             end,
@@ -165,9 +179,9 @@ impl Ledger {
         push_within(&mut self.harmed, harmed, MAX_HARMED + MAX_NEGATIVE);
     }
 
-    /// Keeps only those that `keep` holds for.
-    pub fn retain(&mut self, keep: impl FnMut(&Harmed) -> bool) {
-        self.harmed.retain(keep);
+    /// Keeps only those that `keep` holds for, which gets the steps of all.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Harmed, &Steps) -> bool) {
+        self.harmed.retain(|harmed| keep(harmed, &self.steps));
         let negative = |harmed: &&Harmed| harmed.kind == HarmKind::Negative;
         self.negative = self.harmed.iter().filter(negative).count();
     }
@@ -176,29 +190,60 @@ impl Ledger {
     pub fn harmed(&self) -> &[Harmed] {
         &self.harmed
     }
+
+    /// Their bad steps.
+    pub fn steps(&self) -> &Steps {
+        &self.steps
+    }
 }
 
-impl Shared {
+impl Steps {
+    /// The bad steps of a lookup, in order.
+    pub fn of(&self, harmed: &Harmed) -> impl DoubleEndedIterator<Item = BadStep<'_>> {
+        let Bad(Range { start, end }) = harmed.bad;
+        let rows = self.rows.get(start as usize..end as usize).unwrap_or_default();
+        rows.iter().filter_map(|row| {
+            Some(BadStep {
+                sent: row.sent,
+                asked: *self.targets.get(row.asked)?,
+                name: self.names.get(row.name)?,
+                rtype: row.rtype,
+                symptom: row.symptom,
+            })
+        })
+    }
+
+    /// Takes down the bad steps of a lookup.
+    fn note<'a>(&mut self, steps: impl Iterator<Item = BadStep<'a>>) -> Bad {
+        let place = |rows: &Vec<Row>| u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let start = place(&self.rows);
+        for BadStep { sent, asked, name, rtype, symptom } in steps {
+            let asked = self.targets.number(&asked, Target::eq, |target| *target);
+            let name = self.name(name);
+            self.rows.push(Row { sent, asked, name, rtype, symptom });
+        }
+        Bad(start..place(&self.rows))
+    }
+
+    fn name(&mut self, name: &Name) -> Number {
+        self.names.number(name, Name::same_case, Name::clone)
+    }
+
     /// The one copy of `name`, as it was spelled.
-    fn name(&mut self, name: &Name) -> Name {
-        let number = self.names.number(name, Name::same_case, Name::clone);
+    fn shared(&mut self, name: &Name) -> Name {
+        let number = self.name(name);
         self.names.get(number).unwrap_or(name).clone()
     }
-
-    fn target(&mut self, server: IpAddr, responder: IpAddr) -> Arc<Target> {
-        let target = Target { server, responder };
-        Arc::clone(self.targets.get_or_insert_with(&target, |target| Arc::new(*target)))
-    }
 }
 
-fn bad_step(step: &Step, shared: &mut Shared) -> Option<BadStep> {
+fn bad_step(step: &Step) -> Option<BadStep<'_>> {
     match &step.sent {
-        Sent::Question(transaction) => bad_question(transaction, shared),
-        Sent::Connect(connect) => bad_connect(connect, shared),
+        Sent::Question(transaction) => bad_question(transaction),
+        Sent::Connect(connect) => bad_connect(connect),
     }
 }
 
-fn bad_question(transaction: &Transaction, shared: &mut Shared) -> Option<BadStep> {
+fn bad_question(transaction: &Transaction) -> Option<BadStep<'_>> {
     transaction.attempts.last()?;
     let symptom = match transaction.outcome() {
         Outcome::Timeout => Symptom::Unanswered,
@@ -232,20 +277,32 @@ fn bad_question(transaction: &Transaction, shared: &mut Shared) -> Option<BadSte
     let responder = waited_for.unwrap_or_else(|| transaction.responder());
     Some(BadStep {
         sent: transaction.first().ts,
-        asked: shared.target(transaction.server.ip(), responder),
-        name: shared.name(&transaction.question.name),
+        asked: Target { server: transaction.server.ip(), responder },
+        name: &transaction.question.name,
         rtype: transaction.question.rtype,
         symptom,
     })
 }
 
-fn bad_connect(connect: &TcpAttempt, shared: &mut Shared) -> Option<BadStep> {
+fn bad_connect(connect: &TcpAttempt) -> Option<BadStep<'_>> {
+    static ROOT: LazyLock<Name> = LazyLock::new(Name::root);
     let failed = !matches!(connect.outcome(), ConnectOutcome::Accepted | ConnectOutcome::Unknown);
     failed.then(|| BadStep {
         sent: connect.first().ts,
-        asked: shared.target(connect.server.ip(), connect.responder()),
-        name: shared.name(&Name::root()),
+        asked: Target { server: connect.server.ip(), responder: connect.responder() },
+        name: &ROOT,
         rtype: RecordType(0),
         symptom: Symptom::Connect,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are hundreds of thousands of them.
+    #[test]
+    fn a_step_takes_few_bytes() {
+        assert_eq!(size_of::<Row>(), 24);
+    }
 }

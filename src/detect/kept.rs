@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use super::answers::Told;
-use super::harm::{HarmKind, Harmed};
+use super::harm::{Bad, HarmKind, Harmed};
 use crate::base::{Addresses, Map, Number, Numbered, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::Name;
@@ -96,7 +96,7 @@ impl Kept {
                 start: lookup.start,
                 end: self.long.get(&place).copied().unwrap_or(end),
                 kind: HarmKind::Wrong,
-                bad: Box::default(),
+                bad: Bad::default(),
             };
             ((lookup.start, client), harmed)
         })

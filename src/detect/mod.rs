@@ -41,7 +41,7 @@ pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, Rule
 pub use flow::{Cell, Flow, Reached};
 pub use forward::{Fate, Forward, Knock, Leg, Way};
 pub use glance::{Glance, NameKind};
-pub use harm::{BadStep, HarmKind, Harmed, Ledger, Symptom, Target};
+pub use harm::{Bad, BadStep, HarmKind, Harmed, Ledger, Steps, Symptom, Target};
 pub use inquiries::{AskedName, Inquiries, Inquiry, Known, Place, Tally};
 pub use load::Load;
 pub use localise::{Context, End, MIN_FLOWS, Outage, localise, localise_and_tally};

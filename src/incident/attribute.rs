@@ -17,7 +17,7 @@ use super::pattern::pattern;
 use super::rank::{score, severity};
 use crate::base::Timestamp;
 use crate::capture::Seen;
-use crate::detect::{Class, Finding, HarmKind, Harmed};
+use crate::detect::{Class, Finding, HarmKind, Harmed, Ledger};
 use crate::dns::Name;
 
 /// A wait shorter than this beyond the usual is nobody's harm (rulebook 7.1).
@@ -35,9 +35,10 @@ pub struct Residual {
 /// Charges every harmed lookup, folds symptoms, scores, and ranks.
 pub fn correlate(
     mut findings: Vec<Finding>,
-    harmed: &[Harmed],
+    ledger: &Ledger,
     population: &Population,
 ) -> (Vec<Incident>, Residual) {
+    let harmed = ledger.harmed();
     findings.sort_by(|a, b| {
         (a.rule.layer, std::cmp::Reverse(a.confidence), a.rule.class)
             .cmp(&(b.rule.layer, std::cmp::Reverse(b.confidence), b.rule.class))
@@ -60,7 +61,7 @@ pub fn correlate(
         let mut claims = findings
             .iter()
             .enumerate()
-            .filter(|(_, finding)| finding.claim.holds(lookup))
+            .filter(|(_, finding)| finding.claim.holds(lookup, ledger.steps()))
             .map(|(index, _)| index);
         let Some(owner) = claims.next() else {
             residual.note(lookup, population.usual);

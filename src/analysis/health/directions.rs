@@ -9,7 +9,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::Watch;
 use crate::base::{Host, Network, Table, Timestamp};
-use crate::detect::{Finding, Harmed, Symptom};
+use crate::detect::{Finding, Harmed, Steps, Symptom};
 use crate::lookup::Lookup;
 use crate::transaction::timing::T_WAIT;
 use crate::transaction::{Outcome, Transaction};
@@ -107,9 +107,10 @@ impl Sided {
     }
 
     /// Whether a lookup was harmed by nothing but silence that proves nothing.
-    pub(in crate::analysis) fn excuses(&self, harmed: &Harmed) -> bool {
-        !harmed.bad.is_empty()
-            && harmed.bad.iter().all(|step| {
+    pub(in crate::analysis) fn excuses(&self, harmed: &Harmed, steps: &Steps) -> bool {
+        let mut bad = steps.of(harmed).peekable();
+        bad.peek().is_some()
+            && bad.all(|step| {
                 matches!(step.symptom, Symptom::Unanswered | Symptom::Late)
                     && (self.of_server(step.asked.server) || self.of_client(harmed.client))
             })

@@ -26,8 +26,9 @@ use crate::base::Span;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Told, Where, Which,
+    Action, Answer, Asked, Bad, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact,
+    Finding, HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Told, Where,
+    Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -113,7 +114,7 @@ impl Detector for AutopathWrong {
                 start: lookup.start,
                 end,
                 kind: HarmKind::Wrong,
-                bad: Box::default(),
+                bad: Bad::default(),
             },
             denied: denied.first(),
             name: denied.question.name.clone(),

@@ -21,7 +21,7 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Purge, SocketId, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
+    Action, Bad, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
     Harmed, Interest, Layer, Proof, RuledOut, Scene, Where, Which,
 };
 use crate::dns::{Name, RecordType};
@@ -111,7 +111,7 @@ impl Detector for MuslParallelConflict {
                     start: lookup.start,
                     end,
                     kind: HarmKind::Wrong,
-                    bad: Box::default(),
+                    bad: Bad::default(),
                 },
                 denied: asked.outcome() == Outcome::Negative
                     && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1),

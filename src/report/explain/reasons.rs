@@ -67,7 +67,7 @@ fn charged(lookup: &Lookup, incidents: &[Incident]) -> Option<usize> {
     incidents
         .iter()
         .enumerate()
-        .filter(|(_, incident)| incident.cause.claim.holds(harmed))
+        .filter(|(_, incident)| incident.cause.claim.holds(harmed, ledger.steps()))
         .min_by_key(|(rank, incident)| {
             let cause = &incident.cause;
             (cause.rule.layer, std::cmp::Reverse(cause.confidence), cause.rule.class, *rank)
