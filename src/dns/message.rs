@@ -103,7 +103,7 @@ impl Records {
 
     /// Whether they say nothing. Every record of the answer section has a TTL.
     pub(super) fn is_silent(&self) -> bool {
-        self.min_ttl.is_none() && self.soa.is_none()
+        self.min_ttl.is_none() && self.canonical.is_none() && self.soa.is_none()
     }
 
     /// The same for those that say the same; hardly ever for others.
