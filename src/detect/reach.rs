@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::hash_map::Entry;
 
@@ -51,6 +51,8 @@ pub struct Reach {
     index: Map<Way, u64>,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
+    /// Places of flows by the prefix of their client, once somebody asked for those of one.
+    by_prefix: OnceLock<Map<Network, Vec<u32>>>,
 }
 
 impl Reach {
@@ -197,6 +199,28 @@ impl Reach {
         &self.flows
     }
 
+    /// The flows of clients in `network`, in the same order: a rule that asks for those of every client
+    /// or network would go through all of them each time.
+    pub fn flows_in(&self, network: Network) -> impl Iterator<Item = &Flow> {
+        let (places, others) = match network {
+            Network::Node(_) => (None, self.flows.as_slice()),
+            Network::V4(_) | Network::V6(_) => (self.by_prefix().get(&network), &[][..]),
+        };
+        let places = places.map_or(&[][..], Vec::as_slice);
+        let listed = places.iter().filter_map(|place| self.flows.get(*place as usize));
+        listed.chain(others.iter().filter(move |flow| network.contains(flow.cell().client)))
+    }
+
+    fn by_prefix(&self) -> &Map<Network, Vec<u32>> {
+        self.by_prefix.get_or_init(|| {
+            let mut places: Map<Network, Vec<u32>> = Map::default();
+            for (place, flow) in (0..).zip(&self.flows) {
+                places.entry(Network::of(flow.cell().client)).or_default().push(place);
+            }
+            places
+        })
+    }
+
     /// The one copy of `cell`; past [`MAX_CELLS`] there may be several, and their flows are not kept.
     fn shared(&mut self, cell: Cell) -> Arc<Cell> {
         if let Some(known) = self.cells.get(&cell) {
@@ -286,5 +310,45 @@ impl Reach {
             flow.halve();
             keep
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{FileId, FrameRef, Seen};
+
+    fn flow(number: u32, client: &str) -> Going {
+        let client = client.parse().unwrap();
+        let server = "10.96.0.10".parse().unwrap();
+        let cell = Cell { client, server, responder: server, transport: Transport::Udp };
+        let at = FrameRef { file: FileId(0), number };
+        let ts = Timestamp::from_nanos(i64::from(number));
+        let part = Part {
+            first: Seen { ts, at },
+            last_sent: ts,
+            reached: Reached::Yes,
+            attempts: 1,
+            unanswered: 0,
+            repeated: (0, 0),
+            lost: None,
+            icmp: None,
+        };
+        Going { cell: Arc::new(cell), port: 4_000, weight: 1, part }
+    }
+
+    #[test]
+    fn the_flows_of_a_network_are_those_of_its_clients() {
+        let clients = ["10.244.1.7", "10.244.2.7", "fd00::7", "10.244.1.8", "fd00:0:0:1::7"];
+        let flows = (0..40).zip(clients.iter().cycle()).map(|(number, one)| flow(number, one));
+        let node = ("node-1", "10.244.0.0".parse().unwrap(), 22);
+        let reach = Reach::from_flows(Nodes::new([node]), flows.collect());
+        let of = |client: &str| client.parse::<IpAddr>().unwrap();
+        let networks = clients.iter().flat_map(|one| [Network::of(of(one)), reach.group(of(one))]);
+        for network in networks.chain([Network::of(of("192.0.2.1"))]) {
+            let all = reach.flows().iter().filter(|flow| network.contains(flow.cell().client));
+            let first = |flow: &Flow| flow.first;
+            assert!(reach.flows_in(network).map(first).eq(all.map(first)), "{network}");
+        }
     }
 }

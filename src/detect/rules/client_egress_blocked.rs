@@ -79,13 +79,12 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
     let network = scene.reach.group(client);
     let mut neighbours = BTreeSet::new();
     let mut answered = 0_u64;
-    for flow in scene.reach.flows() {
-        let neighbour = flow.cell().client != client && network.contains(flow.cell().client);
+    for flow in scene.reach.flows_in(network).filter(|flow| flow.succeeded()) {
         // Where translation is visible, the same backend must have answered; a query that vanishes
         // before translation could have gone to any.
         let same = backends.contains(&flow.cell().responder)
             || (asked.contains(&flow.cell().server) && backends.is_subset(&asked));
-        if neighbour && same && flow.succeeded() && span.contains(flow.first.ts) {
+        if flow.cell().client != client && same && span.contains(flow.first.ts) {
             neighbours.insert(flow.cell().client);
             answered += u64::from(flow.weight());
         }

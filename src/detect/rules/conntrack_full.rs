@@ -237,11 +237,9 @@ impl<'a> Burst<'a> {
             known_lost += u64::from(*lost);
         }
         let (mut passed, mut after) = (0, 0);
-        for flow in scene.reach.flows() {
-            if network.contains(flow.cell().client) && flow.succeeded() {
-                passed += u64::from(span.contains(flow.first.ts)) * u64::from(flow.weight());
-                after += u64::from(flow.first.ts > end) * u64::from(flow.weight());
-            }
+        for flow in scene.reach.flows_in(network).filter(|flow| flow.succeeded()) {
+            passed += u64::from(span.contains(flow.first.ts)) * u64::from(flow.weight());
+            after += u64::from(flow.first.ts > end) * u64::from(flow.weight());
         }
         Some(Self {
             network,

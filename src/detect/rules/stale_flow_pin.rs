@@ -179,13 +179,12 @@ fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {
     let networks: BTreeSet<Network> =
         pins.iter().map(|pin| scene.reach.group(pin.client.ip())).collect();
     let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
-    for flow in scene.reach.flows() {
-        let ours = networks.contains(&scene.reach.group(flow.cell().client));
-        if !flow.is_fresh()
-            || !ours
-            || flow.cell().server != service
-            || !span.contains(flow.first.ts)
-        {
+    let ours = networks.iter().flat_map(|network| {
+        let theirs = scene.reach.flows_in(*network);
+        theirs.filter(|flow| scene.reach.group(flow.cell().client) == *network)
+    });
+    for flow in ours {
+        if !flow.is_fresh() || flow.cell().server != service || !span.contains(flow.first.ts) {
             continue;
         }
         if flow.cell().responder == server {
