@@ -110,6 +110,19 @@ pub struct Harmed {
 pub struct Bad(Range<u32>);
 
 impl Harmed {
+    /// A lookup that ended in time, with the wrong answer.
+    pub(super) fn wrong(lookup: &Lookup, end: Timestamp) -> Self {
+        Self {
+            client: lookup.client,
+            name: lookup.name.clone(),
+            resolver: lookup.resolver,
+            start: lookup.start,
+            end,
+            kind: HarmKind::Wrong,
+            bad: Bad::default(),
+        }
+    }
+
     /// How long the application waited.
     pub fn duration(&self) -> Duration {
         self.end.since(self.start.ts)

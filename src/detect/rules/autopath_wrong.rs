@@ -26,9 +26,8 @@ use crate::base::Span;
 use crate::base::words::{clock, count, list, plain, text};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Answer, Asked, Bad, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact,
-    Finding, HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Told, Where,
-    Which,
+    Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Told, Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -107,15 +106,7 @@ impl Detector for AutopathWrong {
             return;
         }
         let split = Split {
-            harmed: Harmed {
-                client: lookup.client,
-                name: lookup.name.clone(),
-                resolver: lookup.resolver,
-                start: lookup.start,
-                end,
-                kind: HarmKind::Wrong,
-                bad: Bad::default(),
-            },
+            harmed: Harmed::wrong(lookup, end),
             denied: denied.first(),
             name: denied.question.name.clone(),
             server: denied.responder(),

@@ -23,8 +23,8 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Purge, SocketId, Span, Timestamp, entry_within};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Bad, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
-    Harmed, Interest, Layer, Proof, RuledOut, Scene, Where, Which,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Harmed,
+    Interest, Layer, Proof, RuledOut, Scene, Where, Which,
 };
 use crate::dns::{Name, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
@@ -103,22 +103,13 @@ impl Detector for MuslParallelConflict {
             let outcome = asked.outcome();
             let denied = outcome == Outcome::Negative
                 && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1);
-            let harmed = || Harmed {
-                client: lookup.client,
-                name: lookup.name.clone(),
-                resolver: lookup.resolver,
-                start: lookup.start,
-                end,
-                kind: HarmKind::Wrong,
-                bad: Bad::default(),
-            };
             let half = Half {
                 server: asked.server.into(),
                 responder: asked.responder(),
                 sent: asked.first().ts,
                 answered: answer.delivered(),
                 has_data: outcome == Outcome::Ok,
-                denied: denied.then(|| Box::new(harmed())),
+                denied: denied.then(|| Box::new(Harmed::wrong(lookup, end))),
             };
             let question = &asked.question;
             let key = (asked.client.into(), asked.id, question.name.digest(), question.rtype);
