@@ -7,6 +7,9 @@ use crate::base::Timestamp;
 use crate::capture::{FileId, FrameRef, PointId, Seen};
 use crate::packet::Direction;
 
+/// Room for sightings that is made at once: for most of those of two capture points.
+const ROOM: usize = 6;
+
 /// Sightings of one datagram, wherever they were.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Far {
@@ -59,7 +62,8 @@ impl Has {
 
 impl Far {
     pub(super) fn of(hops: &[Hop]) -> Self {
-        let mut far = Self { sights: Vec::with_capacity(hops.len()), ..Self::default() };
+        let room = hops.len().max(ROOM);
+        let mut far = Self { sights: Vec::with_capacity(room), ..Self::default() };
         for (at, hop) in hops.iter().enumerate() {
             far.insert(at, hop);
         }
@@ -110,18 +114,27 @@ impl Far {
         self.sights.len()
     }
 
+    /// The capture point, if one alone saw it.
+    pub(super) fn point(&self) -> Option<PointId> {
+        let point = self.sights.first()?.point;
+        self.sights.iter().all(|sight| sight.point == point).then_some(point)
+    }
+
+    /// Whether this capture point saw it.
+    pub(super) fn is_seen_at(&self, point: PointId) -> bool {
+        self.sights.iter().any(|sight| sight.point == point)
+    }
+
     /// The one that was recorded first.
     pub(super) fn earliest(&self) -> Option<Seen> {
         self.earliest
     }
 
-    #[cold]
     #[inline(never)]
     pub(super) fn seen(&self, at: usize) -> Option<Seen> {
         self.sights.get(at).map(Sight::seen)
     }
 
-    #[cold]
     #[inline(never)]
     pub(super) fn hop(&self, at: usize) -> Option<Hop> {
         let sight = self.sights.get(at)?;

@@ -173,11 +173,9 @@ impl Hops {
     #[inline]
     pub(super) fn point(&self) -> Option<PointId> {
         match &self.0 {
+            Form::None => None,
             Form::Near(near) => Some(near.point()),
-            Form::None | Form::Far(_) => {
-                let point = self.first()?.via.point;
-                self.iter().all(|hop| hop.via.point == point).then_some(point)
-            }
+            Form::Far(far) => far.point(),
         }
     }
 
@@ -185,8 +183,9 @@ impl Hops {
     #[inline]
     pub(super) fn is_seen_at(&self, point: PointId) -> bool {
         match &self.0 {
+            Form::None => false,
             Form::Near(near) => near.point() == point,
-            Form::None | Form::Far(_) => self.iter().any(|hop| hop.via.point == point),
+            Form::Far(far) => far.is_seen_at(point),
         }
     }
 
