@@ -43,15 +43,7 @@ fuzz_target!(|data: &[u8]| {
         let at = FrameRef { file: FileId(0), number };
         let packet = Packet {
             seen: Seen { ts: Timestamp::from_nanos(nanos), at },
-            via: Via {
-                point: PointId(0),
-                interface: None,
-                direction: None,
-                ttl: 64,
-                ip_id: None,
-                link_src: None,
-                tunnels: 0,
-            },
+            via: Via { ttl: 64, ..Via::at(PointId(0)) },
             src: if from_server { server } else { client },
             dst: if from_server { client } else { server },
             body: Body::Tcp(segment),

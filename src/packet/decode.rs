@@ -72,15 +72,7 @@ pub fn datagram<'a>(frame: &Frame<'a>, point: PointId) -> Option<(Via, FiveTuple
 /// Where a frame was seen, as far as its record tells.
 #[inline]
 fn recorded(frame: &Frame<'_>, point: PointId) -> Via {
-    Via {
-        point,
-        interface: frame.interface,
-        direction: None,
-        ttl: 0,
-        ip_id: None,
-        link_src: None,
-        tunnels: 0,
-    }
+    Via { interface: frame.interface, ..Via::at(point) }
 }
 
 /// The way of nearly every frame: one link header, IP without extensions, UDP or TCP. It is made of

@@ -41,6 +41,22 @@ pub struct Via {
     pub tunnels: u8,
 }
 
+impl Via {
+    /// At this capture point, as long as nothing else is known of it.
+    #[inline]
+    pub fn at(point: PointId) -> Self {
+        Self {
+            point,
+            interface: None,
+            direction: None,
+            ttl: 0,
+            ip_id: None,
+            link_src: None,
+            tunnels: 0,
+        }
+    }
+}
+
 /// Packet type of a cooked capture (libpcap `sll.h`, rulebook K2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {

@@ -211,16 +211,8 @@ mod tests {
         let (client, server) = ("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
         let at = FrameRef { file: FileId(0), number: 1 };
         let seen = Seen { ts: Timestamp::from_nanos(1), at };
-        let via = Via {
-            point: PointId(0),
-            interface: None,
-            direction: None,
-            ttl: 64,
-            ip_id: None,
-            link_src: None,
-            tunnels: 0,
-        };
         let tuple = FiveTuple { src: client, dst: server, transport: Transport::Tcp };
+        let via = Via::at(PointId(0));
         let signal = Signal { seen, via, tuple, kind: SignalKind::Syn(0) };
         let (mut table, key) = (Table::default(), SocketKey::of_connections(client));
         for _ in 0..1_000 {
