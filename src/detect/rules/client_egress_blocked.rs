@@ -76,6 +76,7 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
     }
     let asked: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell().server).collect();
     let backends: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell().responder).collect();
+    let untranslated = backends.is_subset(&asked);
     let network = scene.reach.group(client);
     let mut neighbours = BTreeSet::new();
     let mut answered = 0_u64;
@@ -83,7 +84,7 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
         // Where translation is visible, the same backend must have answered; a query that vanishes
         // before translation could have gone to any.
         let same = backends.contains(&flow.cell().responder)
-            || (asked.contains(&flow.cell().server) && backends.is_subset(&asked));
+            || (untranslated && asked.contains(&flow.cell().server));
         if flow.cell().client != client && same && span.contains(flow.first.ts) {
             neighbours.insert(flow.cell().client);
             answered += u64::from(flow.weight());
@@ -93,7 +94,7 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
         return None;
     }
     let late = healed.is_some();
-    let vanished = backends.is_subset(&asked) && scene.nat.services().next().is_some();
+    let vanished = untranslated && scene.nat.services().next().is_some();
     Some(Finding {
         rule: &DETECTOR,
         title: if late {
