@@ -8,7 +8,7 @@ use super::hops::Hop;
 use super::model::{Attempt, Response, Transaction, Undelivered, only_other_host};
 use super::nat::Nat;
 use super::pattern::Paths;
-use crate::base::{Map, Set, Timestamp};
+use crate::base::{Set, Timestamp};
 use crate::capture::PointId;
 
 /// Marks the responses of a finished transaction that did not reach the client.
@@ -86,18 +86,42 @@ pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) -> bool {
 /// How many servers are remembered for each capture point.
 const MAX_SOURCES: usize = 4_096;
 
-/// Whose responses each capture point saw, and when it saw the last one of anybody.
+/// Whose responses each capture point saw, and when it saw the last one of anybody; by point.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals(Map<PointId, (Timestamp, Set<IpAddr>)>);
+pub(super) struct Arrivals(Vec<Option<Arrived>>);
+
+#[derive(Debug)]
+struct Arrived {
+    latest: Timestamp,
+    sources: Set<IpAddr>,
+    /// The latest two of them: responses come from a backend and then from its service, again and again.
+    again: [IpAddr; 2],
+}
 
 impl Arrivals {
     /// Notes a response.
     pub(super) fn note(&mut self, point: PointId, ts: Timestamp, source: IpAddr) {
-        let (latest, sources) = self.0.entry(point).or_insert_with(|| (ts, Set::default()));
-        *latest = ts.max(*latest);
-        if sources.len() < MAX_SOURCES {
-            sources.insert(source);
+        let place = usize::from(point.0);
+        if place >= self.0.len() {
+            self.0.resize_with(place + 1, || None);
         }
+        let Some(arrived) = self.0.get_mut(place) else { return };
+        let arrived = arrived.get_or_insert_with(|| Arrived {
+            latest: ts,
+            sources: Set::from_iter([source]),
+            again: [source; 2],
+        });
+        arrived.latest = ts.max(arrived.latest);
+        if !arrived.again.contains(&source) {
+            arrived.again = [source, arrived.again[0]];
+            if arrived.sources.len() < MAX_SOURCES {
+                arrived.sources.insert(source);
+            }
+        }
+    }
+
+    fn at(&self, point: PointId) -> Option<&Arrived> {
+        self.0.get(usize::from(point.0))?.as_ref()
     }
 
     /// Whether a response was seen on its way at other capture points, and never at the one where
@@ -107,7 +131,7 @@ impl Arrivals {
         if response.hops.is_seen_at(home.via.point) {
             return false;
         }
-        self.0.get(&home.via.point).is_some_and(|(latest, sources)| {
+        self.at(home.via.point).is_some_and(|Arrived { latest, sources, .. }| {
             *latest > response.delivered().ts
                 && (sources.contains(&home.server)
                     || response.hops.iter().any(|hop| sources.contains(&hop.server)))

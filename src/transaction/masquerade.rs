@@ -9,7 +9,7 @@ const MOST: usize = 1_024;
 
 /// The first sightings of a moment, by payload and IP identification.
 #[derive(Debug, Default)]
-pub(super) struct Recent(Map<(u32, u16), (Timestamp, u64)>);
+pub(super) struct Recent(Map<(u64, u16), (Timestamp, u64)>);
 
 impl Recent {
     /// Notes that a sighting began the transaction with this serial number.

@@ -5,6 +5,7 @@ mod connect;
 mod delivery;
 mod hops;
 mod index;
+mod latest;
 mod masquerade;
 mod matcher;
 mod model;

@@ -1,5 +1,7 @@
 //! What tells a copy of a datagram from a new datagram (rulebook 4.2, 4.6, K5).
 
+use std::net::SocketAddr;
+
 use super::hops::{Hop, Hops};
 use super::model::Transaction;
 use super::timing::{
@@ -13,33 +15,64 @@ use crate::flow::Observed;
 pub(super) const MAX_ATTEMPTS: usize = 128;
 
 /// One sighting, as far as it tells copies from new datagrams.
+#[derive(Debug)]
 pub(super) struct Sighting {
     /// Where.
     pub(super) hop: Hop,
-    /// See [`Attempt::digest`](super::Attempt::digest).
-    pub(super) digest: u32,
-    /// Of the IP packet; `None` over TCP.
-    pub(super) ip_id: Option<u16>,
+    /// The socket of who asks, and the one that is asked, as they are written there.
+    pub(super) client: SocketAddr,
+    /// See `client`.
+    pub(super) server: SocketAddr,
     /// UDP or TCP.
     pub(super) transport: Transport,
+    /// Of the message.
+    pub(super) digest: u64,
+    /// Of the IP packet; `None` over TCP.
+    pub(super) ip_id: Option<u16>,
+    /// Whether it is a response that was seen.
+    pub(super) is_response: bool,
 }
 
 impl Sighting {
     /// That of a message that was seen here.
-    pub(super) fn of(observed: &Observed, message: &Message, hop: Hop) -> Self {
-        let transport = observed.tuple.transport;
-        let [.., a, b, c, d] = message.digest.to_be_bytes();
+    pub(super) fn of(observed: &Observed, message: &Message) -> Self {
+        let Observed { seen, via, tuple } = *observed;
+        let is_response = message.header.is_response();
+        let (client, server) =
+            if is_response { (tuple.dst, tuple.src) } else { (tuple.src, tuple.dst) };
         Self {
-            hop,
-            digest: u32::from_be_bytes([a, b, c, d]),
-            ip_id: (transport == Transport::Udp).then_some(observed.via.ip_id).flatten(),
-            transport,
+            hop: Hop { seen, via: via.into(), server: server.ip(), client: client.ip() },
+            client,
+            server,
+            transport: tuple.transport,
+            digest: message.digest,
+            ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
+            is_response,
+        }
+    }
+
+    /// See [`Attempt::digest`](super::Attempt::digest).
+    pub(super) fn digest_half(&self) -> u32 {
+        let [.., a, b, c, d] = self.digest.to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// Whether it is one more hop of this response of a transaction, or of this attempt.
+    #[inline]
+    pub(super) fn is_datagram(&self, transaction: &Transaction, nth: u8) -> bool {
+        let nth = usize::from(nth);
+        if self.is_response {
+            let known = transaction.responses.get(nth);
+            known.is_some_and(|known| self.continues(&known.hops, known.digest, known.ip_id))
+        } else {
+            let known = transaction.attempts.get(nth);
+            known.is_some_and(|known| self.continues(&known.hops, known.digest, known.ip_id))
         }
     }
 
     /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2).
-    pub(super) fn continues(&self, hops: &Hops, digest: u32, ip_id: Option<u16>) -> bool {
-        if digest != self.digest || ip_id != self.ip_id {
+    fn continues(&self, hops: &Hops, digest: u32, ip_id: Option<u16>) -> bool {
+        if digest != self.digest_half() || ip_id != self.ip_id {
             return false;
         }
         let Some(first) = hops.first() else {

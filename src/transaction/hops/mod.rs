@@ -151,6 +151,16 @@ impl Hops {
         self.get(0)
     }
 
+    /// The server's address as it was written in the first one.
+    #[inline]
+    pub(super) fn first_server(&self) -> Option<IpAddr> {
+        match &self.0 {
+            Form::None => None,
+            Form::Near(near) => near.first_server(),
+            Form::Far(far) => far.hop(0).map(|hop| hop.server),
+        }
+    }
+
     /// The last one in the order of the capture.
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]

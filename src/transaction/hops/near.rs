@@ -210,6 +210,13 @@ impl Near {
         Seen { ts: self.ts, at }
     }
 
+    /// The server's address as it was written in the first one.
+    #[inline]
+    pub(super) fn first_server(&self) -> Option<IpAddr> {
+        let server = self.server.address(self.get(0)?.what.has(What::SERVER));
+        Some(IpAddr::V4(Ipv4Addr::from_bits(server)))
+    }
+
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]
     fn get(&self, at: usize) -> Option<&Sight> {

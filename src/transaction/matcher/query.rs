@@ -1,0 +1,127 @@
+//! Queries: a further hop of an attempt, a further attempt, or a transaction of its own.
+
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::Matcher;
+use crate::base::Coverage;
+use crate::dns::Message;
+use crate::transaction::hops::{Hop, Hops};
+use crate::transaction::latest::Landed;
+use crate::transaction::model::{Attempt, QueryTraits, Transaction};
+use crate::transaction::sighting::{Sighting, sight, takes_attempt};
+use crate::transaction::table::{Item, SocketKey};
+
+impl Matcher {
+    /// Takes a query; returns where it belongs, if its client has nothing else open like it.
+    pub(super) fn query(
+        &mut self,
+        sighting: &Sighting,
+        message: &Message,
+        coverage: &mut Coverage,
+    ) -> Option<Landed> {
+        let question = message.question.as_ref()?;
+        let Sighting { hop, client, server, .. } = *sighting;
+        let key = SocketKey::of_messages(sighting.transport, client, message.header.id);
+        let candidates = self.table.candidates(&key);
+        let alone = |landed| Some(landed).filter(|_| candidates.len() <= 1);
+
+        // A further hop of an attempt that is known already; an attempt that was sent to this very
+        // address comes before one that a translation would have to explain.
+        for exact in [true, false] {
+            for &serial in &candidates {
+                let asked = |transaction: &mut Transaction| {
+                    transaction.question == *question
+                        && (transaction.server.ip() == hop.server) == exact
+                };
+                let transaction = self.table.entry(serial).and_then(|entry| entry.item.transaction());
+                if transaction.is_some_and(asked)
+                    && let Some(landed) = self.known(serial, sighting)
+                {
+                    self.hop(landed, sighting, coverage);
+                    return alone(landed);
+                }
+            }
+        }
+
+        let attempt = Attempt {
+            hops: Hops::of(hop),
+            digest: sighting.digest_half(),
+            ip_id: sighting.ip_id,
+            vanish: None,
+        };
+        // A further attempt of a transaction that is known already.
+        for &serial in candidates.iter().rev() {
+            let Some(entry) = self.table.entry(serial) else {
+                continue;
+            };
+            let last_activity = entry.last_activity;
+            let Some(transaction) = entry.item.transaction() else {
+                continue;
+            };
+            if transaction.question != *question
+                || !takes_attempt(transaction, hop.seen.ts, last_activity)
+                || !self.nat.relates(transaction.server.ip(), hop.server)
+            {
+                continue;
+            }
+            if transaction.attempts.is_empty() {
+                // The response stood before its query in the capture.
+                transaction.traits = QueryTraits::of(message.header, message.edns.as_ref());
+                transaction.server = server;
+            }
+            transaction.attempts.push(attempt);
+            let nth = u8::try_from(transaction.attempts.len() - 1);
+            entry.last_activity = entry.last_activity.max(hop.seen.ts);
+            self.table.grow(serial, size_of::<Attempt>());
+            return nth.ok().and_then(|nth| alone(Landed { serial, nth }));
+        }
+
+        if self.masqueraded(sighting, (key, &candidates), coverage) {
+            return None;
+        }
+        let transaction = Transaction {
+            client,
+            server,
+            transport: sighting.transport,
+            id: message.header.id,
+            question: question.clone(),
+            traits: QueryTraits::of(message.header, message.edns.as_ref()),
+            attempts: smallvec![attempt],
+            responses: SmallVec::new(),
+            rejections: SmallVec::new(),
+            translated: None,
+            masquerade: None,
+            watched_until: hop.seen.ts,
+            blind: false,
+            settled: None,
+        };
+        let item = Item::Transaction(Arc::new(transaction));
+        let serial = self.table.open(item, &candidates, hop.seen.ts);
+        self.recent.note(sighting, serial);
+        Some(Landed { serial, nth: 0 }).filter(|_| candidates.is_empty())
+    }
+
+    /// Whether it is the same datagram as a moment ago, under another client address.
+    fn masqueraded(
+        &mut self,
+        sighting: &Sighting,
+        (key, candidates): (SocketKey, &[u64]),
+        coverage: &mut Coverage,
+    ) -> bool {
+        let Some(serial) = self.recent.find(sighting) else { return false };
+        let Some(entry) = self.table.entry(serial) else { return false };
+        if let Some(transaction) = entry.item.transaction() {
+            transaction.masquerade.get_or_insert_with(|| Box::new(sighting.client));
+            let mut attempts = transaction.attempts.iter_mut().rev();
+            if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
+                sight(&mut attempt.hops, sighting.hop);
+            }
+        }
+        self.table.list_also(key, candidates, serial);
+        self.table.grow(serial, size_of::<SocketKey>() + size_of::<Hop>());
+        coverage.nat_copies += 1;
+        true
+    }
+}
