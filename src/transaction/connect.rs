@@ -64,7 +64,7 @@ impl TcpAttempt {
             server: signal.tuple.dst,
             isn,
             syns: smallvec![signal.seen],
-            hops: Hops::of(hop(signal)),
+            hops: Hops::of(&hop(signal)),
             accepted: None,
             reset: None,
             rejected: None,
@@ -81,7 +81,7 @@ impl TcpAttempt {
             self.syns.push(signal.seen);
         }
         if self.hops.len() < MAX_HOPS {
-            self.hops.insert(self.hops.len(), hop(signal));
+            self.hops.insert(self.hops.len(), &hop(signal));
         }
     }
 

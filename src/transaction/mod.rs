@@ -3,6 +3,7 @@
 mod closed;
 mod connect;
 mod delivery;
+mod folded;
 mod hops;
 mod index;
 mod latest;

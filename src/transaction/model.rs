@@ -211,7 +211,10 @@ impl Response {
 
     fn settle(&mut self) {
         let at = |seen| self.hops.place(seen);
-        self.settled = at(self.arrival()).zip(at(self.delivery()));
+        self.settled = match self.home {
+            None => self.hops.ends(),
+            Some(_) => at(self.arrival()).zip(at(self.delivery())),
+        };
     }
 
     fn arrival(&self) -> Seen {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
+use crate::base::Timestamp;
 use crate::capture::PointId;
 use crate::packet::Direction;
 
@@ -75,13 +76,43 @@ pub(super) struct Path(SmallVec<[Place; 4]>);
 impl Path {
     /// The path that `hops` show at `point`, of a datagram between a client and the server `asked`.
     pub(super) fn of(hops: &Hops, point: PointId, asked: IpAddr) -> Self {
-        let mut places = hops.places(point, asked);
-        if !places.is_sorted_by_key(|(ts, _)| *ts) {
-            places.sort_by_key(|(ts, _)| *ts);
-        }
         let mut path = Self::default();
+        if let Some(places) = hops.near_places(point, asked) {
+            let mut before = Timestamp::MIN;
+            let mut ordered = true;
+            for (ts, place) in places {
+                ordered &= before <= ts;
+                before = ts;
+                path.pass(place);
+            }
+            if ordered {
+                return path;
+            }
+            path.0.clear();
+        }
+        let mut places = hops.places(point, asked);
+        places.sort_by_key(|(ts, _)| *ts);
         places.into_iter().for_each(|(_, place)| path.pass(place));
         path
+    }
+
+    /// Whether `hops` show all of it and nothing else, each place behind the one before, whatever the numbers
+    /// of interfaces. What takes longer to be told is for [`Self::of`].
+    pub(super) fn is_shown_by(&self, hops: &Hops, point: PointId, asked: IpAddr) -> bool {
+        let Some(places) = hops.near_places(point, asked) else { return false };
+        let mut whole = self.0.iter();
+        let mut before: Option<(Timestamp, Place)> = None;
+        for (ts, place) in places {
+            if before.is_some_and(|(earlier, _)| ts < earlier) {
+                return false;
+            }
+            let again = before.is_some_and(|(_, known)| known == place);
+            if !again && whole.next().is_none_or(|next| next.signature() != place.signature()) {
+                return false;
+            }
+            before = Some((ts, place));
+        }
+        whole.next().is_none()
     }
 
     fn pass(&mut self, place: Place) {
@@ -138,7 +169,6 @@ impl Path {
 mod tests {
     use super::super::hops::Spot;
     use super::*;
-    use crate::base::Timestamp;
     use crate::capture::{FileId, FrameRef, Seen};
 
     #[test]

@@ -31,6 +31,11 @@ const MAX_KEYS: usize = 16_384;
 const MAX_PATHS: usize = 6;
 /// Examples of one client and server that count for others too.
 const SHARED: u64 = 64;
+/// Examples of one client and server that are all looked at. What so many have shown changes slowly, so
+/// that of those behind them each [`NTH`] stands for as many.
+const MANY: u64 = 1_024;
+/// See [`MANY`].
+const NTH: u64 = 8;
 /// Captures with more than one hole in so many datagrams miss frames.
 const HOLES: u64 = 1_000;
 
@@ -132,9 +137,21 @@ impl Tally {
 struct Ways {
     forth: Tally,
     back: Tally,
+    /// How many transactions took them.
+    taken: u64,
 }
 
 impl Ways {
+    /// Takes the next transaction; returns for how many it stands, 0 if it is not looked at.
+    fn take(&mut self) -> u64 {
+        self.taken += 1;
+        match self.taken {
+            ..=MANY => 1,
+            taken if taken % NTH == 0 => NTH,
+            _ => 0,
+        }
+    }
+
     fn tally(&self, forth: bool) -> &Tally {
         if forth { &self.forth } else { &self.back }
     }
@@ -145,19 +162,19 @@ impl Ways {
 }
 
 impl Tally {
-    /// Counts an example.
-    fn add(&mut self, path: &Path) {
-        self.examples += 1;
+    /// Counts an example that stands for so many.
+    fn add(&mut self, path: &Path, weight: u64) {
+        self.examples += weight;
         // No two that are alike are kept, so one that is the same is the one.
         if let Some((_, count)) = self.paths.iter_mut().find(|(known, _)| known == path) {
-            *count += 1;
+            *count += weight;
         } else if let Some((known, count)) =
             self.paths.iter_mut().find(|(known, _)| known.is_like(path))
         {
             known.clone_from(path);
-            *count += 1;
+            *count += weight;
         } else if self.paths.len() < MAX_PATHS {
-            self.paths.push((path.clone(), 1));
+            self.paths.push((path.clone(), weight));
         }
     }
 }
@@ -186,8 +203,14 @@ impl Paths {
         let forth = last.map(|sent| &sent.hops);
         for point in points(forth, &answer.hops) {
             let own = Key::own(&ends, point);
-            let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
             let place = self.place(own);
+            let ways = place.and_then(|place| self.known.get_mut(place));
+            // Those that there was no room for say only what others of their kind do.
+            let weight = ways.map_or(1, Ways::take);
+            if weight == 0 {
+                continue;
+            }
+            let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
             for (hops, forth) in
                 forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
             {
@@ -198,11 +221,11 @@ impl Paths {
                 let mut examples = 0;
                 if let Some(ways) = place.and_then(|place| self.known.get_mut(place)) {
                     let tally = ways.tally_mut(forth);
-                    tally.add(&path);
+                    tally.add(&path, weight);
                     examples = tally.examples;
                     if let Some(whole) = tally.whole() {
-                        self.seen += 1;
-                        self.holes += u64::from(path.is_holed(whole));
+                        self.seen += weight;
+                        self.holes += if path.is_holed(whole) { weight } else { 0 };
                     }
                 }
                 // What stands in for keys with few examples has enough of those with many.
@@ -215,7 +238,7 @@ impl Paths {
                     && let Some(place) = self.place(key)
                     && let Some(ways) = self.known.get_mut(place)
                 {
-                    ways.tally_mut(forth).add(&path);
+                    ways.tally_mut(forth).add(&path, weight);
                 }
             }
         }
@@ -299,8 +322,13 @@ impl Paths {
     /// Whether a response stopped on its way to the client, as far as the client's own capture
     /// point shows.
     pub(super) fn stopped(&self, transaction: &Transaction, hops: &Hops, point: PointId) -> bool {
+        let whole = self.healthy(transaction, point, false);
+        let asked = transaction.server.ip();
+        if whole.is_none_or(|whole| whole.is_shown_by(hops, point, asked)) {
+            return false;
+        }
         let last_sent = transaction.last_sent().map(|seen| seen.ts);
-        let arrived = hops.iter().map(|hop| hop.seen.ts).min();
+        let arrived = hops.earliest().map(|seen| seen.ts);
         let asked_again = last_sent.zip(arrived).is_some_and(|(sent, arrived)| sent > arrived);
         (asked_again || self.holes * HOLES <= self.seen)
             && self

@@ -75,10 +75,10 @@ impl Sighting {
         if digest != self.digest_half() || ip_id != self.ip_id {
             return false;
         }
-        let Some(first) = hops.first() else {
+        let Some(first) = hops.seen(0) else {
             return false;
         };
-        let within = |window| self.hop.seen.ts.is_near(first.seen.ts, window);
+        let within = |window| self.hop.seen.ts.is_near(first.ts, window);
         // At another capture point it may come as late as the way between the two makes it.
         let elsewhere = || !hops.is_seen_at(self.hop.via.point);
         if self.ip_id.is_some() {
@@ -95,7 +95,7 @@ impl Sighting {
 
 /// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
 /// points agree only so far, so between those the TTL says which place came first.
-pub(super) fn sight(hops: &mut Hops, hop: Hop) -> usize {
+pub(super) fn sight(hops: &mut Hops, hop: &Hop) -> usize {
     let behind = |known: Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
     let settled = hops.is_full() || hops.point() == Some(hop.via.point);
     let place = if settled { None } else { hops.iter().position(behind) };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::connect::TcpAttempt;
+use super::folded::Folded;
 use super::index::Index;
 use super::model::Transaction;
 use crate::base::{Timestamp, Transport, halves, push_back};
@@ -74,6 +75,8 @@ impl Entry {
 pub(super) enum Item {
     /// Shared with nobody while it is open.
     Transaction(Arc<Transaction>),
+    /// One that was answered and only waits.
+    Folded(Box<Folded>),
     Connect(Box<TcpAttempt>),
 }
 
@@ -84,15 +87,31 @@ impl Item {
             Self::Transaction(asked) => {
                 SocketKey::of_messages(asked.transport, asked.client, asked.id)
             }
+            Self::Folded(folded) => {
+                SocketKey::of_messages(folded.transport(), folded.client(), folded.id())
+            }
             Self::Connect(connect) => SocketKey::of_connections(connect.client),
         }
     }
 
-    /// The transaction, if it is one.
+    /// The transaction, if it is one; unfolded, if it was not.
+    #[inline]
     pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
+        if let Self::Folded(folded) = self {
+            *self = Self::Transaction(Arc::new(folded.as_ref().clone().unfold()));
+        }
         match self {
             Self::Transaction(transaction) => Arc::get_mut(transaction),
-            Self::Connect(_) => None,
+            Self::Folded(_) | Self::Connect(_) => None,
+        }
+    }
+
+    /// Folds an answered transaction, of which nothing more is expected.
+    pub(super) fn fold(&mut self) {
+        if let Self::Transaction(transaction) = self
+            && let Some(folded) = Folded::of(transaction)
+        {
+            *self = Self::Folded(folded);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use self::far::Far;
-use self::near::Near;
+pub(super) use self::near::Near;
 use super::path::Place;
 use crate::base::Timestamp;
 use crate::capture::{PointId, Seen};
@@ -92,21 +92,29 @@ const MOST: usize = 32;
 
 impl Hops {
     /// A datagram that was seen once so far.
-    pub(super) fn of(hop: Hop) -> Self {
+    pub(super) fn of(hop: &Hop) -> Self {
         let mut hops = Self::default();
         hops.insert(0, hop);
         hops
     }
 
+    /// Its short form, if it has that.
+    pub(super) fn near(&self) -> Option<&Near> {
+        match &self.0 {
+            Form::Near(near) => Some(near),
+            Form::None | Form::Far(_) => None,
+        }
+    }
+
     /// Puts a sighting at a place in the list; returns by how many bytes that grew.
-    pub(super) fn insert(&mut self, at: usize, hop: Hop) -> usize {
+    pub(super) fn insert(&mut self, at: usize, hop: &Hop) -> usize {
         let at = at.min(self.len());
         let fits = match &mut self.0 {
-            Form::None => Near::of(&hop).map(|near| self.0 = Form::Near(near)).is_some(),
-            Form::Near(near) => near.insert(at, &hop),
+            Form::None => Near::of(hop).map(|near| self.0 = Form::Near(near)).is_some(),
+            Form::Near(near) => near.insert(at, hop),
             Form::Far(far) if far.len() < MOST => {
                 let before = far.bytes();
-                far.insert(at, &hop);
+                far.insert(at, hop);
                 return far.bytes() - before;
             }
             Form::Far(_) => false,
@@ -117,7 +125,7 @@ impl Hops {
         // Written out anew; of those that are full, only the addresses that are still named stay.
         let full = self.is_full();
         let mut hops: SmallVec<[Hop; MOST]> = self.iter().take(MOST - 1).collect();
-        hops.insert(at.min(hops.len()), hop);
+        hops.insert(at.min(hops.len()), *hop);
         let far = Far::of(&hops);
         let bytes = if full { 0 } else { far.bytes() };
         self.0 = Form::Far(Box::new(far));
@@ -244,6 +252,27 @@ impl Hops {
         }
     }
 
+    /// The same one by one, if they are told from the first.
+    pub(super) fn near_places(
+        &self,
+        point: PointId,
+        asked: IpAddr,
+    ) -> Option<impl Iterator<Item = (Timestamp, Place)>> {
+        match &self.0 {
+            Form::Near(near) if near.point() == point => Some(near.places(asked)),
+            _ => None,
+        }
+    }
+
+    /// The places in the list of the one that was recorded first and of the one that was recorded last.
+    pub(super) fn ends(&self) -> Option<(u8, u8)> {
+        if let Form::Near(near) = &self.0 {
+            return Some(near.ends());
+        }
+        let seen = || self.iter().map(|hop| hop.seen);
+        self.place(seen().min()?).zip(self.place(seen().max()?))
+    }
+
     /// The frame that was recorded first, whatever the order of the capture.
     #[inline]
     pub fn earliest(&self) -> Option<Seen> {
@@ -252,6 +281,12 @@ impl Hops {
             Form::Near(near) => Some(near.earliest()),
             Form::Far(far) => far.earliest(),
         }
+    }
+}
+
+impl From<Near> for Hops {
+    fn from(near: Near) -> Self {
+        Self(Form::Near(near))
     }
 }
 
@@ -373,13 +408,18 @@ mod tests {
             }
             let at = at.index(plain.len() + 1);
             plain.insert(at, hop);
-            hops.insert(at, hop);
+            hops.insert(at, &hop);
             prop_assert_eq!(hops.iter().collect::<Vec<_>>(), plain.clone());
             let back: Vec<_> = hops.iter().rev().collect();
             prop_assert!(back.iter().eq(plain.iter().rev()));
             prop_assert_eq!(hops.earliest(), plain.iter().map(|hop| hop.seen).min());
             let ends = plain.first().copied().zip(plain.last().copied());
             prop_assert_eq!(hops.first().zip(hops.last()), ends);
+            prop_assert_eq!(hops.first_server(), plain.first().map(|hop| hop.server));
+            let seen = |at: u8| hops.seen(at);
+            let ends = hops.ends().map(|(first, last)| (seen(first), seen(last)));
+            let frames = || plain.iter().map(|hop| hop.seen);
+            prop_assert_eq!(ends, Some((frames().min(), frames().max())));
             for point in plain.iter().map(|hop| hop.via.point) {
                 let asked = IpAddr::from([10, 96, 0, 1]);
                 let here = plain.iter().filter(|hop| hop.via.point == point);

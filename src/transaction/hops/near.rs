@@ -19,6 +19,7 @@ enum Count {
 }
 
 impl Count {
+    #[inline]
     fn next(self) -> Option<Self> {
         match self {
             Self::One => Some(Self::Two),
@@ -31,7 +32,7 @@ impl Count {
 
 /// Sightings of one datagram over IPv4 at one capture point, within one file.
 #[derive(Debug, Clone)]
-pub(super) struct Near {
+pub(in crate::transaction) struct Near {
     /// The one that was recorded first, whatever its place in the list.
     ts: Timestamp,
     frame: u32,
@@ -97,6 +98,7 @@ impl What {
     const SERVER: u8 = 1 << 3;
     const CLIENT: u8 = 1 << 2;
 
+    #[inline]
     fn new(hop: &Hop, server: bool, client: bool) -> Self {
         let direction = hop.via.direction.map_or(0, |direction| 1 + direction as u8);
         let flag = |there: bool, flag: u8| if there { flag } else { 0 };
@@ -142,6 +144,7 @@ impl Near {
     }
 
     /// Puts a sighting at a place in the list, if it is a usual one and there is room.
+    #[inline]
     pub(super) fn insert(&mut self, at: usize, hop: &Hop) -> bool {
         if hop.seen < self.earliest() {
             return self.told_from(hop, at).map(|near| *self = near).is_some();
@@ -162,6 +165,7 @@ impl Near {
         Some(near)
     }
 
+    #[inline]
     fn put(&mut self, at: usize, sight: Sight) {
         let mut next = sight;
         if at + 1 == self.count as usize
@@ -175,6 +179,7 @@ impl Near {
         }
     }
 
+    #[inline]
     fn sight(&mut self, hop: &Hop) -> Option<Sight> {
         let Hop { seen, via, server, client } = hop;
         if seen.at.file.0 != u32::from(self.file) || via.point != self.point {
@@ -208,6 +213,25 @@ impl Near {
     pub(super) fn earliest(&self) -> Seen {
         let at = FrameRef { file: FileId(self.file.into()), number: self.frame };
         Seen { ts: self.ts, at }
+    }
+
+    /// See [`Hops::ends`](super::Hops::ends).
+    pub(super) fn ends(&self) -> (u8, u8) {
+        let told = |sight: &Sight| {
+            (u32::from_le_bytes(sight.since), i16::from_le_bytes(sight.frames))
+        };
+        let mut sights = (0..).zip(self.sights.iter().take(self.len()).map(told));
+        let Some(first) = sights.next() else { return (0, 0) };
+        let (mut first, mut last) = (first, first);
+        for (at, sight) in sights {
+            if sight < first.1 {
+                first = (at, sight);
+            }
+            if sight > last.1 {
+                last = (at, sight);
+            }
+        }
+        (first.0, last.0)
     }
 
     /// The server's address as it was written in the first one.

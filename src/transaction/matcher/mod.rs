@@ -144,12 +144,12 @@ impl Matcher {
 
     /// Takes one more hop of a datagram that is known.
     fn hop(&mut self, landed: Landed, sighting: &Sighting, coverage: &mut Coverage) {
-        let Sighting { hop, is_response, .. } = *sighting;
+        let Sighting { hop, is_response, .. } = sighting;
         let nth = usize::from(landed.nth);
         let Some(entry) = self.table.entry(landed.serial) else { return };
         entry.last_activity = entry.last_activity.max(hop.seen.ts);
         let Some(transaction) = entry.item.transaction() else { return };
-        let hops = if is_response {
+        let hops = if *is_response {
             transaction.responses.get_mut(nth).map(|response| &mut response.hops)
         } else {
             transaction.attempts.get_mut(nth).map(|attempt| &mut attempt.hops)
@@ -162,8 +162,8 @@ impl Matcher {
             coverage.copies += 1;
         } else {
             coverage.nat_copies += 1;
-            if !is_response {
-                if hops.first() == Some(hop) {
+            if !*is_response {
+                if hops.first() == Some(*hop) {
                     // It was seen behind the translation first, by a clock that is a little off.
                     std::mem::swap(&mut first, &mut later);
                     if nth == 0 {
@@ -229,6 +229,7 @@ impl Matcher {
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
             Item::Transaction(transaction) => next(self.closed(transaction, now)),
+            Item::Folded(folded) => next(self.closed(Arc::new(folded.unfold()), now)),
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
@@ -274,6 +275,7 @@ impl Matcher {
                 && let Item::Transaction(transaction) = &entry.item
             {
                 self.paths.learn(transaction);
+                entry.item.fold();
             }
         }
     }

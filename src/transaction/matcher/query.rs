@@ -46,7 +46,7 @@ impl Matcher {
         }
 
         let attempt = Attempt {
-            hops: Hops::of(hop),
+            hops: Hops::of(&hop),
             digest: sighting.digest_half(),
             ip_id: sighting.ip_id,
             vanish: None,
@@ -116,7 +116,7 @@ impl Matcher {
             transaction.masquerade.get_or_insert_with(|| Box::new(sighting.client));
             let mut attempts = transaction.attempts.iter_mut().rev();
             if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
-                sight(&mut attempt.hops, sighting.hop);
+                sight(&mut attempt.hops, &sighting.hop);
             }
         }
         self.table.list_also(key, candidates, serial);

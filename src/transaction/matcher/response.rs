@@ -37,7 +37,7 @@ impl Matcher {
         let kind = message.answer_kind();
         let asked = message.question.as_ref();
         let mut response = Response {
-            hops: Hops::of(hop),
+            hops: Hops::of(&hop),
             digest: sighting.digest_half(),
             ip_id: sighting.ip_id,
             header: message.header,
@@ -109,7 +109,7 @@ impl Matcher {
             if hop.seen.ts.is_past(entry.last_activity, T_KEEP) {
                 continue;
             }
-            let Item::Transaction(transaction) = &entry.item else {
+            let Some(transaction) = entry.item.transaction() else {
                 continue;
             };
             let same_question = match asked {
