@@ -13,9 +13,9 @@ pub(super) struct Recent(Map<(u64, u16), (Timestamp, u64)>);
 
 impl Recent {
     /// Notes that a sighting began the transaction with this serial number.
-    pub(super) fn note(&mut self, sighting: &Sighting, serial: u64) {
+    pub(super) fn note(&mut self, sighting: &Sighting<'_>, serial: u64) {
         let Some(ip_id) = sighting.ip_id else { return };
-        let ts = sighting.hop.seen.ts;
+        let ts = sighting.seen.ts;
         if self.0.len() >= MOST {
             self.0.retain(|_, (seen, _)| ts.since(*seen) <= ANONYMOUS_COPY_WINDOW);
             if self.0.len() >= MOST {
@@ -26,8 +26,8 @@ impl Recent {
     }
 
     /// The transaction that began with the very same datagram a moment ago.
-    pub(super) fn find(&self, sighting: &Sighting) -> Option<u64> {
+    pub(super) fn find(&self, sighting: &Sighting<'_>) -> Option<u64> {
         let (seen, serial) = self.0.get(&(sighting.digest, sighting.ip_id?))?;
-        (sighting.hop.seen.ts.distance(*seen) <= ANONYMOUS_COPY_WINDOW).then_some(*serial)
+        (sighting.seen.ts.distance(*seen) <= ANONYMOUS_COPY_WINDOW).then_some(*serial)
     }
 }

@@ -304,6 +304,17 @@ impl Paths {
             return None;
         }
         let whole = self.healthy(transaction, point, forth)?;
+        Self::vanish_on(whole, transaction, hops, point, forth)
+    }
+
+    /// The same of one whose whole path is this.
+    fn vanish_on(
+        whole: &Path,
+        transaction: &Transaction,
+        hops: &Hops,
+        point: PointId,
+        forth: bool,
+    ) -> Option<Vanish> {
         let mine = Path::of(hops, point, transaction.server.ip());
         let last = mine.last()?;
         if !mine.begins(whole) {
@@ -322,17 +333,18 @@ impl Paths {
     /// Whether a response stopped on its way to the client, as far as the client's own capture
     /// point shows.
     pub(super) fn stopped(&self, transaction: &Transaction, hops: &Hops, point: PointId) -> bool {
-        let whole = self.healthy(transaction, point, false);
-        let asked = transaction.server.ip();
-        if whole.is_none_or(|whole| whole.is_shown_by(hops, point, asked)) {
+        if transaction.transport != Transport::Udp {
+            return false;
+        }
+        let Some(whole) = self.healthy(transaction, point, false) else { return false };
+        if whole.is_shown_by(hops, point, transaction.server.ip()) {
             return false;
         }
         let last_sent = transaction.last_sent().map(|seen| seen.ts);
         let arrived = hops.earliest().map(|seen| seen.ts);
         let asked_again = last_sent.zip(arrived).is_some_and(|(sent, arrived)| sent > arrived);
         (asked_again || self.holes * HOLES <= self.seen)
-            && self
-                .vanish(transaction, hops, point, false)
+            && Self::vanish_on(whole, transaction, hops, point, false)
                 .is_some_and(|vanish| vanish.missing.is_some())
     }
 }

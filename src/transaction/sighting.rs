@@ -9,20 +9,24 @@ use super::timing::{
 };
 use crate::base::{Timestamp, Transport};
 use crate::dns::{AnswerKind, Message};
+use crate::capture::Seen;
 use crate::flow::Observed;
+use crate::packet::Via;
 
 /// Attempts of one transaction: one a second over its longest life, and a few more.
 pub(super) const MAX_ATTEMPTS: usize = 128;
 
 /// One sighting, as far as it tells copies from new datagrams.
 #[derive(Debug)]
-pub(super) struct Sighting {
+pub(super) struct Sighting<'a> {
+    /// When.
+    pub(super) seen: Seen,
     /// Where.
-    pub(super) hop: Hop,
+    pub(super) via: &'a Via,
     /// The socket of who asks, and the one that is asked, as they are written there.
-    pub(super) client: SocketAddr,
+    pub(super) client: &'a SocketAddr,
     /// See `client`.
-    pub(super) server: SocketAddr,
+    pub(super) server: &'a SocketAddr,
     /// UDP or TCP.
     pub(super) transport: Transport,
     /// Of the message.
@@ -33,15 +37,17 @@ pub(super) struct Sighting {
     pub(super) is_response: bool,
 }
 
-impl Sighting {
+impl<'a> Sighting<'a> {
     /// That of a message that was seen here.
-    pub(super) fn of(observed: &Observed, message: &Message) -> Self {
-        let Observed { seen, via, tuple } = *observed;
+    #[inline]
+    pub(super) fn of(observed: &'a Observed, message: &Message) -> Self {
+        let Observed { seen, via, tuple } = observed;
         let is_response = message.header.is_response();
         let (client, server) =
-            if is_response { (tuple.dst, tuple.src) } else { (tuple.src, tuple.dst) };
+            if is_response { (&tuple.dst, &tuple.src) } else { (&tuple.src, &tuple.dst) };
         Self {
-            hop: Hop { seen, via: via.into(), server: server.ip(), client: client.ip() },
+            seen: *seen,
+            via,
             client,
             server,
             transport: tuple.transport,
@@ -49,6 +55,13 @@ impl Sighting {
             ip_id: (tuple.transport == Transport::Udp).then_some(via.ip_id).flatten(),
             is_response,
         }
+    }
+
+    /// The same as one of the places where a datagram was seen.
+    #[inline]
+    pub(super) fn hop(&self) -> Hop {
+        let (via, server, client) = ((*self.via).into(), self.server.ip(), self.client.ip());
+        Hop { seen: self.seen, via, server, client }
     }
 
     /// See [`Attempt::digest`](super::Attempt::digest).
@@ -78,9 +91,9 @@ impl Sighting {
         let Some(first) = hops.seen(0) else {
             return false;
         };
-        let within = |window| self.hop.seen.ts.is_near(first.ts, window);
+        let within = |window| self.seen.ts.is_near(first.ts, window);
         // At another capture point it may come as late as the way between the two makes it.
-        let elsewhere = || !hops.is_seen_at(self.hop.via.point);
+        let elsewhere = || !hops.is_seen_at(self.via.point);
         if self.ip_id.is_some() {
             return within(COPY_WINDOW) || (within(T_WAIT) && elsewhere());
         }
@@ -89,16 +102,21 @@ impl Sighting {
         } else {
             ANONYMOUS_COPY_WINDOW
         };
-        within(window) && !hops.iter().any(|known| known.same_place(&self.hop))
+        within(window) && {
+            let hop = self.hop();
+            !hops.iter().any(|known| known.same_place(&hop))
+        }
     }
 }
 
 /// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
 /// points agree only so far, so between those the TTL says which place came first.
 pub(super) fn sight(hops: &mut Hops, hop: &Hop) -> usize {
+    if hops.point() == Some(hop.via.point) || hops.is_full() {
+        return hops.insert(hops.len(), hop);
+    }
     let behind = |known: Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
-    let settled = hops.is_full() || hops.point() == Some(hop.via.point);
-    let place = if settled { None } else { hops.iter().position(behind) };
+    let place = hops.iter().position(behind);
     hops.insert(place.unwrap_or(hops.len()), hop)
 }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -73,8 +72,8 @@ impl Entry {
 
 #[derive(Debug)]
 pub(super) enum Item {
-    /// Shared with nobody while it is open.
-    Transaction(Arc<Transaction>),
+    /// One of which more may be seen.
+    Transaction(Box<Transaction>),
     /// One that was answered and only waits.
     Folded(Box<Folded>),
     Connect(Box<TcpAttempt>),
@@ -98,10 +97,10 @@ impl Item {
     #[inline]
     pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
         if let Self::Folded(folded) = self {
-            *self = Self::Transaction(Arc::new(folded.as_ref().clone().unfold()));
+            *self = Self::Transaction(Box::new(folded.as_ref().clone().unfold()));
         }
         match self {
-            Self::Transaction(transaction) => Arc::get_mut(transaction),
+            Self::Transaction(transaction) => Some(transaction),
             Self::Folded(_) | Self::Connect(_) => None,
         }
     }

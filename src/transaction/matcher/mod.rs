@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 use super::closed::Closed;
 use super::delivery::{self, Arrivals};
-use super::hops::Hop;
 use super::latest::{Landed, Latest};
 use super::masquerade::Recent;
 use super::model::Transaction;
@@ -114,8 +113,7 @@ impl Matcher {
             return;
         }
         if sighting.is_response {
-            let Hop { seen, via, server, .. } = sighting.hop;
-            self.arrivals.note(via.point, seen.ts, server);
+            self.arrivals.note(sighting.via.point, sighting.seen.ts, sighting.server.ip());
         }
         if copy {
             return;
@@ -129,11 +127,11 @@ impl Matcher {
     }
 
     /// Takes one more hop of a datagram that was seen a moment ago, if it is one.
-    fn is_copy(&mut self, sighting: &Sighting, coverage: &mut Coverage) -> bool {
+    fn is_copy(&mut self, sighting: &Sighting<'_>, coverage: &mut Coverage) -> bool {
         let Some(landed) = self.latest.find(sighting.digest) else { return false };
         let Some(entry) = self.table.entry(landed.serial) else { return false };
         let Some(transaction) = entry.item.transaction() else { return false };
-        let same = transaction.client == sighting.client
+        let same = transaction.client == *sighting.client
             && transaction.transport == sighting.transport
             && sighting.is_datagram(transaction, landed.nth);
         if same {
@@ -143,31 +141,31 @@ impl Matcher {
     }
 
     /// Takes one more hop of a datagram that is known.
-    fn hop(&mut self, landed: Landed, sighting: &Sighting, coverage: &mut Coverage) {
-        let Sighting { hop, is_response, .. } = sighting;
-        let nth = usize::from(landed.nth);
+    #[inline]
+    fn hop(&mut self, landed: Landed, sighting: &Sighting<'_>, coverage: &mut Coverage) {
+        let (hop, nth) = (sighting.hop(), usize::from(landed.nth));
         let Some(entry) = self.table.entry(landed.serial) else { return };
         entry.last_activity = entry.last_activity.max(hop.seen.ts);
         let Some(transaction) = entry.item.transaction() else { return };
-        let hops = if *is_response {
+        let hops = if sighting.is_response {
             transaction.responses.get_mut(nth).map(|response| &mut response.hops)
         } else {
             transaction.attempts.get_mut(nth).map(|attempt| &mut attempt.hops)
         };
         let Some(hops) = hops else { return };
         let mut first = hops.first_server().unwrap_or(hop.server);
-        let bytes = sight(hops, hop);
+        let bytes = sight(hops, &hop);
         let mut later = hop.server;
         if first == later {
             coverage.copies += 1;
         } else {
             coverage.nat_copies += 1;
-            if !*is_response {
-                if hops.first() == Some(*hop) {
+            if !sighting.is_response {
+                if hops.first() == Some(hop) {
                     // It was seen behind the translation first, by a clock that is a little off.
                     std::mem::swap(&mut first, &mut later);
                     if nth == 0 {
-                        transaction.server = sighting.server;
+                        transaction.server = *sighting.server;
                     }
                 }
                 self.nat.learn(first, later);
@@ -177,7 +175,7 @@ impl Matcher {
     }
 
     /// The response of this entry, or the attempt, that a sighting is one more hop of.
-    fn known(&mut self, serial: u64, sighting: &Sighting) -> Option<Landed> {
+    fn known(&mut self, serial: u64, sighting: &Sighting<'_>) -> Option<Landed> {
         let transaction = self.table.entry(serial)?.item.transaction()?;
         let all = if sighting.is_response {
             transaction.responses.len()
@@ -228,8 +226,15 @@ impl Matcher {
         let Some(entry) = self.table.pop() else { return };
         let now = self.now.unwrap_or(entry.last_activity);
         match entry.item {
-            Item::Transaction(transaction) => next(self.closed(transaction, now)),
-            Item::Folded(folded) => next(self.closed(Arc::new(folded.unfold()), now)),
+            Item::Transaction(mut transaction) => {
+                self.settle(&mut transaction, now);
+                next(Closed::Transaction(Arc::from(transaction)));
+            }
+            Item::Folded(folded) => {
+                let mut transaction = folded.unfold();
+                self.settle(&mut transaction, now);
+                next(Closed::Transaction(Arc::new(transaction)));
+            }
             Item::Connect(mut connect) => {
                 connect.watched_until = now;
                 let waiting = Span::between(connect.first().ts, entry.last_activity.after(T_KEEP));
@@ -239,18 +244,9 @@ impl Matcher {
         }
     }
 
-    /// The transaction as it is now that nothing of it will change any more.
-    fn closed(&mut self, mut transaction: Arc<Transaction>, now: Timestamp) -> Closed {
-        // Nobody shares it yet.
-        if let Some(transaction) = Arc::get_mut(&mut transaction) {
-            transaction.watched_until = now;
-            self.settle(transaction);
-        }
-        Closed::Transaction(transaction)
-    }
-
-    /// Judges what only the whole transaction shows.
-    fn settle(&mut self, transaction: &mut Transaction) {
+    /// Judges what only the whole transaction shows, now that nothing of it will change any more.
+    fn settle(&mut self, transaction: &mut Transaction, now: Timestamp) {
+        transaction.watched_until = now;
         if !self.blind.is_empty()
             && let Some(until) = transaction.deadline()
         {

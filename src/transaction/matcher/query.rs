@@ -1,7 +1,5 @@
 //! Queries: a further hop of an attempt, a further attempt, or a transaction of its own.
 
-use std::sync::Arc;
-
 use smallvec::{SmallVec, smallvec};
 
 use super::Matcher;
@@ -17,13 +15,14 @@ impl Matcher {
     /// Takes a query; returns where it belongs, if its client has nothing else open like it.
     pub(super) fn query(
         &mut self,
-        sighting: &Sighting,
+        sighting: &Sighting<'_>,
         message: &Message,
         coverage: &mut Coverage,
     ) -> Option<Landed> {
         let question = message.question.as_ref()?;
-        let Sighting { hop, client, server, .. } = *sighting;
-        let key = SocketKey::of_messages(sighting.transport, client, message.header.id);
+        let Sighting { client, server, .. } = *sighting;
+        let hop = sighting.hop();
+        let key = SocketKey::of_messages(sighting.transport, *client, message.header.id);
         let candidates = self.table.candidates(&key);
         let alone = |landed| Some(landed).filter(|_| candidates.len() <= 1);
 
@@ -69,7 +68,7 @@ impl Matcher {
             if transaction.attempts.is_empty() {
                 // The response stood before its query in the capture.
                 transaction.traits = QueryTraits::of(message.header, message.edns.as_ref());
-                transaction.server = server;
+                transaction.server = *server;
             }
             transaction.attempts.push(attempt);
             let nth = u8::try_from(transaction.attempts.len() - 1);
@@ -82,8 +81,8 @@ impl Matcher {
             return None;
         }
         let transaction = Transaction {
-            client,
-            server,
+            client: *client,
+            server: *server,
             transport: sighting.transport,
             id: message.header.id,
             question: question.clone(),
@@ -97,7 +96,7 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        let item = Item::Transaction(Arc::new(transaction));
+        let item = Item::Transaction(Box::new(transaction));
         let serial = self.table.open(item, &candidates, hop.seen.ts);
         self.recent.note(sighting, serial);
         Some(Landed { serial, nth: 0 }).filter(|_| candidates.is_empty())
@@ -106,17 +105,17 @@ impl Matcher {
     /// Whether it is the same datagram as a moment ago, under another client address.
     fn masqueraded(
         &mut self,
-        sighting: &Sighting,
+        sighting: &Sighting<'_>,
         (key, candidates): (SocketKey, &[u64]),
         coverage: &mut Coverage,
     ) -> bool {
         let Some(serial) = self.recent.find(sighting) else { return false };
         let Some(entry) = self.table.entry(serial) else { return false };
         if let Some(transaction) = entry.item.transaction() {
-            transaction.masquerade.get_or_insert_with(|| Box::new(sighting.client));
+            transaction.masquerade.get_or_insert_with(|| Box::new(*sighting.client));
             let mut attempts = transaction.attempts.iter_mut().rev();
             if let Some(attempt) = attempts.find(|attempt| attempt.ip_id == sighting.ip_id) {
-                sight(&mut attempt.hops, &sighting.hop);
+                sight(&mut attempt.hops, &sighting.hop());
             }
         }
         self.table.list_also(key, candidates, serial);

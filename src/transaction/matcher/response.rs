@@ -21,12 +21,13 @@ impl Matcher {
     /// Takes a response; returns where it belongs, if its client has nothing else open like it.
     pub(super) fn response(
         &mut self,
-        sighting: &Sighting,
+        sighting: &Sighting<'_>,
         message: &Message,
         coverage: &mut Coverage,
     ) -> Option<Landed> {
-        let Sighting { hop, client, server, .. } = *sighting;
-        let key = SocketKey::of_messages(sighting.transport, client, message.header.id);
+        let Sighting { client, server, .. } = *sighting;
+        let hop = sighting.hop();
+        let key = SocketKey::of_messages(sighting.transport, *client, message.header.id);
         let candidates = self.table.candidates(&key);
         let alone = |landed| Some(landed).filter(|_| candidates.len() <= 1);
         if let Some(landed) = candidates.iter().find_map(|serial| self.known(*serial, sighting)) {
@@ -73,8 +74,8 @@ impl Matcher {
         }
         // Nobody asked, as far as the capture shows.
         let transaction = Transaction {
-            client,
-            server,
+            client: *client,
+            server: *server,
             transport: sighting.transport,
             id: message.header.id,
             question: asked?.clone(),
@@ -88,7 +89,7 @@ impl Matcher {
             blind: false,
             settled: None,
         };
-        let item = Item::Transaction(Arc::new(transaction));
+        let item = Item::Transaction(Box::new(transaction));
         let serial = self.table.open(item, &candidates, hop.seen.ts);
         Some(Landed { serial, nth: 0 }).filter(|_| candidates.is_empty())
     }
