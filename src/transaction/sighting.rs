@@ -111,9 +111,10 @@ impl<'a> Sighting<'a> {
 
 /// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
 /// points agree only so far, so between those the TTL says which place came first.
+#[inline]
 pub(super) fn sight(hops: &mut Hops, hop: &Hop) -> usize {
     if hops.point() == Some(hop.via.point) || hops.is_full() {
-        return hops.insert(hops.len(), hop);
+        return hops.push(hop);
     }
     let behind = |known: Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
     let place = hops.iter().position(behind);

@@ -106,6 +106,17 @@ impl Hops {
         }
     }
 
+    /// Puts a sighting at the end of the list; returns by how many bytes that grew.
+    #[inline]
+    pub(super) fn push(&mut self, hop: &Hop) -> usize {
+        if let Form::Near(near) = &mut self.0
+            && near.push(hop)
+        {
+            return 0;
+        }
+        self.insert(self.len(), hop)
+    }
+
     /// Puts a sighting at a place in the list; returns by how many bytes that grew.
     pub(super) fn insert(&mut self, at: usize, hop: &Hop) -> usize {
         let at = at.min(self.len());
@@ -408,7 +419,11 @@ mod tests {
             }
             let at = at.index(plain.len() + 1);
             plain.insert(at, hop);
-            hops.insert(at, &hop);
+            if at + 1 == plain.len() {
+                hops.push(&hop);
+            } else {
+                hops.insert(at, &hop);
+            }
             prop_assert_eq!(hops.iter().collect::<Vec<_>>(), plain.clone());
             let back: Vec<_> = hops.iter().rev().collect();
             prop_assert!(back.iter().eq(plain.iter().rev()));

@@ -143,8 +143,21 @@ impl Near {
         Some(near)
     }
 
-    /// Puts a sighting at a place in the list, if it is a usual one and there is room.
+    /// Puts a sighting at the end of the list, if it was recorded behind the first, is a usual one, and
+    /// there is room.
     #[inline]
+    pub(super) fn push(&mut self, hop: &Hop) -> bool {
+        if hop.seen.ts <= self.ts {
+            return false;
+        }
+        let (Some(count), Some(sight)) = (self.count.next(), self.sight(hop)) else { return false };
+        let Some(place) = self.sights.get_mut(self.count as usize) else { return false };
+        *place = sight;
+        self.count = count;
+        true
+    }
+
+    /// Puts a sighting at a place in the list, if it is a usual one and there is room.
     pub(super) fn insert(&mut self, at: usize, hop: &Hop) -> bool {
         if hop.seen < self.earliest() {
             return self.told_from(hop, at).map(|near| *self = near).is_some();

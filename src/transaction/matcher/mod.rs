@@ -36,7 +36,7 @@ use super::model::Transaction;
 use super::nat::Nat;
 use super::pattern::Paths;
 use super::sighting::{MAX_ATTEMPTS, Sighting, sight};
-use super::table::{Item, Table};
+use super::table::{Entry, Item, Table};
 use super::timing::{COPY_WINDOW, MAX_LIFE, T_KEEP};
 use crate::base::{Coverage, Limit, Span, Timestamp};
 use crate::dns::Message;
@@ -135,42 +135,16 @@ impl Matcher {
             && transaction.transport == sighting.transport
             && sighting.is_datagram(transaction, landed.nth);
         if same {
-            self.hop(landed, sighting, coverage);
+            let bytes = hop(entry, landed.nth, sighting, &mut self.nat, coverage);
+            self.table.grow(landed.serial, bytes);
         }
         same
     }
 
     /// Takes one more hop of a datagram that is known.
-    #[inline]
     fn hop(&mut self, landed: Landed, sighting: &Sighting<'_>, coverage: &mut Coverage) {
-        let (hop, nth) = (sighting.hop(), usize::from(landed.nth));
         let Some(entry) = self.table.entry(landed.serial) else { return };
-        entry.last_activity = entry.last_activity.max(hop.seen.ts);
-        let Some(transaction) = entry.item.transaction() else { return };
-        let hops = if sighting.is_response {
-            transaction.responses.get_mut(nth).map(|response| &mut response.hops)
-        } else {
-            transaction.attempts.get_mut(nth).map(|attempt| &mut attempt.hops)
-        };
-        let Some(hops) = hops else { return };
-        let mut first = hops.first_server().unwrap_or(hop.server);
-        let bytes = sight(hops, &hop);
-        let mut later = hop.server;
-        if first == later {
-            coverage.copies += 1;
-        } else {
-            coverage.nat_copies += 1;
-            if !sighting.is_response {
-                if hops.first() == Some(hop) {
-                    // It was seen behind the translation first, by a clock that is a little off.
-                    std::mem::swap(&mut first, &mut later);
-                    if nth == 0 {
-                        transaction.server = *sighting.server;
-                    }
-                }
-                self.nat.learn(first, later);
-            }
-        }
+        let bytes = hop(entry, landed.nth, sighting, &mut self.nat, coverage);
         self.table.grow(landed.serial, bytes);
     }
 
@@ -279,4 +253,43 @@ impl Matcher {
     fn was_blind(&self, span: Span) -> bool {
         self.blind.iter().any(|gap| gap.overlaps(span))
     }
+}
+
+/// Puts one more hop to an attempt or a response of an entry; returns by how many bytes that grew.
+#[inline]
+fn hop(
+    entry: &mut Entry,
+    nth: u8,
+    sighting: &Sighting<'_>,
+    nat: &mut Nat,
+    coverage: &mut Coverage,
+) -> usize {
+    let (hop, nth) = (sighting.hop(), usize::from(nth));
+    entry.last_activity = entry.last_activity.max(hop.seen.ts);
+    let Some(transaction) = entry.item.transaction() else { return 0 };
+    let hops = if sighting.is_response {
+        transaction.responses.get_mut(nth).map(|response| &mut response.hops)
+    } else {
+        transaction.attempts.get_mut(nth).map(|attempt| &mut attempt.hops)
+    };
+    let Some(hops) = hops else { return 0 };
+    let mut first = hops.first_server().unwrap_or(hop.server);
+    let bytes = sight(hops, &hop);
+    if first == hop.server {
+        coverage.copies += 1;
+        return bytes;
+    }
+    coverage.nat_copies += 1;
+    if !sighting.is_response {
+        let mut later = hop.server;
+        if hops.first() == Some(hop) {
+            // It was seen behind the translation first, by a clock that is a little off.
+            std::mem::swap(&mut first, &mut later);
+            if nth == 0 {
+                transaction.server = *sighting.server;
+            }
+        }
+        nat.learn(first, later);
+    }
+    bytes
 }
