@@ -1,7 +1,10 @@
 //! The places that a datagram passed at one capture point, each once, in order.
 
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
@@ -26,7 +29,7 @@ pub struct Waypoint {
 ///
 /// From the top: the index of the interface (32 bits), whether there is one (1), whether the address
 /// was translated (1), the packet type from 1 on or 0 (8), the TTL (8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place(u64);
 
 impl Place {
@@ -165,11 +168,56 @@ impl Path {
     }
 }
 
+/// Different paths, each once: clients on one interface take the same.
+#[derive(Debug, Default)]
+pub(super) struct PathTable {
+    rows: Vec<Path>,
+    numbers: HashTable<u16>,
+    state: RandomState,
+}
+
+impl PathTable {
+    /// The path with this number.
+    pub(super) fn get(&self, number: u16) -> Option<&Path> {
+        self.rows.get(usize::from(number))
+    }
+
+    /// The number of a path, which is new or known; `None` if there is no room for it.
+    pub(super) fn number(&mut self, path: &Path) -> Option<u16> {
+        let Self { rows, numbers, state } = self;
+        let same = |number: &u16| rows.get(usize::from(*number)) == Some(path);
+        let hash = |path: Option<&Path>| state.hash_one(path.map(|path| path.0.as_slice()));
+        if let Some(number) = numbers.find(hash(Some(path)), same) {
+            return Some(*number);
+        }
+        let number = u16::try_from(rows.len()).ok()?;
+        rows.push(path.clone());
+        numbers.insert_unique(hash(Some(path)), number, |known| {
+            hash(rows.get(usize::from(*known)))
+        });
+        Some(number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::hops::Spot;
     use super::*;
     use crate::capture::{FileId, FrameRef, Seen};
+
+    #[test]
+    fn a_path_has_one_number() {
+        let path = |places: &[u64]| Path(places.iter().map(|place| Place(*place)).collect());
+        let mut table = PathTable::default();
+        for round in 0..2 {
+            for at in 0..200 {
+                assert_eq!(table.number(&path(&[at, at + 1])), Some(u16::try_from(at).unwrap()));
+                assert!(round == 0 || table.rows.len() == 200);
+            }
+        }
+        assert_eq!(table.get(7), Some(&path(&[7, 8])));
+        assert_eq!(table.get(200), None);
+    }
 
     #[test]
     fn a_place_keeps_all_of_a_waypoint() {

@@ -16,13 +16,13 @@ use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
 use super::model::{Attempt, Transaction};
-use super::path::{Path, Waypoint};
+use super::path::{Path, PathTable, Waypoint};
 use super::timing::DISORDER;
 use crate::base::{Map, Network, Transport, entry_within, halves};
 use crate::capture::PointId;
 
 /// Healthy examples below which there is no pattern (rulebook K4).
-const ENOUGH: u64 = 5;
+const ENOUGH: u32 = 5;
 /// A path that one in so many examples takes is no accident.
 const COMMON: u64 = 10;
 /// Pairs of clients and servers that are learned.
@@ -30,12 +30,12 @@ const MAX_KEYS: usize = 16_384;
 /// Different paths that are counted for one key.
 const MAX_PATHS: usize = 6;
 /// Examples of one client and server that count for others too.
-const SHARED: u64 = 64;
+const SHARED: u32 = 64;
 /// Examples of one client and server that are all looked at. What so many have shown changes slowly, so
 /// that of those behind them each [`NTH`] stands for as many.
-const MANY: u64 = 1_024;
+const MANY: u32 = 1_024;
 /// See [`MANY`].
-const NTH: u64 = 8;
+const NTH: u32 = 8;
 /// Captures with more than one hole in so many datagrams miss frames.
 const HOLES: u64 = 1_000;
 
@@ -118,17 +118,42 @@ impl Ends {
 
 #[derive(Debug, Default)]
 struct Tally {
-    examples: u64,
-    paths: SmallVec<[(Path, u64); 2]>,
+    examples: u32,
+    /// Numbers of paths, and how many examples took each.
+    paths: SmallVec<[(u16, u32); 4]>,
 }
 
 impl Tally {
     /// The whole path, if there are enough examples.
-    fn whole(&self) -> Option<&Path> {
-        let common =
-            |(_, count): &&(Path, u64)| *count >= ENOUGH && *count * COMMON >= self.examples;
-        let whole = self.paths.iter().filter(common).max_by_key(|(path, n)| (path.len(), *n))?;
-        Some(&whole.0)
+    fn whole<'a>(&self, all: &'a PathTable) -> Option<&'a Path> {
+        let common = |&&(_, count): &&(u16, u32)| {
+            count >= ENOUGH && u64::from(count) * COMMON >= u64::from(self.examples)
+        };
+        let taken = self.paths.iter().filter(common);
+        let taken = taken.filter_map(|(number, count)| Some((all.get(*number)?, *count)));
+        let (whole, _) = taken.max_by_key(|(path, count)| (path.len(), *count))?;
+        Some(whole)
+    }
+
+    /// Counts an example that stands for so many.
+    fn add(&mut self, path: &Path, weight: u32, all: &mut PathTable) {
+        self.examples = self.examples.saturating_add(weight);
+        let find = |like: fn(&Path, &Path) -> bool| {
+            let same = |(number, _): &(u16, u32)| all.get(*number).is_some_and(|one| like(one, path));
+            self.paths.iter().position(same)
+        };
+        // No two that are alike are kept, so one that is the same is the one.
+        let same = find(Path::eq);
+        let place = same.or_else(|| find(Path::is_like));
+        if let Some(place) = place {
+            let Some((number, count)) = self.paths.get_mut(place) else { return };
+            *count = count.saturating_add(weight);
+            if same.is_none() {
+                *number = all.number(path).unwrap_or(*number);
+            }
+        } else if self.paths.len() < MAX_PATHS {
+            self.paths.extend(all.number(path).map(|number| (number, weight)));
+        }
     }
 }
 
@@ -138,13 +163,13 @@ struct Ways {
     forth: Tally,
     back: Tally,
     /// How many transactions took them.
-    taken: u64,
+    taken: u32,
 }
 
 impl Ways {
     /// Takes the next transaction; returns for how many it stands, 0 if it is not looked at.
-    fn take(&mut self) -> u64 {
-        self.taken += 1;
+    fn take(&mut self) -> u32 {
+        self.taken = self.taken.wrapping_add(1).max(1);
         match self.taken {
             ..=MANY => 1,
             taken if taken % NTH == 0 => NTH,
@@ -161,30 +186,13 @@ impl Ways {
     }
 }
 
-impl Tally {
-    /// Counts an example that stands for so many.
-    fn add(&mut self, path: &Path, weight: u64) {
-        self.examples += weight;
-        // No two that are alike are kept, so one that is the same is the one.
-        if let Some((_, count)) = self.paths.iter_mut().find(|(known, _)| known == path) {
-            *count += weight;
-        } else if let Some((known, count)) =
-            self.paths.iter_mut().find(|(known, _)| known.is_like(path))
-        {
-            known.clone_from(path);
-            *count += weight;
-        } else if self.paths.len() < MAX_PATHS {
-            self.paths.push((path.clone(), weight));
-        }
-    }
-}
-
 /// The healthy paths of a capture.
 #[derive(Debug, Default)]
 pub struct Paths {
     /// Where the ways of each key are: apart from it, for a table of keys has more room than it needs.
     places: Map<Key, u32>,
     known: Vec<Ways>,
+    all: PathTable,
     seen: u64,
     holes: u64,
 }
@@ -221,11 +229,12 @@ impl Paths {
                 let mut examples = 0;
                 if let Some(ways) = place.and_then(|place| self.known.get_mut(place)) {
                     let tally = ways.tally_mut(forth);
-                    tally.add(&path, weight);
+                    tally.add(&path, weight, &mut self.all);
                     examples = tally.examples;
-                    if let Some(whole) = tally.whole() {
-                        self.seen += weight;
-                        self.holes += if path.is_holed(whole) { weight } else { 0 };
+                    if let Some(whole) = tally.whole(&self.all) {
+                        let holes = if path.is_holed(whole) { weight } else { 0 };
+                        self.seen += u64::from(weight);
+                        self.holes += u64::from(holes);
                     }
                 }
                 // What stands in for keys with few examples has enough of those with many.
@@ -238,7 +247,7 @@ impl Paths {
                     && let Some(place) = self.place(key)
                     && let Some(ways) = self.known.get_mut(place)
                 {
-                    ways.tally_mut(forth).add(&path, weight);
+                    ways.tally_mut(forth).add(&path, weight, &mut self.all);
                 }
             }
         }
@@ -258,7 +267,7 @@ impl Paths {
         let ends = Ends::of(transaction);
         let whole = |key: Key| {
             let place = usize::try_from(*self.places.get(&key)?).ok()?;
-            self.known.get(place)?.tally(forth).whole()
+            self.known.get(place)?.tally(forth).whole(&self.all)
         };
         whole(Key::own(&ends, point)).or_else(|| whole(Key::wider(&ends, point, forth)))
     }
