@@ -13,14 +13,14 @@ use hashbrown::hash_map::Entry;
 use super::flow::{Cell, Flow, Going, Part, Reached};
 use crate::base::{
     Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
-    forget_before_growth, push_within,
+    forget_before_growth, push_back, push_within,
 };
 use crate::lookup::{Lookup, Sent};
 use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
 
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
 /// and carry the weight of those left out, and so are the others where they are too many.
-const MAX_FLOWS: usize = 400_000;
+const MAX_FLOWS: usize = 1 << 18;
 /// How long conntrack pins a socket that gets answers (rulebook K6: 120 s for UDP streams).
 const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
 /// How many flows may still go on at once: those of 30 s with 4 000 new ones a second.
@@ -265,7 +265,7 @@ impl Reach {
             return;
         }
         let cell = self.shared(cell);
-        self.pending.push_back(Going { cell, port: client.port(), weight: 1, part });
+        push_back(&mut self.pending, Going { cell, port: client.port(), weight: 1, part });
     }
 
     fn settle_first(&mut self, coverage: &mut Coverage) {
