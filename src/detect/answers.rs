@@ -150,9 +150,10 @@ impl Questions {
     /// Where `question` stands.
     fn find(&self, question: &Question, hash: u64) -> Option<usize> {
         let is_same = |place: &u32| {
-            self.known.get(*place as usize).and_then(Option::as_ref).is_some_and(|known| {
-                known.rtype == question.rtype && known.name == question.name
-            })
+            self.known
+                .get(*place as usize)
+                .and_then(Option::as_ref)
+                .is_some_and(|known| known.rtype == question.rtype && known.name == question.name)
         };
         self.places.find(hash, is_same).map(|place| *place as usize)
     }

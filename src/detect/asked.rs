@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::answers::{Answer, Beside, Open};
 use super::told::{Rows, Told};
 use crate::base::Addresses;
-use crate::dns::{Name, Records, RecordType};
+use crate::dns::{Name, RecordType, Records};
 
 /// A server that answered, by number: in two bytes, for every answer names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

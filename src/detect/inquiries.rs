@@ -84,7 +84,7 @@ impl Inquiries {
         zones: ClusterZones,
         lookups: Kept,
     ) -> Self {
-        let mut questions: Vec<(u128, Open)> =
+        let mut questions: Vec<([u128; 2], Open)> =
             questions.into_iter().map(|open| (open.name.rank(), open)).collect();
         questions.sort_unstable_by(|(rank, one), (other_rank, other)| {
             let rest = || (&one.name, one.rtype).cmp(&(&other.name, other.rtype));
