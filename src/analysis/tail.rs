@@ -276,11 +276,12 @@ impl<'a> Tail<'a> {
         threads: usize,
     ) -> Results {
         coverage.absorb(&self.coverage);
-        let Self { mut traffic, reach, forward, ledger, answers, gate, .. } = self;
+        let Self { mut traffic, reach, mut forward, ledger, answers, gate, .. } = self;
         let Self { watch, directions, grouper, mut series, .. } = self;
         let Self { trips, roles, load, .. } = self;
         let (outside, servers, addresses) = gate.into_parts();
         let answers = answers.close();
+        forward.finish();
         traffic.finish(nat, |address| forward.is_upstream(address));
         let sided = directions.sided();
         series.finish(&sided);

@@ -16,7 +16,7 @@ impl AddressId {
 }
 
 /// Addresses, each kept once. Bounded by whoever decides which ones come here.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Addresses {
     ids: Map<Host, AddressId>,
     known: Vec<IpAddr>,

@@ -1,12 +1,13 @@
 //! What every server answered to one question, once all is told.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::answers::{Answer, Beside, Open, Told};
+use super::answers::{Answer, Beside, Open};
+use super::told::{Rows, Told};
 use crate::base::Addresses;
-use crate::dns::{Name, Records};
+use crate::dns::{Name, RecordType, Records};
 
 /// A server that answered, by number: in two bytes, for every answer names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,14 +72,21 @@ impl Order {
     }
 
     /// All that was told, in order.
-    pub(super) fn close(&self, open: Open) -> Asked {
-        let Open { told: mut rows, service, beside, .. } = open;
+    pub(super) fn close(&self, open: Open, rows: &Rows) -> (Name, RecordType, Asked) {
+        let Open { name, rtype, told, service, beside, .. } = open;
+        let mut rows = rows.told(told);
         for told in &mut rows {
-            let place = self.places.get(usize::from(told.server.0));
-            told.server = place.copied().unwrap_or(told.server);
+            told.server = self.place(told.server);
         }
         rows.sort_unstable_by_key(|told| (told.server, told.answer));
-        Asked { told: ToldBy { rows, servers: Arc::clone(&self.servers) }, service, beside }
+        let service = self.servers.get(usize::from(self.place(service).0)).copied();
+        let service = service.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let told = ToldBy { rows, servers: Arc::clone(&self.servers) };
+        (name, rtype, Asked { told, service, beside })
+    }
+
+    fn place(&self, server: ServerId) -> ServerId {
+        self.places.get(usize::from(server.0)).copied().unwrap_or(server)
     }
 }
 

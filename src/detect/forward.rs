@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::glance::Glance;
 use super::outside::{Outside, Trouble};
-use crate::base::{Coverage, Limit, Numbered, Set, Transport, push_within};
-use crate::capture::Seen;
+use crate::base::{Coverage, Limit, Number, Numbered, Timestamp, Transport, push_within};
+use crate::capture::{FileId, FrameRef, Seen};
 use crate::dns::{Question, Rcode};
 use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transaction};
 
@@ -40,6 +40,21 @@ pub struct Leg {
     /// Whether it is a health or loop probe, which no client waits for (rulebook K9).
     pub probe: bool,
 }
+
+/// A leg while more come: in few bytes, for there may be as many of them as of the clients' questions.
+#[derive(Debug)]
+struct Row {
+    sent: Seen,
+    /// The answer; [`NO_FRAME`] if none came.
+    replied: Seen,
+    way: Number,
+    question: Number,
+    fate: Fate,
+    probe: bool,
+}
+
+/// Frames are counted from 1.
+const NO_FRAME: Seen = Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } };
 
 /// From one server to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,10 +129,12 @@ impl Leg {
 pub struct Forward {
     /// The clients' side.
     pub outside: Outside,
-    legs: Vec<Leg>,
-    ways: Set<Arc<Way>>,
+    rows: Vec<Row>,
+    ways: Numbered<Arc<Way>>,
     /// What the legs asked.
     questions: Numbered<Arc<Question>>,
+    /// What [`Forward::finish`] makes of the rows.
+    legs: Vec<Leg>,
     knocks: Vec<Knock>,
     forwarders: BTreeSet<IpAddr>,
     upstreams: BTreeSet<IpAddr>,
@@ -140,7 +157,7 @@ impl Forward {
         if transaction.attempts.is_empty() || !self.knows(forwarder, upstream) {
             return;
         }
-        if self.legs.len() >= MAX_LEGS {
+        if self.rows.len() >= MAX_LEGS {
             coverage.limited(Limit::OpenTransactions);
             return;
         }
@@ -155,26 +172,36 @@ impl Forward {
             Outcome::Unknown => Fate::Unknown,
         };
         let way = Way { forwarder, upstream, transport: transaction.transport };
-        let question = self.shared(&transaction.question);
-        let leg = Leg {
+        let row = Row {
             sent: transaction.first(),
-            replied: response.map(Response::arrived),
-            way: Arc::clone(self.ways.get_or_insert_with(&way, |way| Arc::new(*way))),
-            question,
+            replied: response.map_or(NO_FRAME, Response::arrived),
+            way: self.ways.number(&way, |known, one| **known == *one, |one| Arc::new(*one)),
+            // As it was spelled.
+            question: self.questions.number(
+                &transaction.question,
+                |known, one| known.is_spelled_like(one),
+                |one| Arc::new(one.clone()),
+            ),
             fate,
             probe: transaction.is_infrastructure(),
         };
-        push_within(&mut self.legs, leg, MAX_LEGS);
+        push_within(&mut self.rows, row, MAX_LEGS);
     }
 
-    /// The one copy of `question`, as it was spelled.
-    fn shared(&mut self, question: &Question) -> Arc<Question> {
-        let number = self.questions.number(
-            question,
-            |known, one| known.is_spelled_like(one),
-            |one| Arc::new(one.clone()),
-        );
-        self.questions.get(number).map_or_else(|| Arc::new(question.clone()), Arc::clone)
+    /// The capture is over: makes legs of what is known of them.
+    pub fn finish(&mut self) {
+        let Self { rows, ways, questions, .. } = self;
+        let leg = |row: Row| {
+            Some(Leg {
+                sent: row.sent,
+                replied: Some(row.replied).filter(|replied| *replied != NO_FRAME),
+                way: Arc::clone(ways.get(row.way)?),
+                question: Arc::clone(questions.get(row.question)?),
+                fate: row.fate,
+                probe: row.probe,
+            })
+        };
+        self.legs = std::mem::take(rows).into_iter().filter_map(leg).collect();
     }
 
     /// Takes a connection attempt; `forwarded` as with transactions.
@@ -231,5 +258,16 @@ impl Forward {
         self.forwarders.insert(forwarder);
         self.upstreams.insert(upstream);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are hundreds of thousands of them.
+    #[test]
+    fn a_leg_takes_few_bytes() {
+        assert_eq!(size_of::<Row>(), 48);
     }
 }

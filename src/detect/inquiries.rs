@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::answers::{Answer, FRAMES, Open, Told};
+use super::answers::{Answer, Open};
 use super::asked::{Asked, Order, Servers};
 use super::harm::Harmed;
 use super::kept::Kept;
+use super::told::{FRAMES, Rows, Told};
 use super::zone::ClusterZones;
-use crate::base::{Span, Table};
+use crate::base::Span;
 use crate::capture::Seen;
 use crate::dns::{Name, RecordType};
 
@@ -77,22 +78,22 @@ pub struct Inquiries {
 
 impl Inquiries {
     pub(super) fn new(
-        asked: Table<(Name, RecordType), Open>,
+        questions: Vec<Open>,
+        rows: &Rows,
         servers: &Servers,
         zones: ClusterZones,
         lookups: Kept,
     ) -> Self {
-        let mut asked: Vec<_> = asked
-            .into_unordered()
-            .map(|((name, rtype), open)| (name.rank(), name, rtype, open))
-            .collect();
-        asked.sort_unstable_by(|(rank, name, rtype, _), (other_rank, other, other_rtype, _)| {
-            rank.cmp(other_rank).then_with(|| (name, rtype).cmp(&(other, other_rtype)))
+        let mut questions: Vec<([u128; 2], Open)> =
+            questions.into_iter().map(|open| (open.name.rank(), open)).collect();
+        questions.sort_unstable_by(|(rank, one), (other_rank, other)| {
+            let rest = || (&one.name, one.rtype).cmp(&(&other.name, other.rtype));
+            rank.cmp(other_rank).then_with(rest)
         });
         let order = Order::of(servers);
-        let mut all: Vec<Inquiry> = Vec::with_capacity(asked.len());
-        for (_, name, rtype, open) in asked {
-            let asked = order.close(open);
+        let mut all: Vec<Inquiry> = Vec::with_capacity(questions.len());
+        for (_, open) in questions {
+            let (name, rtype, asked) = order.close(open, rows);
             // A and AAAA of one name stand side by side.
             let before = all.last().filter(|before| before.name == name);
             let place = before.map_or_else(|| Place::of(&name, &zones), |before| before.place);

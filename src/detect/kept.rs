@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZero;
 use std::time::Duration;
 
-use super::answers::Told;
 use super::harm::{Bad, HarmKind, Harmed};
+use super::told::Told;
 use crate::base::{Addresses, Map, Number, Numbered, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::Name;

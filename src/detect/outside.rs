@@ -24,8 +24,8 @@ const MAX_TROUBLES: usize = 100_000;
 const MAX_SECONDS: usize = 200_000;
 /// How many zones may hold a label `svc`. A capture sees one cluster or two.
 const MAX_ZONES: usize = 256;
-/// How many questions are tallied one by one.
-const MAX_QUESTIONS: usize = 65_536;
+/// How many questions are tallied one by one: as many as a table holds before it doubles.
+const MAX_QUESTIONS: usize = 57_344;
 /// A question that was silent this often, and never answered, is no accident of loss.
 const STUCK: u64 = 3;
 /// An answer that took this long made somebody wait: the first common retry timers are 1 s

@@ -5,22 +5,23 @@
 //! and their retries are one flow and not four observations.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::hash_map::Entry;
+use hashbrown::HashTable;
 
 use super::flow::{Cell, Flow, Going, Part, Reached};
 use crate::base::{
     Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
-    forget_before_growth, push_within,
+    forget_before_growth, push_back, push_within,
 };
 use crate::lookup::{Lookup, Sent};
 use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
 
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
 /// and carry the weight of those left out, and so are the others where they are too many.
-const MAX_FLOWS: usize = 400_000;
+const MAX_FLOWS: usize = 1 << 18;
 /// How long conntrack pins a socket that gets answers (rulebook K6: 120 s for UDP streams).
 const PINNED: std::time::Duration = std::time::Duration::from_mins(2);
 /// How many flows may still go on at once: those of 30 s with 4 000 new ones a second.
@@ -40,6 +41,11 @@ impl Way {
         };
         Self(client.into(), SocketAddr::new(responder, protocol).into())
     }
+
+    fn of(going: &Going) -> Self {
+        let Cell { client, responder, transport, .. } = *going.cell;
+        Self::new(SocketAddr::new(client, going.port), responder, transport)
+    }
 }
 
 /// All flows of a capture, in the order of their first frames.
@@ -48,7 +54,9 @@ pub struct Reach {
     nodes: Nodes,
     pending: VecDeque<Going>,
     base: u64,
-    index: Map<Way, u64>,
+    /// Which of them stands for each way, by its serial number.
+    index: HashTable<u64>,
+    hasher: foldhash::fast::RandomState,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
     /// Places of flows by the prefix of their client, once somebody asked for those of one.
@@ -245,38 +253,31 @@ impl Reach {
             self.settle_first(coverage);
         }
         let way = Way::new(client, cell.responder, cell.transport);
-        let serial = self.base + self.pending.len() as u64;
-        let known = match self.index.entry(way) {
-            Entry::Occupied(mut known) => {
-                let at = known.get().checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
-                let at = at.filter(|at| *at < self.pending.len());
-                if at.is_none() {
-                    known.insert(serial);
-                }
-                at
-            }
-            Entry::Vacant(new) => {
-                new.insert(serial);
-                None
-            }
-        };
+        let hash = self.hasher.hash_one(way);
+        let at = |serial: u64| usize::try_from(serial.checked_sub(self.base)?).ok();
+        let going = |serial: &u64| self.pending.get(at(*serial)?);
+        let is_same = |serial: &u64| going(serial).is_some_and(|one| Way::of(one) == way);
+        let known = self.index.find(hash, is_same).and_then(|serial| at(*serial));
         if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
             pending.part.join(part);
             return;
         }
+        let serial = self.base + self.pending.len() as u64;
+        self.index.insert_unique(hash, serial, |serial| {
+            let at = usize::try_from(serial.saturating_sub(self.base)).ok();
+            let one = at.and_then(|at| self.pending.get(at));
+            one.map_or(0, |one| self.hasher.hash_one(Way::of(one)))
+        });
         let cell = self.shared(cell);
-        self.pending.push_back(Going { cell, port: client.port(), weight: 1, part });
+        push_back(&mut self.pending, Going { cell, port: client.port(), weight: 1, part });
     }
 
     fn settle_first(&mut self, coverage: &mut Coverage) {
         let Some(flow) = self.pending.pop_front() else {
             return;
         };
-        let Cell { client, responder, transport, .. } = *flow.cell;
-        let way = Way::new(SocketAddr::new(client, flow.port), responder, transport);
-        if let Entry::Occupied(place) = self.index.entry(way)
-            && *place.get() == self.base
-        {
+        let hash = self.hasher.hash_one(Way::of(&flow));
+        if let Ok(place) = self.index.find_entry(hash, |serial| *serial == self.base) {
             place.remove();
         }
         self.base += 1;

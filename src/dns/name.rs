@@ -186,8 +186,8 @@ impl Name {
 
     /// Where it stands in the order of names, roughly: of two names with different ranks the one with
     /// the lesser comes first. For those who sort thousands.
-    pub(crate) fn rank(&self) -> u128 {
-        let mut rank = [0; size_of::<u128>()];
+    pub(crate) fn rank(&self) -> [u128; 2] {
+        let mut rank = [0; 2 * size_of::<u128>()];
         let mut at = 0;
         'name: for label in self.labels() {
             for byte in label {
@@ -201,7 +201,10 @@ impl Name {
             }
             at += 1;
         }
-        u128::from_be_bytes(rank)
+        let [mut one, mut two] = [[0; size_of::<u128>()]; 2];
+        one.copy_from_slice(&rank[..16]);
+        two.copy_from_slice(&rank[16..]);
+        [one, two].map(u128::from_be_bytes)
     }
 
     /// Whether both begin with the same `count` labels.

@@ -11,7 +11,7 @@ use super::model::Lookup;
 use super::profile::{Profile, Setup, Suffixes};
 use super::resolver::{Resolver, Sign};
 use super::wait::TIMER;
-use crate::base::{Coverage, Few, Host, Limit, Map, Set};
+use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set};
 use crate::transaction::{Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
@@ -26,7 +26,9 @@ const PAIRS: u32 = 8;
 /// What is remembered of every client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clients {
-    known: Map<Host, Client>,
+    addresses: Addresses,
+    /// By their numbers.
+    known: Vec<Client>,
     suffixes: Suffixes,
     /// Addresses that answered somebody.
     servers: Set<Host>,
@@ -37,6 +39,8 @@ pub(super) struct Clients {
 #[derive(Debug, Clone, Default)]
 struct Client {
     setup: Setup,
+    /// Whether it answered somebody itself.
+    serves: bool,
     near: u32,
     far: u32,
     patience: Option<Duration>,
@@ -47,38 +51,68 @@ struct Client {
 }
 
 impl Clients {
-    /// Notes what one transaction shows, before it is grouped.
-    pub(super) fn note(&mut self, transaction: &Transaction, coverage: &mut Coverage) {
+    /// Notes what one transaction shows, before it is grouped. Returns the number of its client, if
+    /// that is remembered.
+    pub(super) fn note(
+        &mut self,
+        transaction: &Transaction,
+        coverage: &mut Coverage,
+    ) -> Option<AddressId> {
         if transaction.answer().is_some() && self.servers.len() < MAX_CLIENTS {
             let latest = [transaction.responder(), transaction.server.ip()];
             if self.latest.replace(latest) != Some(latest) {
-                self.servers.extend(latest.map(Host));
+                for server in latest {
+                    self.serves(server);
+                }
             }
         }
-        let address = Host(transaction.client.ip());
-        if self.known.len() >= MAX_CLIENTS && !self.known.contains_key(&address) {
-            coverage.limited(Limit::Clients);
-            return;
+        let address = transaction.client.ip();
+        let id = self.addresses.get(address).or_else(|| {
+            let room = self.addresses.len() < MAX_CLIENTS;
+            if !room {
+                coverage.limited(Limit::Clients);
+            }
+            room.then(|| {
+                let serves = self.servers.contains(&Host(address));
+                self.known.push(Client { serves, ..Client::default() });
+                self.addresses.id(address)
+            })
+        })?;
+        self.known.get_mut(id.place())?.port(transaction);
+        Some(id)
+    }
+
+    /// Notes that `server` answered somebody.
+    fn serves(&mut self, server: IpAddr) {
+        let new = self.servers.insert(Host(server));
+        let id = self.addresses.get(server).filter(|_| new);
+        if let Some(known) = id.and_then(|id| self.known.get_mut(id.place())) {
+            known.serves = true;
         }
-        self.known.entry(address).or_default().port(transaction);
     }
 
     /// CoreDNS probes an upstream that fails with `. NS` (rulebook K9).
     pub(super) fn infrastructure(&mut self, transaction: &Transaction) {
-        let known = self.known.get_mut(&Host(transaction.client.ip()));
-        if let Some(known) = known.filter(|_| transaction.question.name.is_root()) {
+        if !transaction.question.name.is_root() {
+            return;
+        }
+        let id = self.addresses.get(transaction.client.ip());
+        if let Some(known) = id.and_then(|id| self.known.get_mut(id.place())) {
             known.probes = true;
         }
     }
 
-    /// What is known of the client behind a socket.
-    pub(super) fn habits(&self, client: SocketAddr) -> Habits {
-        let host = Host(client.ip());
-        let forwarder = self.servers.contains(&host);
-        let Some(known) = self.known.get(&host) else {
+    fn get(&self, id: Option<AddressId>) -> Option<&Client> {
+        self.known.get(id?.place())
+    }
+
+    /// What is known of the client behind a socket, which has this number if it is remembered.
+    pub(super) fn habits(&self, id: Option<AddressId>, client: SocketAddr) -> Habits {
+        let Some(known) = self.get(id) else {
+            let forwarder = self.servers.contains(&Host(client.ip()));
             return Habits { forwarder, ..Habits::default() };
         };
-        let (near, far) = (known.near, known.far);
+        let (near, far, forwarder) = (known.near, known.far, known.serves);
         Habits {
             forwarder,
             one_port: known.one_port == Some(client.port()),
@@ -93,8 +127,8 @@ impl Clients {
     }
 
     /// What the client mostly is, if that is probable.
-    pub(super) fn usual(&self, client: IpAddr) -> Option<Resolver> {
-        let known = self.known.get(&Host(client))?;
+    pub(super) fn usual(&self, id: Option<AddressId>) -> Option<Resolver> {
+        let known = self.get(id)?;
         if known.probes {
             return Some(Resolver::CoreDns);
         }
@@ -102,8 +136,8 @@ impl Clients {
     }
 
     /// Learns from a lookup that is over.
-    pub(super) fn learn(&mut self, lookup: &Lookup, signs: &[Sign]) {
-        let Some(known) = self.known.get_mut(&Host(lookup.client)) else {
+    pub(super) fn learn(&mut self, id: Option<AddressId>, lookup: &Lookup, signs: &[Sign]) {
+        let Some(known) = id.and_then(|id| self.known.get_mut(id.place())) else {
             return;
         };
         let asked = || lookup.transactions().map(AsRef::as_ref);
@@ -121,7 +155,7 @@ impl Clients {
 
     /// What is known of one client's configuration, and by which signs.
     pub(super) fn profile(&self, client: IpAddr) -> Option<Profile> {
-        let known = self.known.get(&Host(client))?;
+        let known = self.get(self.addresses.get(client))?;
         let fingerprints = Fingerprint::of(&known.resolvers);
         Some(known.setup.profile(&self.suffixes, fingerprints, known.patience))
     }

@@ -17,9 +17,11 @@
 //! clients, so that grouping never creates harm: a lookup is harmed only if a step of it is.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::clients::Clients;
@@ -45,8 +47,10 @@ pub struct Grouper {
     open: VecDeque<Open>,
     /// Serial number of the first of `open`.
     base: u64,
-    /// Open lookups by client and first label: the label stays the same over all candidates.
-    names: Map<(Host, u64), SmallVec<[u64; 2]>>,
+    /// The latest open lookup of each client and first label, which leads to those before it: the
+    /// label stays the same over all candidates.
+    latest: HashTable<u64>,
+    hasher: foldhash::fast::RandomState,
     /// Open lookups with a truncated answer.
     truncated: Map<IpAddr, SmallVec<[u64; 2]>>,
     /// Connections that followed no truncated answer.
@@ -75,7 +79,7 @@ impl Grouper {
                 if transaction.is_infrastructure() {
                     self.clients.infrastructure(transaction);
                 } else if !transaction.attempts.is_empty() {
-                    self.transaction(transaction, coverage);
+                    self.transaction(transaction, first.ts, coverage);
                 }
             }
             Closed::Connect(connect) => self.connect(connect),
@@ -112,35 +116,49 @@ impl Grouper {
         };
         let serial = self.base;
         self.base += 1;
-        forget(&mut self.names, &(Host(open.client), open.label), serial);
-        forget(&mut self.truncated, &open.client, serial);
-        let client = open.client;
-        let (lookup, signs) = open.close(self.clients.usual(client), &mut self.suffixes);
-        self.clients.learn(&lookup, &signs);
+        let hash = self.hash(open.client, open.label);
+        if let Ok(latest) = self.latest.find_entry(hash, |known| *known == serial) {
+            latest.remove();
+        }
+        if !self.truncated.is_empty() {
+            forget(&mut self.truncated, &open.client, serial);
+        }
+        let id = open.id;
+        let (lookup, signs) = open.close(self.clients.usual(id), &mut self.suffixes);
+        self.clients.learn(id, &lookup, &signs);
         next(lookup);
     }
 
-    fn transaction(&mut self, transaction: &Arc<Transaction>, coverage: &mut Coverage) {
+    fn transaction(
+        &mut self,
+        transaction: &Arc<Transaction>,
+        sent: Timestamp,
+        coverage: &mut Coverage,
+    ) {
         let client = transaction.client.ip();
-        self.clients.note(transaction, coverage);
+        let id = self.clients.note(transaction, coverage);
         let label = label(&transaction.question.name);
-        let key = (Host(client), label);
-        let sent = transaction.first().ts;
+        let hash = self.hash(client, label);
+        let latest = self.latest.find(hash, |serial| self.is_of(*serial, client, label)).copied();
         let mut best: Option<(u64, Place)> = None;
         let mut same_name = false;
-        for &serial in self.names.get(&key).map_or(&[][..], SmallVec::as_slice) {
+        let mut alike = latest;
+        for _ in 0..MAX_ALIKE {
+            let Some(serial) = alike else { break };
+            let at = index(self.base, serial);
+            let Some(open) = at.and_then(|at| self.open.get(at)) else { break };
+            alike = open.before;
             // Nearly all wait for nothing any more but those that began before them.
-            let Some(open) = index(self.base, serial)
-                .and_then(|at| self.open.get(at))
-                .filter(|open| open.horizon >= sent)
-            else {
+            if open.horizon < sent {
+                continue;
+            }
+            let asks = open.asks(transaction);
+            same_name |= asks;
+            let Some(place) = open.place(transaction, sent, asks, &mut self.lists) else {
                 continue;
             };
-            same_name |= open.asks(transaction);
-            let Some(place) = open.place(transaction, &mut self.lists) else {
-                continue;
-            };
-            if best.is_none_or(|(_, known)| place.fit < known.fit) {
+            // Of several that fit as well, the first one.
+            if best.is_none_or(|(_, known)| place.fit <= known.fit) {
                 best = Some((serial, place));
             }
         }
@@ -155,15 +173,14 @@ impl Grouper {
             open.add(place.role, Sent::Question(Arc::clone(transaction)));
             serial
         } else {
-            let mut open = Open::new(transaction, label, self.clients.habits(transaction.client));
+            let habits = self.clients.habits(id, transaction.client);
+            let mut open = Open::new(transaction, label, habits);
+            open.id = id;
+            open.before = latest;
             open.approximate = same_name;
-            let serial = self.base + self.open.len() as u64;
-            let listed = self.names.entry(key).or_default();
-            if listed.len() >= MAX_ALIKE {
-                listed.remove(0);
-            }
-            listed.push(serial);
             push_back(&mut self.open, open);
+            let serial = self.base + self.open.len() as u64 - 1;
+            self.lead_to(serial, latest, hash);
             serial
         };
         let Some(open) = index(self.base, serial).and_then(|at| self.open.get_mut(at)) else {
@@ -185,6 +202,32 @@ impl Grouper {
                 open.add(Role::Connection, Sent::Connect(connect));
             }
         }
+    }
+
+    fn hash(&self, client: IpAddr, label: u64) -> u64 {
+        self.hasher.hash_one((Host(client), label))
+    }
+
+    fn get(&self, serial: u64) -> Option<&Open> {
+        self.open.get(index(self.base, serial)?)
+    }
+
+    fn is_of(&self, serial: u64, client: IpAddr, label: u64) -> bool {
+        self.get(serial).is_some_and(|open| open.label == label && open.client == client)
+    }
+
+    /// Makes `serial` the latest of its client and label, in place of the one before it.
+    fn lead_to(&mut self, serial: u64, before: Option<u64>, hash: u64) {
+        let known = before.and_then(|before| self.latest.find_mut(hash, |known| *known == before));
+        if let Some(known) = known {
+            *known = serial;
+            return;
+        }
+        let Self { latest, open, base, hasher, .. } = self;
+        latest.insert_unique(hash, serial, |serial| {
+            let known = index(*base, *serial).and_then(|at| open.get(at));
+            known.map_or(0, |open| hasher.hash_one((Host(open.client), open.label)))
+        });
     }
 
     /// A connection belongs to the lookup whose truncated answer made the client open it, or else

@@ -158,9 +158,7 @@ fn judge(steps: &[Step], round: &Round<'_>, musl: bool) -> Verdict {
         return unknown;
     }
     let approximate = standings.len() < asked;
-    let families = standings.iter().map(|(_, standing)| standing.ends());
-    let connects = round.connects().map(super::wait::connect_ends);
-    let end = families.chain(connects).max();
+    let end = round.ends(&standings);
     let rcode = standings.iter().rev().find_map(|(_, standing)| match standing {
         Standing::Failed { why: Failure::Error(rcode), .. } => Some(*rcode),
         _ => None,

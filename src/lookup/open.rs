@@ -9,7 +9,7 @@ use super::model::{Role, Sent, Step};
 use super::round::{AT_ONCE, Plain, Prompt, Round, Standing};
 use super::search::SearchLists;
 use super::wait;
-use crate::base::{Timestamp, Transport};
+use crate::base::{AddressId, Timestamp, Transport};
 use crate::dns::{AnswerKind, RecordType};
 use crate::transaction::timing::{self, DEFAULT_TIMEOUT, EARLY, LATE};
 use crate::transaction::{TcpAttempt, Transaction};
@@ -31,6 +31,10 @@ const MAX_STEPS: usize = 144;
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) client: IpAddr,
+    /// The number of its client, if that is remembered.
+    pub(super) id: Option<AddressId>,
+    /// The one before it of the same client and label, by its serial number.
+    pub(super) before: Option<u64>,
     /// A digest of the first label, which all candidates share.
     pub(super) label: u64,
     pub(super) habits: Habits,
@@ -80,11 +84,13 @@ impl Open {
         let shown = Shown::default();
         let mut open = Self {
             client: first.client.ip(),
+            id: None,
+            before: None,
             label,
             habits,
             shown,
             manner: shown.manner(habits),
-            steps: Vec::with_capacity(2),
+            steps: Vec::with_capacity(4),
             round: 0,
             begin: 0,
             plain: Some(Plain::new()),
@@ -126,27 +132,29 @@ impl Open {
             .is_some_and(|known| known.question.name == transaction.question.name)
     }
 
-    /// Where `transaction` belongs in this lookup, if anywhere.
+    /// Where `transaction`, sent at `sent`, belongs in this lookup, if anywhere; `asks` says whether
+    /// it is for the name that this lookup is asking.
     pub(super) fn place(
         &self,
         transaction: &Transaction,
+        sent: Timestamp,
+        asks: bool,
         lists: &mut SearchLists,
     ) -> Option<Place> {
-        let sent = transaction.first().ts;
         if self.steps.len() >= MAX_STEPS || self.horizon < sent {
             return None;
         }
         let manner = self.manner();
         let round = self.current();
-        if !self.asks(transaction) {
-            return self.next_candidate(&round, manner, transaction, lists);
+        if !asks {
+            return self.next_candidate(&round, manner, (transaction, sent), lists);
         }
         if round.transactions().any(|known| is_parallel(known, transaction)) {
             return Some(Place::here(Role::Parallel, 0, Duration::ZERO));
         }
         match round.standing(transaction.question.rtype, sent) {
-            None => sibling(&round, manner, transaction),
-            Some(standing) => again(&round, manner, transaction, standing),
+            None => sibling(&round, manner, (transaction, sent)),
+            Some(standing) => again(&round, manner, (transaction, sent), standing),
         }
     }
 
@@ -154,25 +162,27 @@ impl Open {
         &self,
         round: &Round<'_>,
         manner: Manner,
-        transaction: &Transaction,
+        (transaction, sent): (&Transaction, Timestamp),
         lists: &mut SearchLists,
     ) -> Option<Place> {
-        let sent = transaction.first().ts;
         let last = round.transactions().next()?;
-        let standings = round.standings(sent);
-        let happy = |standing: &Standing| {
-            matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
-        };
         if self.habits.forwarder
             || last.traits != transaction.traits
-            || standings.iter().any(|(_, standing)| happy(standing))
-            // Near ids alone do not make a musl: one that goes on is none.
-            || (manner.is_surely_musl() && stops_musl(&standings))
             || self.asked_before(transaction)
         {
             return None;
         }
-        let ends = round.ends(sent);
+        let standings = round.standings(sent);
+        let happy = |standing: &Standing| {
+            matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
+        };
+        if standings.iter().any(|(_, standing)| happy(standing))
+            // Near ids alone do not make a musl: one that goes on is none.
+            || (manner.is_surely_musl() && stops_musl(&standings))
+        {
+            return None;
+        }
+        let ends = round.ends(&standings).unwrap_or(Timestamp::MIN);
         let off = sent.distance(ends);
         let waited = ends.since(self.started());
         let in_time = sent.after(EARLY) >= ends && off <= AT_ONCE.max(waited * 3 / 100);
@@ -234,10 +244,12 @@ impl Open {
 
     /// Appends a step, and works out until when another may follow.
     pub(super) fn add(&mut self, role: Role, sent: Sent) {
-        self.plain = self.plain.take().and_then(|mut plain| {
-            plain.push(Prompt::of(&sent, &plain)?);
-            Some(plain)
-        });
+        if let Some(plain) = &mut self.plain {
+            match Prompt::of(&sent, plain) {
+                Some(prompt) => plain.push(prompt),
+                None => self.plain = None,
+            }
+        }
         self.truncated |= matches!(&sent, Sent::Question(asked)
             if asked.responses.iter().any(|answer| answer.kind == AnswerKind::Truncated));
         self.steps.push(Step { round: self.round, role, sent, unproven: false });
@@ -264,7 +276,11 @@ fn is_parallel(known: &Transaction, transaction: &Transaction) -> bool {
 }
 
 /// The other family of the candidate.
-fn sibling(round: &Round<'_>, manner: Manner, transaction: &Transaction) -> Option<Place> {
+fn sibling(
+    round: &Round<'_>,
+    manner: Manner,
+    (transaction, sent): (&Transaction, Timestamp),
+) -> Option<Place> {
     let first = round.transactions().next()?;
     let family = |rtype| matches!(rtype, RecordType::A | RecordType::AAAA);
     if manner.forwarder
@@ -274,7 +290,6 @@ fn sibling(round: &Round<'_>, manner: Manner, transaction: &Transaction) -> Opti
     {
         return None;
     }
-    let sent = transaction.first().ts;
     let same_port = first.client == transaction.client;
     let window = if same_port { PAIR_SAME_PORT } else { PAIR_OTHER_PORT };
     let off = sent.since(first.first().ts);
@@ -293,10 +308,9 @@ fn sibling(round: &Round<'_>, manner: Manner, transaction: &Transaction) -> Opti
 fn again(
     round: &Round<'_>,
     manner: Manner,
-    transaction: &Transaction,
+    (transaction, sent): (&Transaction, Timestamp),
     standing: Standing,
 ) -> Option<Place> {
-    let sent = transaction.first().ts;
     let rtype = transaction.question.rtype;
     let known = round.transactions().rfind(|known| known.question.rtype == rtype)?;
     if transaction.transport == Transport::Tcp && known.transport == Transport::Udp {

@@ -106,6 +106,9 @@ pub(super) enum Standing {
     },
 }
 
+/// How the families of a candidate stand, in the order of asking.
+pub(super) type Standings = SmallVec<[(RecordType, Standing); 2]>;
+
 /// Why a family failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -168,7 +171,7 @@ impl<'a> Round<'a> {
     }
 
     /// How every family stands at `now`.
-    pub(super) fn standings(&self, now: Timestamp) -> SmallVec<[(RecordType, Standing); 2]> {
+    pub(super) fn standings(&self, now: Timestamp) -> Standings {
         let stand = |rtype| Some((rtype, self.standing(rtype, now)?));
         self.families().into_iter().filter_map(stand).collect()
     }
@@ -184,11 +187,10 @@ impl<'a> Round<'a> {
         if self.manner.is_musl() { self.musl(rtype, now) } else { self.last_try(rtype, now) }
     }
 
-    /// When the resolver is done with this candidate, as far as it can know at `now`.
-    pub(super) fn ends(&self, now: Timestamp) -> Timestamp {
-        let families = self.standings(now).into_iter().map(|(_, standing)| standing.ends());
-        let connects = self.connects().map(wait::connect_ends);
-        families.chain(connects).max().unwrap_or(Timestamp::MIN)
+    /// When the resolver is done with this candidate, where its families stand like this.
+    pub(super) fn ends(&self, standings: &[(RecordType, Standing)]) -> Option<Timestamp> {
+        let families = standings.iter().map(|(_, standing)| standing.ends());
+        families.chain(self.connects().map(wait::connect_ends)).max()
     }
 
     /// Every sending of one family's question before `now`, oldest first.
