@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use crate::base::{Network, Table, Timestamp};
 use crate::lookup::Step;
-use crate::packet::Direction;
-use crate::transaction::{Attempt, Hops, Outcome, Response, Spot, Transaction};
+use crate::transaction::{Attempt, Hops, Outcome, Response, Transaction};
 
 /// With fewer answered examples nothing is usual (rulebook K4).
 const ENOUGH: u64 = 5;
@@ -46,17 +45,15 @@ impl Vanish {
 /// At how many places of its first capture point a query was seen on its way. A veth shows queries
 /// of most pods as addressed to another host, so that says nothing here (rulebook K4).
 pub(super) fn places(hops: &Hops) -> usize {
-    let Some(first) = hops.spots().next() else { return 0 };
-    hops.spots().filter(|spot| spot.point == first.point).count().min(MOST)
+    let Some(first) = hops.first() else { return 0 };
+    hops.count_at(first.via.point).0.min(MOST)
 }
 
 /// At how many places of the capture point that saw the query first the response was seen, those
 /// left out where it was addressed to another host: from there it goes nowhere.
 pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usize {
-    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.spots().next());
-    let Some(home) = asked.map(|spot| spot.point) else { return 0 };
-    let arrived = |spot: &Spot| spot.point == home && spot.direction != Some(Direction::OtherHost);
-    response.hops.spots().filter(arrived).count()
+    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first());
+    asked.map_or(0, |first| response.hops.count_at(first.via.point).1)
 }
 
 /// At how many places the first attempt was seen on its way.

@@ -114,7 +114,8 @@ pub struct Attempt {
 
 impl Attempt {
     /// When the client sent it, as far as the capture shows.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn sent(&self) -> Seen {
         earliest(&self.hops)
     }
@@ -196,14 +197,16 @@ impl Response {
     }
 
     /// When it reached the capture point: the client's own, where that saw it.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn arrived(&self) -> Seen {
         let settled = self.settled.and_then(|(arrived, _)| self.hops.seen(arrived));
         settled.unwrap_or_else(|| self.arrival())
     }
 
     /// When it was last seen: nearest to its delivery.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn delivered(&self) -> Seen {
         let settled = self.settled.and_then(|(_, delivered)| self.hops.seen(delivered));
         settled.unwrap_or_else(|| self.delivery())
@@ -214,6 +217,7 @@ impl Response {
         self.settled = at(self.arrival()).zip(at(self.delivery()));
     }
 
+    #[inline(never)]
     fn arrival(&self) -> Seen {
         match self.home {
             None => earliest(&self.hops),
@@ -221,6 +225,7 @@ impl Response {
         }
     }
 
+    #[inline(never)]
     fn delivery(&self) -> Seen {
         self.at_home().max().unwrap_or_else(|| self.arrival())
     }
@@ -338,13 +343,18 @@ impl Transaction {
     }
 
     /// The first frame of it, query or (where the query is missing) response.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn first(&self) -> Seen {
-        match (self.attempts.first(), self.responses.first()) {
-            (Some(attempt), _) => attempt.sent(),
-            (None, Some(response)) => response.arrived(),
-            (None, None) => unreachable_seen(),
+        match self.attempts.first() {
+            Some(attempt) => attempt.sent(),
+            None => self.first_response(),
         }
+    }
+
+    #[cold]
+    fn first_response(&self) -> Seen {
+        self.responses.first().map_or_else(unreachable_seen, Response::arrived)
     }
 
     /// The client's own capture point, as far as its queries show it.
@@ -353,7 +363,8 @@ impl Transaction {
     }
 
     /// When the client sent its last attempt.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn last_sent(&self) -> Option<Seen> {
         self.attempts.last().map(Attempt::sent)
     }
@@ -506,12 +517,14 @@ fn is_loop_probe(name: &Name) -> bool {
     number() && number()
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+#[inline(always)]
 fn earliest(hops: &Hops) -> Seen {
     hops.earliest().unwrap_or_else(unreachable_seen)
 }
 
 /// What an empty list of hops would answer; the matcher never makes one.
+#[cold]
 fn unreachable_seen() -> Seen {
     use crate::capture::{FileId, FrameRef};
     Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }

@@ -217,6 +217,20 @@ impl Hops {
         self.iter().map(|hop| hop.via)
     }
 
+    /// At how many places it was seen at this capture point, and at how many of these it was not
+    /// addressed to another host.
+    pub fn count_at(&self, point: PointId) -> (usize, usize) {
+        let arrived = |spot: &Spot| spot.direction != Some(Direction::OtherHost);
+        match &self.0 {
+            Form::Near(near) if near.point() == point => (near.len(), near.arrivals()),
+            Form::None | Form::Near(_) => (0, 0),
+            Form::Far(_) => {
+                let here = || self.spots().filter(|spot| spot.point == point);
+                (here().count(), here().filter(arrived).count())
+            }
+        }
+    }
+
     /// The places where it was seen at this capture point, in the order of the capture, and when; the
     /// server `asked` tells whether its address was translated there.
     pub(super) fn places(
@@ -235,7 +249,8 @@ impl Hops {
     }
 
     /// The frame that was recorded first, whatever the order of the capture.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn earliest(&self) -> Option<Seen> {
         match &self.0 {
             Form::None => None,

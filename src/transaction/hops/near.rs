@@ -253,6 +253,13 @@ impl Near {
         })
     }
 
+    /// How many of the sightings are not of a datagram for another host.
+    pub(super) fn arrivals(&self) -> usize {
+        let other = 1 + Direction::OtherHost as u8;
+        let sights = self.sights.iter().take(self.count as usize);
+        sights.filter(|sight| sight.what.packet_type() != other).count()
+    }
+
     /// The places where it was seen, one after the other; see [`Place`].
     pub(super) fn places(&self, asked: IpAddr) -> impl Iterator<Item = (Timestamp, Place)> {
         let asked = match asked {
