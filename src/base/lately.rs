@@ -25,12 +25,16 @@ impl<K, V> Default for Lately<K, V> {
 
 impl<K: Copy + Hash + Eq, V: Copy> Lately<K, V> {
     /// Forgets what was noted earlier than `window` before `now`, once that pays.
+    #[inline]
     pub fn advance(&mut self, now: Timestamp, window: Duration) {
-        let age = now.since(self.since);
-        if age <= window {
-            return;
+        if now.is_past(self.since, window) {
+            self.turn(now, window);
         }
-        if age > window * 2 {
+    }
+
+    #[cold]
+    fn turn(&mut self, now: Timestamp, window: Duration) {
+        if now.is_past(self.since, window * 2) {
             self.young.clear();
         }
         self.old.clear();
