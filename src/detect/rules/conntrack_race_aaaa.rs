@@ -123,10 +123,10 @@ impl Detector for ConntrackRace {
         };
         let mut asked: SmallVec<[(&Step, &Transaction); 8]> =
             lookup.steps.iter().filter_map(udp).collect();
-        // Ports come first: most of one lookup differ, and all of them are one client's.
-        let socket = |asked: &Transaction| (asked.client.port(), asked.client.ip());
+        // Ports tell sockets apart: all of them are one client's.
         asked.sort_by(|(_, one), (_, other)| {
-            socket(one).cmp(&socket(other)).then_with(|| one.first().cmp(&other.first()))
+            let ports = one.client.port().cmp(&other.client.port());
+            ports.then_with(|| one.first().cmp(&other.first()))
         });
         if asked.is_empty() {
             return;
