@@ -157,7 +157,7 @@ impl Forward {
         let way = Way { forwarder, upstream, transport: transaction.transport };
         let question = self.shared(&transaction.question);
         let leg = Leg {
-            sent: transaction.first(),
+            sent: glance.first,
             replied: response.map(Response::arrived),
             way: Arc::clone(self.ways.get_or_insert_with(&way, |way| Arc::new(*way))),
             question,
