@@ -33,7 +33,7 @@ const GRADUAL: f64 = 0.25;
 /// How long the answer took from the first query on; `None` if none came, or if it answered a
 /// repeat of a query that was lost.
 pub(super) fn delay(transaction: &Transaction, first: Timestamp) -> Option<Duration> {
-    let arrived = transaction.responses.first()?.arrived().ts;
+    let arrived = transaction.responses.first()?.arrived_at();
     match transaction.attempts.len() {
         0 => return None,
         1 => return Some(arrived.since(first)),

@@ -23,13 +23,11 @@ pub(super) struct Vanish {
 
 impl Vanish {
     /// Notes at how many places each of some datagrams from or to `client` was seen that arrived.
-    pub(super) fn note(&mut self, client: IpAddr, places: impl Iterator<Item = usize>) {
-        let mut places = places.peekable();
-        if places.peek().is_none() {
-            return;
-        }
+    pub(super) fn note(&mut self, client: IpAddr, mut places: impl Iterator<Item = usize>) {
+        let Some(first) = places.next() else { return };
         if let Some(seen) = self.seen.entry_within(Network::of(client), MAX_NETWORKS) {
             let seen = seen.or_default();
+            seen[first.min(MOST)] += 1;
             places.for_each(|places| seen[places.min(MOST)] += 1);
         }
     }
@@ -45,15 +43,14 @@ impl Vanish {
 /// At how many places of its first capture point a query was seen on its way. A veth shows queries
 /// of most pods as addressed to another host, so that says nothing here (rulebook K4).
 pub(super) fn places(hops: &Hops) -> usize {
-    let Some(first) = hops.first() else { return 0 };
-    hops.count_at(first.via.point).0.min(MOST)
+    hops.first_point().map_or(0, |point| hops.count_at(point).min(MOST))
 }
 
 /// At how many places of the capture point that saw the query first the response was seen, those
 /// left out where it was addressed to another host: from there it goes nowhere.
 pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usize {
-    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first());
-    asked.map_or(0, |first| response.hops.count_at(first.via.point).1)
+    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first_point());
+    asked.map_or(0, |point| response.hops.arrivals_at(point))
 }
 
 /// At how many places the first attempt was seen on its way.
@@ -62,10 +59,16 @@ pub(super) fn reached(asked: &Transaction) -> usize {
 }
 
 /// Whether the first attempt of a step was lost; `None` where the capture cannot tell.
+#[inline]
 pub(super) fn first_attempt_lost(transaction: &Transaction, step: &Step) -> Option<bool> {
     if transaction.attempts.len() == 1 && !transaction.responses.is_empty() {
         return Some(false);
     }
+    was_lost(transaction, step)
+}
+
+#[inline(never)]
+fn was_lost(transaction: &Transaction, step: &Step) -> Option<bool> {
     let first = transaction.attempts.first()?.sent().ts;
     let next = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
     let until = next.unwrap_or(Timestamp::MAX);

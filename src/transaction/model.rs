@@ -212,6 +212,20 @@ impl Response {
         settled.unwrap_or_else(|| self.delivery())
     }
 
+    /// When it [arrived](Self::arrived), for those who want no frame.
+    #[inline]
+    pub fn arrived_at(&self) -> Timestamp {
+        let settled = self.settled.and_then(|(arrived, _)| self.hops.ts(arrived));
+        settled.unwrap_or_else(|| self.arrival().ts)
+    }
+
+    /// When it was [delivered](Self::delivered).
+    #[inline]
+    pub fn delivered_at(&self) -> Timestamp {
+        let settled = self.settled.and_then(|(_, delivered)| self.hops.ts(delivered));
+        settled.unwrap_or_else(|| self.delivery().ts)
+    }
+
     fn settle(&mut self) {
         let at = |seen| self.hops.place(seen);
         self.settled = at(self.arrival()).zip(at(self.delivery()));
@@ -405,7 +419,7 @@ impl Transaction {
     /// Time from the first attempt to the arrival of the answer.
     #[inline]
     pub fn latency(&self) -> Option<Duration> {
-        Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
+        Some(self.answer()?.delivered_at().since(self.attempts.first()?.sent().ts))
     }
 
     /// The latency, where it is beyond doubt which attempt was answered (rulebook 4.7).

@@ -181,7 +181,7 @@ impl Hops {
 
     /// Whether this capture point saw it.
     #[inline]
-    pub(super) fn is_seen_at(&self, point: PointId) -> bool {
+    pub fn is_seen_at(&self, point: PointId) -> bool {
         match &self.0 {
             Form::None => false,
             Form::Near(near) => near.point() == point,
@@ -197,6 +197,16 @@ impl Hops {
             Form::None => None,
             Form::Near(near) => near.seen(at.into()),
             Form::Far(far) => far.seen(at.into()),
+        }
+    }
+
+    /// When that was.
+    #[inline]
+    pub(super) fn ts(&self, at: u8) -> Option<Timestamp> {
+        match &self.0 {
+            Form::None => None,
+            Form::Near(near) => near.ts(at.into()),
+            Form::Far(far) => far.seen(at.into()).map(|seen| seen.ts),
         }
     }
 
@@ -217,17 +227,35 @@ impl Hops {
         self.iter().map(|hop| hop.via)
     }
 
-    /// At how many places it was seen at this capture point, and at how many of these it was not
-    /// addressed to another host.
-    pub fn count_at(&self, point: PointId) -> (usize, usize) {
-        let arrived = |spot: &Spot| spot.direction != Some(Direction::OtherHost);
+    /// The capture point that is the first one in the list.
+    #[inline]
+    pub fn first_point(&self) -> Option<PointId> {
         match &self.0 {
-            Form::Near(near) if near.point() == point => (near.len(), near.arrivals()),
-            Form::None | Form::Near(_) => (0, 0),
-            Form::Far(_) => {
-                let here = || self.spots().filter(|spot| spot.point == point);
-                (here().count(), here().filter(arrived).count())
-            }
+            Form::None => None,
+            Form::Near(near) => Some(near.point()),
+            Form::Far(far) => far.hop(0).map(|hop| hop.via.point),
+        }
+    }
+
+    /// At how many places it was seen at this capture point.
+    #[inline]
+    pub fn count_at(&self, point: PointId) -> usize {
+        match &self.0 {
+            Form::Near(near) if near.point() == point => near.len(),
+            Form::None | Form::Near(_) => 0,
+            Form::Far(_) => self.spots().filter(|spot| spot.point == point).count(),
+        }
+    }
+
+    /// At how many of those it was not addressed to another host.
+    #[inline]
+    pub fn arrivals_at(&self, point: PointId) -> usize {
+        let arrived =
+            |spot: &Spot| spot.point == point && spot.direction != Some(Direction::OtherHost);
+        match &self.0 {
+            Form::Near(near) if near.point() == point => near.arrivals(),
+            Form::None | Form::Near(_) => 0,
+            Form::Far(_) => self.spots().filter(arrived).count(),
         }
     }
 

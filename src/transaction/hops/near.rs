@@ -222,6 +222,12 @@ impl Near {
         self.get(at).map(|sight| self.frame(sight))
     }
 
+    #[inline]
+    pub(super) fn ts(&self, at: usize) -> Option<Timestamp> {
+        let since = |sight: &Sight| i64::from(u32::from_le_bytes(sight.since));
+        self.get(at).map(|sight| Timestamp::from_nanos(self.ts.nanos() + since(sight)))
+    }
+
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]
     fn frame(&self, sight: &Sight) -> Seen {
