@@ -145,18 +145,20 @@ pub struct Tally {
 #[derive(Debug, Clone, Copy)]
 struct Share {
     queries: u64,
-    outcome: Outcome,
+    answered: u64,
+    unanswered: u64,
+    late: u64,
     rcode: Option<Rcode>,
     latency: Option<Placed>,
 }
 
 impl Tally {
     fn add(&mut self, share: &Share) {
-        let Share { queries, outcome, rcode, latency } = *share;
+        let Share { queries, answered, unanswered, late, rcode, latency } = *share;
         self.queries += queries;
-        self.answered += u64::from(outcome.is_answered());
-        self.unanswered += u64::from(is_unanswered(outcome));
-        self.late += u64::from(outcome == Outcome::Late);
+        self.answered += answered;
+        self.unanswered += unanswered;
+        self.late += late;
         if let Some(rcode) = rcode {
             *self.rcodes.or_insert_with(rcode, || 0) += 1;
         }
@@ -200,7 +202,14 @@ impl Traffic {
         let nodata = rcode == Some(Rcode::NOERROR) && outcome == Outcome::Negative;
         self.nodata += u64::from(nodata);
         let latency = latency(transaction, glance, watch).map(Placed::of);
-        let share = Share { queries: attempts, outcome, rcode, latency };
+        let share = Share {
+            queries: attempts,
+            answered: outcome.is_answered().into(),
+            unanswered: is_unanswered(outcome).into(),
+            late: (outcome == Outcome::Late).into(),
+            rcode,
+            latency,
+        };
         if let Some(server) = ends.responder {
             self.live_servers.row(server).get_or_insert_default().tally.add(&share);
         } else {
