@@ -1,10 +1,13 @@
 //! What of all that closes the rules get to see, and what is known of it beforehand.
 
+use std::net::IpAddr;
+
 use super::focus::{Focus, LeftOut};
 use super::group::{Event, What};
-use super::peers::Peers;
+use super::peers::{Ends, Peers};
+use super::routes::{ByRoute, RouteId};
 use crate::base::{Addresses, Coverage, Host, Set};
-use crate::detect::Glance;
+use crate::detect::{Glance, NameKinds};
 use crate::lookup::Lookup;
 use crate::transaction::Closed;
 
@@ -14,8 +17,30 @@ pub(super) struct Gate {
     focus: Focus,
     outside: LeftOut,
     peers: Peers,
+    routes: ByRoute<Known>,
+    names: NameKinds,
     /// The addresses that answered somebody so far.
     servers: Set<Host>,
+}
+
+/// What is known of a route, so that nobody is looked up for every transaction.
+#[derive(Default)]
+struct Known {
+    ends: Option<Ends>,
+    /// Whether its responder is known to be a server.
+    answers: bool,
+    /// Whether its client was one when there were so many of them.
+    forwards: (usize, bool),
+}
+
+impl Known {
+    /// Whether its client is among `servers`, of which there are never fewer.
+    fn forwards(&mut self, client: IpAddr, servers: &Set<Host>) -> bool {
+        if !self.forwards.1 && self.forwards.0 != servers.len() {
+            self.forwards = (servers.len(), servers.contains(&Host(client)));
+        }
+        self.forwards.1
+    }
 }
 
 impl Gate {
@@ -24,31 +49,49 @@ impl Gate {
         Self { focus, outside, ..Self::default() }
     }
 
-    /// What may be seen of what closed.
-    pub(super) fn closed(&mut self, closed: Closed, coverage: &mut Coverage) -> Option<Event> {
+    /// What may be seen of what closed; with its route, if that has a number.
+    pub(super) fn closed(
+        &mut self,
+        closed: Closed,
+        route: Option<RouteId>,
+        coverage: &mut Coverage,
+    ) -> Option<Event> {
         let held = self.focus.holds(&closed, &self.servers);
         match closed {
-            Closed::Transaction(transaction) => {
+            Closed::Transaction(transaction) if held => {
                 let (client, server) = (transaction.client.ip(), transaction.responder());
-                let forwarded = self.servers.contains(&Host(client));
-                let admitted = if held { self.peers.admit(client, server, coverage) } else { None };
-                if (admitted.is_some() || !held) && transaction.answer().is_some() {
+                let mut apart = Known::default();
+                let known = route.map_or(&mut apart, |route| self.routes.row(route));
+                let forwarded = known.forwards(client, &self.servers);
+                let peers = &mut self.peers;
+                let ends = *known.ends.get_or_insert_with(|| peers.admit(client, server));
+                let both = ends.both(coverage);
+                if both.is_some() && !known.answers && transaction.answer().is_some() {
+                    known.answers = true;
                     self.servers.insert(Host(server));
                 }
-                if !held {
-                    self.outside.transactions += u64::from(!transaction.attempts.is_empty());
-                    return None;
+                let glance = both.map(|ends| {
+                    let name = self.names.of(&transaction.question.name);
+                    Glance::at(&transaction, name, ends)
+                });
+                Some(Event {
+                    what: What::Transaction { transaction, route, ends, glance },
+                    forwarded,
+                })
+            }
+            Closed::Transaction(transaction) => {
+                if transaction.answer().is_some() {
+                    self.servers.insert(Host(transaction.responder()));
                 }
-                let glance =
-                    admitted.map(|(client, responder)| Glance::at(&transaction, client, responder));
-                Some(Event { what: What::Transaction(transaction, glance), forwarded })
+                self.outside.transactions += u64::from(!transaction.attempts.is_empty());
+                None
             }
             Closed::Connect(connect) => {
                 let client = connect.client.ip();
-                let admitted =
-                    held && self.peers.admit(client, connect.responder(), coverage).is_some();
                 let forwarded = self.servers.contains(&Host(client));
-                admitted.then_some(Event { what: What::Connect(connect), forwarded })
+                let both = held.then(|| self.peers.admit(client, connect.responder()))?;
+                both.both(coverage)?;
+                Some(Event { what: What::Connect(connect), forwarded })
             }
         }
     }
@@ -60,8 +103,8 @@ impl Gate {
             return None;
         }
         let forwarded = self.servers.contains(&Host(lookup.client));
-        let admitted = self.peers.has_client(lookup.client);
-        Some(Event { what: What::Lookup { lookup, admitted }, forwarded })
+        let (client, admitted) = self.peers.known(lookup.client);
+        Some(Event { what: What::Lookup { lookup, client, admitted }, forwarded })
     }
 
     /// What was left out, who answered, and the addresses that rules know by number.

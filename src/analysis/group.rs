@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use super::peers::Ends;
+use super::routes::RouteId;
+use crate::base::AddressId;
 use crate::detect::{Detector, Glance, Interest};
 use crate::lookup::Lookup;
 use crate::transaction::{TcpAttempt, Transaction};
@@ -25,13 +28,22 @@ pub(super) struct Event {
 
 /// What closed.
 pub(super) enum What {
-    /// A transaction; with a glance if its client and server are such as rules tell apart.
-    Transaction(Arc<Transaction>, Option<Glance>),
+    /// A transaction.
+    Transaction {
+        transaction: Arc<Transaction>,
+        /// Who asked whom.
+        route: Option<RouteId>,
+        ends: Ends,
+        /// If its client and server are such as rules tell apart.
+        glance: Option<Glance>,
+    },
     /// A connection attempt of a client and a server that rules tell apart.
     Connect(Arc<TcpAttempt>),
     /// A lookup, behind its last transaction. One that was forwarded is nobody's own.
     Lookup {
         lookup: Box<Lookup>,
+        /// The number of its client, if there is room for it.
+        client: Option<AddressId>,
         /// Whether its client is one that rules tell apart.
         admitted: bool,
     },
@@ -59,23 +71,23 @@ struct Kinds<'a> {
 
 impl<'a> Kinds<'a> {
     fn of(group: &'a [Event]) -> Self {
-        let mut kinds = Self::default();
+        let mut kinds = Self { transactions: Vec::with_capacity(group.len()), ..Self::default() };
         for event in group {
             match &event.what {
-                What::Transaction(transaction, Some(glance)) => {
+                What::Transaction { transaction, glance: Some(glance), .. } => {
                     kinds.transactions.push((transaction, glance));
                     if !glance.plain {
                         kinds.unusual.push((transaction, glance));
                     }
                 }
                 What::Connect(connect) => kinds.connects.push(connect),
-                What::Lookup { lookup, admitted: true } => {
+                What::Lookup { lookup, admitted: true, .. } => {
                     kinds.lookups.push(lookup);
                     if !lookup.smooth {
                         kinds.rough.push(lookup);
                     }
                 }
-                What::Transaction(_, None) | What::Lookup { .. } => {}
+                What::Transaction { .. } | What::Lookup { .. } => {}
             }
         }
         kinds

@@ -17,6 +17,7 @@ mod mask;
 mod outcome;
 mod peers;
 mod roles;
+mod routes;
 mod run;
 mod series;
 mod tail;

@@ -29,29 +29,37 @@ struct Roles {
     server: bool,
 }
 
+/// The numbers of those at both ends of a route, as far as there is room for them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ends {
+    pub(super) client: Option<AddressId>,
+    pub(super) responder: Option<AddressId>,
+}
+
+impl Ends {
+    /// Both of them; counts whom there is no room for.
+    pub(super) fn both(self, coverage: &mut Coverage) -> Option<(AddressId, AddressId)> {
+        match (self.client, self.responder) {
+            (Some(client), Some(responder)) => return Some((client, responder)),
+            (None, _) => coverage.limited(Limit::Clients),
+            (Some(_), None) => coverage.limited(Limit::Servers),
+        }
+        None
+    }
+}
+
 impl Peers {
-    /// The numbers of `client` and of the `server` that it asked, if there is room for them.
-    pub(super) fn admit(
-        &mut self,
-        client: IpAddr,
-        server: IpAddr,
-        coverage: &mut Coverage,
-    ) -> Option<(AddressId, AddressId)> {
-        let Some(client) = self.client(client) else {
-            coverage.limited(Limit::Clients);
-            return None;
-        };
-        let Some(server) = self.server(server) else {
-            coverage.limited(Limit::Servers);
-            return None;
-        };
-        Some((client, server))
+    /// The numbers of a client and of the server that it asks. They never change: whoever comes when
+    /// there is no room will find none later.
+    pub(super) fn admit(&mut self, client: IpAddr, server: IpAddr) -> Ends {
+        Ends { client: self.client(client), responder: self.server(server) }
     }
 
-    /// Whether a client was admitted.
-    pub(super) fn has_client(&self, client: IpAddr) -> bool {
-        let roles = self.addresses.get(client).and_then(|id| self.roles.get(id));
-        roles.is_some_and(|roles| roles.client)
+    /// The number of a client, if there is room for it, and whether it was admitted.
+    pub(super) fn known(&mut self, client: IpAddr) -> (Option<AddressId>, bool) {
+        let id = self.number(client, self.clients < MAX_CLIENTS);
+        let roles = id.and_then(|id| self.roles.get(id));
+        (id, roles.is_some_and(|roles| roles.client))
     }
 
     /// The addresses behind the numbers.
@@ -90,15 +98,18 @@ mod tests {
 
     #[test]
     fn whoever_was_there_first_stays() {
-        let (mut peers, mut coverage) = (Peers::default(), Coverage::default());
+        let mut peers = Peers::default();
         let server: IpAddr = "10.96.0.10".parse().unwrap();
         let client = |n: u32| IpAddr::from(n.to_be_bytes());
         let most = u32::try_from(MAX_CLIENTS).unwrap();
         for n in 0..most {
-            assert!(peers.admit(client(n), server, &mut coverage).is_some());
+            assert!(peers.admit(client(n), server).client.is_some());
         }
-        assert!(peers.admit(client(most), server, &mut coverage).is_none());
-        assert!(peers.admit(client(7), server, &mut coverage).is_some());
+        assert!(peers.admit(client(7), server).client.is_some());
+        let ends = peers.admit(client(most), server);
+        assert!(ends.client.is_none() && ends.responder.is_some());
+        let mut coverage = Coverage::default();
+        assert_eq!(ends.both(&mut coverage), None);
         assert_eq!(coverage.limits[&Limit::Clients], 1);
     }
 }

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::health::Sided;
-use crate::base::{Coverage, Host, Limit, Table, Timestamp};
+use super::routes::{ByRoute, RouteId, Routes};
+use crate::base::{Coverage, Limit, Timestamp};
 use crate::lookup::Lookup;
 use crate::transaction::{Outcome, Transaction};
 
@@ -17,8 +18,6 @@ use crate::transaction::{Outcome, Transaction};
 const BINS: usize = 512;
 /// The length of a bin at first, in nanoseconds.
 const SHORTEST: u64 = 50_000_000;
-/// Pairs of client and server told apart.
-const MAX_PAIRS: usize = 1 << 15;
 /// A lookup that took this long stalled: the first common retry timers are 1 s.
 const STALL: Duration = Duration::from_secs(1);
 
@@ -30,7 +29,7 @@ pub struct Series {
     /// The length of a bin in nanoseconds.
     width: u64,
     bins: Vec<Bin>,
-    live: Table<(Host, Host), Pair>,
+    live: ByRoute<Pair>,
     /// Who asked whom, and what came of it.
     pub pairs: BTreeMap<(IpAddr, IpAddr), Pair>,
 }
@@ -65,7 +64,7 @@ impl Default for Series {
             origin: None,
             width: SHORTEST,
             bins: Vec::new(),
-            live: Table::default(),
+            live: ByRoute::default(),
             pairs: BTreeMap::new(),
         }
     }
@@ -76,6 +75,7 @@ impl Series {
     pub(super) fn transaction(
         &mut self,
         transaction: &Transaction,
+        route: Option<RouteId>,
         start: Timestamp,
         coverage: &mut Coverage,
     ) {
@@ -94,12 +94,11 @@ impl Series {
         if !lost && !outcome.is_answered() {
             return;
         }
-        let key = (Host(transaction.client.ip()), Host(transaction.responder()));
-        let Some(pair) = self.live.entry_within(key, MAX_PAIRS) else {
+        let Some(route) = route else {
             coverage.limited(Limit::Clients);
             return;
         };
-        let pair = pair.or_default();
+        let pair = self.live.row(route);
         pair.unanswered += u64::from(lost);
         pair.answered += u64::from(!lost);
     }
@@ -117,11 +116,14 @@ impl Series {
     }
 
     fn bin(&mut self, ts: Timestamp) -> Option<&mut Bin> {
-        let offset = u64::try_from(ts.since(self.origin?).as_nanos()).unwrap_or(u64::MAX);
-        while offset / self.width >= BINS as u64 {
+        let offset = ts.nanos().saturating_sub(self.origin?.nanos());
+        let offset = u64::try_from(offset).unwrap_or(0);
+        let mut index = offset / self.width;
+        while index >= BINS as u64 {
             self.join();
+            index = offset / self.width;
         }
-        let index = usize::try_from(offset / self.width).ok()?;
+        let index = usize::try_from(index).ok()?;
         if self.bins.len() <= index {
             self.bins.resize(index + 1, Bin::default());
         }
@@ -145,9 +147,13 @@ impl Series {
 
     /// Sorts what was counted; what a direction that was not captured made look like silence is
     /// none.
-    pub(super) fn finish(&mut self, sided: &Sided) {
-        let pairs = std::mem::take(&mut self.live).into_iter();
-        self.pairs = pairs.map(|((one, other), pair)| ((one.0, other.0), pair)).collect();
+    pub(super) fn finish(&mut self, sided: &Sided, routes: &Routes) {
+        let live = std::mem::take(&mut self.live);
+        for (route, counted) in routes.rows(&live) {
+            let pair = self.pairs.entry((route.client(), route.responder())).or_default();
+            pair.answered += counted.answered;
+            pair.unanswered += counted.unanswered;
+        }
         if sided.lacks_responses() {
             self.bins.iter_mut().for_each(|bin| {
                 (bin.unanswered, bin.failed, bin.stalled) = (0, 0, 0);

@@ -12,6 +12,7 @@ use super::gate::Gate;
 use super::group::{Event, GROUP, Group, What, show_all};
 use super::health::{Directions, Loss, Sided, Watch};
 use super::roles::{PointRole, Roles};
+use super::routes::{Route, Routes};
 use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Host, Nodes, Span, Timestamp};
@@ -34,6 +35,7 @@ pub struct Sinks<'a> {
 /// Everything that is kept of transactions and lookups.
 pub(super) struct Tail<'a> {
     start: Timestamp,
+    routes: Routes,
     gate: Gate,
     watch: Watch,
     coverage: Coverage,
@@ -120,6 +122,7 @@ impl<'a> Tail<'a> {
         let Known { nodes, points } = known;
         Self {
             start: Timestamp::MIN,
+            routes: Routes::default(),
             gate: Gate::new(focus),
             watch: Watch::default(),
             coverage: Coverage::default(),
@@ -145,7 +148,6 @@ impl<'a> Tail<'a> {
         let closed = std::mem::replace(&mut self.waiting, Vec::with_capacity(GROUP));
         for transaction in closed.iter().filter_map(Closed::transaction) {
             self.watch.closed(transaction);
-            self.directions.closed(transaction, self.start, &self.watch);
         }
         let mut lookups = Vec::new();
         for (place, closed) in closed.iter().enumerate() {
@@ -165,7 +167,12 @@ impl<'a> Tail<'a> {
         let mut group = Vec::with_capacity(closed.len() + lookups.len());
         let mut lookups = lookups.into_iter().peekable();
         for (place, closed) in closed.into_iter().enumerate() {
-            group.extend(self.gate.closed(closed, &mut self.coverage));
+            let route = closed.transaction().and_then(|transaction| {
+                let route = self.routes.number(&Route::of(transaction));
+                self.directions.closed(transaction, route, self.start, &self.watch);
+                route
+            });
+            group.extend(self.gate.closed(closed, route, &mut self.coverage));
             while let Some((_, lookup)) = lookups.next_if(|(behind, _)| *behind == place) {
                 group.extend(self.gate.lookup(lookup));
             }
@@ -184,19 +191,19 @@ impl<'a> Tail<'a> {
         let Self { start, watch, coverage, traffic, series, .. } = self;
         for Event { what, forwarded } in group {
             match what {
-                What::Transaction(transaction, _) => {
-                    traffic.transaction(transaction, watch, coverage);
+                What::Transaction { transaction, ends, glance, .. } => {
+                    traffic.transaction(transaction, (*ends, glance.as_ref()), watch, coverage);
                 }
-                What::Lookup { lookup, .. } if !forwarded => {
-                    traffic.lookup(lookup, watch, coverage);
+                What::Lookup { lookup, client, .. } if !forwarded => {
+                    traffic.lookup(lookup, *client, watch, coverage);
                 }
                 What::Lookup { .. } | What::Connect(_) => {}
             }
         }
         for Event { what, forwarded } in group {
             match what {
-                What::Transaction(transaction, _) => {
-                    series.transaction(transaction, *start, coverage);
+                What::Transaction { transaction, route, .. } => {
+                    series.transaction(transaction, *route, *start, coverage);
                     self.trips.note(transaction);
                     self.roles.note(transaction, *forwarded);
                 }
@@ -206,7 +213,7 @@ impl<'a> Tail<'a> {
         }
         for Event { what, forwarded } in group {
             match what {
-                What::Transaction(transaction, Some(glance)) => {
+                What::Transaction { transaction, glance: Some(glance), .. } => {
                     self.forward.note(transaction, glance, *forwarded, coverage);
                     self.load.note(transaction, glance);
                 }
@@ -214,12 +221,12 @@ impl<'a> Tail<'a> {
                     self.reach.note_connect(connect, coverage);
                     self.forward.note_connect(connect, *forwarded, coverage);
                 }
-                What::Lookup { lookup, admitted: true } => self.reach.note(lookup, coverage),
-                What::Transaction(_, None) | What::Lookup { .. } => {}
+                What::Lookup { lookup, admitted: true, .. } => self.reach.note(lookup, coverage),
+                What::Transaction { .. } | What::Lookup { .. } => {}
             }
         }
         for Event { what, forwarded } in group {
-            if let What::Lookup { lookup, admitted: true } = what
+            if let What::Lookup { lookup, admitted: true, .. } = what
                 && !forwarded
             {
                 self.ledger.note(lookup, coverage);
@@ -231,7 +238,7 @@ impl<'a> Tail<'a> {
     fn hand_on(&mut self, group: &[Event]) {
         if let Some(sink) = &mut self.sinks.transactions {
             for event in group {
-                if let What::Transaction(transaction, _) = &event.what {
+                if let What::Transaction { transaction, .. } = &event.what {
                     sink(transaction);
                 }
             }
@@ -277,14 +284,16 @@ impl<'a> Tail<'a> {
     ) -> Results {
         coverage.absorb(&self.coverage);
         let Self { mut traffic, reach, mut forward, ledger, answers, gate, .. } = self;
-        let Self { watch, directions, grouper, mut series, .. } = self;
-        let Self { trips, roles, load, .. } = self;
+        let Self { watch, mut directions, grouper, mut series, .. } = self;
+        let Self { trips, roles, load, routes, .. } = self;
         let (outside, servers, addresses) = gate.into_parts();
         let answers = answers.close();
         forward.finish();
-        traffic.finish(nat, |address| forward.is_upstream(address));
+        traffic.finish(&addresses, nat, |address| forward.is_upstream(address));
+        directions.close(&routes);
         let sided = directions.sided();
-        series.finish(&sided);
+        series.finish(&sided, &routes);
+        drop(routes);
         let loss = directions.loss(&sided);
         let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward, &trips);
         // What was not recorded cannot be told from what was not answered.

@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::health::{Loss, Sided, Watch};
+use super::peers::Ends;
 use crate::base::words::{Text, ToText, text};
-use crate::base::{Coverage, Few, Histogram, Host, Limit, Map, Placed, Timestamp, entry_within};
+use crate::base::{AddressId, Addresses, Coverage, Few, Histogram, Limit, Placed, Rows, Timestamp};
+use crate::detect::Glance;
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
 use crate::transaction::{Nat, Outcome, Transaction};
 
-/// Clients and servers tallied one by one; the rest is in the totals.
-const MAX_PEERS: usize = 1 << 15;
 /// A lookup that took this long was slow: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
 const SLOW: Duration = Duration::from_secs(1);
@@ -62,8 +62,9 @@ pub struct Traffic {
     pub servers: BTreeMap<IpAddr, ServerTally>,
     /// Every client, by address.
     pub clients: BTreeMap<IpAddr, ClientTally>,
-    live_servers: Map<Host, ServerTally>,
-    live_clients: Map<Host, ClientTally>,
+    /// Of those that have a number; the rest is in the totals.
+    live_servers: Rows<Option<Box<ServerTally>>>,
+    live_clients: Rows<Option<Box<ClientTally>>>,
     /// What servers beyond those told apart did: with theirs, it makes the totals.
     other_servers: Tally,
 }
@@ -144,18 +145,20 @@ pub struct Tally {
 #[derive(Debug, Clone, Copy)]
 struct Share {
     queries: u64,
-    outcome: Outcome,
+    answered: u64,
+    unanswered: u64,
+    late: u64,
     rcode: Option<Rcode>,
     latency: Option<Placed>,
 }
 
 impl Tally {
     fn add(&mut self, share: &Share) {
-        let Share { queries, outcome, rcode, latency } = *share;
+        let Share { queries, answered, unanswered, late, rcode, latency } = *share;
         self.queries += queries;
-        self.answered += u64::from(outcome.is_answered());
-        self.unanswered += u64::from(is_unanswered(outcome));
-        self.late += u64::from(outcome == Outcome::Late);
+        self.answered += answered;
+        self.unanswered += unanswered;
+        self.late += late;
         if let Some(rcode) = rcode {
             *self.rcodes.or_insert_with(rcode, || 0) += 1;
         }
@@ -166,8 +169,8 @@ impl Tally {
 }
 
 /// The latency of a transaction, where the clock can be trusted with it.
-fn latency(transaction: &Transaction, watch: &Watch) -> Option<Duration> {
-    let latency = transaction.latency()?;
+fn latency(transaction: &Transaction, glance: Option<&Glance>, watch: &Watch) -> Option<Duration> {
+    let latency = glance.map_or_else(|| transaction.latency(), |glance| glance.latency)?;
     let sent = transaction.first().ts;
     (!watch.crosses(sent, sent.after(latency))).then_some(latency)
 }
@@ -180,6 +183,7 @@ impl Traffic {
     pub(super) fn transaction(
         &mut self,
         transaction: &Transaction,
+        (ends, glance): (Ends, Option<&Glance>),
         watch: &Watch,
         coverage: &mut Coverage,
     ) {
@@ -197,20 +201,34 @@ impl Traffic {
         let rcode = transaction.answer().map(|answer| answer.rcode);
         let nodata = rcode == Some(Rcode::NOERROR) && outcome == Outcome::Negative;
         self.nodata += u64::from(nodata);
-        let latency = latency(transaction, watch).map(Placed::of);
-        let share = Share { queries: attempts, outcome, rcode, latency };
-        let (servers, clients) = (&mut self.live_servers, &mut self.live_clients);
-        match peer(servers, transaction.responder(), Limit::Servers, coverage) {
-            Some(server) => server.tally.add(&share),
-            None => self.other_servers.add(&share),
+        let latency = latency(transaction, glance, watch).map(Placed::of);
+        let share = Share {
+            queries: attempts,
+            answered: outcome.is_answered().into(),
+            unanswered: is_unanswered(outcome).into(),
+            late: (outcome == Outcome::Late).into(),
+            rcode,
+            latency,
+        };
+        if let Some(server) = ends.responder {
+            self.live_servers.row(server).get_or_insert_default().tally.add(&share);
+        } else {
+            coverage.limited(Limit::Servers);
+            self.other_servers.add(&share);
         }
-        let client = transaction.client.ip();
-        if let Some(client) = peer(clients, client, Limit::Clients, coverage) {
-            client.tally.add(&share);
+        match ends.client {
+            Some(client) => self.live_clients.row(client).get_or_insert_default().tally.add(&share),
+            None => coverage.limited(Limit::Clients),
         }
     }
 
-    pub(super) fn lookup(&mut self, lookup: &Lookup, watch: &Watch, coverage: &mut Coverage) {
+    pub(super) fn lookup(
+        &mut self,
+        lookup: &Lookup,
+        client: Option<AddressId>,
+        watch: &Watch,
+        coverage: &mut Coverage,
+    ) {
         let failed = lookup.outcome.is_failure();
         let trusted = |end: &Timestamp| !watch.crosses(lookup.start.ts, *end);
         let duration = lookup.end.filter(trusted).and_then(|_| lookup.duration());
@@ -224,13 +242,15 @@ impl Traffic {
                 self.healthy_times.add(duration);
             }
         }
-        let clients = &mut self.live_clients;
-        if let Some(client) = peer(clients, lookup.client, Limit::Clients, coverage) {
-            client.lookups += 1;
-            client.failed_lookups += u64::from(failed);
-            client.slow_lookups += u64::from(slow);
-            *client.resolvers.or_insert_with(lookup.resolver, || 0) += 1;
-        }
+        let Some(client) = client else {
+            coverage.limited(Limit::Clients);
+            return;
+        };
+        let client = self.live_clients.row(client).get_or_insert_default();
+        client.lookups += 1;
+        client.failed_lookups += u64::from(failed);
+        client.slow_lookups += u64::from(slow);
+        *client.resolvers.or_insert_with(lookup.resolver, || 0) += 1;
     }
 
     /// Counts as unknown what a direction that was not captured, or frames that the capture lost,
@@ -252,13 +272,18 @@ impl Traffic {
         }
     }
 
-    /// Sorts and sums up what was counted, and says what each server is; `is_upstream` tells whether
-    /// other servers asked an address.
-    pub(super) fn finish(&mut self, nat: &Nat, is_upstream: impl Fn(IpAddr) -> bool) {
-        let servers = std::mem::take(&mut self.live_servers).into_iter();
-        self.servers = servers.map(|(Host(address), tally)| (address, tally)).collect();
-        let clients = std::mem::take(&mut self.live_clients).into_iter();
-        self.clients = clients.map(|(Host(address), tally)| (address, tally)).collect();
+    /// Sorts and sums up what was counted of these addresses, and says what each server is;
+    /// `is_upstream` tells whether other servers asked an address.
+    pub(super) fn finish(
+        &mut self,
+        addresses: &Addresses,
+        nat: &Nat,
+        is_upstream: impl Fn(IpAddr) -> bool,
+    ) {
+        let servers = std::mem::take(&mut self.live_servers).into_known(addresses);
+        self.servers = servers.filter_map(|(address, tally)| Some((address, *tally?))).collect();
+        let clients = std::mem::take(&mut self.live_clients).into_known(addresses);
+        self.clients = clients.filter_map(|(address, tally)| Some((address, *tally?))).collect();
         let others = std::mem::take(&mut self.other_servers);
         for tally in self.servers.values().map(|server| &server.tally).chain([&others]) {
             self.queries += tally.queries;
@@ -300,17 +325,4 @@ impl Traffic {
         let usual = self.healthy_times.quantile(500).unwrap_or_default();
         Population { lookups, usual, span: None }
     }
-}
-
-fn peer<'a, T: Default>(
-    peers: &'a mut Map<Host, T>,
-    address: IpAddr,
-    limit: Limit,
-    coverage: &mut Coverage,
-) -> Option<&'a mut T> {
-    let place = entry_within(peers, Host(address), MAX_PEERS);
-    if place.is_none() {
-        coverage.limited(limit);
-    }
-    Some(place?.or_default())
 }

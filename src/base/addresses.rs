@@ -60,7 +60,7 @@ impl Addresses {
 }
 
 /// A row for each of some addresses, by their numbers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rows<V>(Vec<V>);
 
 impl<V> Default for Rows<V> {
@@ -82,6 +82,11 @@ impl<V: Default> Rows<V> {
     /// The row of an address, if there is one.
     pub fn get(&self, id: AddressId) -> Option<&V> {
         self.0.get(id.0 as usize)
+    }
+
+    /// The rows of all `addresses` that have one, in the order of their numbers.
+    pub fn into_known(self, addresses: &Addresses) -> impl Iterator<Item = (IpAddr, V)> {
+        addresses.known.iter().copied().zip(self.0)
     }
 
     /// The rows of all `addresses` that have one, in the order of the addresses.

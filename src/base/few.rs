@@ -13,6 +13,9 @@ impl<K, V> Default for Few<K, V> {
     }
 }
 
+/// Up to so many are looked through one after the other.
+const SCANNED: usize = 8;
+
 impl<K: Ord, V> Few<K, V> {
     /// The number of keys.
     pub fn len(&self) -> usize {
@@ -31,13 +34,27 @@ impl<K: Ord, V> Few<K, V> {
 
     /// What stands under `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
-        let at = self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
+        let at = self.place(key).ok()?;
         self.0.get(at).map(|(_, value)| value)
     }
 
+    /// Where `key` stands, or where it would.
+    #[inline]
+    fn place(&self, key: &K) -> Result<usize, usize> {
+        if self.0.len() > SCANNED {
+            return self.0.binary_search_by(|(known, _)| known.cmp(key));
+        }
+        let at = self.0.iter().position(|(known, _)| known >= key).unwrap_or(self.0.len());
+        match self.0.get(at) {
+            Some((known, _)) if known == key => Ok(at),
+            _ => Err(at),
+        }
+    }
+
     /// What stands under `key`, made where there is nothing yet.
+    #[inline]
     pub fn or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        let at = match self.0.binary_search_by(|(known, _)| known.cmp(&key)) {
+        let at = match self.place(&key) {
             Ok(at) => at,
             Err(at) => {
                 self.0.insert(at, (key, make()));
@@ -80,5 +97,9 @@ mod tests {
         }
         assert_eq!(few.iter().collect::<Vec<_>>(), [(&2, &2), (&5, &1), (&9, &1)]);
         assert!(few.contains_key(&9) && few.get(&7).is_none());
+        for key in (0..20).rev() {
+            few.or_insert_with(key, || 7);
+        }
+        assert!(few.keys().copied().eq(0..20) && few.get(&2) == Some(&2));
     }
 }

@@ -31,7 +31,10 @@ impl Histogram {
 
     /// Adds one duration whose bin is known.
     pub fn put(&mut self, value: Placed) {
-        self.fill(value.bin, 1);
+        match self.bins.binary_search_by_key(&value.bin, |(bin, _)| *bin) {
+            Ok(place) if self.bins[place].1 < u16::MAX => self.bins[place].1 += 1,
+            _ => self.fill(value.bin, 1),
+        }
         self.count += 1;
         self.max = self.max.max(value.micros);
     }

@@ -1,9 +1,12 @@
 //! What happened lately, forgotten wholesale.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use super::{Map, Timestamp};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::Timestamp;
 
 /// A table of what was noted within a window of time, and perhaps as long before it.
 ///
@@ -12,25 +15,35 @@ use super::{Map, Timestamp};
 /// outdated. For windows of which little is noted; whoever asks compares the times.
 #[derive(Debug)]
 pub struct Lately<K, V> {
-    young: Map<K, V>,
-    old: Map<K, V>,
+    young: HashTable<(K, V)>,
+    old: HashTable<(K, V)>,
+    hasher: foldhash::fast::RandomState,
     since: Timestamp,
 }
 
 impl<K, V> Default for Lately<K, V> {
     fn default() -> Self {
-        Self { young: Map::default(), old: Map::default(), since: Timestamp::MIN }
+        Self {
+            young: HashTable::new(),
+            old: HashTable::new(),
+            hasher: foldhash::fast::RandomState::default(),
+            since: Timestamp::MIN,
+        }
     }
 }
 
 impl<K: Copy + Hash + Eq, V: Copy> Lately<K, V> {
     /// Forgets what was noted earlier than `window` before `now`, once that pays.
+    #[inline]
     pub fn advance(&mut self, now: Timestamp, window: Duration) {
-        let age = now.since(self.since);
-        if age <= window {
-            return;
+        if now.is_past(self.since, window) {
+            self.turn(now, window);
         }
-        if age > window * 2 {
+    }
+
+    #[cold]
+    fn turn(&mut self, now: Timestamp, window: Duration) {
+        if now.is_past(self.since, window * 2) {
             self.young.clear();
         }
         self.old.clear();
@@ -45,12 +58,22 @@ impl<K: Copy + Hash + Eq, V: Copy> Lately<K, V> {
 
     /// What was noted last under `key`.
     pub fn get(&self, key: &K) -> Option<V> {
-        self.young.get(key).or_else(|| self.old.get(key)).copied()
+        let (hash, same) = (self.hasher.hash_one(key), |(known, _): &(K, V)| known == key);
+        let noted = self.young.find(hash, same).or_else(|| self.old.find(hash, same));
+        noted.map(|(_, value)| *value)
     }
 
     /// Notes something under `key`, and returns what was noted there before.
     pub fn note(&mut self, key: K, value: V) -> Option<V> {
-        self.young.insert(key, value).or_else(|| self.old.get(&key).copied())
+        let Self { young, old, hasher, .. } = self;
+        let (hash, same) = (hasher.hash_one(key), |(known, _): &(K, V)| *known == key);
+        match young.entry(hash, same, |(known, _)| hasher.hash_one(known)) {
+            Entry::Occupied(mut noted) => Some(std::mem::replace(&mut noted.get_mut().1, value)),
+            Entry::Vacant(place) => {
+                place.insert((key, value));
+                old.find(hash, same).map(|(_, value)| *value)
+            }
+        }
     }
 }
 

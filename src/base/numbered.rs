@@ -8,6 +8,13 @@ use hashbrown::HashTable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Number(u32);
 
+impl Number {
+    /// Where it stands among [`Numbered::known`].
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Values, each kept once. Bounded by whoever decides which ones come here.
 #[derive(Debug)]
 pub struct Numbered<T> {
@@ -36,17 +43,37 @@ impl<T: Hash> Numbered<T> {
         same: impl Fn(&T, &Q) -> bool,
         make: impl FnOnce(&Q) -> T,
     ) -> Number {
+        let number = self.number_within(value, usize::MAX, same, make);
+        number.unwrap_or(Number(u32::MAX))
+    }
+
+    /// The same of at most `most` values; `None` if it is new and there is no room.
+    pub fn number_within<Q: Hash + ?Sized>(
+        &mut self,
+        value: &Q,
+        most: usize,
+        same: impl Fn(&T, &Q) -> bool,
+        make: impl FnOnce(&Q) -> T,
+    ) -> Option<Number> {
         let Self { places, known, hasher } = self;
         let at = |place: &u32| known.get(*place as usize);
         let hash = hasher.hash_one(value);
         let is_same = |place: &u32| at(place).is_some_and(|one| same(one, value));
         if let Some(place) = places.find(hash, is_same) {
-            return Number(*place);
+            return Some(Number(*place));
+        }
+        if known.len() >= most {
+            return None;
         }
         let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
         places.insert_unique(hash, next, |place| at(place).map_or(0, |one| hasher.hash_one(one)));
         known.push(make(value));
-        Number(next)
+        Some(Number(next))
+    }
+
+    /// All values, in the order of their numbers.
+    pub fn known(&self) -> &[T] {
+        &self.known
     }
 
     /// The value with this number.

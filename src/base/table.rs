@@ -57,6 +57,11 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
         entry_within(&mut self.0, key, most)
     }
 
+    /// Forgets what is noted under `key`.
+    pub fn remove(&mut self, key: &(impl Hash + Equivalent<K> + ?Sized)) {
+        self.0.remove(key);
+    }
+
     /// Keeps what `keep` says.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain(|key, value| keep(key, value));

@@ -173,7 +173,7 @@ impl Forward {
         };
         let way = Way { forwarder, upstream, transport: transaction.transport };
         let row = Row {
-            sent: transaction.first(),
+            sent: glance.first,
             replied: response.map_or(NO_FRAME, Response::arrived),
             way: self.ways.number(&way, |known, one| **known == *one, |one| Arc::new(*one)),
             // As it was spelled.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::load::delay;
 use crate::base::{AddressId, Transport};
+use crate::capture::Seen;
 use crate::dns::Name;
 use crate::transaction::{Outcome, Transaction};
 
@@ -16,6 +17,10 @@ pub struct Glance {
     /// Whether it is like most of a healthy capture: one query over UDP that an application waited
     /// for, and one response, good or negative, before anybody noticed.
     pub plain: bool,
+    /// Its first frame.
+    pub first: Seen,
+    /// See [`Transaction::latency`].
+    pub latency: Option<Duration>,
     /// How long the answer took from the first query on; `None` if none came, or if it answered a
     /// repeat of a query that was lost.
     pub delay: Option<Duration>,
@@ -29,20 +34,24 @@ pub struct Glance {
 }
 
 impl Glance {
-    /// Looks at a transaction of this client and responder.
-    pub fn at(transaction: &Transaction, client: AddressId, responder: AddressId) -> Self {
+    /// Looks at a transaction of this client and responder, whose name belongs to that.
+    pub fn at(
+        transaction: &Transaction,
+        name: NameKind,
+        (client, responder): (AddressId, AddressId),
+    ) -> Self {
         let quick = |took: Option<Duration>| took.is_some_and(|took| took < NOTICED);
-        let delay = delay(transaction);
+        let first = transaction.first();
+        let (latency, delay) = (transaction.latency(), delay(transaction, first.ts));
         let plain = transaction.attempts.len() == 1
             && transaction.responses.len() == 1
             && transaction.rejections.is_empty()
             && transaction.transport == Transport::Udp
             && matches!(transaction.outcome(), Outcome::Ok | Outcome::Negative)
             && quick(delay)
-            && quick(transaction.latency())
+            && quick(latency)
             && !transaction.is_infrastructure();
-        let name = NameKind::of(&transaction.question.name);
-        Self { plain, delay, name, client, responder }
+        Self { plain, first, latency, delay, name, client, responder }
     }
 }
 
@@ -53,7 +62,7 @@ pub struct NameKind {
     pub service: bool,
     /// How many labels stand before the zone behind the last label `svc`, if that has something on
     /// both sides.
-    pub zone: Option<usize>,
+    pub zone: Option<u8>,
     /// Whether it is an address written as a name.
     pub reverse: bool,
 }
@@ -61,7 +70,7 @@ pub struct NameKind {
 impl NameKind {
     /// Looks at a name.
     pub fn of(name: &Name) -> Self {
-        let (mut labels, mut svc, mut last): (_, _, &[u8]) = (0, None, &[]);
+        let (mut labels, mut svc, mut last): (u8, _, &[u8]) = (0, None, &[]);
         for label in name.labels() {
             if is_svc(label) {
                 svc = Some(labels);
@@ -74,6 +83,35 @@ impl NameKind {
             zone: svc.filter(|at| *at >= 1 && labels > at + 1).map(|at| at + 1),
             reverse: last.eq_ignore_ascii_case(b"arpa"),
         }
+    }
+}
+
+/// What the names that were asked for last belong to: the same ones come again and again.
+#[derive(Debug)]
+pub struct NameKinds(Vec<(u64, NameKind)>);
+
+impl Default for NameKinds {
+    fn default() -> Self {
+        Self((0..Self::PLACES).map(|_| <(u64, NameKind)>::default()).collect())
+    }
+}
+
+impl NameKinds {
+    /// As many as stay in a core's first-level cache.
+    const PLACES: u64 = 1 << 10;
+
+    /// Looks at a name, unless it was the last one in its place. Its digest is enough to say so.
+    #[inline]
+    pub fn of(&mut self, name: &Name) -> NameKind {
+        let digest = name.digest();
+        let place = usize::try_from(digest % Self::PLACES).unwrap_or(0);
+        let Some((known, kind)) = self.0.get_mut(place) else {
+            return NameKind::of(name);
+        };
+        if *known != digest {
+            (*known, *kind) = (digest, NameKind::of(name));
+        }
+        *kind
     }
 }
 

@@ -32,9 +32,8 @@ const GRADUAL: f64 = 0.25;
 
 /// How long the answer took from the first query on; `None` if none came, or if it answered a
 /// repeat of a query that was lost.
-pub(super) fn delay(transaction: &Transaction) -> Option<Duration> {
-    let arrived = transaction.responses.first()?.arrived().ts;
-    let first = transaction.first().ts;
+pub(super) fn delay(transaction: &Transaction, first: Timestamp) -> Option<Duration> {
+    let arrived = transaction.responses.first()?.arrived_at();
     match transaction.attempts.len() {
         0 => return None,
         1 => return Some(arrived.since(first)),
@@ -94,7 +93,7 @@ impl Load {
         {
             return;
         }
-        let (server, sent) = (Host(transaction.responder()), transaction.first().ts);
+        let (server, sent) = (Host(transaction.responder()), glance.first.ts);
         self.make_room();
         let crowded = self.bins.len() + 1 >= MAX_BINS;
         let asked_at = self.place(sent);

@@ -41,7 +41,7 @@ pub use detector::{Class, Descriptor, Detector, Interest, Layer, Which};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 pub use flow::{Cell, Flow, Reached};
 pub use forward::{Fate, Forward, Knock, Leg, Way};
-pub use glance::{Glance, NameKind};
+pub use glance::{Glance, NameKind, NameKinds};
 pub use harm::{Bad, BadStep, HarmKind, Harmed, Ledger, Steps, Symptom, Target};
 pub use inquiries::{AskedName, Inquiries, Inquiry, Known, Place, Tally};
 pub use load::Load;

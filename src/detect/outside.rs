@@ -150,7 +150,7 @@ impl Zones {
             None => {}
         }
         if let Some(skip) = kind.zone {
-            let ending = name.ending(skip);
+            let ending = name.ending(skip.into());
             let known = self.0.iter().position(|zone| ending.equivalent(&zone.name));
             let place = known.or_else(|| {
                 (self.0.len() < MAX_ZONES).then(|| {
@@ -186,7 +186,7 @@ impl Outside {
         {
             return;
         }
-        let verdict = verdict(transaction);
+        let verdict = verdict(transaction, glance);
         let owner = self.tally(&transaction.question, glance.name, verdict);
         self.zones.learn(owner, transaction);
         let cluster = !matches!(owner, Owner::Other(_));
@@ -197,12 +197,12 @@ impl Outside {
             (true, Some(_)) => second.cluster_bad = 1,
             (false, None) => {
                 second.outside_ok = 1;
-                let missed = transaction.server_latency().is_some_and(|took| took >= CACHE);
-                second.outside_missed = u64::from(missed);
+                let missed = glance.latency.is_some_and(|took| took >= CACHE);
+                second.outside_missed = u64::from(missed && transaction.attempts.len() == 1);
             }
             (false, Some(_)) => second.outside_bad = 1,
         }
-        let sent = transaction.first();
+        let sent = glance.first;
         let responder = transaction.responder();
         let room = self.seconds.len() < MAX_SECONDS;
         match self.seconds.entry((Host(responder), second_of(sent.ts))) {
@@ -311,7 +311,7 @@ enum Verdict {
 }
 
 /// What was wrong with a question; `None` if nothing was.
-fn verdict(transaction: &Transaction) -> Option<Verdict> {
+fn verdict(transaction: &Transaction, glance: &Glance) -> Option<Verdict> {
     // The server's first word counts even if the client had stopped listening.
     if let Some(first) = transaction.responses.first()
         && matches!(first.rcode, Rcode::SERVFAIL | Rcode::REFUSED)
@@ -319,7 +319,7 @@ fn verdict(transaction: &Transaction) -> Option<Verdict> {
         return Some(Verdict::Bad(TroubleKind::Error(first.rcode)));
     }
     match transaction.outcome() {
-        Outcome::Ok | Outcome::Negative if transaction.latency()? < SLOW => None,
+        Outcome::Ok | Outcome::Negative if glance.latency? < SLOW => None,
         // After a repeat, the wait was for the client's own timer.
         Outcome::Ok | Outcome::Negative if transaction.attempts.len() > 1 => Some(Verdict::Stalled),
         Outcome::Ok | Outcome::Negative => Some(Verdict::Bad(TroubleKind::Slow)),

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use crate::base::{Network, Table, Timestamp};
 use crate::lookup::Step;
-use crate::packet::Direction;
-use crate::transaction::{Attempt, Hops, Outcome, Response, Spot, Transaction};
+use crate::transaction::{Attempt, Hops, Outcome, Response, Transaction};
 
 /// With fewer answered examples nothing is usual (rulebook K4).
 const ENOUGH: u64 = 5;
@@ -24,13 +23,11 @@ pub(super) struct Vanish {
 
 impl Vanish {
     /// Notes at how many places each of some datagrams from or to `client` was seen that arrived.
-    pub(super) fn note(&mut self, client: IpAddr, places: impl Iterator<Item = usize>) {
-        let mut places = places.peekable();
-        if places.peek().is_none() {
-            return;
-        }
+    pub(super) fn note(&mut self, client: IpAddr, mut places: impl Iterator<Item = usize>) {
+        let Some(first) = places.next() else { return };
         if let Some(seen) = self.seen.entry_within(Network::of(client), MAX_NETWORKS) {
             let seen = seen.or_default();
+            seen[first.min(MOST)] += 1;
             places.for_each(|places| seen[places.min(MOST)] += 1);
         }
     }
@@ -46,17 +43,14 @@ impl Vanish {
 /// At how many places of its first capture point a query was seen on its way. A veth shows queries
 /// of most pods as addressed to another host, so that says nothing here (rulebook K4).
 pub(super) fn places(hops: &Hops) -> usize {
-    let Some(first) = hops.spots().next() else { return 0 };
-    hops.spots().filter(|spot| spot.point == first.point).count().min(MOST)
+    hops.first_point().map_or(0, |point| hops.count_at(point).min(MOST))
 }
 
 /// At how many places of the capture point that saw the query first the response was seen, those
 /// left out where it was addressed to another host: from there it goes nowhere.
 pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usize {
-    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.spots().next());
-    let Some(home) = asked.map(|spot| spot.point) else { return 0 };
-    let arrived = |spot: &Spot| spot.point == home && spot.direction != Some(Direction::OtherHost);
-    response.hops.spots().filter(arrived).count()
+    let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first_point());
+    asked.map_or(0, |point| response.hops.arrivals_at(point))
 }
 
 /// At how many places the first attempt was seen on its way.
@@ -65,10 +59,16 @@ pub(super) fn reached(asked: &Transaction) -> usize {
 }
 
 /// Whether the first attempt of a step was lost; `None` where the capture cannot tell.
+#[inline]
 pub(super) fn first_attempt_lost(transaction: &Transaction, step: &Step) -> Option<bool> {
     if transaction.attempts.len() == 1 && !transaction.responses.is_empty() {
         return Some(false);
     }
+    was_lost(transaction, step)
+}
+
+#[inline(never)]
+fn was_lost(transaction: &Transaction, step: &Step) -> Option<bool> {
     let first = transaction.attempts.first()?.sent().ts;
     let next = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
     let until = next.unwrap_or(Timestamp::MAX);

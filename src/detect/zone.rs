@@ -16,6 +16,8 @@ use crate::dns::{Ending, Labels, Name};
 const ENOUGH: usize = 3;
 /// Candidate zones kept. A capture shows one cluster, or a few.
 const MAX_ZONES: usize = 256;
+/// Names that are not learned from twice in a row, by their digests.
+const LEARNED: usize = 1 << 9;
 /// `cluster.local`, which no public zone can be (RFC 6762).
 const DEFAULT: &[u8] = b"\x07cluster\x05local\x00";
 
@@ -27,6 +29,8 @@ pub struct ClusterZones {
     known: Vec<Name>,
     /// What names in those end with, `svc` and the zone.
     endings: Vec<Name>,
+    /// The digests of the names that were learned from last: to learn from one again changes nothing.
+    learned: Vec<u64>,
 }
 
 /// A name that is written as a cluster's are: what stands before `svc`, and the zone after it.
@@ -75,6 +79,11 @@ impl<'a> ClusterName<'a> {
 impl ClusterZones {
     /// Learns from a name that was asked for.
     pub fn learn(&mut self, name: &Name) {
+        self.learned.resize(LEARNED, 0);
+        let place = usize::try_from(name.digest() % LEARNED as u64).unwrap_or(0);
+        if std::mem::replace(&mut self.learned[place], name.digest()) == name.digest() {
+            return;
+        }
         // Nearly every name lies in a zone that is known already, and most end as its Services do.
         if self.endings.iter().any(|ending| name.is_under(ending)) {
             return;

@@ -228,8 +228,11 @@ impl Name {
 
     /// Whether it is written with an upper-case letter anywhere.
     pub fn has_upper_case(&self) -> bool {
-        // Length bytes are below b'A'; without a way out, many bytes are looked at in one step.
-        self.wire().iter().fold(false, |any, byte| any | byte.is_ascii_uppercase())
+        // Length bytes are below b'A'; eight bytes are looked at in one step.
+        let any =
+            |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | byte.is_ascii_uppercase());
+        let (words, rest) = self.wire().as_chunks::<8>();
+        words.iter().any(|word| any(word)) || any(rest)
     }
 
     /// The wire bytes of the first `count` labels; `None` if there are not so many.
@@ -273,7 +276,7 @@ impl Ending<'_> {
 
     /// Whether it spells `name`.
     pub fn is(self, name: &Name) -> bool {
-        self.0.eq_ignore_ascii_case(name.wire())
+        is_same(self.0, name.wire())
     }
 
     /// Whether it is the zone with these wire bytes or lies below it. Names of other zones differ in
@@ -281,7 +284,7 @@ impl Ending<'_> {
     pub(crate) fn is_under(self, zone: &[u8]) -> bool {
         let Some(at) = self.0.len().checked_sub(zone.len()) else { return false };
         let mut border = 0;
-        self.0.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(zone)) && {
+        self.0.get(at..).is_some_and(|end| is_same(end, zone)) && {
             while let Some(length) = self.0.get(border).filter(|_| border < at) {
                 border += 1 + usize::from(*length);
             }
@@ -331,11 +334,17 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
+/// Whether both spell the same; most are written in the same case, which is seen at once.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one == other || one.eq_ignore_ascii_case(other)
+}
+
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
         // Length bytes are below b'A', so folding the whole wire format is safe.
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.digest() == other.digest() && self.wire().eq_ignore_ascii_case(other.wire()))
+            || (self.digest() == other.digest() && is_same(self.wire(), other.wire()))
     }
 }
 

@@ -114,7 +114,8 @@ pub struct Attempt {
 
 impl Attempt {
     /// When the client sent it, as far as the capture shows.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn sent(&self) -> Seen {
         earliest(&self.hops)
     }
@@ -196,17 +197,33 @@ impl Response {
     }
 
     /// When it reached the capture point: the client's own, where that saw it.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn arrived(&self) -> Seen {
         let settled = self.settled.and_then(|(arrived, _)| self.hops.seen(arrived));
         settled.unwrap_or_else(|| self.arrival())
     }
 
     /// When it was last seen: nearest to its delivery.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn delivered(&self) -> Seen {
         let settled = self.settled.and_then(|(_, delivered)| self.hops.seen(delivered));
         settled.unwrap_or_else(|| self.delivery())
+    }
+
+    /// When it [arrived](Self::arrived), for those who want no frame.
+    #[inline]
+    pub fn arrived_at(&self) -> Timestamp {
+        let settled = self.settled.and_then(|(arrived, _)| self.hops.ts(arrived));
+        settled.unwrap_or_else(|| self.arrival().ts)
+    }
+
+    /// When it was [delivered](Self::delivered).
+    #[inline]
+    pub fn delivered_at(&self) -> Timestamp {
+        let settled = self.settled.and_then(|(_, delivered)| self.hops.ts(delivered));
+        settled.unwrap_or_else(|| self.delivery().ts)
     }
 
     fn settle(&mut self) {
@@ -217,6 +234,7 @@ impl Response {
         };
     }
 
+    #[inline(never)]
     fn arrival(&self) -> Seen {
         match self.home {
             None => earliest(&self.hops),
@@ -224,6 +242,7 @@ impl Response {
         }
     }
 
+    #[inline(never)]
     fn delivery(&self) -> Seen {
         self.at_home().max().unwrap_or_else(|| self.arrival())
     }
@@ -341,13 +360,18 @@ impl Transaction {
     }
 
     /// The first frame of it, query or (where the query is missing) response.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn first(&self) -> Seen {
-        match (self.attempts.first(), self.responses.first()) {
-            (Some(attempt), _) => attempt.sent(),
-            (None, Some(response)) => response.arrived(),
-            (None, None) => unreachable_seen(),
+        match self.attempts.first() {
+            Some(attempt) => attempt.sent(),
+            None => self.first_response(),
         }
+    }
+
+    #[cold]
+    fn first_response(&self) -> Seen {
+        self.responses.first().map_or_else(unreachable_seen, Response::arrived)
     }
 
     /// The client's own capture point, as far as its queries show it.
@@ -356,7 +380,8 @@ impl Transaction {
     }
 
     /// When the client sent its last attempt.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn last_sent(&self) -> Option<Seen> {
         self.attempts.last().map(Attempt::sent)
     }
@@ -397,7 +422,7 @@ impl Transaction {
     /// Time from the first attempt to the arrival of the answer.
     #[inline]
     pub fn latency(&self) -> Option<Duration> {
-        Some(self.answer()?.delivered().ts.since(self.attempts.first()?.sent().ts))
+        Some(self.answer()?.delivered_at().since(self.attempts.first()?.sent().ts))
     }
 
     /// The latency, where it is beyond doubt which attempt was answered (rulebook 4.7).
@@ -509,12 +534,14 @@ fn is_loop_probe(name: &Name) -> bool {
     number() && number()
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+#[inline(always)]
 fn earliest(hops: &Hops) -> Seen {
     hops.earliest().unwrap_or_else(unreachable_seen)
 }
 
 /// What an empty list of hops would answer; the matcher never makes one.
+#[cold]
 fn unreachable_seen() -> Seen {
     use crate::capture::{FileId, FrameRef};
     Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }

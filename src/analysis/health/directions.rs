@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
+use super::super::routes::{ByRoute, Route, RouteId, Routes};
 use super::Watch;
 use crate::base::{Host, Network, Table, Timestamp};
 use crate::detect::{Finding, Harmed, Steps, Symptom};
@@ -31,7 +32,7 @@ const SPREAD: f64 = 0.01;
 const EXPECTED: f64 = 5.0;
 
 /// Counts of a scope.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Side {
     /// Query datagrams.
     queries: u64,
@@ -61,6 +62,17 @@ pub(in crate::analysis) enum Missing {
 }
 
 impl Side {
+    fn absorb(&mut self, other: &Self) {
+        self.queries += other.queries;
+        self.transactions += other.transactions;
+        self.answered += other.answered;
+        self.timeouts += other.timeouts;
+        self.responses += other.responses;
+        self.orphans += other.orphans;
+        self.silent += other.silent;
+        self.unproven += other.unproven;
+    }
+
     /// The direction that was not captured. Real silence makes clients ask again; that they do
     /// not, and go on with other questions, shows that they had their answers.
     fn missing(&self) -> Option<Missing> {
@@ -152,6 +164,8 @@ impl Loss {
 /// Watches closed transactions and lookups.
 #[derive(Debug, Default)]
 pub(in crate::analysis) struct Directions {
+    /// By who asked whom: sorted into the others at the end.
+    routes: ByRoute<Side>,
     all: Side,
     /// By the address that was asked.
     servers: Table<Host, Side>,
@@ -171,6 +185,7 @@ impl Directions {
     pub(in crate::analysis) fn closed(
         &mut self,
         transaction: &Transaction,
+        route: Option<RouteId>,
         start: Timestamp,
         watch: &Watch,
     ) {
@@ -180,7 +195,7 @@ impl Directions {
             if first.since(start) <= T_WAIT || watch.is_behind_a_hole(first) {
                 self.early += responses;
             } else {
-                self.each(transaction, |side| {
+                self.add(transaction, route, |side| {
                     side.responses += responses;
                     side.orphans += responses;
                 });
@@ -191,7 +206,7 @@ impl Directions {
         if outcome == Outcome::Unknown {
             self.note_unknown(first);
         }
-        self.each(transaction, |side| {
+        self.add(transaction, route, |side| {
             side.queries += transaction.attempts.len() as u64;
             side.transactions += 1;
             side.answered += u64::from(responses > 0 || !transaction.rejections.is_empty());
@@ -205,7 +220,7 @@ impl Directions {
         for step in &lookup.steps {
             let Some(transaction) = step.transaction() else { continue };
             if transaction.outcome() == Outcome::Timeout && transaction.responses.is_empty() {
-                self.each(transaction, |side| {
+                self.add(transaction, None, |side| {
                     side.silent += 1;
                     side.unproven += u64::from(step.unproven);
                 });
@@ -288,17 +303,40 @@ impl Directions {
         }
     }
 
-    fn each(&mut self, transaction: &Transaction, mut add: impl FnMut(&mut Side)) {
-        add(&mut self.all);
-        add_to(&mut self.servers, Host(transaction.server.ip()), &mut add);
-        add_to(&mut self.responders, Host(transaction.responder()), &mut add);
-        add_to(&mut self.networks, Network::of(transaction.client.ip()), &mut add);
+    fn add(
+        &mut self,
+        transaction: &Transaction,
+        route: Option<RouteId>,
+        add: impl FnOnce(&mut Side),
+    ) {
+        if let Some(route) = route {
+            add(self.routes.row(route));
+        } else {
+            let mut side = Side::default();
+            add(&mut side);
+            self.sort(&Route::of(transaction), &side);
+        }
+    }
+
+    /// Adds up what was counted by route, once nothing more will close.
+    pub(in crate::analysis) fn close(&mut self, routes: &Routes) {
+        let sides = std::mem::take(&mut self.routes);
+        for (route, side) in routes.rows(&sides).filter(|(_, side)| **side != Side::default()) {
+            self.sort(route, side);
+        }
+    }
+
+    fn sort(&mut self, route: &Route, side: &Side) {
+        self.all.absorb(side);
+        absorb(&mut self.servers, Host(route.server()), side);
+        absorb(&mut self.responders, Host(route.responder()), side);
+        absorb(&mut self.networks, Network::of(route.client()), side);
     }
 }
 
-fn add_to<K: Hash + Ord>(sides: &mut Table<K, Side>, key: K, add: &mut impl FnMut(&mut Side)) {
-    if let Some(side) = sides.entry_within(key, MAX_SCOPES) {
-        add(side.or_default());
+fn absorb<K: Hash + Ord>(sides: &mut Table<K, Side>, key: K, side: &Side) {
+    if let Some(known) = sides.entry_within(key, MAX_SCOPES) {
+        known.or_default().absorb(side);
     }
 }
 

@@ -113,7 +113,7 @@ impl Detector for ClientStorm {
             return;
         }
         let tally = self.clients.row(glance.client);
-        let seen = transaction.first();
+        let seen = glance.first;
         tally.queries += sent;
         tally.failed += u64::from(transaction.outcome() != Outcome::Ok);
         let began = *tally.began.get_or_insert(seen.ts);

@@ -123,11 +123,8 @@ impl Detector for ConntrackRace {
         };
         let mut asked: SmallVec<[(&Step, &Transaction); 8]> =
             lookup.steps.iter().filter_map(udp).collect();
-        // Ports come first: most of one lookup differ, and all of them are one client's.
-        let socket = |asked: &Transaction| (asked.client.port(), asked.client.ip());
-        asked.sort_by(|(_, one), (_, other)| {
-            socket(one).cmp(&socket(other)).then_with(|| one.first().cmp(&other.first()))
-        });
+        // Ports tell one client's sockets apart; those of one stay in the order of asking.
+        asked.sort_by_key(|(_, asked)| asked.client.port());
         if asked.is_empty() {
             return;
         }

@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, list, percent, text};
-use crate::base::{AddressId, Few, Span, Table, Timestamp};
+use crate::base::{Few, Rows, Span, Table, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -42,8 +42,7 @@ const PARTS: usize = 3;
 const PINNED: f64 = 0.95;
 /// Flows a client needs to show that it is pinned: chance does it with 2 in 512 at two backends.
 const PINNED_FLOWS: u64 = 8;
-/// Backends whose queries are tallied, and services of each.
-const MAX_BACKENDS: usize = 4_096;
+/// Services of each backend that are tallied.
 const MAX_SERVICES: usize = 64;
 
 /// The rule.
@@ -57,10 +56,11 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<CorednsImbalance>::default(),
 };
 
-/// Queries of each backend by its service; flows come from the shared tally.
+/// Queries of each backend by its service; flows come from the shared tally. Bounded by the addresses
+/// that rules know by number.
 #[derive(Default)]
 struct CorednsImbalance {
-    queries: Table<AddressId, Few<IpAddr, u64>>,
+    queries: Rows<Few<IpAddr, u64>>,
 }
 
 /// One backend of a service.
@@ -81,11 +81,9 @@ impl Detector for CorednsImbalance {
         if transaction.attempts.is_empty() || transaction.backend().is_none() {
             return;
         }
-        if let Some(backend) = self.queries.entry_within(glance.responder, MAX_BACKENDS) {
-            let (services, service) = (backend.or_default(), transaction.server.ip());
-            if services.len() < MAX_SERVICES || services.contains_key(&service) {
-                *services.or_insert_with(service, || 0) += transaction.attempts.len() as u64;
-            }
+        let (services, service) = (self.queries.row(glance.responder), transaction.server.ip());
+        if services.len() < MAX_SERVICES || services.contains_key(&service) {
+            *services.or_insert_with(service, || 0) += transaction.attempts.len() as u64;
         }
     }
 
@@ -130,7 +128,7 @@ fn part(span: Span, at: Timestamp) -> usize {
 impl CorednsImbalance {
     /// Queries to a service that were translated to this backend.
     fn queries(&self, service: IpAddr, backend: IpAddr, scene: &Scene<'_>) -> u64 {
-        let of = |backend| self.queries.get(&backend)?.get(&service).copied();
+        let of = |backend| self.queries.get(backend)?.get(&service).copied();
         scene.addresses.get(backend).and_then(of).unwrap_or(0)
     }
 

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::words::{Text, clock, list, text};
-use crate::base::{AddressId, Set, Span, Table};
+use crate::base::{AddressId, Rows, Set, Span, Table};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
@@ -52,13 +52,13 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct EdnsFormerrBadvers {
     servers: Table<AddressId, Server>,
+    /// Which servers took a question with OPT: then nothing else of them matters.
+    accepts: Rows<bool>,
 }
 
 /// What one server did with questions with and without OPT.
 #[derive(Default)]
 struct Server {
-    /// It took a question with OPT: then nothing else of it matters.
-    accepts: bool,
     rejected: BTreeMap<Question, u64>,
     /// Questions without OPT that it answered.
     plain: Set<QuestionId>,
@@ -75,16 +75,20 @@ impl Detector for EdnsFormerrBadvers {
     }
 
     fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
-        if transaction.attempts.is_empty() {
+        let accepts = self.accepts.row(glance.responder);
+        if *accepts || transaction.attempts.is_empty() {
             return;
         }
-        if let Some(server) = self.servers.entry_within(glance.responder, MAX_SERVERS) {
+        if accepts_edns(transaction) {
+            *accepts = true;
+            self.servers.remove(&glance.responder);
+        } else if let Some(server) = self.servers.entry_within(glance.responder, MAX_SERVERS) {
             server.or_default().note(transaction);
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let servers = self.servers.into_unordered().filter(|(_, server)| !server.accepts);
+        let servers = self.servers.into_unordered();
         let servers: BTreeMap<IpAddr, Server> =
             servers.map(|(server, tally)| (scene.addresses.address(server), tally)).collect();
         servers.into_iter().filter_map(|(address, server)| server.finding(address, scene)).collect()
@@ -93,9 +97,6 @@ impl Detector for EdnsFormerrBadvers {
 
 impl Server {
     fn note(&mut self, transaction: &Transaction) {
-        if self.accepts {
-            return;
-        }
         let question = &transaction.question;
         let outcome = transaction.outcome();
         if transaction.traits.udp_size.is_none() {
@@ -110,11 +111,7 @@ impl Server {
             Outcome::Error(rcode) if is_rejection(outcome) => {
                 *self.rcodes.entry(rcode).or_default() += 1;
             }
-            Outcome::Unknown | Outcome::Late | Outcome::Rejected(_) => return,
-            _ => {
-                *self = Self { accepts: true, ..Self::default() };
-                return;
-            }
+            _ => return,
         }
         if self.rejected.len() < MAX_QUESTIONS || self.rejected.contains_key(question) {
             *self.rejected.entry(question.clone()).or_default() += 1;
@@ -214,6 +211,12 @@ impl Server {
             }],
         })
     }
+}
+
+/// Whether a server answered a question with OPT, and not by saying that it does not take that.
+fn accepts_edns(transaction: &Transaction) -> bool {
+    let outcome = transaction.outcome();
+    transaction.traits.udp_size.is_some() && outcome.is_answered() && !is_rejection(outcome)
 }
 
 fn is_rejection(outcome: Outcome) -> bool {

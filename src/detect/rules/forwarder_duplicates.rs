@@ -121,7 +121,7 @@ impl Detector for ForwarderDuplicates {
         responder.asked = true;
         // Before its first question it had nothing to forward.
         let asks = responder.queries > 0;
-        let seen = transaction.first();
+        let seen = glance.first;
         self.recent.advance(seen.ts, TOGETHER);
         self.asked.advance(seen.ts, TOGETHER * 2);
         if self.recent.noted() >= MAX_RECENT {

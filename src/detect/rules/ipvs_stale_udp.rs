@@ -185,7 +185,7 @@ impl Detector for IpvsStaleUdp {
         if transaction.transport != Transport::Udp || transaction.attempts.is_empty() {
             return;
         }
-        let first = transaction.first();
+        let first = glance.first;
         let client = SocketId::from(transaction.client);
         match transaction.backend() {
             Some(_) => {

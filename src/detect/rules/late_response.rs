@@ -93,7 +93,7 @@ impl Detector for LateResponse {
             return;
         }
         let server = transaction.responder();
-        let key = (glance.responder, second(transaction.first().ts));
+        let key = (glance.responder, second(glance.first.ts));
         if let Some(asked) = self.asked.entry_within(key, MAX_SECONDS) {
             *asked.or_default() += 1;
         }
@@ -113,7 +113,7 @@ impl Detector for LateResponse {
             let late = self.late.entry(server).or_default();
             if late.len() < MAX_LATE {
                 late.push(Late {
-                    sent: transaction.first(),
+                    sent: glance.first,
                     came: answer.delivered(),
                     delay,
                     client: transaction.client.ip(),

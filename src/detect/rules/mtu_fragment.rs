@@ -236,11 +236,8 @@ fn room_of(transaction: &Transaction) -> usize {
 /// The answer that the client's own place of capture saw, if any: at the server's node they all
 /// seem to be on their way.
 fn arrived(transaction: &Transaction) -> Option<&Response> {
-    let home = transaction.attempts.first()?.hops.spots().next()?.point;
-    transaction
-        .responses
-        .iter()
-        .find(|response| response.hops.spots().any(|spot| spot.point == home))
+    let home = transaction.attempts.first()?.hops.first_point()?;
+    transaction.responses.iter().find(|response| response.hops.is_seen_at(home))
 }
 
 impl Side {

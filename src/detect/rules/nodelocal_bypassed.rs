@@ -83,7 +83,7 @@ impl Detector for NodelocalBypassed {
             }
         } else if transaction.backend().is_some() && transaction.masquerade.is_none() {
             self.past += 1;
-            let seen = transaction.first();
+            let seen = glance.first;
             self.span = Some(self.span.map_or(Span::at(seen.ts), |span| span.with(seen.ts)));
             if self.clients.len() < MAX_ADDRESSES
                 && !std::mem::replace(self.known.row(glance.client), true)

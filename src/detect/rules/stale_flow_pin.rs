@@ -93,7 +93,7 @@ impl Detector for StaleFlowPin {
         if transaction.transport != Transport::Udp || transaction.backend().is_none() {
             return;
         }
-        let first = transaction.first();
+        let first = glance.first;
         if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(first.ts, PINNED) {
             let (now, pinned) = (second(first.ts), PINNED.as_secs());
             self.sockets.retain(|_, socket| {

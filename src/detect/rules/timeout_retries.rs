@@ -96,7 +96,9 @@ impl Stall {
         let silent = match transaction.outcome() {
             Outcome::Timeout => true,
             // A client that had gone before any resolver's timer fired was in a hurry.
-            Outcome::Late => delay(transaction).is_none_or(|delay| delay >= PATIENCE),
+            Outcome::Late => {
+                delay(transaction, transaction.first().ts).is_none_or(|delay| delay >= PATIENCE)
+            }
             _ => false,
         };
         // glibc asks for both types again when one was lost: the other one had its answer.

@@ -126,6 +126,7 @@ impl Far {
     }
 
     /// The one that was recorded first.
+    #[inline(never)]
     pub(super) fn earliest(&self) -> Option<Seen> {
         self.earliest
     }

@@ -210,7 +210,7 @@ impl Hops {
 
     /// Whether this capture point saw it.
     #[inline]
-    pub(super) fn is_seen_at(&self, point: PointId) -> bool {
+    pub fn is_seen_at(&self, point: PointId) -> bool {
         match &self.0 {
             Form::None => false,
             Form::Near(near) => near.point() == point,
@@ -229,6 +229,16 @@ impl Hops {
         }
     }
 
+    /// When that was.
+    #[inline]
+    pub(super) fn ts(&self, at: u8) -> Option<Timestamp> {
+        match &self.0 {
+            Form::None => None,
+            Form::Near(near) => near.ts(at.into()),
+            Form::Far(far) => far.seen(at.into()).map(|seen| seen.ts),
+        }
+    }
+
     /// The place of a frame in the list.
     pub(super) fn place(&self, seen: Seen) -> Option<u8> {
         (0..=u8::MAX).take(self.len()).find(|at| self.seen(*at) == Some(seen))
@@ -244,6 +254,38 @@ impl Hops {
     #[inline]
     pub fn spots(&self) -> impl Iterator<Item = Spot> {
         self.iter().map(|hop| hop.via)
+    }
+
+    /// The capture point that is the first one in the list.
+    #[inline]
+    pub fn first_point(&self) -> Option<PointId> {
+        match &self.0 {
+            Form::None => None,
+            Form::Near(near) => Some(near.point()),
+            Form::Far(far) => far.hop(0).map(|hop| hop.via.point),
+        }
+    }
+
+    /// At how many places it was seen at this capture point.
+    #[inline]
+    pub fn count_at(&self, point: PointId) -> usize {
+        match &self.0 {
+            Form::Near(near) if near.point() == point => near.len(),
+            Form::None | Form::Near(_) => 0,
+            Form::Far(_) => self.spots().filter(|spot| spot.point == point).count(),
+        }
+    }
+
+    /// At how many of those it was not addressed to another host.
+    #[inline]
+    pub fn arrivals_at(&self, point: PointId) -> usize {
+        let arrived =
+            |spot: &Spot| spot.point == point && spot.direction != Some(Direction::OtherHost);
+        match &self.0 {
+            Form::Near(near) if near.point() == point => near.arrivals(),
+            Form::None | Form::Near(_) => 0,
+            Form::Far(_) => self.spots().filter(arrived).count(),
+        }
     }
 
     /// The places where it was seen at this capture point, in the order of the capture, and when; the
@@ -285,7 +327,8 @@ impl Hops {
     }
 
     /// The frame that was recorded first, whatever the order of the capture.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
+    #[inline(always)]
     pub fn earliest(&self) -> Option<Seen> {
         match &self.0 {
             Form::None => None,

@@ -266,6 +266,12 @@ impl Near {
         self.get(at).map(|sight| self.frame(sight))
     }
 
+    #[inline]
+    pub(super) fn ts(&self, at: usize) -> Option<Timestamp> {
+        let since = |sight: &Sight| i64::from(u32::from_le_bytes(sight.since));
+        self.get(at).map(|sight| Timestamp::from_nanos(self.ts.nanos() + since(sight)))
+    }
+
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]
     fn frame(&self, sight: &Sight) -> Seen {
@@ -295,6 +301,13 @@ impl Near {
             server: address(self.server, What::SERVER),
             client: address(self.client, What::CLIENT),
         })
+    }
+
+    /// How many of the sightings are not of a datagram for another host.
+    pub(super) fn arrivals(&self) -> usize {
+        let other = 1 + Direction::OtherHost as u8;
+        let sights = self.sights.iter().take(self.count as usize);
+        sights.filter(|sight| sight.what.packet_type() != other).count()
     }
 
     /// The places where it was seen, one after the other; see [`Place`].

@@ -1,0 +1,91 @@
+//! Who asks whom, by number.
+//!
+//! Most tallies are kept by client, by server, or by both. Those of a transaction are told apart once, for
+//! all of them: its route is looked up, and whatever is kept of that is a row by number.
+
+use std::net::IpAddr;
+
+use crate::base::{Host, Number, Numbered};
+use crate::transaction::Transaction;
+
+/// Routes told apart: as many as a large cluster has pods.
+const MAX_ROUTES: usize = 1 << 16;
+
+/// From a client to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Route {
+    client: Host,
+    server: Host,
+    responder: Host,
+}
+
+impl Route {
+    /// That of a transaction.
+    pub(super) fn of(transaction: &Transaction) -> Self {
+        Self {
+            client: Host(transaction.client.ip()),
+            server: Host(transaction.server.ip()),
+            responder: Host(transaction.responder()),
+        }
+    }
+
+    /// Who asked.
+    pub(super) fn client(&self) -> IpAddr {
+        self.client.0
+    }
+
+    /// The address that was asked.
+    pub(super) fn server(&self) -> IpAddr {
+        self.server.0
+    }
+
+    /// The address behind any translation that is visible.
+    pub(super) fn responder(&self) -> IpAddr {
+        self.responder.0
+    }
+}
+
+/// The number of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RouteId(Number);
+
+/// The routes seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Routes(Numbered<Route>);
+
+impl Routes {
+    /// The number of a route; `None` if it is new and there is no room.
+    pub(super) fn number(&mut self, route: &Route) -> Option<RouteId> {
+        let same = |known: &Route, one: &Route| known == one;
+        self.0.number_within(route, MAX_ROUTES, same, |route| *route).map(RouteId)
+    }
+
+    /// All of them that have a row, in the order in which they came.
+    pub(super) fn rows<'a, V>(
+        &'a self,
+        rows: &'a ByRoute<V>,
+    ) -> impl Iterator<Item = (&'a Route, &'a V)> {
+        self.0.known().iter().zip(&rows.0)
+    }
+}
+
+/// A row for each route.
+#[derive(Debug, Clone)]
+pub(super) struct ByRoute<V>(Vec<V>);
+
+impl<V> Default for ByRoute<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<V: Default> ByRoute<V> {
+    /// The row of a route.
+    pub(super) fn row(&mut self, RouteId(number): RouteId) -> &mut V {
+        let place = number.place();
+        if place >= self.0.len() {
+            self.0.resize_with(place + 1, V::default);
+        }
+        &mut self.0[place]
+    }
+}
