@@ -70,3 +70,29 @@ fn one_timer_covers_both_families_of_a_try() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     ");
 }
+
+/// It repeats itself because an error came, whenever that was: two and a half seconds are no sign
+/// of musl then.
+#[test]
+fn a_repetition_after_a_late_error_shows_no_interval() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id fe9b rd A api.example.com.
+        0.0001 pod:40001 > dns id c29a rd AAAA api.example.com.
+        2.6450 pod:40001 < dns id fe9b SERVFAIL
+        2.6451 pod:40001 < dns id c29a SERVFAIL
+        2.6452 pod:40001 > dns id fe9b rd A api.example.com.
+        2.6453 pod:40001 > dns id c29a rd AAAA api.example.com.
+        2.6456 pod:40001 < dns id fe9b SERVFAIL
+        2.6457 pod:40001 < dns id c29a SERVFAIL
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r#"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA error 2.65 s 4 attempts glibc "Temporary failure in name resolution"
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    "#);
+}
