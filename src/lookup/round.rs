@@ -3,6 +3,8 @@
 //!
 //! Everything but musl goes by its last try: what an earlier socket hears after that no longer
 //! counts, and an answered question that is asked again is open again (rulebook vectors V4 and V5).
+//! An error about one family ends nothing for the other: glibc, which asks for both through one
+//! socket, waits on for the second reply (`send_dg` in glibc's `resolv/res_send.c`).
 //! musl keeps one socket per candidate, takes the first usable answer of any server, and lets
 //! nothing else end its five seconds (vectors V13 to V19).
 
@@ -13,7 +15,7 @@ use smallvec::SmallVec;
 use super::manner::Manner;
 use super::model::{Sent, Step};
 use super::wait;
-use crate::base::{Timestamp, Transport};
+use crate::base::Timestamp;
 use crate::dns::{AnswerKind, Rcode, RecordType};
 use crate::packet::IcmpKind;
 use crate::transaction::timing::{EARLY, LATE};
@@ -221,15 +223,11 @@ impl<'a> Round<'a> {
                 && known(response.arrived().ts)
         };
         let answer = last.transaction.responses.iter().find(in_time);
-        let error = self.error_on_socket(last, rtype).filter(|(at, _)| known(*at));
         let rejection = self.rejection(&sendings, last).filter(|(at, _)| known(*at));
-        let failures = [
-            error.map(|(at, rcode)| (at, Failure::Error(rcode))),
-            rejection.map(|(at, kind)| (at, Failure::Rejected(kind))),
-        ];
-        let failure = failures.into_iter().flatten().min_by_key(|(at, _)| *at);
-        match (answer, failure) {
-            (Some(answer), failure) if failure.is_none_or(|(at, _)| answer.arrived().ts <= at) => {
+        match (answer, rejection) {
+            (Some(answer), rejection)
+                if rejection.is_none_or(|(at, _)| answer.arrived().ts <= at) =>
+            {
                 let at = answer.delivered().ts;
                 Some(match answer.kind {
                     AnswerKind::Error(rcode) => {
@@ -238,7 +236,9 @@ impl<'a> Round<'a> {
                     kind => Standing::Answered { at, kind },
                 })
             }
-            (_, Some((at, why))) => Some(Standing::Failed { at, why, until }),
+            (_, Some((at, kind))) => {
+                Some(Standing::Failed { at, why: Failure::Rejected(kind), until })
+            }
             _ => {
                 let watched = last.transaction.watched_until;
                 let sure = !last.transaction.blind && watched.since(last.at) >= length;
@@ -253,8 +253,11 @@ impl<'a> Round<'a> {
     fn one_timer(&self, last: Sending<'_>, rtype: RecordType) -> Option<Timestamp> {
         let others = || self.transactions().filter(|other| other.question.rtype != rtype);
         let just_answered = |other: &&Transaction| {
+            // After an error it does not go on to the other family.
+            let is_error = |kind| matches!(kind, AnswerKind::Error(_));
             let delivered = other.responses.iter().filter(|response| response.reached());
             delivered
+                .filter(|response| !is_error(response.kind))
                 .map(|response| response.delivered().ts)
                 .any(|at| at <= last.at && last.at.since(at) <= AT_ONCE && other.first().ts <= at)
         };
@@ -270,24 +273,6 @@ impl<'a> Round<'a> {
         let sendings = self.sendings(before.question.rtype, last.at);
         let start = sendings.last()?.at;
         Some(start.after(wait::of(&sendings, self.manner)).max(last.at))
-    }
-
-    /// glibc asks both families through one socket and leaves it as soon as either is refused.
-    fn error_on_socket(&self, last: Sending<'_>, rtype: RecordType) -> Option<(Timestamp, Rcode)> {
-        self.transactions()
-            .filter(|other| {
-                other.client == last.transaction.client
-                    && other.server == last.transaction.server
-                    && other.question.rtype != rtype
-                    && other.transport == Transport::Udp
-            })
-            .flat_map(|other| &other.responses)
-            .filter(|response| response.reached())
-            .filter_map(|response| match response.kind {
-                AnswerKind::Error(rcode) => Some((response.delivered().ts, rcode)),
-                _ => None,
-            })
-            .find(|(at, _)| *at >= last.at)
     }
 
     /// The ICMP error that ended the last try, if its resolver hears such errors at all. The

@@ -96,3 +96,51 @@ fn a_repetition_after_a_late_error_shows_no_interval() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     "#);
 }
+
+/// `send_dg` in glibc's `resolv/res_send.c` waits on for the second reply when the first one is an
+/// error.
+#[test]
+fn glibc_waits_for_the_other_family_after_an_error() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1111 rd A api.example.com.
+        0.0001 pod:40001 > dns id 9f3c rd AAAA api.example.com.
+        0.0004 pod:40001 < dns id 9f3c SERVFAIL
+        1.6700 pod:40001 < dns id 1111 api.example.com. 5 A 192.0.2.1
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA ok 1.67 s 2 attempts glibc
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    ");
+}
+
+/// An upstream that is silent: the cluster's DNS says SERVFAIL for A from its cache and for AAAA
+/// after its own five seconds, just when glibc's timer runs out.
+#[test]
+fn an_error_for_one_family_ends_no_try_of_the_other() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 9f4c rd A api.example.com.
+        0.0001 pod:40001 > dns id 184d rd AAAA api.example.com.
+        0.0002 pod:40001 < dns id 9f4c SERVFAIL
+        5.0014 pod:40001 < dns id 184d SERVFAIL
+        5.0016 pod:40001 > dns id 9f4c rd A api.example.com.
+        5.0017 pod:40001 > dns id 184d rd AAAA api.example.com.
+        5.0020 pod:40001 < dns id 184d SERVFAIL
+        9.0051 pod:40001 < dns id 9f4c api.example.com. 5 A 192.0.2.1
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA ok 9.01 s 4 attempts glibc
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    ");
+}
