@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::manner::{Habits, Manner, Shown, TOGETHER};
 use super::model::{Role, Sent, Step};
-use super::round::{AT_ONCE, Plain, Prompt, Round, Standing};
+use super::round::{AT_ONCE, Failure, Plain, Prompt, Round, Standing};
 use super::search::SearchLists;
 use super::wait;
 use crate::base::{Timestamp, Transport};
@@ -168,6 +168,7 @@ impl Open {
             || standings.iter().any(|(_, standing)| happy(standing))
             // Near ids alone do not make a musl: one that goes on is none.
             || (manner.is_surely_musl() && stops_musl(&standings))
+            || (!manner.new_ids && round.is_turned_away(&standings))
             || self.asked_before(transaction)
         {
             return None;
@@ -371,6 +372,17 @@ fn moved_on(standing: &Standing, sent: Timestamp) -> bool {
 }
 
 impl Round<'_> {
+    /// Whether ICMP errors came to every try at once: glibc stops its search then, and goes on with
+    /// it only if a try had run out of time (`__res_context_search` in glibc's `resolv/res_query.c`;
+    /// rulebook vector V8); c-ares and BIND's tools stop as well.
+    fn is_turned_away(&self, standings: &[(RecordType, Standing)]) -> bool {
+        let start = self.steps.first().map_or(Timestamp::MIN, |step| step.first().ts);
+        standings.iter().any(|(_, standing)| match standing {
+            Standing::Failed { at, why: Failure::Rejected(_), .. } => at.since(start) < wait::TIMER,
+            _ => false,
+        })
+    }
+
     /// The last instant at which its resolver may ask again or go on, as far as waiting goes.
     fn patience(&self) -> Option<Timestamp> {
         let standings = self.standings(Timestamp::MAX);

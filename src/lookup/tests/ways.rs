@@ -144,3 +144,60 @@ fn an_error_for_one_family_ends_no_try_of_the_other() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     ");
 }
+
+/// Two lookups of one name, one a tenth of a second after the other: an ICMP error ends the search
+/// of the first.
+#[test]
+fn a_search_that_is_turned_away_does_not_go_on() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1111 rd A mysql.default.svc.cluster.local.
+        0.0001 pod:40001 > dns id 9f3c rd AAAA mysql.default.svc.cluster.local.
+        0.0002 pod:40001 < dns icmp port-unreachable
+        0.0003 pod:40002 > dns id 1111 rd A mysql.default.svc.cluster.local.
+        0.0004 pod:40002 > dns id 9f3c rd AAAA mysql.default.svc.cluster.local.
+        0.0005 pod:40002 < dns icmp port-unreachable
+        0.0900 pod:40003 > dns id 2222 rd A mysql.default.svc.cluster.local.default.svc.cluster.local.
+        0.0901 pod:40003 > dns id 8e2b rd AAAA mysql.default.svc.cluster.local.default.svc.cluster.local.
+        0.0902 pod:40003 < dns icmp port-unreachable
+        0.0903 pod:40004 > dns id 2222 rd A mysql.default.svc.cluster.local.default.svc.cluster.local.
+        0.0904 pod:40004 > dns id 8e2b rd AAAA mysql.default.svc.cluster.local.default.svc.cluster.local.
+        0.0905 pod:40004 < dns icmp port-unreachable
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r#"
+    10:00:00.000 10.244.0.2 mysql.default.svc.cluster.local A+AAAA error 0.5 ms 4 attempts glibc "Temporary failure in name resolution"
+    10:00:00.090 10.244.0.2 mysql.default.svc.cluster.local.default.svc.cluster.local A+AAAA error 0.5 ms 4 attempts glibc "Temporary failure in name resolution"
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    "#);
+}
+
+/// The same where the first try ran out of time before the second was turned away.
+#[test]
+fn a_search_that_waited_goes_on_when_it_is_turned_away() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1111 rd A mysql.shop.default.svc.cluster.local.
+        0.0001 pod:40001 > dns id 9f3c rd AAAA mysql.shop.default.svc.cluster.local.
+        5.0020 pod:40001 > dns id 1111 rd A mysql.shop.default.svc.cluster.local.
+        5.0021 pod:40001 > dns id 9f3c rd AAAA mysql.shop.default.svc.cluster.local.
+        5.0022 pod:40001 < dns icmp port-unreachable
+        5.0030 pod:40003 > dns id 2222 rd A mysql.shop.
+        5.0031 pod:40003 > dns id 8e2b rd AAAA mysql.shop.
+        5.0050 pod:40003 < dns id 2222 NXDOMAIN
+        5.0051 pod:40003 < dns id 8e2b NXDOMAIN
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r#"
+    10:00:00.000 10.244.0.2 mysql.shop A+AAAA negative 5.01 s 6 attempts glibc "Name or service not known"
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    "#);
+}
