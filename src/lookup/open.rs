@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::manner::{Habits, Manner, Shown, TOGETHER};
 use super::model::{Role, Sent, Step};
-use super::round::{AT_ONCE, Failure, Plain, Prompt, Round, Standing};
+use super::round::{AT_ONCE, CROSSING, Failure, Plain, Prompt, Round, Standing};
 use super::search::SearchLists;
 use super::wait;
 use crate::base::{Timestamp, Transport};
@@ -339,6 +339,10 @@ fn again(
     };
     let last = round.sendings(rtype, sent).last()?.at;
     match standing {
+        // The answer and the timer met: it was read after the question had been sent again.
+        Standing::Answered { at, .. } if at.after(CROSSING) >= sent => {
+            by_timer(last, last.after(manner.patience))
+        }
         Standing::Answered { .. } => None,
         Standing::Failed { at, .. } if sent.distance(at) <= AT_ONCE => {
             Some(Place::here(Role::Retry, 2, sent.distance(at)))

@@ -26,7 +26,7 @@ pub(super) const AT_ONCE: Duration = Duration::from_millis(150);
 /// Less than any resolver waits for an answer.
 const PLAIN: Duration = Duration::from_secs(1);
 /// An answer that came this shortly before the question was repeated was read after that.
-const CROSSING: Duration = Duration::from_millis(2);
+pub(super) const CROSSING: Duration = Duration::from_millis(2);
 
 /// The steps of one candidate name, seen with the eyes of the resolver that took them.
 #[derive(Clone, Copy)]

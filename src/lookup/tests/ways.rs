@@ -201,3 +201,26 @@ fn a_search_that_waited_goes_on_when_it_is_turned_away() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     "#);
 }
+
+/// The answer to Go's first AAAA comes in the instant in which its timer runs out.
+#[test]
+fn an_answer_that_meets_the_timer_is_asked_for_again() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1111 rd edns 1232 A www.example.com.
+        0.0003 pod:40002 > dns id 2222 rd edns 1232 AAAA www.example.com.
+        1.9400 pod:40001 < dns id 1111 www.example.com. 5 A 192.0.2.1
+        5.00100 pod:40003 > dns id 3333 rd edns 1232 AAAA www.example.com.
+        5.00103 pod:40002 < dns id 2222 www.example.com. 5 AAAA 2001:db8::1
+        6.1650 pod:40003 < dns id 3333 www.example.com. 5 AAAA 2001:db8::1
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @"
+    10:00:00.000 10.244.0.2 www.example.com A+AAAA ok 6.17 s 3 attempts go
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    ");
+}
