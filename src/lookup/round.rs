@@ -115,6 +115,8 @@ pub(super) enum Failure {
     Error(Rcode),
     /// An ICMP error.
     Rejected(IcmpKind),
+    /// Something that the capture does not show, for the resolver went on at once.
+    Unseen,
 }
 
 impl Standing {
@@ -300,6 +302,24 @@ impl<'a> Round<'a> {
             Some(next.at.since(at) <= AT_ONCE)
         });
         noticed.unwrap_or_else(|| self.manner.hears(found.1)).then_some(found)
+    }
+
+    /// When a question was sent for the last time, if it had been sent through another socket just
+    /// before and nothing is seen to have ended that try: its resolver hears of something that the
+    /// capture does not show, and heard of it again. Where a filter hides ICMP, that is all that is
+    /// left of it (rulebook vector V8); a resolver that hears nothing waits for its timer.
+    pub(super) fn turned_away(&self, rtype: RecordType) -> Option<Timestamp> {
+        let sendings = self.sendings(rtype, Timestamp::MAX);
+        let [.., before, last] = sendings.as_slice() else { return None };
+        let unheard = |asked: &Transaction| {
+            asked.attempts.len() == 1 && asked.responses.is_empty() && asked.rejections.is_empty()
+        };
+        let at_once = last.at.since(before.at) <= AT_ONCE
+            && before.transaction.client != last.transaction.client
+            && before.transaction.server == last.transaction.server
+            && unheard(before.transaction)
+            && unheard(last.transaction);
+        (at_once && !self.manner.is_musl()).then_some(last.at)
     }
 
     fn musl(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {

@@ -224,3 +224,50 @@ fn an_answer_that_meets_the_timer_is_asked_for_again() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     ");
 }
+
+/// A filter such as `port 53` hides the ICMP errors of vector V8; their effect is to be seen.
+#[test]
+fn a_client_that_is_turned_away_unseen_does_not_wait() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.00000 pod:40001 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        0.00002 pod:40001 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        0.00030 pod:40002 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        0.00032 pod:40002 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r#"
+    10:00:00.000 10.244.0.2 api.example.com.shop.svc.cluster.local A+AAAA error 0.3 ms 4 attempts glibc "Temporary failure in name resolution"
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    "#);
+}
+
+/// The second try of that client was not turned away, or it would not have gone on five seconds
+/// later.
+#[test]
+fn a_client_whose_second_try_is_silent_waits() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.00000 pod:40001 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        0.00002 pod:40001 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        0.00030 pod:40002 > dns id 1111 rd A api.example.com.shop.svc.cluster.local.
+        0.00032 pod:40002 > dns id 9f3c rd AAAA api.example.com.shop.svc.cluster.local.
+        5.0040 pod:40003 > dns id 2222 rd A api.example.com.
+        5.0041 pod:40003 > dns id 8e2b rd AAAA api.example.com.
+        5.0050 pod:40003 < dns id 2222 api.example.com. 5 A 192.0.2.1
+        5.0051 pod:40003 < dns id 8e2b api.example.com. 5 AAAA 2001:db8::1
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA ok 5.01 s 6 attempts glibc
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    ");
+}
