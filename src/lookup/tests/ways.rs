@@ -271,3 +271,28 @@ fn a_client_whose_second_try_is_silent_waits() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     ");
 }
+
+/// The filter `port 53` shows the first fragment of a large answer alone; it is held back for the
+/// others. That is no clock that was set back, behind which nothing could be told.
+#[test]
+fn a_lone_fragment_makes_nothing_else_unknown() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        1.0000 pod:40009 > dns id 0001 rd edns 4096 TXT big.example.com.
+        1.0010 pod:40009 < dns id 0001 big.example.com. 5 TXT \"01234567890123456789012345678901234567890123456789\" fragment 2 alone
+        20.0000 pod:40001 > dns id 1111 rd A api.example.com.
+        20.0001 pod:40001 > dns id 9f3c rd AAAA api.example.com.
+        25.0020 pod:40001 > dns id 1111 rd A api.example.com.
+        25.0021 pod:40001 > dns id 9f3c rd AAAA api.example.com.
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r#"
+    10:00:01.000 10.244.0.2 big.example.com TXT ok 1.0 ms 1 attempts unknown
+    10:00:20.000 10.244.0.2 api.example.com A+AAAA timeout 10.0 s 4 attempts glibc "Temporary failure in name resolution"
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    "#);
+}
