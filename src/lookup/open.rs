@@ -14,7 +14,8 @@ use crate::dns::{AnswerKind, RecordType};
 use crate::transaction::timing::{self, DEFAULT_TIMEOUT, EARLY, LATE};
 use crate::transaction::{TcpAttempt, Transaction};
 
-/// A and AAAA from one socket leave within this (rulebook `pair_win`).
+/// A and AAAA from one socket leave within this (rulebook `pair_win`); where each lookup has a
+/// socket of its own, those of a host that lets its processes wait do so within [`AT_ONCE`].
 const PAIR_SAME_PORT: Duration = Duration::from_millis(20);
 /// A and AAAA from two sockets leave within this (rulebook `pair_win`).
 const PAIR_OTHER_PORT: Duration = Duration::from_millis(50);
@@ -277,7 +278,13 @@ fn sibling(round: &Round<'_>, manner: Manner, transaction: &Transaction) -> Opti
     }
     let sent = transaction.first().ts;
     let same_port = first.client == transaction.client;
-    let window = if same_port { PAIR_SAME_PORT } else { PAIR_OTHER_PORT };
+    let window = if !same_port {
+        PAIR_OTHER_PORT
+    } else if manner.one_port {
+        PAIR_SAME_PORT
+    } else {
+        AT_ONCE
+    };
     let off = sent.since(first.first().ts);
     if off <= window {
         return Some(Place::here(Role::Sibling, u8::from(!same_port), off));

@@ -296,3 +296,28 @@ fn a_lone_fragment_makes_nothing_else_unknown() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     "#);
 }
+
+/// A process that is throttled sends AAAA late, through the same socket all the same.
+#[test]
+fn a_throttled_client_asks_for_the_other_family_late() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 2e23 rd A api.example.com.shop.svc.cluster.local.
+        0.0003 pod:40001 < dns id 2e23 NXDOMAIN
+        0.0900 pod:40001 > dns id 2f09 rd AAAA api.example.com.shop.svc.cluster.local.
+        0.0903 pod:40001 < dns id 2f09 NXDOMAIN
+        0.0910 pod:40002 > dns id cfe5 rd A api.example.com.svc.cluster.local.
+        0.0911 pod:40002 > dns id d0c1 rd AAAA api.example.com.svc.cluster.local.
+        2.5920 pod:40002 > dns id cfe5 rd A api.example.com.svc.cluster.local.
+        2.5921 pod:40002 > dns id d0c1 rd AAAA api.example.com.svc.cluster.local.
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r#"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA timeout 5.09 s 6 attempts musl "Try again"
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    "#);
+}
