@@ -139,12 +139,14 @@ impl<N: Next> Engine<N> {
     }
 
     fn partial(&mut self, partial: &Reassembled) {
+        self.matcher.belated(true);
         if let Ok(packet) = partial.packet()
             && self.follow(&packet) == Held::Dns
         {
             self.coverage.not_dns -= 1;
             self.coverage.dns_frames += 1;
         }
+        self.matcher.belated(false);
     }
 
     fn message(&mut self, observed: &Observed, message: &Message) {

@@ -6,6 +6,11 @@ use super::traffic::Traffic;
 use crate::base::words::{Text, ToText, count, percent, text};
 use crate::incident::{Incident, Residual, Severity};
 
+/// Lookups of a second or more that nobody calls healthy, though no rule explains them.
+const SLOW: u64 = 5;
+/// One lookup in so many: fewer wait for a far upstream now and then, or for one lost datagram.
+const SLOW_OF: u64 = 10;
+
 /// How DNS did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
@@ -83,6 +88,15 @@ impl Verdict {
                 status: if share { Status::Degraded } else { Status::Healthy },
                 headline,
             };
+        }
+        // Users see that, whatever it is.
+        if traffic.slow_lookups >= SLOW && traffic.slow_lookups * SLOW_OF >= traffic.lookups {
+            let headline = text!(
+                "{lookups} of {all} took a second or more, for no reason that this capture shows",
+                lookups = count(traffic.slow_lookups, "lookup"),
+                all = traffic.lookups
+            );
+            return Self { status: Status::Degraded, headline };
         }
         let headline = text!(
             "nothing is wrong: {share} of {transactions} answered in time, no lookup failed",

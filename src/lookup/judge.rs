@@ -141,6 +141,19 @@ fn judge(steps: &[Step], round: &Round<'_>, musl: bool) -> Verdict {
             *standing = Standing::Answered { at, kind };
         }
     }
+    // All that was asked for must have been turned away: a try ends for both families at once.
+    let turned_away = |(rtype, standing): &(RecordType, Standing)| match *standing {
+        Standing::Silent { until, sure: true, .. } => {
+            Some(Standing::Failed { at: round.turned_away(*rtype)?, why: Failure::Unseen, until })
+        }
+        _ => None,
+    };
+    let refused: Option<SmallVec<[Standing; 2]>> = standings.iter().map(turned_away).collect();
+    if let Some(refused) = refused {
+        for ((_, standing), refused) in standings.iter_mut().zip(refused) {
+            *standing = refused;
+        }
+    }
     let unsure = |standing: &Standing| matches!(standing, Standing::Silent { sure: false, .. });
     if standings.iter().any(|(_, standing)| unsure(standing)) {
         return unknown;

@@ -8,7 +8,7 @@ use crate::transaction::{Transaction, Undelivered};
 
 use super::model::Step;
 use super::round::AT_ONCE;
-use super::wait::TIMER;
+use super::wait::{TIMER, follows_error};
 use crate::base::{Timestamp, Transport};
 use crate::dns::{AnswerKind, Rcode, RecordType};
 
@@ -215,10 +215,14 @@ pub(super) fn again_at_once(asked: &Transaction) -> usize {
     quick.count()
 }
 
-/// Whether one socket repeated its datagram after `interval`.
+/// Whether one socket repeated its datagram after `interval`; an error that came so late may have
+/// made it do so at once.
 fn repeats_after(asked: &Transaction, interval: Duration) -> bool {
     asked.attempts.windows(2).any(|pair| match pair {
-        [a, b] => timing::on_time(b.sent().ts.since(a.sent().ts), interval),
+        [a, b] => {
+            timing::on_time(b.sent().ts.since(a.sent().ts), interval)
+                && !follows_error(asked, b.sent().ts)
+        }
         _ => false,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::manner::{Habits, Manner, Shown, TOGETHER};
 use super::model::{Role, Sent, Step};
-use super::round::{AT_ONCE, Plain, Prompt, Round, Standing};
+use super::round::{AT_ONCE, CROSSING, Failure, Plain, Prompt, Round, Standing};
 use super::search::SearchLists;
 use super::wait;
 use crate::base::{AddressId, Timestamp, Transport};
@@ -14,7 +14,8 @@ use crate::dns::{AnswerKind, RecordType};
 use crate::transaction::timing::{self, DEFAULT_TIMEOUT, EARLY, LATE};
 use crate::transaction::{TcpAttempt, Transaction};
 
-/// A and AAAA from one socket leave within this (rulebook `pair_win`).
+/// A and AAAA from one socket leave within this (rulebook `pair_win`); where each lookup has a
+/// socket of its own, those of a host that lets its processes wait do so within [`AT_ONCE`].
 const PAIR_SAME_PORT: Duration = Duration::from_millis(20);
 /// A and AAAA from two sockets leave within this (rulebook `pair_win`).
 const PAIR_OTHER_PORT: Duration = Duration::from_millis(50);
@@ -179,6 +180,7 @@ impl Open {
         if standings.iter().any(|(_, standing)| happy(standing))
             // Near ids alone do not make a musl: one that goes on is none.
             || (manner.is_surely_musl() && stops_musl(&standings))
+            || (!manner.new_ids && round.is_turned_away(&standings))
         {
             return None;
         }
@@ -291,7 +293,13 @@ fn sibling(
         return None;
     }
     let same_port = first.client == transaction.client;
-    let window = if same_port { PAIR_SAME_PORT } else { PAIR_OTHER_PORT };
+    let window = if !same_port {
+        PAIR_OTHER_PORT
+    } else if manner.one_port {
+        PAIR_SAME_PORT
+    } else {
+        AT_ONCE
+    };
     let off = sent.since(first.first().ts);
     if off <= window {
         return Some(Place::here(Role::Sibling, u8::from(!same_port), off));
@@ -352,6 +360,10 @@ fn again(
     };
     let last = round.sendings(rtype, sent).last()?.at;
     match standing {
+        // The answer and the timer met: it was read after the question had been sent again.
+        Standing::Answered { at, .. } if at.after(CROSSING) >= sent => {
+            by_timer(last, last.after(manner.patience))
+        }
         Standing::Answered { .. } => None,
         Standing::Failed { at, .. } if sent.distance(at) <= AT_ONCE => {
             Some(Place::here(Role::Retry, 2, sent.distance(at)))
@@ -385,6 +397,17 @@ fn moved_on(standing: &Standing, sent: Timestamp) -> bool {
 }
 
 impl Round<'_> {
+    /// Whether ICMP errors came to every try at once: glibc stops its search then, and goes on with
+    /// it only if a try had run out of time (`__res_context_search` in glibc's `resolv/res_query.c`;
+    /// rulebook vector V8); c-ares and BIND's tools stop as well.
+    fn is_turned_away(&self, standings: &[(RecordType, Standing)]) -> bool {
+        let start = self.steps.first().map_or(Timestamp::MIN, |step| step.first().ts);
+        standings.iter().any(|(_, standing)| match standing {
+            Standing::Failed { at, why: Failure::Rejected(_), .. } => at.since(start) < wait::TIMER,
+            _ => false,
+        })
+    }
+
     /// The last instant at which its resolver may ask again or go on, as far as waiting goes.
     fn patience(&self) -> Option<Timestamp> {
         let standings = self.standings(Timestamp::MAX);

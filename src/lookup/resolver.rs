@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::manner::{self, Manner};
 use super::model::{Role, Step};
-use super::wait::TIMER;
+use super::wait::{TIMER, follows_error};
 use crate::base::Transport;
 use crate::base::words::{Text, ToText, plain, text};
 use crate::dns::RecordType;
@@ -182,7 +182,8 @@ pub(super) fn signs(steps: &[Step], manner: Manner) -> Signs {
         for pair in asked.attempts.windows(2) {
             let [a, b] = pair else { continue };
             let gap = b.sent().ts.since(a.sent().ts);
-            signs.extend((gap >= TIMER).then(|| Sign::Repeats(tenths(gap))));
+            let by_timer = gap >= TIMER && !follows_error(asked, b.sent().ts);
+            signs.extend(by_timer.then(|| Sign::Repeats(tenths(gap))));
         }
         signs.extend((manner::again_at_once(asked) > 0).then_some(Sign::AgainAtOnce));
     }

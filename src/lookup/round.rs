@@ -3,6 +3,8 @@
 //!
 //! Everything but musl goes by its last try: what an earlier socket hears after that no longer
 //! counts, and an answered question that is asked again is open again (rulebook vectors V4 and V5).
+//! An error about one family ends nothing for the other: glibc, which asks for both through one
+//! socket, waits on for the second reply (`send_dg` in glibc's `resolv/res_send.c`).
 //! musl keeps one socket per candidate, takes the first usable answer of any server, and lets
 //! nothing else end its five seconds (vectors V13 to V19).
 
@@ -13,7 +15,7 @@ use smallvec::SmallVec;
 use super::manner::Manner;
 use super::model::{Sent, Step};
 use super::wait;
-use crate::base::{Timestamp, Transport};
+use crate::base::Timestamp;
 use crate::dns::{AnswerKind, Rcode, RecordType};
 use crate::packet::IcmpKind;
 use crate::transaction::timing::{EARLY, LATE};
@@ -24,7 +26,7 @@ pub(super) const AT_ONCE: Duration = Duration::from_millis(150);
 /// Less than any resolver waits for an answer.
 const PLAIN: Duration = Duration::from_secs(1);
 /// An answer that came this shortly before the question was repeated was read after that.
-const CROSSING: Duration = Duration::from_millis(2);
+pub(super) const CROSSING: Duration = Duration::from_millis(2);
 
 /// The steps of one candidate name, seen with the eyes of the resolver that took them.
 #[derive(Clone, Copy)]
@@ -116,6 +118,8 @@ pub(super) enum Failure {
     Error(Rcode),
     /// An ICMP error.
     Rejected(IcmpKind),
+    /// Something that the capture does not show, for the resolver went on at once.
+    Unseen,
 }
 
 impl Standing {
@@ -223,15 +227,11 @@ impl<'a> Round<'a> {
                 && known(response.arrived().ts)
         };
         let answer = last.transaction.responses.iter().find(in_time);
-        let error = self.error_on_socket(last, rtype).filter(|(at, _)| known(*at));
         let rejection = self.rejection(&sendings, last).filter(|(at, _)| known(*at));
-        let failures = [
-            error.map(|(at, rcode)| (at, Failure::Error(rcode))),
-            rejection.map(|(at, kind)| (at, Failure::Rejected(kind))),
-        ];
-        let failure = failures.into_iter().flatten().min_by_key(|(at, _)| *at);
-        match (answer, failure) {
-            (Some(answer), failure) if failure.is_none_or(|(at, _)| answer.arrived().ts <= at) => {
+        match (answer, rejection) {
+            (Some(answer), rejection)
+                if rejection.is_none_or(|(at, _)| answer.arrived().ts <= at) =>
+            {
                 let at = answer.delivered().ts;
                 Some(match answer.kind {
                     AnswerKind::Error(rcode) => {
@@ -240,7 +240,9 @@ impl<'a> Round<'a> {
                     kind => Standing::Answered { at, kind },
                 })
             }
-            (_, Some((at, why))) => Some(Standing::Failed { at, why, until }),
+            (_, Some((at, kind))) => {
+                Some(Standing::Failed { at, why: Failure::Rejected(kind), until })
+            }
             _ => {
                 let watched = last.transaction.watched_until;
                 let sure = !last.transaction.blind && watched.since(last.at) >= length;
@@ -255,8 +257,11 @@ impl<'a> Round<'a> {
     fn one_timer(&self, last: Sending<'_>, rtype: RecordType) -> Option<Timestamp> {
         let others = || self.transactions().filter(|other| other.question.rtype != rtype);
         let just_answered = |other: &&Transaction| {
+            // After an error it does not go on to the other family.
+            let is_error = |kind| matches!(kind, AnswerKind::Error(_));
             let delivered = other.responses.iter().filter(|response| response.reached());
             delivered
+                .filter(|response| !is_error(response.kind))
                 .map(|response| response.delivered().ts)
                 .any(|at| at <= last.at && last.at.since(at) <= AT_ONCE && other.first().ts <= at)
         };
@@ -272,24 +277,6 @@ impl<'a> Round<'a> {
         let sendings = self.sendings(before.question.rtype, last.at);
         let start = sendings.last()?.at;
         Some(start.after(wait::of(&sendings, self.manner)).max(last.at))
-    }
-
-    /// glibc asks both families through one socket and leaves it as soon as either is refused.
-    fn error_on_socket(&self, last: Sending<'_>, rtype: RecordType) -> Option<(Timestamp, Rcode)> {
-        self.transactions()
-            .filter(|other| {
-                other.client == last.transaction.client
-                    && other.server == last.transaction.server
-                    && other.question.rtype != rtype
-                    && other.transport == Transport::Udp
-            })
-            .flat_map(|other| &other.responses)
-            .filter(|response| response.reached())
-            .filter_map(|response| match response.kind {
-                AnswerKind::Error(rcode) => Some((response.delivered().ts, rcode)),
-                _ => None,
-            })
-            .find(|(at, _)| *at >= last.at)
     }
 
     /// The ICMP error that ended the last try, if its resolver hears such errors at all. The
@@ -317,6 +304,24 @@ impl<'a> Round<'a> {
             Some(next.at.since(at) <= AT_ONCE)
         });
         noticed.unwrap_or_else(|| self.manner.hears(found.1)).then_some(found)
+    }
+
+    /// When a question was sent for the last time, if it had been sent through another socket just
+    /// before and nothing is seen to have ended that try: its resolver hears of something that the
+    /// capture does not show, and heard of it again. Where a filter hides ICMP, that is all that is
+    /// left of it (rulebook vector V8); a resolver that hears nothing waits for its timer.
+    pub(super) fn turned_away(&self, rtype: RecordType) -> Option<Timestamp> {
+        let sendings = self.sendings(rtype, Timestamp::MAX);
+        let [.., before, last] = sendings.as_slice() else { return None };
+        let unheard = |asked: &Transaction| {
+            asked.attempts.len() == 1 && asked.responses.is_empty() && asked.rejections.is_empty()
+        };
+        let at_once = last.at.since(before.at) <= AT_ONCE
+            && before.transaction.client != last.transaction.client
+            && before.transaction.server == last.transaction.server
+            && unheard(before.transaction)
+            && unheard(last.transaction);
+        (at_once && !self.manner.is_musl()).then_some(last.at)
     }
 
     fn musl(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {

@@ -35,7 +35,7 @@ pub(super) fn of(sendings: &[Sending<'_>], manner: Manner) -> Duration {
         .filter_map(|pair| {
             let [before, next] = pair else { return None };
             let gap = next.at.since(before.at);
-            (gap >= TIMER).then_some((gap, *before))
+            (gap >= TIMER && !follows_error(before.transaction, next.at)).then_some((gap, *before))
         })
         .collect();
     if let [.., (one, before), (two, _)] = gaps.as_slice() {
@@ -88,7 +88,7 @@ pub(super) fn musl<'a>(asked: impl Iterator<Item = &'a Transaction>, manner: Man
 }
 
 /// Whether an error had just come back: that repetition has no place in the timer's grid.
-fn follows_error(asked: &Transaction, again: Timestamp) -> bool {
+pub(super) fn follows_error(asked: &Transaction, again: Timestamp) -> bool {
     asked.responses.iter().any(|response| {
         let at = response.arrived().ts;
         matches!(response.kind, AnswerKind::Error(_)) && at <= again && again.since(at) <= QUICK

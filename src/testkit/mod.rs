@@ -61,6 +61,7 @@
 //! | `lost` | sent, but not captured |
 //! | `cut 60` | captured with a snap length of 60 bytes |
 //! | `fragment 2` | two IP fragments |
+//! | `fragment 2 alone` | the same, of which the filter `port 53` shows only the first |
 //! | `ipid 0`, `ttl 60` | instead of the sender's counter, and of 64 at the sender |
 //! | `stamped 3.5` | the capture says 3.5 s, though it came in its place: a clock that stepped |
 //!

@@ -12,6 +12,8 @@ pub(super) struct Datagram {
     pub(super) ttl: u8,
     /// Into how many fragments it is split.
     pub(super) fragments: usize,
+    /// Whether only the first of them is captured.
+    pub(super) alone: bool,
     pub(super) body: Body,
 }
 
@@ -79,14 +81,15 @@ impl Datagram {
         Self { src: replace(self.src), dst: replace(self.dst), body, ..self.clone() }
     }
 
-    /// The IP packets that it travels in: one, or its fragments.
+    /// The captured IP packets that it travels in: one, or its fragments.
     pub(super) fn packets(&self) -> Vec<Vec<u8>> {
         let payload = self.payload();
         let pieces = self.fragments.max(1);
         let unit = payload.len().div_ceil(pieces).next_multiple_of(8).max(8);
         let count = payload.len().div_ceil(unit).max(1);
         let chunk = |n: usize| &payload[n * unit..((n + 1) * unit).min(payload.len())];
-        (0..count).map(|n| self.packet(chunk(n), n * unit, n + 1 < count)).collect()
+        let captured = if self.alone { 1 } else { count };
+        (0..captured).map(|n| self.packet(chunk(n), n * unit, n + 1 < count)).collect()
     }
 
     fn packet(&self, payload: &[u8], offset: usize, more: bool) -> Vec<u8> {
@@ -229,6 +232,7 @@ mod tests {
             ip_id: 7,
             ttl: 64,
             fragments,
+            alone: false,
             body: Body::Udp(payload.to_vec()),
         }
     }

@@ -33,8 +33,12 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         (!nat.translates(source, asked)).then_some(source)
     };
     let last_sent = transaction.last_sent().map_or(Timestamp::MIN, |seen| seen.ts);
-    // Whether the client did not take an answer of this source: it asked again.
+    // Whether the client did not take an answer of this source: it asked again, or all others came
+    // from the address that it had asked (BIND's tools take a new port for every try).
     let is_refused = |source: IpAddr| {
+        if nat.answers_itself(asked) && !nat.is_service(source) {
+            return true;
+        }
         let mut responses = transaction.responses.iter();
         responses.any(|other| other.arrived().ts < last_sent && stranger(other) == Some(source))
     };
@@ -67,9 +71,7 @@ pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) -> bool {
         return false;
     }
     let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|hop| hop.server);
-    if let Some(source) = source.filter(|source| *source != asked)
-        && !nat.is_service(asked)
-    {
+    if let Some(source) = source {
         nat.learn_from_reply(source, asked);
     }
     // Where the translation itself is visible, what was asked is what was asked.

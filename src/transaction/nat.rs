@@ -3,10 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::base::{Host, Set};
+use crate::base::{Host, Map, Set};
 
 /// How many service and backend pairs are learned. A cluster has a handful.
 const MAX_PAIRS: usize = 4_096;
+/// Answers of an address itself that show that it is no backend whose answers the capture shows
+/// translated already.
+const ENOUGH_OWN: u32 = 3;
+/// One answer in so many that is its own shows it: a backend is hardly ever asked past its service.
+const OWN_OF: u32 = 10;
+/// So many answers of its own make those of others, if they are fewer, an exception.
+const AS_A_RULE: u32 = 20;
 
 /// The translations that the capture shows, service address to backends (rulebook 4.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +24,8 @@ pub struct Nat {
     services: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
     /// Services that are only known by what comes back: the capture lies behind the translation.
     mirrored: BTreeSet<IpAddr>,
+    /// How often an address that was asked answered by itself, and how often another one did.
+    replies: Map<Host, (u32, u32)>,
 }
 
 impl Nat {
@@ -29,12 +38,57 @@ impl Nat {
         self.insert(service, backend);
     }
 
-    /// Notes that `service` answered what `backend` was asked.
-    pub fn learn_from_reply(&mut self, service: IpAddr, backend: IpAddr) {
-        if !self.is_service(service) {
-            self.mirrored.insert(service);
+    /// Notes that the answer to what `asked` was asked came from `source`, where nothing on the way
+    /// there shows a translation.
+    ///
+    /// Behind the translation, backends are asked and the service answers. Where the address that
+    /// was asked answers as well, it is the service, and the other one a backend whose answer was not
+    /// translated back.
+    pub fn learn_from_reply(&mut self, source: IpAddr, asked: IpAddr) {
+        if self.replies.len() >= MAX_PAIRS && !self.replies.contains_key(&Host(asked)) {
+            return;
         }
-        self.insert(service, backend);
+        let (own, others) = self.replies.entry(Host(asked)).or_default();
+        let count = if source == asked { &mut *own } else { &mut *others };
+        *count = count.saturating_add(1);
+        if *own >= ENOUGH_OWN && own.saturating_mul(OWN_OF) >= *others {
+            self.forget_mirrored(asked);
+        } else if source != asked && !self.is_service(asked) {
+            if !self.is_service(source) {
+                self.mirrored.insert(source);
+            }
+            self.insert(source, asked);
+        }
+    }
+
+    /// Whether an address answers by itself as a rule, where no translation shows on the way to it.
+    pub(super) fn answers_itself(&self, asked: IpAddr) -> bool {
+        let tally = self.replies.get(&Host(asked));
+        tally.is_some_and(|(own, others)| *own >= AS_A_RULE && own >= others)
+    }
+
+    /// It is no backend of services that are known by what came back alone.
+    fn forget_mirrored(&mut self, backend: IpAddr) {
+        let Some(services) = self.services.get_mut(&backend) else { return };
+        let Self { backends, known, mirrored, .. } = self;
+        services.retain(|service| {
+            let wrong = mirrored.contains(service);
+            if wrong {
+                known.remove(&(Host(*service), Host(backend)));
+                let left = backends.get_mut(service).is_some_and(|of_it| {
+                    of_it.remove(&backend);
+                    !of_it.is_empty()
+                });
+                if !left {
+                    backends.remove(service);
+                    mirrored.remove(service);
+                }
+            }
+            !wrong
+        });
+        if services.is_empty() {
+            self.services.remove(&backend);
+        }
     }
 
     /// Whether this service is known by its replies alone.
@@ -78,5 +132,36 @@ impl Nat {
     /// Whether some service is known to be translated to this address.
     pub fn is_backend(&self, address: IpAddr) -> bool {
         self.services.contains_key(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_answers_for_others_is_a_service_until_they_answer_themselves() {
+        let (service, backend) = (ip("10.96.0.10"), ip("10.244.1.10"));
+        let mut nat = Nat::default();
+        nat.learn_from_reply(service, backend);
+        assert!(nat.translates(service, backend) && nat.is_mirrored(service));
+        // Somebody asks the pod itself now and then.
+        (0..40).for_each(|_| nat.learn_from_reply(service, backend));
+        (0..3).for_each(|_| nat.learn_from_reply(backend, backend));
+        assert!(nat.translates(service, backend));
+    }
+
+    #[test]
+    fn an_answer_from_a_stranger_makes_no_service_of_it() {
+        let (service, backend) = (ip("10.96.0.10"), ip("10.244.1.10"));
+        let mut nat = Nat::default();
+        nat.learn_from_reply(backend, service);
+        (0..3).for_each(|_| nat.learn_from_reply(service, service));
+        nat.learn_from_reply(backend, service);
+        assert!(!nat.is_service(backend) && !nat.is_backend(service), "{nat:?}");
     }
 }

@@ -130,6 +130,32 @@ mod tests {
         assert_eq!(pod_view("service"), "quiet\n");
     }
 
+    /// In a pod, with one backend of two on its own node: the service's answers come from itself or
+    /// from that backend, and dig, which takes a new port for every try, is among those that ask.
+    #[test]
+    fn a_dig_that_takes_a_new_port_for_every_try_is_refused_as_well() {
+        let hosts = "service = 10.96.0.10\nbackend = 10.244.0.10\npod = 10.244.0.2";
+        let mut situation = Situation::new(hosts);
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..48_u16 {
+            let (at, port, id) = (f64::from(round) * 1.5, 41_000 + 4 * round, 0x3000 + round);
+            let good = round < 24 || round % 2 == 0;
+            let tries = if good { 1 } else { 2 };
+            for attempt in 0..tries {
+                let at = at + 5.0 * f64::from(attempt);
+                let port = if round % 4 == 1 { port + attempt } else { port };
+                let source = if good { "service" } else { "backend" };
+                situation.line(at, &format!("pod:{port} > service id {id:x} rd A {name}"));
+                situation.line(
+                    at + 0.001,
+                    &format!("pod:{port} < {source} id {id:x} ? A {name} {name} 5 A 10.96.0.20"),
+                );
+            }
+        }
+        let said = findings(situation.text());
+        assert!(said.contains("wrong-source-reply ["), "{said}");
+    }
+
     /// Three flows are needed, and the third is not over when the capture ends.
     #[test]
     fn two_answers_are_too_few() {

@@ -58,6 +58,8 @@ pub struct Matcher {
     nat: Nat,
     blind: VecDeque<Span>,
     now: Option<Timestamp>,
+    /// Whether what comes now was held back until now.
+    belated: bool,
     arrivals: Arrivals,
     paths: Paths,
     /// Answered transactions whose copies may not all have been seen yet.
@@ -73,6 +75,12 @@ impl Matcher {
     /// Notes that the capture missed frames during `span`.
     pub fn missed(&mut self, span: Span) {
         self.blind.push_back(span);
+    }
+
+    /// Says whether what comes next was held back, as first fragments are that wait for the others:
+    /// its time says nothing of the clock.
+    pub fn belated(&mut self, belated: bool) {
+        self.belated = belated;
     }
 
     /// Takes one event, and hands on what can no longer change.
@@ -171,7 +179,9 @@ impl Matcher {
 
     fn advance(&mut self, ts: Timestamp, coverage: &mut Coverage, next: &mut impl FnMut(Closed)) {
         let now = match self.now {
-            Some(now) if now.nanos().saturating_sub(ts.nanos()) > CLOCK_STEP_NANOS => {
+            Some(now)
+                if now.nanos().saturating_sub(ts.nanos()) > CLOCK_STEP_NANOS && !self.belated =>
+            {
                 // The clock went back: nothing that is open can be judged by it any more.
                 self.missed(Span::between(ts, now));
                 ts
