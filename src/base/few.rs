@@ -51,6 +51,13 @@ impl<K: Ord, V> Few<K, V> {
         }
     }
 
+    /// The same, to change it.
+    #[inline]
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.place(key).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
+    }
+
     /// What stands under `key`, made where there is nothing yet.
     #[inline]
     pub fn or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
