@@ -41,6 +41,7 @@ pub struct LeftOut {
 
 impl Focus {
     /// Whether it holds everything.
+    #[inline]
     pub fn is_everything(&self) -> bool {
         self.span.is_none()
             && self.clients.is_empty()
@@ -81,10 +82,12 @@ impl Focus {
 
     /// Whether it holds what the matcher closed. What one of `forwarders` asked belongs to whoever
     /// asked it: no focus on clients leaves it out.
+    #[inline]
     pub(super) fn holds(&self, closed: &Closed, forwarders: &Set<Host>) -> bool {
-        if self.is_everything() {
-            return true;
-        }
+        self.is_everything() || self.holds_closed(closed, forwarders)
+    }
+
+    fn holds_closed(&self, closed: &Closed, forwarders: &Set<Host>) -> bool {
         match closed {
             Closed::Transaction(transaction) => self.holds_transaction(transaction, forwarders),
             Closed::Connect(connect) => {

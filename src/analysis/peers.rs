@@ -38,6 +38,7 @@ pub(super) struct Ends {
 
 impl Ends {
     /// Both of them; counts whom there is no room for.
+    #[inline]
     pub(super) fn both(self, coverage: &mut Coverage) -> Option<(AddressId, AddressId)> {
         match (self.client, self.responder) {
             (Some(client), Some(responder)) => return Some((client, responder)),

@@ -89,3 +89,25 @@ impl<V: Default> ByRoute<V> {
         &mut self.0[place]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_keeps_its_row_and_those_without_room_have_none() {
+        let route = |n: usize| Route {
+            client: Host(IpAddr::from(u32::try_from(n).unwrap().to_be_bytes())),
+            server: Host([10, 96, 0, 10].into()),
+            responder: Host([10, 244, 0, 2].into()),
+        };
+        let (mut routes, mut rows) = (Routes::default(), ByRoute::<usize>::default());
+        for n in 0..MAX_ROUTES {
+            *rows.row(routes.number(&route(n)).unwrap()) = n;
+        }
+        assert!(routes.number(&route(MAX_ROUTES)).is_none());
+        *rows.row(routes.number(&route(7)).unwrap()) += 1;
+        let found: Vec<_> = routes.rows(&rows).skip(7).take(2).collect();
+        assert_eq!(found, [(&route(7), &8), (&route(8), &8)]);
+    }
+}

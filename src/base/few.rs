@@ -44,11 +44,16 @@ impl<K: Ord, V> Few<K, V> {
         if self.0.len() > SCANNED {
             return self.0.binary_search_by(|(known, _)| known.cmp(key));
         }
-        let at = self.0.iter().position(|(known, _)| known >= key).unwrap_or(self.0.len());
-        match self.0.get(at) {
-            Some((known, _)) if known == key => Ok(at),
-            _ => Err(at),
-        }
+        // Most keys are there, and that they are alike is seen sooner than which one comes first.
+        let at = self.0.iter().position(|(known, _)| known == key);
+        at.ok_or_else(|| self.0.iter().take_while(|(known, _)| known < key).count())
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.place(key).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
     }
 
     /// What stands under `key`, made where there is nothing yet.

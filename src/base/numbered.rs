@@ -95,6 +95,11 @@ mod tests {
         let numbers: Vec<Number> =
             (0..1_000).map(|n| number(&mut numbered, &n.to_string())).collect();
         assert_eq!(number(&mut numbered, "7"), numbers[7]);
+        let within = |numbered: &mut Numbered<String>, text: &str| {
+            numbered.number_within(text, 1_000, |one, other| one == other, str::to_owned)
+        };
+        let known = (within(&mut numbered, "7"), within(&mut numbered, "new"));
+        assert_eq!((known, numbered.known().len()), ((Some(numbers[7]), None), 1_000));
         assert_eq!(numbered.get(numbers[999]).map(String::as_str), Some("999"));
     }
 }

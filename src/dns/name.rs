@@ -228,11 +228,8 @@ impl Name {
 
     /// Whether it is written with an upper-case letter anywhere.
     pub fn has_upper_case(&self) -> bool {
-        // Length bytes are below b'A'; eight bytes are looked at in one step.
-        let any =
-            |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | byte.is_ascii_uppercase());
-        let (words, rest) = self.wire().as_chunks::<8>();
-        words.iter().any(|word| any(word)) || any(rest)
+        // Length bytes are below b'A'; without a way out, many bytes are looked at in one step.
+        self.wire().iter().fold(false, |any, byte| any | byte.is_ascii_uppercase())
     }
 
     /// The wire bytes of the first `count` labels; `None` if there are not so many.

@@ -82,8 +82,11 @@ impl Detector for CorednsImbalance {
             return;
         }
         let (services, service) = (self.queries.row(glance.responder), transaction.server.ip());
-        if services.len() < MAX_SERVICES || services.contains_key(&service) {
-            *services.or_insert_with(service, || 0) += transaction.attempts.len() as u64;
+        let sent = transaction.attempts.len() as u64;
+        if let Some(queries) = services.get_mut(&service) {
+            *queries += sent;
+        } else if services.len() < MAX_SERVICES {
+            services.or_insert_with(service, || sent);
         }
     }
 

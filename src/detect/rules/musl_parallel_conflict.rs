@@ -102,7 +102,7 @@ impl Detector for MuslParallelConflict {
             let Some(answer) = asked.answer() else { continue };
             let outcome = asked.outcome();
             let denied = outcome == Outcome::Negative
-                && (lookup.outcome == LookupOutcome::Negative || lookup.servers().len() > 1);
+                && (lookup.outcome == LookupOutcome::Negative || asks_several(lookup));
             let half = Half {
                 server: asked.server.into(),
                 responder: asked.responder(),
@@ -124,6 +124,13 @@ impl Detector for MuslParallelConflict {
             .filter_map(|((denied, known), conflicts)| finding(denied, known, conflicts, scene))
             .collect()
     }
+}
+
+/// Whether a lookup asked more than one server.
+fn asks_several(lookup: &Lookup) -> bool {
+    let mut servers = lookup.transactions().map(|asked| asked.server.ip());
+    let first = servers.next();
+    servers.any(|server| Some(server) != first)
 }
 
 impl MuslParallelConflict {
