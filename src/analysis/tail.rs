@@ -207,7 +207,8 @@ impl<'a> Tail<'a> {
         for Event { what, forwarded } in group {
             match what {
                 What::Transaction(transaction, Some(glance)) => {
-                    self.forward.note(transaction, glance, *forwarded, coverage);
+                    let beside = (&self.answers, &mut *coverage);
+                    self.forward.note(transaction, glance, *forwarded, beside);
                     self.load.note(transaction, glance);
                 }
                 What::Connect(connect) => {
@@ -222,8 +223,8 @@ impl<'a> Tail<'a> {
             if let What::Lookup { lookup, admitted: true } = what
                 && !forwarded
             {
-                self.ledger.note(lookup, coverage);
                 self.answers.note(lookup, coverage);
+                self.ledger.note(lookup, &self.answers, coverage);
             }
         }
     }
