@@ -214,7 +214,8 @@ impl<'a> Tail<'a> {
         for Event { what, forwarded } in group {
             match what {
                 What::Transaction { transaction, glance: Some(glance), .. } => {
-                    self.forward.note(transaction, glance, *forwarded, coverage);
+                    let beside = (&self.answers, &mut *coverage);
+                    self.forward.note(transaction, glance, *forwarded, beside);
                     self.load.note(transaction, glance);
                 }
                 What::Connect(connect) => {
@@ -229,8 +230,8 @@ impl<'a> Tail<'a> {
             if let What::Lookup { lookup, admitted: true, .. } = what
                 && !forwarded
             {
-                self.ledger.note(lookup, coverage);
                 self.answers.note(lookup, coverage);
+                self.ledger.note(lookup, &self.answers, coverage);
             }
         }
     }

@@ -111,13 +111,13 @@ impl Answers {
             let question = &transaction.question;
             let told = transaction.answer().and_then(|told| Some((told, Answer::of(told)?)));
             let hash = questions.hash(&question.name, question.rtype);
-            let known = told.and_then(|_| questions.find(question, hash));
+            let known = told.and_then(|_| questions.find((&question.name, question.rtype), hash));
             // A name that was seen before has nothing new to teach.
             if known.is_none() {
                 zones.learn(&question.name);
             }
             let Some((response, answer)) = told else { continue };
-            if known.is_none() && !questions.make_room(rows, coverage) {
+            if known.is_none() && !questions.make_room((rows, lookups), coverage) {
                 continue;
             }
             let server = servers.id(transaction.responder());
@@ -134,6 +134,16 @@ impl Answers {
         }
     }
 
+    /// The copy of `name` that its question of this type has, if it is spelled like it: few names that
+    /// are kept elsewhere need one of their own.
+    pub(super) fn shared(&self, name: &Name, rtype: RecordType) -> Name {
+        let Self { questions, .. } = self;
+        let place = questions.find((name, rtype), questions.hash(name, rtype));
+        let known = place.and_then(|place| questions.known.get(place)?.as_ref());
+        let known = known.map(|known| &known.name).filter(|known| known.same_case(name));
+        known.unwrap_or(name).clone()
+    }
+
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
         let Self { zones, questions, told, servers, lookups } = self;
@@ -147,19 +157,20 @@ impl Questions {
         self.hasher.hash_one((name, rtype))
     }
 
-    /// Where `question` stands.
-    fn find(&self, question: &Question, hash: u64) -> Option<usize> {
+    /// Where this question stands.
+    fn find(&self, (name, rtype): (&Name, RecordType), hash: u64) -> Option<usize> {
         let is_same = |place: &u32| {
             self.known
                 .get(*place as usize)
                 .and_then(Option::as_ref)
-                .is_some_and(|known| known.rtype == question.rtype && known.name == question.name)
+                .is_some_and(|known| known.rtype == rtype && known.name == *name)
         };
         self.places.find(hash, is_same).map(|place| *place as usize)
     }
 
-    /// Whether there is room for another one, at the price of those of `told` that came only once.
-    fn make_room(&mut self, told: &mut Rows, coverage: &mut Coverage) -> bool {
+    /// Whether there is room for another one, at the price of those of `told` that came only once, and
+    /// of the lookups that ended with them.
+    fn make_room(&mut self, told: (&mut Rows, &mut Kept), coverage: &mut Coverage) -> bool {
         if self.places.len() < MAX_QUESTIONS {
             return true;
         }
@@ -173,13 +184,13 @@ impl Questions {
     }
 
     /// Forgets those that were answered only once.
-    fn forget_rare(&mut self, told: &mut Rows) {
+    fn forget_rare(&mut self, (told, kept): (&mut Rows, &mut Kept)) {
         let Self { places, known, vacant, .. } = self;
         places.retain(|place| {
             let open = known.get_mut(*place as usize);
             let rare = open.and_then(|open| open.take_if(|open| !open.often));
             if let Some(open) = &rare {
-                told.forget(open.told);
+                told.forget(open.told, kept);
                 vacant.push(*place);
             }
             rare.is_none()
@@ -277,7 +288,7 @@ impl Open {
         if let Some((ended, last)) = rows.end(place)
             && (self.contradicted || ended <= FEW)
         {
-            kept.keep(lookup, end, last);
+            kept.keep(lookup, end, last, &self.name);
         }
     }
 }

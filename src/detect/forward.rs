@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answers::Answers;
 use super::glance::Glance;
 use super::outside::{Outside, Trouble};
 use crate::base::{Coverage, Limit, Number, Numbered, Timestamp, Transport, push_within};
@@ -141,13 +142,14 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Takes a transaction; `forwarded` says whether its client answered somebody before.
+    /// Takes a transaction; `forwarded` says whether its client answered somebody before. Names are shared
+    /// with `answers`.
     pub fn note(
         &mut self,
         transaction: &Transaction,
         glance: &Glance,
         forwarded: bool,
-        coverage: &mut Coverage,
+        (answers, coverage): (&Answers, &mut Coverage),
     ) {
         let (forwarder, upstream) = (transaction.client.ip(), transaction.responder());
         if !forwarded {
@@ -180,7 +182,10 @@ impl Forward {
             question: self.questions.number(
                 &transaction.question,
                 |known, one| known.is_spelled_like(one),
-                |one| Arc::new(one.clone()),
+                |one| {
+                    let name = answers.shared(&one.name, one.rtype);
+                    Arc::new(Question { name, ..one.clone() })
+                },
             ),
             fate,
             probe: transaction.is_infrastructure(),

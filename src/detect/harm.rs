@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::answers::Answers;
 use crate::base::{Coverage, Limit, Number, Numbered, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
@@ -157,8 +158,8 @@ struct Row {
 }
 
 impl Ledger {
-    /// Notes `lookup` if it was harmed.
-    pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
+    /// Notes `lookup` if it was harmed; the names that it is told by are shared with `answers`.
+    pub fn note(&mut self, lookup: &Lookup, answers: &Answers, coverage: &mut Coverage) {
         let Some(end) = lookup.end else { return };
         let waited = end.since(lookup.start.ts);
         let kind = match lookup.outcome {
@@ -179,10 +180,11 @@ impl Ledger {
             return;
         }
         self.negative += usize::from(negative);
-        let bad = self.steps.note(lookup.steps.iter().filter_map(bad_step).take(MAX_STEPS));
+        let steps = lookup.steps.iter().filter_map(bad_step).take(MAX_STEPS);
+        let bad = self.steps.note(steps, answers);
         let harmed = Harmed {
             client: lookup.client,
-            name: self.steps.shared(&lookup.name),
+            name: self.steps.shared(&lookup.name, answers),
             resolver: lookup.resolver,
             start: lookup.start,
             end,
@@ -227,24 +229,24 @@ impl Steps {
     }
 
     /// Takes down the bad steps of a lookup.
-    fn note<'a>(&mut self, steps: impl Iterator<Item = BadStep<'a>>) -> Bad {
+    fn note<'a>(&mut self, steps: impl Iterator<Item = BadStep<'a>>, answers: &Answers) -> Bad {
         let place = |rows: &Vec<Row>| u32::try_from(rows.len()).unwrap_or(u32::MAX);
         let start = place(&self.rows);
         for BadStep { sent, asked, name, rtype, symptom } in steps {
             let asked = self.targets.number(&asked, Target::eq, |target| *target);
-            let name = self.name(name);
+            let name = self.name((name, rtype), answers);
             self.rows.push(Row { sent, asked, name, rtype, symptom });
         }
         Bad(start..place(&self.rows))
     }
 
-    fn name(&mut self, name: &Name) -> Number {
-        self.names.number(name, Name::same_case, Name::clone)
+    fn name(&mut self, (name, rtype): (&Name, RecordType), answers: &Answers) -> Number {
+        self.names.number(name, Name::same_case, |name| answers.shared(name, rtype))
     }
 
     /// The one copy of `name`, as it was spelled.
-    fn shared(&mut self, name: &Name) -> Name {
-        let number = self.name(name);
+    fn shared(&mut self, name: &Name, answers: &Answers) -> Name {
+        let number = self.name((name, RecordType::A), answers);
         self.names.get(number).unwrap_or(name).clone()
     }
 }

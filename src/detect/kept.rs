@@ -34,6 +34,8 @@ struct Ended {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     row: Vec<Ended>,
+    /// One that is free; it leads to the others.
+    free: Place,
     /// When those ended that took longer than a row can tell.
     long: Map<NonZero<u32>, Timestamp>,
     clients: Addresses,
@@ -43,12 +45,19 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Keeps `lookup`, which ended as the next one after `before` with the same answer, if there is
-    /// room.
-    pub(super) fn keep(&mut self, lookup: &Lookup, end: Timestamp, before: &mut Place) {
-        if self.row.len() >= MAX_LOOKUPS {
+    /// room; the name that was asked is likely its own.
+    pub(super) fn keep(
+        &mut self,
+        lookup: &Lookup,
+        end: Timestamp,
+        before: &mut Place,
+        asked: &Name,
+    ) {
+        if self.row.len() >= MAX_LOOKUPS && self.free.is_none() {
             return;
         }
-        let next = u32::try_from(self.row.len() + 1).ok().and_then(NonZero::new);
+        let behind = || u32::try_from(self.row.len() + 1).ok().and_then(NonZero::new);
+        let next = self.free.or_else(behind);
         // Rules tell fewer clients apart than there are numbers.
         let client = u16::try_from(self.clients.id(lookup.client).place());
         let (Some(place), Ok(client)) = (next, client) else { return };
@@ -59,13 +68,30 @@ impl Kept {
         let ended = Ended {
             start: lookup.start,
             took: took.unwrap_or(u32::MAX),
-            name: self.names.number(&lookup.name, Name::same_case, Name::clone),
+            name: self.names.number(&lookup.name, Name::same_case, |name| {
+                if asked.same_case(name) { asked.clone() } else { name.clone() }
+            }),
             before: *before,
             client,
             resolver: lookup.resolver,
         };
-        push_within(&mut self.row, ended, MAX_LOOKUPS);
+        if let Some(free) = self.free.and_then(|free| self.row.get_mut(free.get() as usize - 1)) {
+            self.free = std::mem::replace(free, ended).before;
+        } else {
+            push_within(&mut self.row, ended, MAX_LOOKUPS);
+        }
         *before = Some(place);
+    }
+
+    /// Makes room of those that lead from `last`.
+    pub(super) fn forget(&mut self, last: Place) {
+        let mut link = last;
+        while let Some(place) = link {
+            let Some(ended) = self.row.get_mut(place.get() as usize - 1) else { return };
+            link = std::mem::replace(&mut ended.before, self.free);
+            self.free = Some(place);
+            self.long.remove(&place);
+        }
     }
 
     /// Those that ended with what was told, the latest first.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::answers::Answer;
 use super::asked::ServerId;
-use super::kept::Place;
+use super::kept::{Kept, Place};
 use crate::base::{Map, Span, Timestamp};
 use crate::capture::Seen;
 use crate::dns::Records;
@@ -176,12 +176,14 @@ impl Rows {
         Some((row.ended, &mut row.last))
     }
 
-    /// Frees the rows that lead from `latest`, of answers that came only once.
-    pub(super) fn forget(&mut self, latest: Link) {
+    /// Frees the rows that lead from `latest`, of answers that came only once, and the lookups that
+    /// ended with them.
+    pub(super) fn forget(&mut self, latest: Link, kept: &mut Kept) {
         let mut link = latest;
         while let Some(at) = link {
             let free = self.free;
             let Some(row) = self.get_mut(at) else { return };
+            kept.forget(row.last.take());
             link = std::mem::replace(&mut row.before, free);
             self.free = Some(at);
         }

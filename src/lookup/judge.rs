@@ -53,7 +53,7 @@ impl Open {
             if !types.contains(rtype) {
                 types.push(*rtype);
             }
-            if step.round == suffixes.len() {
+            if usize::from(step.round) == suffixes.len() {
                 suffixes.push((*asked != name).then(|| known.name(asked.ending(own))));
             }
             smooth &= transaction.attempts.len() == 1

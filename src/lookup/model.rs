@@ -107,7 +107,7 @@ impl fmt::Display for LookupOutcome {
 #[derive(Debug, Clone)]
 pub struct Step {
     /// The candidate name it belongs to, counted from 0.
-    pub round: usize,
+    pub round: u16,
     /// Why it was sent.
     pub role: Role,
     /// What was sent and what came of it.

@@ -42,7 +42,7 @@ pub(super) struct Open {
     shown: Shown,
     manner: Manner,
     pub(super) steps: Vec<Step>,
-    round: usize,
+    round: u16,
     /// The place of the first step of that round.
     begin: usize,
     /// What is known of that round as long as all goes well.

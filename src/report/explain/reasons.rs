@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::analysis::Analysis;
 use crate::base::Coverage;
 use crate::base::words::{Text, count, duration, percent, text};
-use crate::detect::Ledger;
+use crate::detect::{Answers, Ledger};
 use crate::dns::AnswerKind;
 use crate::incident::{Incident, Severity};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Role, Step};
@@ -62,7 +62,7 @@ fn charged(lookup: &Lookup, incidents: &[Incident]) -> Option<usize> {
         return Some(rank);
     }
     let mut ledger = Ledger::default();
-    ledger.note(lookup, &mut Coverage::default());
+    ledger.note(lookup, &Answers::default(), &mut Coverage::default());
     let harmed = ledger.harmed().first()?;
     incidents
         .iter()
