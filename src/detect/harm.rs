@@ -235,7 +235,8 @@ impl Steps {
         for BadStep { sent, asked, name, rtype, symptom } in steps {
             let asked = self.targets.number(&asked, Target::eq, |target| *target);
             let name = self.name((name, rtype), answers);
-            self.rows.push(Row { sent, asked, name, rtype, symptom });
+            let row = Row { sent, asked, name, rtype, symptom };
+            push_within(&mut self.rows, row, (MAX_HARMED + MAX_NEGATIVE) * MAX_STEPS);
         }
         Bad(start..place(&self.rows))
     }
