@@ -192,9 +192,8 @@ impl PathTable {
         }
         let number = u16::try_from(rows.len()).ok()?;
         rows.push(path.clone());
-        numbers.insert_unique(hash(Some(path)), number, |known| {
-            hash(rows.get(usize::from(*known)))
-        });
+        numbers
+            .insert_unique(hash(Some(path)), number, |known| hash(rows.get(usize::from(*known))));
         Some(number)
     }
 }

@@ -139,7 +139,8 @@ impl Tally {
     fn add(&mut self, path: &Path, weight: u32, all: &mut PathTable) {
         self.examples = self.examples.saturating_add(weight);
         let find = |like: fn(&Path, &Path) -> bool| {
-            let same = |(number, _): &(u16, u32)| all.get(*number).is_some_and(|one| like(one, path));
+            let same =
+                |(number, _): &(u16, u32)| all.get(*number).is_some_and(|one| like(one, path));
             self.paths.iter().position(same)
         };
         // No two that are alike are kept, so one that is the same is the one.

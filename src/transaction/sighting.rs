@@ -8,8 +8,8 @@ use super::timing::{
     ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
 };
 use crate::base::{Timestamp, Transport};
-use crate::dns::{AnswerKind, Message};
 use crate::capture::Seen;
+use crate::dns::{AnswerKind, Message};
 use crate::flow::Observed;
 use crate::packet::Via;
 

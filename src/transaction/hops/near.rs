@@ -230,9 +230,8 @@ impl Near {
 
     /// See [`Hops::ends`](super::Hops::ends).
     pub(super) fn ends(&self) -> (u8, u8) {
-        let told = |sight: &Sight| {
-            (u32::from_le_bytes(sight.since), i16::from_le_bytes(sight.frames))
-        };
+        let told =
+            |sight: &Sight| (u32::from_le_bytes(sight.since), i16::from_le_bytes(sight.frames));
         let mut sights = (0..).zip(self.sights.iter().take(self.len()).map(told));
         let Some(first) = sights.next() else { return (0, 0) };
         let (mut first, mut last) = (first, first);

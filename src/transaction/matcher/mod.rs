@@ -165,7 +165,8 @@ impl Matcher {
             transaction.attempts.len()
         };
         let latest = u8::try_from(all.saturating_sub(LATEST)).ok()?;
-        let nth = (latest..u8::try_from(all).ok()?).find(|nth| sighting.is_datagram(transaction, *nth))?;
+        let nth = (latest..u8::try_from(all).ok()?)
+            .find(|nth| sighting.is_datagram(transaction, *nth))?;
         Some(Landed { serial, nth })
     }
 

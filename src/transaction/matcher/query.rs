@@ -34,7 +34,8 @@ impl Matcher {
                     transaction.question == *question
                         && (transaction.server.ip() == hop.server) == exact
                 };
-                let transaction = self.table.entry(serial).and_then(|entry| entry.item.transaction());
+                let transaction =
+                    self.table.entry(serial).and_then(|entry| entry.item.transaction());
                 if transaction.is_some_and(asked)
                     && let Some(landed) = self.known(serial, sighting)
                 {
