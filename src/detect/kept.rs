@@ -12,7 +12,7 @@ use crate::dns::Name;
 use crate::lookup::{Lookup, Resolver};
 
 /// Lookups kept one by one in all.
-const MAX_LOOKUPS: usize = 200_000;
+const MAX_LOOKUPS: usize = 1 << 17;
 
 /// Where a lookup stands among all that are kept, counted from 1.
 pub(super) type Place = Option<NonZero<u32>>;
@@ -133,7 +133,7 @@ impl Kept {
 mod tests {
     use super::*;
 
-    /// There are up to two hundred thousand of them.
+    /// There are more than a hundred thousand of them.
     #[test]
     fn a_lookup_takes_few_bytes() {
         assert_eq!(size_of::<Ended>(), 32);
