@@ -1,7 +1,9 @@
 //! The header of a message (RFC 1035 section 4.1.1) and the codes in it.
 
-use crate::base::words::ToText;
 use std::fmt;
+
+use super::Edns;
+use crate::base::words::ToText;
 
 /// The twelve bytes every message begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +91,13 @@ impl Header {
 pub struct Rcode(pub u16);
 
 impl Rcode {
+    /// The full code of a message: the header's four bits and, with EDNS, the eight above them (RFC
+    /// 6891 section 6.1.3).
+    pub fn of(header: Header, edns: Option<&Edns>) -> Self {
+        let extended = edns.map_or(0, |edns| edns.extended_rcode);
+        Self(u16::from(extended) << 4 | header.rcode().0)
+    }
+
     /// No error.
     pub const NOERROR: Self = Self(0);
     /// Format error.

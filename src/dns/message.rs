@@ -199,8 +199,7 @@ impl Message {
 
     /// The full RCODE: the header's four bits and, with EDNS, the eight above them.
     pub fn rcode(&self) -> Rcode {
-        let extended = self.edns.as_ref().map_or(0, |edns| edns.extended_rcode);
-        Rcode(u16::from(extended) << 4 | self.header.rcode().0)
+        Rcode::of(self.header, self.edns.as_ref())
     }
 
     /// What this response is worth; meaningless for a query.

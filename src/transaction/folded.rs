@@ -12,23 +12,22 @@ use smallvec::{SmallVec, smallvec};
 use super::hops::Near;
 use super::model::{Attempt, QueryTraits, Response, Transaction};
 use crate::base::{Timestamp, Transport};
-use crate::dns::{AnswerKind, Edns, Header, Question, Rcode, Records};
+use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, RecordType, Records};
 
-/// A transaction over IPv4 with one attempt and one response, and nothing else to be said of it yet.
+/// A transaction over UDP and IPv4 with one attempt and one response, and nothing else to be said of it yet.
 #[derive(Debug, Clone)]
 pub(super) struct Folded {
-    question: Question,
+    name: Name,
     records: Arc<Records>,
     asked: Near,
     answered: Near,
     client: SocketAddrV4,
     server: SocketAddrV4,
-    transport: Transport,
+    rtype: RecordType,
     traits: QueryTraits,
     digests: [u32; 2],
     ip_ids: [u16; 2],
     header: Header,
-    rcode: Rcode,
     kind: AnswerKind,
     edns: Option<Edns>,
     length: u16,
@@ -41,9 +40,9 @@ impl Folded {
         let Transaction {
             client: SocketAddr::V4(client),
             server: SocketAddr::V4(server),
-            transport,
+            transport: Transport::Udp,
             id,
-            question,
+            question: Question { name, rtype, class: Question::IN },
             traits,
             attempts,
             responses,
@@ -68,7 +67,8 @@ impl Folded {
                 digest: reply,
                 ip_id: Some(reply_id),
                 header,
-                rcode,
+                // Told by the header and EDNS.
+                rcode: _,
                 kind,
                 records,
                 edns,
@@ -87,18 +87,17 @@ impl Folded {
             return None;
         }
         Some(Box::new(Self {
-            question: question.clone(),
+            name: name.clone(),
+            rtype: *rtype,
             records: Arc::clone(records),
             asked: asked.near()?.clone(),
             answered: answered.near()?.clone(),
             client: *client,
             server: *server,
-            transport: *transport,
             traits: *traits,
             digests: [*query, *reply],
             ip_ids: [*query_id, *reply_id],
             header: *header,
-            rcode: *rcode,
             kind: *kind,
             edns: *edns,
             length: *length,
@@ -109,11 +108,6 @@ impl Folded {
     /// The socket that asked.
     pub(super) fn client(&self) -> SocketAddr {
         self.client.into()
-    }
-
-    /// UDP or TCP.
-    pub(super) fn transport(&self) -> Transport {
-        self.transport
     }
 
     /// Transaction id.
@@ -132,7 +126,7 @@ impl Folded {
             digest: reply,
             ip_id: Some(reply_id),
             header: self.header,
-            rcode: self.rcode,
+            rcode: Rcode::of(self.header, self.edns.as_ref()),
             kind: self.kind,
             records: self.records,
             edns: self.edns,
@@ -146,9 +140,9 @@ impl Folded {
         Transaction {
             client: self.client.into(),
             server: self.server.into(),
-            transport: self.transport,
+            transport: Transport::Udp,
             id: self.header.id,
-            question: self.question,
+            question: Question { name: self.name, rtype: self.rtype, class: Question::IN },
             traits: self.traits,
             attempts: smallvec![attempt],
             responses: smallvec![response],

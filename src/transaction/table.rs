@@ -87,7 +87,7 @@ impl Item {
                 SocketKey::of_messages(asked.transport, asked.client, asked.id)
             }
             Self::Folded(folded) => {
-                SocketKey::of_messages(folded.transport(), folded.client(), folded.id())
+                SocketKey::of_messages(Transport::Udp, folded.client(), folded.id())
             }
             Self::Connect(connect) => SocketKey::of_connections(connect.client),
         }
