@@ -27,7 +27,7 @@ use crate::transaction::Nat;
 const BATCH: usize = 256;
 /// Batches that the matcher may be ahead of the tallies, and groups that those may be ahead of the rules:
 /// with fewer, stages that share few cores wait for each other.
-const AHEAD: usize = 32;
+const AHEAD: usize = 16;
 
 /// What may be set.
 #[derive(Debug, Clone, Default)]
