@@ -12,8 +12,8 @@ pub(super) struct Datagram {
     pub(super) ttl: u8,
     /// Into how many fragments it is split.
     pub(super) fragments: usize,
-    /// Whether only the first of them is captured.
-    pub(super) alone: bool,
+    /// How many of them are captured; all, if nothing is said.
+    pub(super) captured: Option<usize>,
     pub(super) body: Body,
 }
 
@@ -88,8 +88,9 @@ impl Datagram {
         let unit = payload.len().div_ceil(pieces).next_multiple_of(8).max(8);
         let count = payload.len().div_ceil(unit).max(1);
         let chunk = |n: usize| &payload[n * unit..((n + 1) * unit).min(payload.len())];
-        let captured = if self.alone { 1 } else { count };
-        (0..captured).map(|n| self.packet(chunk(n), n * unit, n + 1 < count)).collect()
+        (0..count.min(self.captured.unwrap_or(count)))
+            .map(|n| self.packet(chunk(n), n * unit, n + 1 < count))
+            .collect()
     }
 
     fn packet(&self, payload: &[u8], offset: usize, more: bool) -> Vec<u8> {
@@ -232,7 +233,7 @@ mod tests {
             ip_id: 7,
             ttl: 64,
             fragments,
-            alone: false,
+            captured: None,
             body: Body::Udp(payload.to_vec()),
         }
     }

@@ -185,7 +185,7 @@ impl Stage<'_> {
             ip_id: carriage.ip_id.unwrap_or(*counter),
             ttl: carriage.ttl.unwrap_or(64),
             fragments: carriage.fragments,
-            alone: carriage.alone,
+            captured: carriage.captured,
             body,
         }
     }

@@ -159,6 +159,95 @@ impl Folded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::{FileId, FrameRef, PointId, Seen};
+    use crate::packet::Direction;
+    use crate::transaction::hops::{Hop, Hops, Spot};
+
+    fn hops(frame: u32, addresses: (&str, &str)) -> Hops {
+        let (server, client) = (addresses.0.parse().unwrap(), addresses.1.parse().unwrap());
+        let via = |ttl| Spot {
+            point: PointId(1),
+            interface: Some(7),
+            direction: Some(Direction::Outgoing),
+            ttl,
+        };
+        let seen = |at: u32| Seen {
+            ts: Timestamp::from_nanos(1_780_000_000_000_000_000 + i64::from(at) * 1_000),
+            at: FrameRef { file: FileId(3), number: at },
+        };
+        let mut hops = Hops::of(&Hop { seen: seen(frame), via: via(64), server, client });
+        hops.push(&Hop { seen: seen(frame + 2), via: via(63), server, client });
+        hops
+    }
+
+    fn transaction(client: &str) -> Transaction {
+        let addresses = ("10.96.0.10", client);
+        let header = Header { id: 0xabcd, flags: 0x8583, questions: 1, ..Header::default() };
+        let edns = Edns { udp_size: 1_232, extended_rcode: 1, ..Edns::default() };
+        let attempt =
+            Attempt { hops: hops(5, addresses), digest: 0x1234_5678, ip_id: Some(9), vanish: None };
+        let response = Response {
+            hops: hops(9, addresses),
+            digest: 0x8765_4321,
+            ip_id: Some(10),
+            header,
+            rcode: Rcode::of(header, Some(&edns)),
+            kind: AnswerKind::Error(Rcode(19)),
+            records: Arc::default(),
+            edns: Some(edns),
+            length: 120,
+            case_kept: false,
+            home: None,
+            lost: None,
+            stopped: false,
+            settled: None,
+        };
+        Transaction {
+            client: SocketAddr::new(client.parse().unwrap(), 40_000),
+            server: "10.96.0.10:53".parse().unwrap(),
+            transport: Transport::Udp,
+            id: 0xabcd,
+            question: Question {
+                name: Name::parse("Web.example.com").unwrap(),
+                rtype: RecordType::AAAA,
+                class: Question::IN,
+            },
+            traits: QueryTraits { udp_size: Some(1_232), cookie: true, ..QueryTraits::default() },
+            attempts: smallvec![attempt],
+            responses: smallvec![response],
+            rejections: SmallVec::new(),
+            translated: None,
+            masquerade: None,
+            watched_until: Timestamp::MIN,
+            blind: false,
+            settled: None,
+        }
+    }
+
+    #[test]
+    fn it_unfolds_as_it_was() {
+        let was = transaction("10.244.1.7");
+        let folded = Folded::of(&was).expect("an ordinary one");
+        assert_eq!((folded.client(), folded.id()), (was.client, was.id));
+        assert_eq!(format!("{:?}", folded.unfold()), format!("{was:?}"));
+    }
+
+    #[test]
+    fn what_is_not_ordinary_stays_as_it_is() {
+        assert!(Folded::of(&transaction("fd00::7")).is_none());
+        let changes: [fn(&mut Transaction); 5] = [
+            |asked| asked.attempts.push(asked.attempts[0].clone()),
+            |asked| asked.responses.clear(),
+            |asked| asked.transport = Transport::Tcp,
+            |asked| asked.question.class = 3,
+            |asked| asked.masquerade = Some(Box::new(asked.client)),
+        ];
+        for change in changes {
+            let mut asked = transaction("10.244.1.7");
+            change(&mut asked);
+            assert!(Folded::of(&asked).is_none(), "{asked:?}");
+        }
+    }
 
     #[test]
     fn it_takes_little_room() {

@@ -377,3 +377,16 @@ fn points(forth: Option<&Hops>, back: &Hops) -> SmallVec<[PointId; 2]> {
     back.iter().for_each(&mut note);
     points
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_are_looked_at_stand_for_all() {
+        let mut ways = Ways::default();
+        let weights: Vec<u32> = (0..MANY + NTH * 100).map(|_| ways.take()).collect();
+        assert_eq!(weights.iter().sum::<u32>(), MANY + NTH * 100);
+        assert_eq!(weights.iter().filter(|weight| **weight > 0).count(), MANY as usize + 100);
+    }
+}
