@@ -294,7 +294,6 @@ impl<'a> Tail<'a> {
         directions.close(&routes);
         let sided = directions.sided();
         series.finish(&sided, &routes);
-        drop(routes);
         let loss = directions.loss(&sided);
         let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward, &trips);
         // What was not recorded cannot be told from what was not answered.

@@ -219,6 +219,11 @@ impl Reach {
         listed.chain(others.iter().filter(move |flow| network.contains(flow.cell().client)))
     }
 
+    /// The flows of the clients that stand for this group, in the same order.
+    pub fn flows_of(&self, group: Network) -> impl Iterator<Item = &Flow> {
+        self.flows_in(group).filter(move |flow| self.group(flow.cell().client) == group)
+    }
+
     fn by_prefix(&self) -> &Map<Network, Vec<u32>> {
         self.by_prefix.get_or_init(|| {
             let mut places: Map<Network, Vec<u32>> = Map::default();

@@ -7,11 +7,11 @@
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::hops::Near;
 use super::model::{Attempt, QueryTraits, Response, Transaction};
-use crate::base::{Timestamp, Transport};
+use crate::base::Transport;
 use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, RecordType, Records};
 
 /// A transaction over UDP and IPv4 with one attempt and one response, and nothing else to be said of it yet.
@@ -137,21 +137,13 @@ impl Folded {
             stopped: false,
             settled: None,
         };
+        let ends = (self.client.into(), self.server.into());
+        let question = Question { name: self.name, rtype: self.rtype, class: Question::IN };
         Transaction {
-            client: self.client.into(),
-            server: self.server.into(),
-            transport: Transport::Udp,
-            id: self.header.id,
-            question: Question { name: self.name, rtype: self.rtype, class: Question::IN },
             traits: self.traits,
             attempts: smallvec![attempt],
             responses: smallvec![response],
-            rejections: SmallVec::new(),
-            translated: None,
-            masquerade: None,
-            watched_until: Timestamp::MIN,
-            blind: false,
-            settled: None,
+            ..Transaction::new(ends, Transport::Udp, self.header.id, question)
         }
     }
 }
@@ -159,6 +151,7 @@ impl Folded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Timestamp;
     use crate::capture::{FileId, FrameRef, PointId, Seen};
     use crate::packet::Direction;
     use crate::transaction::hops::{Hop, Hops, Spot};
@@ -202,25 +195,15 @@ mod tests {
             stopped: false,
             settled: None,
         };
+        let ends =
+            (SocketAddr::new(client.parse().unwrap(), 40_000), "10.96.0.10:53".parse().unwrap());
+        let name = Name::parse("Web.example.com").unwrap();
+        let question = Question { name, rtype: RecordType::AAAA, class: Question::IN };
         Transaction {
-            client: SocketAddr::new(client.parse().unwrap(), 40_000),
-            server: "10.96.0.10:53".parse().unwrap(),
-            transport: Transport::Udp,
-            id: 0xabcd,
-            question: Question {
-                name: Name::parse("Web.example.com").unwrap(),
-                rtype: RecordType::AAAA,
-                class: Question::IN,
-            },
             traits: QueryTraits { udp_size: Some(1_232), cookie: true, ..QueryTraits::default() },
             attempts: smallvec![attempt],
             responses: smallvec![response],
-            rejections: SmallVec::new(),
-            translated: None,
-            masquerade: None,
-            watched_until: Timestamp::MIN,
-            blind: false,
-            settled: None,
+            ..Transaction::new(ends, Transport::Udp, 0xabcd, question)
         }
     }
 

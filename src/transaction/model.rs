@@ -345,6 +345,31 @@ impl Outcome {
 }
 
 impl Transaction {
+    /// One of which nothing was seen yet.
+    pub(super) fn new(
+        (client, server): (SocketAddr, SocketAddr),
+        transport: Transport,
+        id: u16,
+        question: Question,
+    ) -> Self {
+        Self {
+            client,
+            server,
+            transport,
+            id,
+            question,
+            traits: QueryTraits::default(),
+            attempts: SmallVec::new(),
+            responses: SmallVec::new(),
+            rejections: SmallVec::new(),
+            translated: None,
+            masquerade: None,
+            watched_until: Timestamp::MIN,
+            blind: false,
+            settled: None,
+        }
+    }
+
     /// Notes that nothing of it will change any more.
     pub(super) fn settle(&mut self) {
         self.settled = None;

@@ -1,10 +1,7 @@
 //! The places that a datagram passed at one capture point, each once, in order.
 
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
@@ -73,13 +70,14 @@ impl From<Place> for Waypoint {
 }
 
 /// The places that a datagram passed at one capture point.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Path(SmallVec<[Place; 4]>);
 
 impl Path {
     /// The path that `hops` show at `point`, of a datagram between a client and the server `asked`.
     pub(super) fn of(hops: &Hops, point: PointId, asked: IpAddr) -> Self {
         let mut path = Self::default();
+        // Nearly always they stand in the order of time.
         if let Some(places) = hops.near_places(point, asked) {
             let mut before = Timestamp::MIN;
             let mut ordered = true;
@@ -97,25 +95,6 @@ impl Path {
         places.sort_by_key(|(ts, _)| *ts);
         places.into_iter().for_each(|(_, place)| path.pass(place));
         path
-    }
-
-    /// Whether `hops` show all of it and nothing else, each place behind the one before, whatever the numbers
-    /// of interfaces. What takes longer to be told is for [`Self::of`].
-    pub(super) fn is_shown_by(&self, hops: &Hops, point: PointId, asked: IpAddr) -> bool {
-        let Some(places) = hops.near_places(point, asked) else { return false };
-        let mut whole = self.0.iter();
-        let mut before: Option<(Timestamp, Place)> = None;
-        for (ts, place) in places {
-            if before.is_some_and(|(earlier, _)| ts < earlier) {
-                return false;
-            }
-            let again = before.is_some_and(|(_, known)| known == place);
-            if !again && whole.next().is_none_or(|next| next.signature() != place.signature()) {
-                return false;
-            }
-            before = Some((ts, place));
-        }
-        whole.next().is_none()
     }
 
     fn pass(&mut self, place: Place) {
@@ -168,55 +147,11 @@ impl Path {
     }
 }
 
-/// Different paths, each once: clients on one interface take the same.
-#[derive(Debug, Default)]
-pub(super) struct PathTable {
-    rows: Vec<Path>,
-    numbers: HashTable<u16>,
-    state: RandomState,
-}
-
-impl PathTable {
-    /// The path with this number.
-    pub(super) fn get(&self, number: u16) -> Option<&Path> {
-        self.rows.get(usize::from(number))
-    }
-
-    /// The number of a path, which is new or known; `None` if there is no room for it.
-    pub(super) fn number(&mut self, path: &Path) -> Option<u16> {
-        let Self { rows, numbers, state } = self;
-        let same = |number: &u16| rows.get(usize::from(*number)) == Some(path);
-        let hash = |path: Option<&Path>| state.hash_one(path.map(|path| path.0.as_slice()));
-        if let Some(number) = numbers.find(hash(Some(path)), same) {
-            return Some(*number);
-        }
-        let number = u16::try_from(rows.len()).ok()?;
-        rows.push(path.clone());
-        numbers
-            .insert_unique(hash(Some(path)), number, |known| hash(rows.get(usize::from(*known))));
-        Some(number)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::hops::Spot;
     use super::*;
     use crate::capture::{FileId, FrameRef, Seen};
-
-    #[test]
-    fn a_path_has_one_number() {
-        let path = |places: &[u64]| Path(places.iter().map(|place| Place(*place)).collect());
-        let mut table = PathTable::default();
-        for round in 0..2 {
-            for at in 0..200 {
-                assert_eq!(table.number(&path(&[at, at + 1])), Some(u16::try_from(at).unwrap()));
-                assert!(round == 0 || table.rows.len() == 200);
-            }
-        }
-        assert_eq!(table.get(7), Some(&path(&[7, 8])));
-        assert_eq!(table.get(200), None);
-    }
 
     #[test]
     fn a_place_keeps_all_of_a_waypoint() {

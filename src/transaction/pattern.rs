@@ -16,9 +16,9 @@ use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
 use super::model::{Attempt, Transaction};
-use super::path::{Path, PathTable, Waypoint};
+use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
-use crate::base::{Map, Network, Transport, entry_within, halves};
+use crate::base::{Map, Network, Number, Numbered, Transport, entry_within, halves};
 use crate::capture::PointId;
 
 /// Healthy examples below which there is no pattern (rulebook K4).
@@ -29,6 +29,8 @@ const COMMON: u64 = 10;
 const MAX_KEYS: usize = 16_384;
 /// Different paths that are counted for one key.
 const MAX_PATHS: usize = 6;
+/// Different paths in all: clients on one interface take the same.
+const MAX_DIFFERENT: usize = 65_536;
 /// Examples of one client and server that count for others too.
 const SHARED: u32 = 64;
 /// Examples of one client and server that are all looked at. What so many have shown changes slowly, so
@@ -120,13 +122,13 @@ impl Ends {
 struct Tally {
     examples: u32,
     /// Numbers of paths, and how many examples took each.
-    paths: SmallVec<[(u16, u32); 4]>,
+    paths: SmallVec<[(Number, u32); 4]>,
 }
 
 impl Tally {
     /// The whole path, if there are enough examples.
-    fn whole<'a>(&self, all: &'a PathTable) -> Option<&'a Path> {
-        let common = |&&(_, count): &&(u16, u32)| {
+    fn whole<'a>(&self, all: &'a Numbered<Path>) -> Option<&'a Path> {
+        let common = |&&(_, count): &&(Number, u32)| {
             count >= ENOUGH && u64::from(count) * COMMON >= u64::from(self.examples)
         };
         let taken = self.paths.iter().filter(common);
@@ -136,24 +138,25 @@ impl Tally {
     }
 
     /// Counts an example that stands for so many.
-    fn add(&mut self, path: &Path, weight: u32, all: &mut PathTable) {
+    fn add(&mut self, path: &Path, weight: u32, all: &mut Numbered<Path>) {
         self.examples = self.examples.saturating_add(weight);
         let find = |like: fn(&Path, &Path) -> bool| {
             let same =
-                |(number, _): &(u16, u32)| all.get(*number).is_some_and(|one| like(one, path));
+                |(number, _): &(Number, u32)| all.get(*number).is_some_and(|one| like(one, path));
             self.paths.iter().position(same)
         };
         // No two that are alike are kept, so one that is the same is the one.
         let same = find(Path::eq);
         let place = same.or_else(|| find(Path::is_like));
+        let mut number = || all.number_within(path, MAX_DIFFERENT, Path::eq, Path::clone);
         if let Some(place) = place {
-            let Some((number, count)) = self.paths.get_mut(place) else { return };
+            let Some((known, count)) = self.paths.get_mut(place) else { return };
             *count = count.saturating_add(weight);
             if same.is_none() {
-                *number = all.number(path).unwrap_or(*number);
+                *known = number().unwrap_or(*known);
             }
         } else if self.paths.len() < MAX_PATHS {
-            self.paths.extend(all.number(path).map(|number| (number, weight)));
+            self.paths.extend(number().map(|number| (number, weight)));
         }
     }
 }
@@ -170,7 +173,7 @@ struct Ways {
 impl Ways {
     /// Takes the next transaction; returns for how many it stands, 0 if it is not looked at.
     fn take(&mut self) -> u32 {
-        self.taken = self.taken.wrapping_add(1).max(1);
+        self.taken = self.taken.wrapping_add(1);
         match self.taken {
             ..=MANY => 1,
             taken if taken % NTH == 0 => NTH,
@@ -193,7 +196,7 @@ pub struct Paths {
     /// Where the ways of each key are: apart from it, for a table of keys has more room than it needs.
     places: Map<Key, u32>,
     known: Vec<Ways>,
-    all: PathTable,
+    all: Numbered<Path>,
     seen: u64,
     holes: u64,
 }
@@ -314,17 +317,6 @@ impl Paths {
             return None;
         }
         let whole = self.healthy(transaction, point, forth)?;
-        Self::vanish_on(whole, transaction, hops, point, forth)
-    }
-
-    /// The same of one whose whole path is this.
-    fn vanish_on(
-        whole: &Path,
-        transaction: &Transaction,
-        hops: &Hops,
-        point: PointId,
-        forth: bool,
-    ) -> Option<Vanish> {
         let mine = Path::of(hops, point, transaction.server.ip());
         let last = mine.last()?;
         if !mine.begins(whole) {
@@ -343,18 +335,12 @@ impl Paths {
     /// Whether a response stopped on its way to the client, as far as the client's own capture
     /// point shows.
     pub(super) fn stopped(&self, transaction: &Transaction, hops: &Hops, point: PointId) -> bool {
-        if transaction.transport != Transport::Udp {
-            return false;
-        }
-        let Some(whole) = self.healthy(transaction, point, false) else { return false };
-        if whole.is_shown_by(hops, point, transaction.server.ip()) {
-            return false;
-        }
         let last_sent = transaction.last_sent().map(|seen| seen.ts);
         let arrived = hops.earliest().map(|seen| seen.ts);
         let asked_again = last_sent.zip(arrived).is_some_and(|(sent, arrived)| sent > arrived);
         (asked_again || self.holes * HOLES <= self.seen)
-            && Self::vanish_on(whole, transaction, hops, point, false)
+            && self
+                .vanish(transaction, hops, point, false)
                 .is_some_and(|vanish| vanish.missing.is_some())
     }
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-use super::super::routes::{ByRoute, Route, RouteId, Routes};
 use super::Watch;
+use crate::analysis::routes::{ByRoute, Route, RouteId, Routes};
 use crate::base::{Host, Network, Table, Timestamp};
 use crate::detect::{Finding, Harmed, Steps, Symptom};
 use crate::lookup::Lookup;

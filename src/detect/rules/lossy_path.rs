@@ -112,12 +112,8 @@ impl Row {
             return false;
         };
         let (mut flows, mut dead) = (0, 0);
-        for flow in scene.reach.flows() {
-            let cell = flow.cell();
-            if cell.transport == Transport::Udp
-                && span.contains(flow.first.ts)
-                && scene.reach.group(cell.client) == network
-            {
+        for flow in scene.reach.flows_of(network) {
+            if flow.cell().transport == Transport::Udp && span.contains(flow.first.ts) {
                 flows += u64::from(flow.weight());
                 dead += u64::from(flow.failed());
             }

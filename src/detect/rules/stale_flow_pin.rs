@@ -179,11 +179,7 @@ fn judge(server: IpAddr, pins: &[Pin], scene: &Scene<'_>) -> Option<Finding> {
     let networks: BTreeSet<Network> =
         pins.iter().map(|pin| scene.reach.group(pin.client.ip())).collect();
     let (mut elsewhere, mut mates) = (0_u64, BTreeSet::new());
-    let ours = networks.iter().flat_map(|network| {
-        let theirs = scene.reach.flows_in(*network);
-        theirs.filter(|flow| scene.reach.group(flow.cell().client) == *network)
-    });
-    for flow in ours {
+    for flow in networks.iter().flat_map(|network| scene.reach.flows_of(*network)) {
         if !flow.is_fresh() || flow.cell().server != service || !span.contains(flow.first.ts) {
             continue;
         }

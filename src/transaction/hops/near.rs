@@ -181,12 +181,6 @@ impl Near {
     #[inline]
     fn put(&mut self, at: usize, sight: Sight) {
         let mut next = sight;
-        if at + 1 == self.count as usize
-            && let Some(last) = self.sights.get_mut(at)
-        {
-            *last = next;
-            return;
-        }
         for place in self.sights.iter_mut().take(self.count as usize).skip(at) {
             next = std::mem::replace(place, next);
         }

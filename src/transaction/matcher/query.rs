@@ -1,6 +1,6 @@
 //! Queries: a further hop of an attempt, a further attempt, or a transaction of its own.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::Matcher;
 use crate::base::Coverage;
@@ -81,21 +81,12 @@ impl Matcher {
         if self.masqueraded(sighting, (key, &candidates), coverage) {
             return None;
         }
+        let ends = (*client, *server);
+        let id = message.header.id;
         let transaction = Transaction {
-            client: *client,
-            server: *server,
-            transport: sighting.transport,
-            id: message.header.id,
-            question: question.clone(),
             traits: QueryTraits::of(message.header, message.edns.as_ref()),
             attempts: smallvec![attempt],
-            responses: SmallVec::new(),
-            rejections: SmallVec::new(),
-            translated: None,
-            masquerade: None,
-            watched_until: hop.seen.ts,
-            blind: false,
-            settled: None,
+            ..Transaction::new(ends, sighting.transport, id, question.clone())
         };
         let item = Item::Transaction(Box::new(transaction));
         let serial = self.table.open(item, &candidates, hop.seen.ts);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::{MAX_REPEATS, Matcher};
 use crate::base::{Coverage, Limit};
 use crate::dns::{AnswerKind, Message, Question};
 use crate::transaction::hops::{Hop, Hops};
 use crate::transaction::latest::Landed;
-use crate::transaction::model::{QueryTraits, Response, Transaction};
+use crate::transaction::model::{Response, Transaction};
 use crate::transaction::sighting::Sighting;
 use crate::transaction::table::{Item, SocketKey};
 use crate::transaction::timing::T_KEEP;
@@ -73,21 +73,11 @@ impl Matcher {
             return alone(Landed { serial, nth: u8::try_from(before).ok()? });
         }
         // Nobody asked, as far as the capture shows.
+        let ends = (*client, *server);
+        let id = message.header.id;
         let transaction = Transaction {
-            client: *client,
-            server: *server,
-            transport: sighting.transport,
-            id: message.header.id,
-            question: asked?.clone(),
-            traits: QueryTraits::default(),
-            attempts: SmallVec::new(),
             responses: smallvec![response],
-            rejections: SmallVec::new(),
-            translated: None,
-            masquerade: None,
-            watched_until: hop.seen.ts,
-            blind: false,
-            settled: None,
+            ..Transaction::new(ends, sighting.transport, id, asked?.clone())
         };
         let item = Item::Transaction(Box::new(transaction));
         let serial = self.table.open(item, &candidates, hop.seen.ts);
