@@ -279,7 +279,7 @@ fn legs(
     let servers: Vec<std::net::IpAddr> = lookup
         .transactions()
         .flat_map(|asked| {
-            let backends = asked.attempts.iter().filter_map(crate::transaction::Attempt::backend);
+            let backends = asked.attempts.iter().filter_map(|sent| sent.backend(asked.server));
             backends.chain([asked.responder(), asked.server.ip()])
         })
         .collect();

@@ -11,7 +11,7 @@ use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
 use crate::packet::IcmpKind;
-use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction};
+use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
 
 /// A delay below this is nobody's harm (rulebook 7.1).
 const NOTICEABLE: Duration = Duration::from_millis(100);
@@ -287,7 +287,9 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep<'_>> {
     // Whom the waiting was for: the server that the first attempt went to, not the one that
     // answered a later attempt.
     let waited_for = match symptom {
-        Symptom::Unanswered => transaction.attempts.first().and_then(Attempt::backend),
+        Symptom::Unanswered => {
+            transaction.attempts.first().and_then(|first| first.backend(transaction.server))
+        }
         _ => None,
     };
     let responder = waited_for.unwrap_or_else(|| transaction.responder());

@@ -112,7 +112,8 @@ impl Reach {
         };
         // A repeat from the same port goes to another backend once conntrack has forgotten the
         // first: what went to each is a flow of its own, and only the last one was answered.
-        let same = |one: &Attempt, next: &Attempt| one.backend() == next.backend();
+        let asked = transaction.server;
+        let same = |one: &Attempt, next: &Attempt| one.backend(asked) == next.backend(asked);
         let mut legs = transaction.attempts.chunk_by(same).peekable();
         while let Some(attempts) = legs.next() {
             let Some(first) = attempts.first() else { continue };
@@ -120,7 +121,7 @@ impl Reach {
             let responder = if last {
                 transaction.responder()
             } else {
-                first.backend().unwrap_or(transaction.server.ip())
+                first.backend(asked).unwrap_or(asked.ip())
             };
             let start = first.sent();
             let sent = u32::try_from(attempts.len()).unwrap_or(u32::MAX);

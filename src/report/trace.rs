@@ -89,7 +89,7 @@ impl Trace {
             let (what, kind) = sent(transaction, index, attempt);
             let why = format!("query {} of {all} for {question}", index + 1);
             self.frames(&attempt.hops, &why);
-            let to = attempt.backend().unwrap_or(transaction.server.ip());
+            let to = attempt.backend(transaction.server).unwrap_or(transaction.server.ip());
             let ends = (transaction.client.ip(), to);
             self.rung(
                 attempt.sent(),

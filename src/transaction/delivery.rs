@@ -19,14 +19,26 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         let both = response.hops.point().is_none() && response.hops.is_seen_at(home.via.point);
         response.home = both.then_some(home.via.point);
     }
-    // Who answered in the place of the one that was asked. On the client's own interface an answer
-    // has to come from that; a capture behind the translation shows the backend asked and the
-    // service answering: no defect.
+    // Who answered in the place of the one that was asked. Where the query was seen before its
+    // translation, an answer has to come from the address that was asked; a capture behind the
+    // translation shows the backend asked and the service answering: no defect.
     let stranger = |response: &Response| {
-        let place = |hop: Hop| (hop.via.point, hop.via.interface);
-        let mut at_home = response.hops.iter().filter(|hop| place(*hop) == place(home)).peekable();
-        at_home.peek()?;
-        if at_home.any(|hop| hop.server == asked) {
+        let here = || response.hops.iter().filter(|hop| hop.via.point == home.via.point);
+        let from_asked = |hop: &Hop| hop.server == asked;
+        if here().any(|hop| from_asked(&hop) && hop.via.interface == home.via.interface) {
+            return None;
+        }
+        let query = transaction.attempts.iter().flat_map(|attempt| &attempt.hops);
+        let untranslated: SmallVec<[Option<u32>; 4]> =
+            query.filter(from_asked).map(|hop| hop.via.interface).collect();
+        // The capture may have missed the query there: where do others of its kind come from?
+        let door = paths.door(transaction, home.via.point);
+        let is_before = |hop: &Hop| {
+            untranslated.contains(&hop.via.interface) || door == Some(hop.via.interface)
+        };
+        let mut before = here().filter(is_before).peekable();
+        before.peek()?;
+        if before.any(|hop| from_asked(&hop)) {
             return None;
         }
         let source = response.hops.last().map_or(asked, |hop| hop.server);
@@ -63,11 +75,27 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     }
 }
 
+/// The capture may have missed what stands before the translation in a query; a repeat of it or its answer
+/// shows as well that the service was asked.
+pub(super) fn name_service(transaction: &mut Transaction, nat: &Nat) {
+    let asked = transaction.server.ip();
+    if !nat.is_backend(asked) {
+        return;
+    }
+    let attempts = transaction.attempts.iter().map(|attempt| &attempt.hops);
+    let responses = transaction.responses.iter().map(|response| &response.hops);
+    let mut seen = attempts.chain(responses).flatten().map(|hop| hop.server);
+    let is_asked = |address: &IpAddr| nat.translates(*address, asked) && !nat.is_mirrored(*address);
+    if let Some(service) = seen.find(is_asked) {
+        transaction.server.set_ip(service);
+    }
+}
+
 /// A capture behind the translation shows backends asked and the service answering. What the way
 /// back teaches holds for the unanswered as well. Returns whether that changed the transaction.
 pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) -> bool {
     let asked = transaction.server.ip();
-    if transaction.attempts.iter().any(|attempt| attempt.backend().is_some()) {
+    if transaction.attempts.iter().any(|attempt| attempt.backend(transaction.server).is_some()) {
         return false;
     }
     let source = transaction.answer().and_then(|answer| answer.hops.last()).map(|hop| hop.server);

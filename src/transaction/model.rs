@@ -101,7 +101,7 @@ impl QueryTraits {
 /// One query datagram (or TCP message) that the client really sent.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Everywhere it was seen, in the order of the capture; never empty.
+    /// Everywhere it was seen, in the order of its way; never empty.
     pub hops: Hops,
     /// The lower half of the message's digest: it tells apart only datagrams of one socket, id and moment.
     pub digest: u32,
@@ -135,17 +135,17 @@ impl Attempt {
         self.hops.last()
     }
 
-    /// The address that it was translated to, if it was.
-    pub fn backend(&self) -> Option<IpAddr> {
-        let asked = self.hops.first()?.server;
-        self.hops.iter().rev().map(|hop| hop.server).find(|server| *server != asked)
+    /// What the address that was `asked` was translated to, if it was; see [`Transaction::server`]. The
+    /// capture may have missed the sightings before that.
+    pub fn backend(&self, asked: SocketAddr) -> Option<IpAddr> {
+        self.hops.last_server_but(asked.ip())
     }
 }
 
 /// One response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// Everywhere it was seen, in the order of the capture; never empty.
+    /// Everywhere it was seen, in the order of its way; never empty.
     pub hops: Hops,
     /// See [`Attempt::digest`].
     pub digest: u32,
@@ -503,10 +503,17 @@ impl Transaction {
         if self.translated.is_some() {
             return self.translated;
         }
-        self.attempts.iter().rev().find_map(Attempt::backend).or_else(|| {
+        let backend = |attempt: &Attempt| attempt.backend(self.server);
+        let origin = || {
             let origin = self.responses.first()?.origin()?;
             (origin != self.server.ip()).then_some(origin)
-        })
+        };
+        // A repeat may go elsewhere; where an earlier one went says nothing of who answered.
+        let earlier = || {
+            let silent = self.responses.is_empty();
+            self.attempts.iter().rev().skip(1).find_map(backend).filter(|_| silent)
+        };
+        self.attempts.last().and_then(backend).or_else(origin).or_else(earlier)
     }
 
     /// The address that stands for "the server" in tallies: the backend where it is known,

@@ -24,18 +24,36 @@ pub struct Nat {
     services: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
     /// Services that are only known by what comes back: the capture lies behind the translation.
     mirrored: BTreeSet<IpAddr>,
+    /// Pairs that were seen the other way round as well, and how often more the way that they are known.
+    disputed: BTreeMap<(IpAddr, IpAddr), u32>,
     /// How often an address that was asked answered by itself, and how often another one did.
     replies: Map<Host, (u32, u32)>,
 }
 
 impl Nat {
-    /// Notes that a datagram to `service` went on to `backend`.
-    pub fn learn(&mut self, service: IpAddr, backend: IpAddr) {
-        if self.translates(service, backend) && self.mirrored.is_empty() {
-            return;
+    /// Notes that a datagram to `service` went on to `backend`, and returns whether that is so as a rule:
+    /// a node with several cores may record the two in the wrong order now and then.
+    pub fn learn(&mut self, service: IpAddr, backend: IpAddr) -> bool {
+        if self.translates(service, backend) {
+            if let Some(more) = self.disputed.get_mut(&(service, backend)) {
+                *more = more.saturating_add(1);
+            }
+            if self.mirrored.is_empty() {
+                return true;
+            }
+        } else if self.translates(backend, service) {
+            let more = self.disputed.entry((backend, service)).or_insert(1);
+            // What was only concluded from replies gives way at once.
+            if *more > 0 && !self.mirrored.contains(&backend) {
+                *more -= 1;
+                return false;
+            }
+            self.forget(backend, service);
+            self.disputed.insert((service, backend), 1);
         }
         self.mirrored.remove(&service);
         self.insert(service, backend);
+        true
     }
 
     /// Notes that the answer to what `asked` was asked came from `source`, where nothing on the way
@@ -69,25 +87,29 @@ impl Nat {
 
     /// It is no backend of services that are known by what came back alone.
     fn forget_mirrored(&mut self, backend: IpAddr) {
-        let Some(services) = self.services.get_mut(&backend) else { return };
-        let Self { backends, known, mirrored, .. } = self;
-        services.retain(|service| {
-            let wrong = mirrored.contains(service);
-            if wrong {
-                known.remove(&(Host(*service), Host(backend)));
-                let left = backends.get_mut(service).is_some_and(|of_it| {
-                    of_it.remove(&backend);
-                    !of_it.is_empty()
-                });
-                if !left {
-                    backends.remove(service);
-                    mirrored.remove(service);
-                }
+        let Some(services) = self.services.get(&backend) else { return };
+        let wrong: Vec<IpAddr> = services.intersection(&self.mirrored).copied().collect();
+        wrong.into_iter().for_each(|service| self.forget(service, backend));
+    }
+
+    /// These two are no pair.
+    fn forget(&mut self, service: IpAddr, backend: IpAddr) {
+        let Self { backends, services, known, mirrored, disputed, .. } = self;
+        known.remove(&(Host(service), Host(backend)));
+        disputed.remove(&(service, backend));
+        let is_last = |pairs: &mut BTreeMap<IpAddr, BTreeSet<IpAddr>>, one, other| {
+            let last = pairs.get_mut(&one).is_none_or(|others| {
+                others.remove(&other);
+                others.is_empty()
+            });
+            if last {
+                pairs.remove(&one);
             }
-            !wrong
-        });
-        if services.is_empty() {
-            self.services.remove(&backend);
+            last
+        };
+        is_last(services, backend, service);
+        if is_last(backends, service, backend) {
+            mirrored.remove(&service);
         }
     }
 
@@ -153,6 +175,23 @@ mod tests {
         (0..40).for_each(|_| nat.learn_from_reply(service, backend));
         (0..3).for_each(|_| nat.learn_from_reply(backend, backend));
         assert!(nat.translates(service, backend));
+    }
+
+    #[test]
+    fn the_direction_that_is_the_rule_is_known() {
+        let (service, backend) = (ip("10.96.0.10"), ip("10.244.1.10"));
+        let mut nat = Nat::default();
+        // The very first datagram of a capture may stand in it the wrong way round.
+        assert!(nat.learn(backend, service));
+        (0..9).for_each(|_| {
+            nat.learn(service, backend);
+        });
+        let is_right = |nat: &Nat| {
+            nat.translates(service, backend) && !nat.is_service(backend) && !nat.is_backend(service)
+        };
+        assert!(is_right(&nat), "{nat:?}");
+        (0..3).for_each(|_| assert!(!nat.learn(backend, service)));
+        assert!(is_right(&nat), "{nat:?}");
     }
 
     #[test]

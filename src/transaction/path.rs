@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
-use crate::base::Timestamp;
 use crate::capture::PointId;
 use crate::packet::Direction;
 
@@ -77,23 +76,7 @@ impl Path {
     /// The path that `hops` show at `point`, of a datagram between a client and the server `asked`.
     pub(super) fn of(hops: &Hops, point: PointId, asked: IpAddr) -> Self {
         let mut path = Self::default();
-        // Nearly always they stand in the order of time.
-        if let Some(places) = hops.near_places(point, asked) {
-            let mut before = Timestamp::MIN;
-            let mut ordered = true;
-            for (ts, place) in places {
-                ordered &= before <= ts;
-                before = ts;
-                path.pass(place);
-            }
-            if ordered {
-                return path;
-            }
-            path.0.clear();
-        }
-        let mut places = hops.places(point, asked);
-        places.sort_by_key(|(ts, _)| *ts);
-        places.into_iter().for_each(|(_, place)| path.pass(place));
+        hops.tell_places(point, asked, |place| path.pass(place));
         path
     }
 
@@ -151,6 +134,7 @@ impl Path {
 mod tests {
     use super::super::hops::Spot;
     use super::*;
+    use crate::base::Timestamp;
     use crate::capture::{FileId, FrameRef, Seen};
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::hops::{Hop, Hops};
 use super::model::Transaction;
+use super::nat::Nat;
 use super::timing::{
     ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
 };
@@ -72,19 +73,32 @@ impl<'a> Sighting<'a> {
 
     /// Whether it is one more hop of this response of a transaction, or of this attempt.
     #[inline]
-    pub(super) fn is_datagram(&self, transaction: &Transaction, nth: u8) -> bool {
+    pub(super) fn is_datagram(&self, transaction: &Transaction, nth: u8, nat: &Nat) -> bool {
         let nth = usize::from(nth);
+        // An answer may be reason enough to ask again at once (an error is for glibc).
+        let hidden = |known: &Hop| {
+            self.is_hidden_way(known, nat) && (self.is_response || transaction.responses.is_empty())
+        };
         if self.is_response {
             let known = transaction.responses.get(nth);
-            known.is_some_and(|known| self.continues(&known.hops, known.digest, known.ip_id))
+            known
+                .is_some_and(|known| self.continues(&known.hops, known.digest, known.ip_id, hidden))
         } else {
             let known = transaction.attempts.get(nth);
-            known.is_some_and(|known| self.continues(&known.hops, known.digest, known.ip_id))
+            known
+                .is_some_and(|known| self.continues(&known.hops, known.digest, known.ip_id, hidden))
         }
     }
 
-    /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2).
-    fn continues(&self, hops: &Hops, digest: u32, ip_id: Option<u16>) -> bool {
+    /// Whether it is one more hop of the datagram that was seen at `hops` (rule 2), of which some may lie on
+    /// a `hidden` way.
+    fn continues(
+        &self,
+        hops: &Hops,
+        digest: u32,
+        ip_id: Option<u16>,
+        hidden: impl Fn(&Hop) -> bool,
+    ) -> bool {
         if digest != self.digest_half() || ip_id != self.ip_id {
             return false;
         }
@@ -104,20 +118,26 @@ impl<'a> Sighting<'a> {
         };
         within(window) && {
             let hop = self.hop();
-            !hops.iter().any(|known| known.same_place(&hop))
+            !hops.iter().any(|known| known.same_place(&hop) && !hidden(&known))
         }
+    }
+
+    /// Whether this and a sighting at what looks like the same place may lie on one way: a capture of every
+    /// interface whose link type does not number them shows several places alike.
+    fn is_hidden_way(&self, known: &Hop, nat: &Nat) -> bool {
+        self.via.direction.is_some()
+            && self.via.interface.is_none()
+            && nat.relates(known.server, self.server.ip())
     }
 }
 
-/// Adds a place where a datagram was seen; returns by how many bytes that grew. Clocks of capture
-/// points agree only so far, so between those the TTL says which place came first.
+/// Adds a place where a datagram was seen, in the order of its way; returns by how many bytes that grew.
 #[inline]
 pub(super) fn sight(hops: &mut Hops, hop: &Hop) -> usize {
-    if hops.point() == Some(hop.via.point) || hops.is_full() {
+    if hops.is_full() || hops.goes_on(hop) {
         return hops.push(hop);
     }
-    let behind = |known: Hop| known.via.point != hop.via.point && known.via.ttl < hop.via.ttl;
-    let place = hops.iter().position(behind);
+    let place = hops.iter().position(|known| hop.is_before(&known));
     hops.insert(place.unwrap_or(hops.len()), hop)
 }
 

@@ -117,8 +117,9 @@ impl Detector for ConntrackFull {
             if known {
                 self.known(Network::of(asked.client.ip()), sent.ts, lost);
             }
-            let stopped =
-                |attempt: &Attempt| places(&attempt.hops) == 1 && attempt.backend().is_none();
+            let stopped = |attempt: &Attempt| {
+                places(&attempt.hops) == 1 && attempt.backend(asked.server).is_none()
+            };
             if lost && !known && asked.attempts.first().is_some_and(stopped) {
                 self.vanished(Vanished {
                     seen: sent,

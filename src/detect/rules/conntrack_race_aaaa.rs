@@ -244,7 +244,8 @@ impl Tally {
     fn lost(&mut self, gone: &Transaction, mate: &Transaction, what: &Text) {
         let (own, usual) = (reached(gone), reached(mate));
         // Only the client's own node translates; on another, a query that stops has passed that.
-        let at_home = mate.attempts.first().is_some_and(|attempt| attempt.backend().is_some());
+        let at_home =
+            mate.attempts.first().is_some_and(|attempt| attempt.backend(mate.server).is_some());
         self.stopped += u64::from(at_home && own < usual);
         self.passed += u64::from(at_home && own >= usual && usual > 1);
         if gone.attempts.len() > 1 {

@@ -112,7 +112,7 @@ impl<'a> Ladder<'a> {
                 client = asked.client,
                 server = asked.server
             );
-            if let Some(backend) = attempt.backend().or(asked.translated) {
+            if let Some(backend) = attempt.backend(asked.server).or(asked.translated) {
                 text.push(text!(", translated to {backend}", backend));
             }
             if let Some(masquerade) = asked.masquerade.as_deref() {

@@ -40,6 +40,14 @@ impl Hop {
         let place = |hop: &Self| (hop.via.point, hop.via.interface, hop.via.direction, hop.via.ttl);
         place(self) == place(other)
     }
+
+    /// Whether a datagram passed this place before the other. Every router lowers the TTL, whatever the
+    /// clocks of capture points and the order of their frames; between two routers the time tells.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        let same_clock = self.via.point == other.via.point;
+        self.via.ttl > other.via.ttl
+            || (self.via.ttl == other.via.ttl && same_clock && self.seen.ts < other.seen.ts)
+    }
 }
 
 /// A place on the way of a datagram through a capture point: what a [`Via`] says of it, but for what
@@ -72,7 +80,7 @@ impl Spot {
     }
 }
 
-/// The places where one datagram was seen, in the order of the capture.
+/// The places where one datagram was seen, in the order of its way.
 #[derive(Debug, Clone, Default)]
 pub struct Hops(Form);
 
@@ -84,8 +92,6 @@ enum Form {
     Far(Box<Far>),
 }
 
-/// As many places as a node shows.
-const PLACES: usize = 4;
 /// Sightings of one datagram that are kept: eight capture points with four each. Of more, the last
 /// one.
 const MOST: usize = 32;
@@ -103,6 +109,15 @@ impl Hops {
         match &self.0 {
             Form::Near(near) => Some(near),
             Form::None | Form::Far(_) => None,
+        }
+    }
+
+    /// Whether it is plain that the datagram was not seen on its way behind here before.
+    #[inline]
+    pub(super) fn goes_on(&self, hop: &Hop) -> bool {
+        match &self.0 {
+            Form::Near(near) => near.goes_on(hop),
+            Form::None | Form::Far(_) => false,
         }
     }
 
@@ -163,7 +178,7 @@ impl Hops {
         self.len() == 0
     }
 
-    /// The first one in the order of the capture.
+    /// The first one in the list.
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]
     pub fn first(&self) -> Option<Hop> {
@@ -180,7 +195,17 @@ impl Hops {
         }
     }
 
-    /// The last one in the order of the capture.
+    /// The server's address as it was written in the last one in which it was another than this.
+    #[inline]
+    pub(super) fn last_server_but(&self, asked: IpAddr) -> Option<IpAddr> {
+        match &self.0 {
+            Form::None => None,
+            Form::Near(near) => near.last_server_but(asked),
+            Form::Far(_) => self.iter().rev().map(|hop| hop.server).find(|server| *server != asked),
+        }
+    }
+
+    /// The last one in the list.
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]
     pub fn last(&self) -> Option<Hop> {
@@ -288,32 +313,17 @@ impl Hops {
         }
     }
 
-    /// The places where it was seen at this capture point, in the order of the capture, and when; the
-    /// server `asked` tells whether its address was translated there.
-    pub(super) fn places(
-        &self,
-        point: PointId,
-        asked: IpAddr,
-    ) -> SmallVec<[(Timestamp, Place); PLACES]> {
+    /// Tells the places where it was seen at this capture point, one after the other; the server `asked`
+    /// tells whether its address was translated there.
+    #[inline]
+    pub(super) fn tell_places(&self, point: PointId, asked: IpAddr, mut tell: impl FnMut(Place)) {
         match &self.0 {
-            Form::Near(near) if near.point() == point => near.places(asked).collect(),
-            Form::None | Form::Near(_) => SmallVec::new(),
+            Form::Near(near) if near.point() == point => near.places(asked).for_each(tell),
+            Form::None | Form::Near(_) => {}
             Form::Far(_) => {
                 let here = self.iter().filter(|hop| hop.via.point == point);
-                here.map(|hop| (hop.seen.ts, Place::of(&hop, asked))).collect()
+                here.for_each(|hop| tell(Place::of(&hop, asked)));
             }
-        }
-    }
-
-    /// The same one by one, if they are told from the first.
-    pub(super) fn near_places(
-        &self,
-        point: PointId,
-        asked: IpAddr,
-    ) -> Option<impl Iterator<Item = (Timestamp, Place)>> {
-        match &self.0 {
-            Form::Near(near) if near.point() == point => Some(near.places(asked)),
-            _ => None,
         }
     }
 
@@ -481,8 +491,10 @@ mod tests {
             for point in plain.iter().map(|hop| hop.via.point) {
                 let asked = IpAddr::from([10, 96, 0, 1]);
                 let here = plain.iter().filter(|hop| hop.via.point == point);
-                let places: Vec<_> = here.map(|hop| (hop.seen.ts, Place::of(hop, asked))).collect();
-                prop_assert_eq!(hops.places(point, asked).to_vec(), places);
+                let places: Vec<_> = here.map(|hop| Place::of(hop, asked)).collect();
+                let mut told = Vec::new();
+                hops.tell_places(point, asked, |place| told.push(place));
+                prop_assert_eq!(told, places);
             }
             let points: BTreeSet<_> = plain.iter().map(|hop| hop.via.point).collect();
             prop_assert_eq!(hops.point(), points.first().copied().filter(|_| points.len() == 1));

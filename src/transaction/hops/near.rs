@@ -1,5 +1,6 @@
 //! The usual sightings of a datagram: a few on the interfaces of one node, each told from the first.
 
+use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Hop, Spot};
@@ -143,6 +144,18 @@ impl Near {
         Some(near)
     }
 
+    /// Whether the last one is at the same point, and not behind this one; see [`Hop::is_before`].
+    #[inline]
+    pub(super) fn goes_on(&self, hop: &Hop) -> bool {
+        let last = self.len() - 1;
+        self.point == hop.via.point
+            && self.get(last).is_some_and(|known| match known.ttl.cmp(&hop.via.ttl) {
+                Ordering::Greater => true,
+                Ordering::Equal => self.ts(last) <= Some(hop.seen.ts),
+                Ordering::Less => false,
+            })
+    }
+
     /// Puts a sighting at the end of the list, if it was recorded behind the first, is a usual one, and
     /// there is room.
     #[inline]
@@ -247,6 +260,16 @@ impl Near {
         Some(IpAddr::V4(Ipv4Addr::from_bits(server)))
     }
 
+    /// See [`Hops::last_server_but`](super::Hops::last_server_but).
+    #[inline]
+    pub(super) fn last_server_but(&self, asked: IpAddr) -> Option<IpAddr> {
+        let sights = self.sights.iter().take(self.count as usize).rev();
+        let server = |sight: &Sight| {
+            IpAddr::V4(Ipv4Addr::from_bits(self.server.address(sight.what.has(What::SERVER))))
+        };
+        sights.map(server).find(|server| *server != asked)
+    }
+
     #[expect(clippy::inline_always, reason = "who looks at one field pays for no other")]
     #[inline(always)]
     fn get(&self, at: usize) -> Option<&Sight> {
@@ -304,7 +327,8 @@ impl Near {
     }
 
     /// The places where it was seen, one after the other; see [`Place`].
-    pub(super) fn places(&self, asked: IpAddr) -> impl Iterator<Item = (Timestamp, Place)> {
+    #[inline]
+    pub(super) fn places(&self, asked: IpAddr) -> impl Iterator<Item = Place> {
         let asked = match asked {
             IpAddr::V4(asked) => Some(asked.to_bits()),
             IpAddr::V6(_) => None,
@@ -316,9 +340,7 @@ impl Near {
             let interface = sight.what.has(What::INTERFACE).then_some(interface);
             let server = Some(self.server.address(sight.what.has(What::SERVER)));
             let direction = sight.what.packet_type();
-            let place = Place::new(interface, direction, sight.ttl, server != asked);
-            let since = i64::from(u32::from_le_bytes(sight.since));
-            (Timestamp::from_nanos(self.ts.nanos() + since), place)
+            Place::new(interface, direction, sight.ttl, server != asked)
         })
     }
 }

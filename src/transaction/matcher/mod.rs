@@ -141,7 +141,7 @@ impl Matcher {
         let Some(transaction) = entry.item.transaction() else { return false };
         let same = transaction.client == *sighting.client
             && transaction.transport == sighting.transport
-            && sighting.is_datagram(transaction, landed.nth);
+            && sighting.is_datagram(transaction, landed.nth, &self.nat);
         if same {
             let bytes = hop(entry, landed.nth, sighting, &mut self.nat, coverage);
             self.table.grow(landed.serial, bytes);
@@ -166,7 +166,7 @@ impl Matcher {
         };
         let latest = u8::try_from(all.saturating_sub(LATEST)).ok()?;
         let nth = (latest..u8::try_from(all).ok()?)
-            .find(|nth| sighting.is_datagram(transaction, *nth))?;
+            .find(|nth| sighting.is_datagram(transaction, *nth, &self.nat))?;
         Some(Landed { serial, nth })
     }
 
@@ -237,6 +237,7 @@ impl Matcher {
         {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
+        delivery::name_service(transaction, &self.nat);
         delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
         transaction.settle();
         self.paths.trace(transaction);
@@ -284,23 +285,24 @@ fn hop(
         transaction.attempts.get_mut(nth).map(|attempt| &mut attempt.hops)
     };
     let Some(hops) = hops else { return 0 };
-    let mut first = hops.first_server().unwrap_or(hop.server);
-    let bytes = sight(hops, &hop);
+    let first = hops.first_server().unwrap_or(hop.server);
     if first == hop.server {
         coverage.copies += 1;
-        return bytes;
+        return sight(hops, &hop);
     }
     coverage.nat_copies += 1;
-    if !sighting.is_response {
-        let mut later = hop.server;
-        if hops.first() == Some(hop) {
-            // It was seen behind the translation first, by a clock that is a little off.
-            std::mem::swap(&mut first, &mut later);
-            if nth == 0 {
-                transaction.server = *sighting.server;
-            }
-        }
-        nat.learn(first, later);
+    if sighting.is_response {
+        return sight(hops, &hop);
     }
-    bytes
+    let is_early = hops.first().is_some_and(|known| hop.is_before(&known));
+    let (service, backend) = if is_early { (hop.server, first) } else { (first, hop.server) };
+    let is_so = nat.learn(service, backend);
+    // Whatever its place in the capture, it was seen behind the translation first.
+    if is_early == is_so {
+        if nth == 0 {
+            transaction.server = *sighting.server;
+        }
+        return hops.insert(0, &hop);
+    }
+    if is_so { sight(hops, &hop) } else { hops.push(&hop) }
 }

@@ -1,5 +1,7 @@
 //! Queries: a further hop of an attempt, a further attempt, or a transaction of its own.
 
+use std::net::IpAddr;
+
 use smallvec::smallvec;
 
 use super::Matcher;
@@ -8,6 +10,7 @@ use crate::dns::Message;
 use crate::transaction::hops::{Hop, Hops};
 use crate::transaction::latest::Landed;
 use crate::transaction::model::{Attempt, QueryTraits, Transaction};
+use crate::transaction::nat::Nat;
 use crate::transaction::sighting::{Sighting, sight, takes_attempt};
 use crate::transaction::table::{Item, SocketKey};
 
@@ -26,17 +29,18 @@ impl Matcher {
         let candidates = self.table.candidates(&key);
         let alone = |landed| Some(landed).filter(|_| candidates.len() <= 1);
 
-        // A further hop of an attempt that is known already; an attempt that was sent to this very
-        // address comes before one that a translation would have to explain.
-        for exact in [true, false] {
-            for &serial in &candidates {
-                let asked = |transaction: &mut Transaction| {
-                    transaction.question == *question
-                        && (transaction.server.ip() == hop.server) == exact
-                };
-                let transaction =
-                    self.table.entry(serial).and_then(|entry| entry.item.transaction());
-                if transaction.is_some_and(asked)
+        // A further hop of an attempt that is known already: of one that was sent to this very address,
+        // else to one that is known to be translated to it, else of the latest. (musl asks several servers
+        // with one id from one port, and where there is no IP identification all of them look alike.)
+        let fits: [fn(&Nat, IpAddr, IpAddr) -> bool; 3] =
+            [|_, asked, seen| asked == seen, Nat::translates, |_, _, _| true];
+        for fit in fits {
+            for &serial in candidates.iter().rev() {
+                let Some(entry) = self.table.entry(serial) else { continue };
+                let Some(transaction) = entry.item.transaction() else { continue };
+                let asked = transaction.server.ip();
+                if transaction.question == *question
+                    && fit(&self.nat, asked, hop.server)
                     && let Some(landed) = self.known(serial, sighting)
                 {
                     self.hop(landed, sighting, coverage);
