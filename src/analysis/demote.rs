@@ -18,7 +18,7 @@ use super::health::{Loss, Sided, Watch};
 use crate::base::Span;
 use crate::base::words::{Text, clock, percent, text};
 use crate::detect::{
-    Class, Culprit, Fact, Finding, Flow, Layer, MIN_FLOWS, Reach, Reached, Symptom,
+    BadStep, Class, Culprit, Fact, Finding, Flow, Layer, Ledger, MIN_FLOWS, Reach, Reached, Symptom,
 };
 
 /// A finding about silence fails more often than this many times what the capture lost.
@@ -37,6 +37,8 @@ pub(super) struct Doubts<'a> {
     pub(super) sided: &'a Sided,
     pub(super) loss: Option<Loss>,
     pub(super) watch: &'a Watch,
+    /// What came of the lookups that findings explain.
+    pub(super) ledger: &'a Ledger,
 }
 
 /// Drops and demotes `findings` as the capture's own faults demand.
@@ -45,11 +47,14 @@ pub(super) fn weigh(findings: Vec<Finding>, reach: &Reach, doubts: &Doubts<'_>) 
         if finding.rule.class == Class::Efficiency {
             return true;
         }
-        if doubts.sided.lacks_responses() || (is_silence(finding) && doubts.sided.explains(finding))
+        if doubts.sided.lacks_responses()
+            || (is_silence(finding, doubts.ledger) && doubts.sided.explains(finding))
         {
             return false;
         }
-        let Some(loss) = doubts.loss.filter(|_| is_silence(finding)) else { return true };
+        let Some(loss) = doubts.loss.filter(|_| is_silence(finding, doubts.ledger)) else {
+            return true;
+        };
         exceeds(&effect(finding, reach), loss)
     };
     let mut kept: Vec<Finding> = findings.into_iter().filter(stands).collect();
@@ -63,7 +68,9 @@ fn demote(finding: &mut Finding, reach: &Reach, doubts: &Doubts<'_>) {
     if finding.rule.class == Class::Efficiency {
         return;
     }
-    if let Some(loss) = doubts.loss.filter(|loss| loss.share() > LITTLE && is_silence(finding)) {
+    if let Some(loss) =
+        doubts.loss.filter(|loss| loss.share() > LITTLE && is_silence(finding, doubts.ledger))
+    {
         let effect = effect(finding, reach);
         if effect.total > 0 && effect.share() < TIMES_TO_CONVINCE * loss.share() {
             let lost = percent_of(loss.share());
@@ -109,10 +116,24 @@ fn edge_at(hole: Span, span: Span) -> Option<Text> {
 }
 
 /// Whether a finding rests on answers that did not come.
-fn is_silence(finding: &Finding) -> bool {
+fn is_silence(finding: &Finding, ledger: &Ledger) -> bool {
     finding.rule.class == Class::Failure
         && (finding.claim.symptoms.contains(&Symptom::Unanswered)
             || finding.claim.symptoms.contains(&Symptom::Connect))
+        && !is_told(finding, ledger)
+}
+
+/// Whether most of the lookups that a finding explains were told an error: no capture makes one up.
+fn is_told(finding: &Finding, ledger: &Ledger) -> bool {
+    let steps = ledger.steps();
+    let is_error =
+        |step: BadStep<'_>| matches!(step.symptom, Symptom::Error(_)) && finding.claim.fits(&step);
+    let (mut told, mut all) = (0_u64, 0_u64);
+    for harmed in ledger.harmed().iter().filter(|harmed| finding.claim.holds(harmed, steps)) {
+        all += 1;
+        told += u64::from(steps.of(harmed).any(is_error));
+    }
+    told * 2 > all
 }
 
 /// How often those whom a finding blames failed during its window.

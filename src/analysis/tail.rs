@@ -319,7 +319,7 @@ impl<'a> Tail<'a> {
             finish(rules, &scene, threads)
         });
         trips.place(&mut findings);
-        let doubts = Doubts { sided: &sided, loss, watch: &watch };
+        let doubts = Doubts { sided: &sided, loss, watch: &watch, ledger: &ledger };
         let findings = weigh(findings, &reach, &doubts);
         let profiles = grouper.into_profiles();
         Results {

@@ -238,7 +238,8 @@ impl Claim {
             }
     }
 
-    fn fits(&self, step: &BadStep<'_>) -> bool {
+    /// Whether it is a bad step of the kind that this finding explains.
+    pub fn fits(&self, step: &BadStep<'_>) -> bool {
         self.span.is_none_or(|span| span.contains(step.sent))
             && self.servers.as_ref().is_none_or(|servers| {
                 servers.contains(&step.asked.server) || servers.contains(&step.asked.responder)
