@@ -9,6 +9,8 @@ use dnswhy::analysis::{Analysis, Options, Sinks, run_frames};
 use dnswhy::base::Timestamp;
 use dnswhy::capture::{FileId, Frame, Inventory, LinkType, Seen};
 use dnswhy::incident::Severity;
+use dnswhy::testkit::Scenario;
+use dnswhy::transaction::Transaction;
 
 /// A frame that was read.
 #[derive(Clone)]
@@ -168,4 +170,65 @@ fn the_link_type_does_not_number_interfaces() {
         }
         frames
     });
+}
+
+/// Client port, server, backend, attempts and outcome of every transaction of a scenario.
+fn transactions(lines: &str) -> Vec<String> {
+    let hosts = "service kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\ndns2 = 10.244.2.10\n\
+                 pod = 10.244.0.2\nother = 192.0.2.53";
+    let scenario = Scenario::parse(&format!("{hosts}\n{lines}"));
+    let made = scenario.frames();
+    let mut told = Vec::new();
+    let mut tell = |asked: &Transaction| {
+        let backend = asked.backend().map_or_else(|| "-".to_owned(), |address| address.to_string());
+        let (server, attempts) = (asked.server.ip(), asked.attempts.len());
+        told.push(format!("{server} {backend} {attempts} {:?}", asked.outcome()));
+    };
+    let sinks = Sinks { transactions: Some(&mut tell), ..Sinks::default() };
+    run_frames(made.iter().map(|made| made.frame()), &Options::default(), sinks);
+    told
+}
+
+/// What the node's translation is, before it matters.
+const KNOWN: &str = "0.0 pod:41000 > kube-dns via dns1 rd A a.example.\n\
+                     0.001 pod:41000 < kube-dns NXDOMAIN\n\
+                     0.1 pod:41001 > kube-dns via dns2 rd A a.example.\n\
+                     0.101 pod:41001 < kube-dns NXDOMAIN\n";
+
+#[test]
+fn a_repeat_that_is_seen_behind_the_translation_alone_went_where_it_shows() {
+    let lines = "1.0 pod:42000 > kube-dns via dns1 id 7 rd A b.example.\n\
+                 6.0 pod:42000 > kube-dns via dns2 id 7 rd A b.example. since bridge\n\
+                 6.001 pod:42000 < kube-dns NXDOMAIN";
+    let told = transactions(&format!("capture node sll2\n{KNOWN}{lines}"));
+    assert_eq!(told.last().unwrap(), "10.96.0.10 10.244.2.10 2 Negative");
+}
+
+#[test]
+fn the_answer_tells_who_was_asked_where_the_query_does_not() {
+    let lines = "1.0 pod:42000 > kube-dns via dns1 id 7 rd A b.example. since overlay\n\
+                 1.001 pod:42000 < kube-dns NXDOMAIN";
+    let told = transactions(&format!("capture node sll2\n{KNOWN}{lines}"));
+    assert_eq!(told.last().unwrap(), "10.96.0.10 10.244.1.10 1 Negative");
+}
+
+#[test]
+fn copies_without_an_identification_on_interfaces_without_numbers_are_one_datagram() {
+    let lines = "1.0 pod:42000 > kube-dns via dns1 id 7 rd A b.example. ipid 0\n\
+                 1.001 pod:42000 < kube-dns NXDOMAIN ipid 0";
+    let told = transactions(&format!("capture node sll\n{KNOWN}{lines}"));
+    assert_eq!(told.last().unwrap(), "10.96.0.10 10.244.1.10 1 Negative");
+}
+
+/// musl asks all of its servers at once, from one port and with one id.
+#[test]
+fn two_servers_that_are_asked_at_once_stay_two() {
+    for link in ["sll", "sll2"] {
+        let lines = "1.0 pod:42000 > kube-dns via dns1 id 7 rd A b.example. ipid 0\n\
+                     1.0003 pod:42000 > other id 7 rd A b.example. ipid 0\n\
+                     1.001 pod:42000 < kube-dns id 7 NXDOMAIN ipid 0";
+        let told = transactions(&format!("capture node {link}\n{KNOWN}{lines}"));
+        let expected = ["10.96.0.10 10.244.1.10 1 Negative", "192.0.2.53 - 1 Unknown"];
+        assert_eq!(told[2..], expected, "{link}");
+    }
 }
