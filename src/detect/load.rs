@@ -25,6 +25,8 @@ const ENOUGH_BINS: usize = 30;
 const UNNOTICED: Duration = Duration::from_millis(50);
 /// How much slower the slowest tenth of time is than the fastest (rulebook 2.C).
 const RATIO: u32 = 10;
+/// Slow stretches with so much between them are several, and what surrounds one is at least as long.
+const CALM: Duration = Duration::from_secs(30);
 /// Edges of a slow stretch are judged over this long: a queue needs seconds to fill.
 const EDGE: Duration = Duration::from_secs(5);
 /// At the edges of a queue's life this share of answers is neither fast nor slow.
@@ -214,59 +216,84 @@ pub(super) struct Slow {
 }
 
 impl Course {
-    /// The slow stretch of this server, if its slowest tenth is ten times slower than its
-    /// fastest and slow enough to be noticed.
-    pub(super) fn slow(&self) -> Option<Slow> {
-        let mut sorted: Vec<Duration> = self.points.iter().map(|point| point.p95).collect();
-        sorted.sort_unstable();
-        let tenth = (sorted.len() / 10).max(1);
-        let fast = *sorted.get(tenth - 1)?;
-        let slow = *sorted.get(sorted.len() - tenth)?;
-        if slow < UNNOTICED || slow < fast * RATIO {
-            return None;
+    /// The slow stretches of this server, each judged by what surrounds it: in a capture of hours, trouble
+    /// of a minute is no tenth of the time.
+    pub(super) fn slow(&self) -> Vec<Slow> {
+        let Some((fast, _)) = extremes(&self.points) else { return Vec::new() };
+        let knee = fast.mul_f64(f64::from(RATIO).sqrt()).max(UNNOTICED);
+        let over = self.points.iter().filter(|point| point.p95 > knee);
+        let mut stretches: Vec<Span> = Vec::new();
+        for point in over {
+            match stretches.last_mut() {
+                Some(last) if point.span.start.since(last.end) <= CALM => {
+                    *last = last.join(point.span)
+                }
+                _ => stretches.push(point.span),
+            }
         }
-        // Halfway between the two on a scale of ratios, for latencies differ by ratios.
-        let knee = Duration::from_secs_f64((fast.as_secs_f64() * slow.as_secs_f64()).sqrt());
-        let knee = knee.max(UNNOTICED);
-        let over: Vec<bool> = self.points.iter().map(|point| point.p95 > knee).collect();
-        let lasting = |at: &usize| {
-            over[*at] && over.get(at + 1).or(over.get(at.wrapping_sub(1))) == Some(&true)
+        let around = |span: Span| {
+            let span = span.widened(span.length().max(CALM));
+            let from = self.points.partition_point(|point| point.span.end < span.start);
+            let to = self.points.partition_point(|point| point.span.start <= span.end);
+            self.points.get(from..to)
         };
-        let from = (0..over.len()).find(lasting)?;
-        let to = (0..over.len()).rev().find(|at| over[*at])?;
-        // A bin may have begun well before the trouble did.
-        let span = Span::between(self.points[from].longest_from, self.points[to].span.end);
-        let inside = |point: &&Point| span.overlaps(point.span) && point.p95 > knee;
-        let outside = |point: &&Point| !inside(point);
-        let pairs: Vec<(f64, f64)> =
-            self.points.iter().map(|p| (p.in_flight as f64, p.p95.as_secs_f64())).collect();
-        Some(Slow {
-            server: self.server,
-            span,
-            best: fast,
-            worst: slow,
-            rate: (
-                rate(self.points.iter().filter(inside)),
-                rate(self.points.iter().filter(outside)),
-            ),
-            in_flight: self.points.iter().map(|point| point.in_flight).max().unwrap_or(0),
-            lost: self.points.iter().filter(inside).map(|point| point.lost).sum(),
-            rho: odds::spearman(&pairs),
-            gradual: self.gradual(span, knee, slow),
-            bins: self.points.len(),
-        })
+        let points = stretches.into_iter().filter_map(around);
+        points.filter_map(|points| slow(self.server, points)).collect()
     }
+}
 
-    /// Whether enough answers at the edges of the stretch took neither short nor long.
-    fn gradual(&self, span: Span, knee: Duration, slow: Duration) -> bool {
-        let (mut between, mut above) = (0_u64, 0_u64);
-        let edge = |at: Timestamp| at.distance(span.start) <= EDGE || at.distance(span.end) <= EDGE;
-        for point in self.points.iter().filter(|point| edge(point.span.start)) {
-            between += sum(&point.classes, knee / 2, slow / 3);
-            above += sum(&point.classes, slow / 3, Duration::MAX);
-        }
-        between as f64 >= GRADUAL * (between + above).max(1) as f64
+/// The 95th percentiles that the fastest and the slowest tenth of these bins do not pass.
+fn extremes(points: &[Point]) -> Option<(Duration, Duration)> {
+    let mut sorted: Vec<Duration> = points.iter().map(|point| point.p95).collect();
+    sorted.sort_unstable();
+    let tenth = (sorted.len() / 10).max(1);
+    Some((*sorted.get(tenth - 1)?, *sorted.get(sorted.len() - tenth)?))
+}
+
+/// The slow stretch among these bins of a server, if their slowest tenth is ten times slower than their
+/// fastest and slow enough to be noticed.
+fn slow(server: IpAddr, points: &[Point]) -> Option<Slow> {
+    let (fast, slow) = extremes(points)?;
+    if slow < UNNOTICED || slow < fast * RATIO {
+        return None;
     }
+    // Halfway between the two on a scale of ratios, for latencies differ by ratios.
+    let knee = Duration::from_secs_f64((fast.as_secs_f64() * slow.as_secs_f64()).sqrt());
+    let knee = knee.max(UNNOTICED);
+    let over: Vec<bool> = points.iter().map(|point| point.p95 > knee).collect();
+    let lasting =
+        |at: &usize| over[*at] && over.get(at + 1).or(over.get(at.wrapping_sub(1))) == Some(&true);
+    let from = (0..over.len()).find(lasting)?;
+    let to = (0..over.len()).rev().find(|at| over[*at])?;
+    // A bin may have begun well before the trouble did.
+    let span = Span::between(points[from].longest_from, points[to].span.end);
+    let inside = |point: &&Point| span.overlaps(point.span) && point.p95 > knee;
+    let outside = |point: &&Point| !inside(point);
+    let pairs: Vec<(f64, f64)> =
+        points.iter().map(|p| (p.in_flight as f64, p.p95.as_secs_f64())).collect();
+    Some(Slow {
+        server,
+        span,
+        best: fast,
+        worst: slow,
+        rate: (rate(points.iter().filter(inside)), rate(points.iter().filter(outside))),
+        in_flight: points.iter().map(|point| point.in_flight).max().unwrap_or(0),
+        lost: points.iter().filter(inside).map(|point| point.lost).sum(),
+        rho: odds::spearman(&pairs),
+        gradual: is_gradual(points, span, knee, slow),
+        bins: points.len(),
+    })
+}
+
+/// Whether enough answers at the edges of the stretch took neither short nor long.
+fn is_gradual(points: &[Point], span: Span, knee: Duration, slow: Duration) -> bool {
+    let (mut between, mut above) = (0_u64, 0_u64);
+    let edge = |at: Timestamp| at.distance(span.start) <= EDGE || at.distance(span.end) <= EDGE;
+    for point in points.iter().filter(|point| edge(point.span.start)) {
+        between += sum(&point.classes, knee / 2, slow / 3);
+        above += sum(&point.classes, slow / 3, Duration::MAX);
+    }
+    between as f64 >= GRADUAL * (between + above).max(1) as f64
 }
 
 impl Slow {

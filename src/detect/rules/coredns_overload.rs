@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::words::{clock, count, duration, list, text};
-use crate::base::{Network, Span};
+use crate::base::{Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::glance::NOTICED;
 use crate::detect::load::{Course, Slow};
@@ -38,6 +38,10 @@ const RHO: f64 = 0.6;
 const BIN: Duration = Duration::from_secs(1);
 /// Examples kept of the slowest answers of each size.
 const FRAMES: usize = 6;
+/// Without a slow answer for so long, the next one begins a new climb.
+const CALM: Duration = Duration::from_secs(30);
+/// Climbs of which examples are kept.
+const MAX_CLIMBS: usize = 256;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -50,12 +54,16 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<CorednsOverload>::default(),
 };
 
-/// Bounded by [`FRAMES`].
+/// Bounded by [`MAX_CLIMBS`] times [`FRAMES`].
 #[derive(Default)]
 struct CorednsOverload {
-    /// Answers of which each is slower than all before it: they show the climb.
-    climb: Vec<(Seen, IpAddr, Duration)>,
-    clients: BTreeSet<Network>,
+    climbs: Vec<Climb>,
+}
+
+/// Answers of which each is slower than all before it, and when the last slow one was asked for.
+struct Climb {
+    answers: Vec<(Seen, IpAddr, Duration)>,
+    last: Timestamp,
 }
 
 impl Detector for CorednsOverload {
@@ -68,32 +76,45 @@ impl Detector for CorednsOverload {
         if delay < NOTICED || !glance.name.service {
             return;
         }
-        if self.clients.len() < FRAMES {
-            self.clients.insert(Network::of(transaction.client.ip()));
+        let at = glance.first.ts;
+        let goes_on = |climb: &Climb| at.since(climb.last) <= CALM;
+        if !self.climbs.last().is_some_and(goes_on) && self.climbs.len() < MAX_CLIMBS {
+            self.climbs.push(Climb { answers: Vec::new(), last: at });
         }
-        let half_more = self.climb.last().is_none_or(|(_, _, last)| delay >= *last * 3 / 2);
-        let room = self.climb.len() < FRAMES;
+        let Some(climb) = self.climbs.last_mut() else { return };
+        climb.last = climb.last.max(at);
+        let half_more = climb.answers.last().is_none_or(|(_, _, last)| delay >= *last * 3 / 2);
+        let room = climb.answers.len() < FRAMES;
         if let Some(answer) = transaction.responses.first().filter(|_| half_more && room) {
-            self.climb.push((answer.delivered(), transaction.responder(), delay));
+            climb.answers.push((answer.delivered(), transaction.responder(), delay));
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let slow: Vec<Slow> = scene
+        let mut slow: Vec<Slow> = scene
             .load
             .courses()
             .iter()
-            .filter_map(Course::slow)
+            .flat_map(Course::slow)
             .filter(|slow| slow.follows_load(RHO))
             .collect();
-        let Some(span) = slow.iter().map(|slow| slow.span).reduce(Span::join) else {
-            return Vec::new();
-        };
-        vec![self.finding(&slow, span, scene)]
+        slow.sort_by_key(|slow| (slow.span, slow.server));
+        let mut together: Vec<(Span, Vec<Slow>)> = Vec::new();
+        for one in slow {
+            match together.last_mut() {
+                Some((span, others)) if span.overlaps(one.span) => {
+                    *span = span.join(one.span);
+                    others.push(one);
+                }
+                _ => together.push((one.span, vec![one])),
+            }
+        }
+        together.iter().map(|(span, slow)| self.finding(slow, *span, scene)).collect()
     }
 }
 
 impl CorednsOverload {
+    /// Servers that were slow at the same time.
     fn finding(&self, slow: &[Slow], span: Span, scene: &Scene<'_>) -> Finding {
         let servers: BTreeSet<IpAddr> = slow.iter().map(|slow| slow.server).collect();
         let top = slow.iter().map(|slow| slow.worst).max().unwrap_or_default();
@@ -138,8 +159,11 @@ impl CorednsOverload {
             ),
             facts: facts(slow),
             evidence: self
-                .climb
+                .climbs
                 .iter()
+                .flat_map(|climb| &climb.answers)
+                .filter(|(seen, _, _)| span.widened(BIN).contains(seen.ts))
+                .take(FRAMES)
                 .map(|(seen, server, delay)| Proof {
                     seen: *seen,
                     summary: text!(
@@ -256,6 +280,16 @@ mod tests {
     fn latency_climbs_with_the_queue_and_sinks_again() {
         insta::assert_snapshot!(findings(&course(50, NAME, queue)), @"
         medium coredns-overload [backend 10.244.1.10] likely 10:00:12.750-10:00:38.000 0/101
+          explains unexplained-slow
+        ");
+    }
+
+    #[test]
+    fn half_a_minute_of_it_in_a_quarter_of_an_hour_is_found_each_time() {
+        let twice = |at: f64| queue(at - 200.0).max(queue(at - 700.0));
+        insta::assert_snapshot!(findings(&course(900, NAME, twice)), @"
+        medium coredns-overload [backend 10.244.1.10] likely 10:03:32.750-10:03:58.000 0/101
+        medium coredns-overload [backend 10.244.1.10] likely 10:11:52.750-10:12:18.000 0/101
           explains unexplained-slow
         ");
     }

@@ -129,7 +129,7 @@ impl Detector for LateResponse {
             .load
             .courses()
             .iter()
-            .filter_map(Course::slow)
+            .flat_map(Course::slow)
             .filter(|slow| slow.gradual)
             .map(|slow| slow.server)
             .collect();
