@@ -146,6 +146,17 @@ impl Nat {
         services.first().copied().filter(|_| services.len() == 1)
     }
 
+    /// Whether two servers may stand behind one service: not those of which the capture shows that they stand
+    /// behind different ones, in two clusters for example.
+    pub fn may_be_replicas(&self, one: IpAddr, other: IpAddr) -> bool {
+        let behind = |server: IpAddr| -> BTreeSet<IpAddr> {
+            let own = self.is_service(server).then_some(server);
+            self.services.get(&server).into_iter().flatten().copied().chain(own).collect()
+        };
+        let (one, other) = (behind(one), behind(other));
+        one.is_empty() || other.is_empty() || !one.is_disjoint(&other)
+    }
+
     /// Every service with its backends, in order of address.
     pub fn services(&self) -> impl Iterator<Item = (IpAddr, &BTreeSet<IpAddr>)> {
         self.backends.iter().map(|(service, backends)| (*service, backends))
@@ -192,6 +203,19 @@ mod tests {
         assert!(is_right(&nat), "{nat:?}");
         (0..3).for_each(|_| assert!(!nat.learn(backend, service)));
         assert!(is_right(&nat), "{nat:?}");
+    }
+
+    #[test]
+    fn backends_of_two_services_are_no_replicas() {
+        let mut nat = Nat::default();
+        for (service, backend) in [(1, 11), (1, 12), (2, 21)] {
+            nat.learn(IpAddr::from([10, 96, 0, service]), IpAddr::from([10, 244, 0, backend]));
+        }
+        let replicas = |one: &str, other: &str| nat.may_be_replicas(ip(one), ip(other));
+        assert!(replicas("10.244.0.11", "10.244.0.12") && replicas("10.244.0.11", "10.96.0.1"));
+        assert!(!replicas("10.244.0.11", "10.244.0.21") && !replicas("10.96.0.2", "10.244.0.11"));
+        // Of who is asked past any service, nothing is known.
+        assert!(replicas("10.244.0.11", "192.0.2.53"));
     }
 
     #[test]

@@ -93,10 +93,11 @@ impl Detector for CorednsUnsynced {
                         replica.failed_names.insert(name);
                     }
                     Answer::NoName if inside => {
-                        let elsewhere = asked
-                            .told
-                            .keys()
-                            .any(|(other, said)| other != server && said.is_data());
+                        let elsewhere = asked.told.keys().any(|(other, said)| {
+                            other != server
+                                && said.is_data()
+                                && scene.nat.may_be_replicas(*server, *other)
+                        });
                         if elsewhere {
                             replica.denied.add(*server, told);
                             replica.denied_names.insert(name);

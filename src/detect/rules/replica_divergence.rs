@@ -8,9 +8,9 @@
 //! alone, answers that swing back and forth faster than their own TTL allows are reported, as
 //! possible. At least three lookups must have ended with the odd answer.
 //!
-//! **Not this.** Another order of the same addresses. A change on its way, which every replica
-//! makes once within a TTL (`negative-sticky`, where a cached denial lasts). Names outside the
-//! cluster, whose addresses rotate or depend on the place. Search-suffixed names that the autopath
+//! **Not this.** Another order of the same addresses. Servers behind different services, as in captures of
+//! two clusters. A change on its way, which every replica makes once within a TTL (`negative-sticky`, where
+//! a cached denial lasts). Names outside the cluster, whose addresses rotate or depend on the place. Search-suffixed names that the autopath
 //! plugin answers (`autopath-wrong`). A replica that knows no name at all (`coredns-unsynced`).
 //!
 //! **Cannot tell.** Which replica is right, where one says yes and the other no: the one that
@@ -30,6 +30,7 @@ use crate::detect::{
     Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
 };
 use crate::dns::{Name, RecordType};
+use crate::transaction::Nat;
 
 /// Lookups that must have ended with the odd answer (rulebook 7.6).
 const ENOUGH: u64 = 3;
@@ -87,7 +88,7 @@ impl Detector for ReplicaDivergence {
                 if answer.is_data() {
                     knowing.insert(*server);
                 }
-                if let Some(odd) = odd(name, *rtype, asked, (*server, *answer), told) {
+                if let Some(odd) = odd(name, *rtype, asked, (*server, *answer), told, scene.nat) {
                     servers.entry(*server).or_default().push(odd);
                 }
             }
@@ -110,6 +111,7 @@ fn odd<'a>(
     asked: &'a Asked,
     (server, answer): (IpAddr, Answer),
     told: &'a Told,
+    nat: &Nat,
 ) -> Option<Odd<'a>> {
     if told.times() < REPEATED || matches!(answer, Answer::Error(_)) {
         return None;
@@ -126,7 +128,7 @@ fn odd<'a>(
         if !contradicts || instead.times() < REPEATED {
             continue;
         }
-        if *other == server {
+        if *other == server || !nat.may_be_replicas(server, *other) {
             continue;
         }
         let together = told.span.overlaps(instead.span);
