@@ -13,11 +13,12 @@ pub(super) type Mac = [u8; 6];
 /// The largest number in the type field that is a length (IEEE 802.3 clause 3.2.6).
 const MAX_LENGTH: u16 = 1500;
 
-/// The sender of an Ethernet frame, the type of its payload, and the payload.
+/// The receiver and the sender of an Ethernet frame, the type of its payload, and the payload.
 #[inline]
-pub(super) fn header(view: View<'_>) -> Result<(Mac, u16, View<'_>), Skip> {
-    let (&[_, _, _, _, _, _, m0, m1, m2, m3, m4, m5, t0, t1], rest) = view.split::<14>()?;
-    Ok(([m0, m1, m2, m3, m4, m5], u16::from_be_bytes([t0, t1]), rest))
+pub(super) fn header(view: View<'_>) -> Result<([Mac; 2], u16, View<'_>), Skip> {
+    let (&[r0, r1, r2, r3, r4, r5, m0, m1, m2, m3, m4, m5, t0, t1], rest) = view.split::<14>()?;
+    let ends = [[r0, r1, r2, r3, r4, r5], [m0, m1, m2, m3, m4, m5]];
+    Ok((ends, u16::from_be_bytes([t0, t1]), rest))
 }
 
 /// What an `EtherType` announces.

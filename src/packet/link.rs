@@ -14,7 +14,8 @@ const WRAPPERS: [u32; 2] = [192, 258];
 pub(super) fn open<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<Next<'a>, Skip> {
     match link.0 {
         1 => {
-            let (sender, kind, rest) = ethernet::header(view)?;
+            let ([receiver, sender], kind, rest) = ethernet::header(view)?;
+            via.link_dst = cooked::sender(6, receiver);
             Ok(noting(via, (sender, Next::EtherType(kind, rest))))
         }
         113 => cooked(via, cooked::sll(view)?),
@@ -85,7 +86,8 @@ fn straight_otherwise<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Opti
             cooked.ip()
         }
         LinkType::ETHERNET => {
-            let (sender, kind, rest) = ethernet::header(view).ok()?;
+            let ([receiver, sender], kind, rest) = ethernet::header(view).ok()?;
+            via.link_dst = cooked::sender(6, receiver);
             via.link_src = cooked::sender(6, sender);
             matches!(kind, 0x0800 | 0x86dd).then_some(rest)
         }
@@ -125,9 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn ethernet_shows_the_sender() {
+    fn ethernet_shows_both_ends() {
         let via = query_via(1, &ethernet(0x0800, &v4()));
         assert_eq!(via.link_src, Some(MAC));
+        assert_eq!(via.link_dst, Some([2, 0, 0, 0, 0, 1]));
         assert_eq!((via.interface, via.direction), (None, None));
     }
 

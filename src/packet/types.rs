@@ -37,6 +37,8 @@ pub struct Via {
     pub ip_id: Option<u16>,
     /// Link address of the sender of this hop, where the link type shows one.
     pub link_src: Option<[u8; 6]>,
+    /// Link address of its receiver; cooked headers do not have one.
+    pub link_dst: Option<[u8; 6]>,
     /// Number of outer headers (VXLAN, Geneve, IP in IP, …) around the innermost packet.
     pub tunnels: u8,
 }
@@ -52,6 +54,7 @@ impl Via {
             ttl: 0,
             ip_id: None,
             link_src: None,
+            link_dst: None,
             tunnels: 0,
         }
     }

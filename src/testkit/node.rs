@@ -137,7 +137,8 @@ impl<'a> Sightings<'a> {
             Place::Overlay => {
                 let sender = if trip.forth { Some(trip.client) } else { trip.server };
                 let receiver = if trip.forth { trip.server } else { Some(trip.client) };
-                (vtep(sender), vtep(receiver))
+                let known = if trip.route.other_host { former } else { vtep };
+                (vtep(sender), known(receiver))
             }
             _ if inward => (card(owner), bridge(owner)),
             _ => (bridge(owner), card(owner)),
@@ -201,4 +202,10 @@ fn bridge(ip: IpAddr) -> [u8; 6] {
 fn vtep(ip: Option<IpAddr>) -> [u8; 6] {
     let [a, b, c, _] = ip.map_or([0; 4], tail);
     [0xba, 0x10, 0x0e, a, b, c]
+}
+
+/// The address that a node's tunnel had before it came back with another one.
+fn former(ip: Option<IpAddr>) -> [u8; 6] {
+    let [a, b, c, _] = ip.map_or([0; 4], tail);
+    [0xba, 0x10, 0x0f, a, b, c]
 }

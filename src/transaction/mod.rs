@@ -1,5 +1,6 @@
 //! Messages in, [`Transaction`]s out, in the order of their first frames.
 
+mod astray;
 mod closed;
 mod connect;
 mod delivery;

@@ -188,6 +188,9 @@ pub enum Undelivered {
     Vanished,
     /// The client's host answered it with ICMP port unreachable: the socket was closed.
     Refused,
+    /// It was sent to another link address than its query came from: as long as its transaction is
+    /// open, nobody knows whether that was wrong.
+    Elsewhere,
 }
 
 impl Response {

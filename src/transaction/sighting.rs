@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::hops::{Hop, Hops};
-use super::model::Transaction;
+use super::model::{Transaction, Undelivered};
 use super::nat::Nat;
 use super::timing::{
     ANONYMOUS_COPY_WINDOW, COPY_WINDOW, DISORDER, MAX_LIFE, T_KEEP, T_WAIT, on_retry_grid,
@@ -157,7 +157,7 @@ pub(super) fn takes_attempt(
         return false;
     }
     let done = transaction.responses.iter().any(|response| {
-        response.lost.is_none()
+        matches!(response.lost, None | Some(Undelivered::Elsewhere))
             && !matches!(response.kind, AnswerKind::Error(_) | AnswerKind::Unknown)
     });
     let gap = transaction.last_sent().map_or(T_KEEP, |last| ts.since(last.ts));

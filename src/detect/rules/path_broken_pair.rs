@@ -70,9 +70,9 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let cause = if stale {
         text!(
             "{answers} from {server} came back to the node of {network} and ended there: they were \
-             addressed to another link address than its own (packet type OTHERHOST), so the kernel \
-             dropped them. The nodes of {server} still use the old link address of this node's \
-             overlay device, as after a reboot or a restart of its network agent.",
+             addressed to another link address than its own, so the kernel dropped them. The nodes \
+             of {server} still use the old link address of this node's overlay device, as after a \
+             reboot or a restart of its network agent.",
             answers = count(stale_address, "answer"),
             server,
             network
@@ -206,6 +206,28 @@ mod tests {
         let said = pair(Fate::OtherHost, Fate::OtherHost);
         assert!(said.contains(" path-broken-pair [path 10.244.1.10 -> 10.244.0.0/24"), "{said}");
         assert!(said.contains("confirmed"), "{said}");
+    }
+
+    #[test]
+    fn an_ethernet_capture_of_the_overlay_shows_it_by_the_addresses() {
+        let text = pair_text(Fate::OtherHost, Fate::OtherHost);
+        let text = text.replace("capture node sll2", "capture node en10mb only overlay");
+        let said = findings(&text);
+        assert!(said.contains(" path-broken-pair [path 10.244.1.10 -> 10.244.0.0/24"), "{said}");
+        assert!(said.contains("confirmed"), "{said}");
+    }
+
+    /// Two routers may share the way: nobody asks again, so nothing is lost.
+    #[test]
+    fn answers_by_another_router_than_the_queries_are_answers() {
+        let text = pair_text(Fate::Answered, Fate::Answered);
+        let text = text.replace("capture node sll2", "capture node en10mb only overlay");
+        let by_another = |line: &str| {
+            let answer = line.contains(" < ") && line.contains("via dns1");
+            format!("{line}{}\n", if answer { " otherhost" } else { "" })
+        };
+        let text: String = text.lines().map(by_another).collect();
+        assert_eq!(findings(&text), "quiet\n");
     }
 
     #[test]

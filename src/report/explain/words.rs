@@ -144,9 +144,8 @@ pub(super) fn answer(response: &Response, rtype: RecordType) -> Text {
 /// Why a response did not reach its client.
 pub(super) fn undelivered(response: &Response, asked: IpAddr) -> Option<Text> {
     Some(match response.lost {
-        Some(Undelivered::OtherHost) => text!(
-            "never delivered: its link address is another host's (packet type other-host), so this \
-             host's kernel dropped it"
+        Some(Undelivered::OtherHost | Undelivered::Elsewhere) => text!(
+            "never delivered: its link address is another host's, so this host's kernel dropped it"
         ),
         Some(Undelivered::WrongSource) => {
             let source = response.hops.last().map_or(asked, |hop| hop.server);

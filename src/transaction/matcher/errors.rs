@@ -36,7 +36,9 @@ impl Matcher {
                     .rev()
                     .find(|response| response.hops.iter().any(|hop| hop.server == server))
                 {
-                    response.lost.get_or_insert(Undelivered::Refused);
+                    if matches!(response.lost, None | Some(Undelivered::Elsewhere)) {
+                        response.lost = Some(Undelivered::Refused);
+                    }
                 }
             } else if let Some(known) = transaction.rejections.last_mut().filter(|known| {
                 known.kind == rejection.kind

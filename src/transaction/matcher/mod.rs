@@ -28,6 +28,7 @@ mod response;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::astray::Astray;
 use super::closed::Closed;
 use super::delivery::{self, Arrivals};
 use super::latest::{Landed, Latest};
@@ -61,6 +62,7 @@ pub struct Matcher {
     /// Whether what comes now was held back until now.
     belated: bool,
     arrivals: Arrivals,
+    astray: Astray,
     paths: Paths,
     /// Answered transactions whose copies may not all have been seen yet.
     fresh: VecDeque<(Timestamp, u64)>,
@@ -238,6 +240,7 @@ impl Matcher {
             transaction.blind = self.was_blind(Span::between(transaction.first().ts, until));
         }
         delivery::name_service(transaction, &self.nat);
+        self.astray.judge(transaction);
         delivery::judge(transaction, &self.nat, &self.arrivals, &self.paths);
         transaction.settle();
         self.paths.trace(transaction);

@@ -49,6 +49,7 @@ impl Matcher {
             }
         }
 
+        self.astray.sent(sighting);
         let attempt = Attempt {
             hops: Hops::of(&hop),
             digest: sighting.digest_half(),

@@ -9,7 +9,7 @@ use crate::base::{Coverage, Limit};
 use crate::dns::{AnswerKind, Message, Question};
 use crate::transaction::hops::{Hop, Hops};
 use crate::transaction::latest::Landed;
-use crate::transaction::model::{Response, Transaction};
+use crate::transaction::model::{Response, Transaction, Undelivered};
 use crate::transaction::sighting::Sighting;
 use crate::transaction::table::{Item, SocketKey};
 use crate::transaction::timing::T_KEEP;
@@ -49,7 +49,7 @@ impl Matcher {
             length: u16::try_from(message.wire_len).unwrap_or(u16::MAX),
             case_kept: true,
             home: None,
-            lost: None,
+            lost: self.astray.is_astray(sighting).then_some(Undelivered::Elsewhere),
             stopped: false,
             settled: None,
         };
