@@ -10,8 +10,8 @@ use super::manner::{self, Habits};
 use super::model::Lookup;
 use super::profile::{Profile, Setup, Suffixes};
 use super::resolver::{Resolver, Sign};
-use super::wait::TIMER;
-use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set};
+use super::wait::{self, TIMER};
+use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set, Timestamp};
 use crate::transaction::{Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
@@ -20,6 +20,15 @@ const MAX_CLIENTS: usize = 1 << 15;
 const PORTS: usize = 4;
 /// Different names from one port that no resolver with a port per lookup would send.
 const NAMES: usize = 4;
+/// Timeouts that are learned from questions that come again through another socket, in seconds: Go's,
+/// where `timeout:` makes it shorter than usual.
+const SECONDS: usize = 4;
+/// How often one must be seen.
+const AGREED: u8 = 3;
+/// After so long its lookups have shown the usual timer, if that is what it has.
+const TOLD: Duration = Duration::from_secs(11);
+/// Later than that after a whole second it is chance.
+const PUNCTUAL: Duration = Duration::from_millis(30);
 /// Pairs of ids after which they say what a client is.
 const PAIRS: u32 = 8;
 
@@ -44,6 +53,13 @@ struct Client {
     near: u32,
     far: u32,
     patience: Option<Duration>,
+    musl_timeout: Option<Duration>,
+    /// How often a question came again after so many whole seconds, through another socket.
+    seconds: [u8; SECONDS],
+    /// Since when.
+    again_since: Option<Timestamp>,
+    /// Whether one came again after the usual five seconds.
+    usual_timer: bool,
     ports: SmallVec<[(u16, SmallVec<[u64; NAMES]>); PORTS]>,
     one_port: Option<u16>,
     probes: bool,
@@ -123,6 +139,7 @@ impl Clients {
                 _ => None,
             },
             patience: known.patience.filter(|_| !forwarder),
+            musl_timeout: known.musl_timeout,
         }
     }
 
@@ -133,6 +150,26 @@ impl Clients {
             return Some(Resolver::CoreDns);
         }
         Signs::usual(&known.resolvers)
+    }
+
+    /// Notes that a client asked again at `sent`, through another socket and with a new id, what had not
+    /// been answered for so long.
+    ///
+    /// An application that polls does that as well; but then its resolver asks again for each after the
+    /// usual time.
+    pub(super) fn asked_again(&mut self, id: Option<AddressId>, gap: Duration, sent: Timestamp) {
+        let Some(known) = id.and_then(|id| self.known.get_mut(id.place())) else { return };
+        let rounded = Duration::from_secs((gap + timing::EARLY).as_secs());
+        let place = usize::try_from(rounded.as_secs()).ok().and_then(|at| at.checked_sub(1));
+        let Some(seen) = place.and_then(|at| known.seconds.get_mut(at)) else { return };
+        if gap > rounded + PUNCTUAL {
+            return;
+        }
+        *seen = seen.saturating_add(1);
+        let first = *known.again_since.get_or_insert(sent);
+        if *seen >= AGREED && !known.usual_timer && sent.is_past(first, TOLD) {
+            known.patience.get_or_insert(rounded);
+        }
     }
 
     /// Learns from a lookup that is over.
@@ -148,7 +185,15 @@ impl Clients {
                 None => {}
             }
         }
-        known.patience = asked().find_map(whole_seconds).or(known.patience);
+        if matches!(lookup.resolver, Resolver::Musl | Resolver::Busybox) {
+            let unanswered = asked().filter(|asked| asked.responses.is_empty());
+            known.musl_timeout =
+                unanswered.filter_map(wait::musl_shown).max().or(known.musl_timeout);
+        } else {
+            known.patience = asked().find_map(whole_seconds).or(known.patience);
+        }
+        let usual = |sign: &Sign| matches!(sign, Sign::NewId(tenths) if (50..=52).contains(tenths));
+        known.usual_timer |= signs.iter().any(usual);
         known.resolvers.or_insert_with(lookup.resolver, Signs::default).add(signs);
         known.setup.learn(lookup, &mut self.suffixes);
     }

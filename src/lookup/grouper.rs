@@ -142,6 +142,7 @@ impl Grouper {
         let latest = self.latest.find(hash, |serial| self.is_of(*serial, client, label)).copied();
         let mut best: Option<(u64, Place)> = None;
         let mut same_name = false;
+        let mut unanswered = None;
         let mut alike = latest;
         for _ in 0..MAX_ALIKE {
             let Some(serial) = alike else { break };
@@ -155,6 +156,9 @@ impl Grouper {
             let asks = open.asks(transaction);
             same_name |= asks;
             let Some(place) = open.place(transaction, sent, asks, &mut self.lists) else {
+                if asks && unanswered.is_none() {
+                    unanswered = open.unanswered_for(transaction, sent);
+                }
                 continue;
             };
             // Of several that fit as well, the first one.
@@ -173,6 +177,9 @@ impl Grouper {
             open.add(place.role, Sent::Question(Arc::clone(transaction)));
             serial
         } else {
+            if let Some(gap) = unanswered {
+                self.clients.asked_again(id, gap, sent);
+            }
             let habits = self.clients.habits(id, transaction.client);
             let mut open = Open::new(transaction, label, habits);
             open.id = id;

@@ -8,7 +8,7 @@ use crate::transaction::{Transaction, Undelivered};
 
 use super::model::Step;
 use super::round::AT_ONCE;
-use super::wait::{TIMER, follows_error};
+use super::wait::{self, TIMER, follows_error};
 use crate::base::{Timestamp, Transport};
 use crate::dns::{AnswerKind, Rcode, RecordType};
 
@@ -31,6 +31,8 @@ pub(super) struct Habits {
     pub(super) musl: Option<bool>,
     /// How long it was last seen to wait.
     pub(super) patience: Option<Duration>,
+    /// How long musl was last seen to stay with one candidate.
+    pub(super) musl_timeout: Option<Duration>,
 }
 
 /// How the resolver behind one lookup behaves.
@@ -180,7 +182,7 @@ impl Shown {
             } else {
                 DEFAULT_TIMEOUT
             }),
-            musl_timeout: None,
+            musl_timeout: habits.musl_timeout,
         }
     }
 }
@@ -192,10 +194,10 @@ pub(super) fn is_near(a: &Transaction, aaaa: &Transaction) -> Option<bool> {
     pair.then(|| (1..=MUSL_ID_DISTANCE).contains(&aaaa.id.wrapping_sub(a.id)))
 }
 
-/// Repeats at musl's interval through the same socket, or more than once right after SERVFAIL:
-/// glibc repeats itself only once then, unless `attempts:` allows more.
+/// Repeats at musl's interval through the same socket, or by a part of a second, or more than once
+/// right after SERVFAIL: glibc repeats itself only once then, unless `attempts:` allows more.
 pub(super) fn only_musl_does(asked: &Transaction) -> bool {
-    repeats_after(asked, MUSL_INTERVAL) || again_at_once(asked) >= 2
+    repeats_after(asked, MUSL_INTERVAL) || again_at_once(asked) >= 2 || wait::is_quick(asked)
 }
 
 /// How often the datagram was repeated because SERVFAIL had just come back.

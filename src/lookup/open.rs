@@ -187,7 +187,9 @@ impl Open {
         let ends = round.ends(&standings).unwrap_or(Timestamp::MIN);
         let off = sent.distance(ends);
         let waited = ends.since(self.started());
-        let in_time = sent.after(EARLY) >= ends && off <= AT_ONCE.max(waited * 3 / 100);
+        let late = standings.iter().map(|(_, standing)| lateness(standing)).max();
+        let early = late.unwrap_or_default() + EARLY;
+        let in_time = sent.after(early) >= ends && off <= AT_ONCE.max(waited * 3 / 100);
         // The capture missed an answer, and the client went on as if it had one. The search list
         // must be beyond doubt then.
         let missed = !in_time && standings.iter().all(|(_, standing)| moved_on(standing, sent));
@@ -202,6 +204,23 @@ impl Open {
         let fit =
             Fit { looseness: if missed { 6 } else { 4 }, off: if missed { LATE } else { off } };
         Some(Place { fit, role: Role::First, next_round: Some(candidate) })
+    }
+
+    /// For how long its resolver has waited at `sent`, if it waits for an answer to this question and
+    /// may ask anew for it with a new id.
+    pub(super) fn unanswered_for(
+        &self,
+        transaction: &Transaction,
+        sent: Timestamp,
+    ) -> Option<Duration> {
+        let manner = self.manner();
+        if !manner.new_ids || manner.forwarder || manner.is_surely_musl() {
+            return None;
+        }
+        match self.current().standing(transaction.question.rtype, sent)? {
+            Standing::Silent { since, .. } => Some(sent.since(since)),
+            Standing::Answered { .. } | Standing::Failed { .. } => None,
+        }
     }
 
     /// No resolver asks for one candidate twice.
@@ -386,6 +405,17 @@ fn stops_musl(standings: &[(RecordType, Standing)]) -> bool {
         }
     }
     true
+}
+
+/// How late a wait seems that is taken from the one before it: that one's timer fired as much later than
+/// a whole second.
+fn lateness(standing: &Standing) -> Duration {
+    let Standing::Silent { since, until, tries: 2.., .. } = *standing else {
+        return Duration::ZERO;
+    };
+    let wait = until.since(since);
+    let late = wait.saturating_sub(Duration::from_secs(wait.as_secs()));
+    if late <= LATE { late } else { Duration::ZERO }
 }
 
 /// Whether the client may have had an answer that the capture missed.

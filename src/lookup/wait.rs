@@ -14,6 +14,8 @@ use crate::transaction::{TcpAttempt, Transaction};
 
 /// Repetitions faster than this follow an answer or an error, not a timer.
 pub(super) const TIMER: Duration = Duration::from_millis(900);
+/// The same for musl, which sends `attempts:` times within its `timeout:`, ten times a second at most.
+const MUSL_TIMER: Duration = Duration::from_millis(90);
 /// musl answers SERVFAIL within microseconds; a loaded host takes longer.
 const QUICK: Duration = Duration::from_millis(20);
 /// musl's whole budget for one candidate, unless `timeout:` says otherwise.
@@ -70,21 +72,33 @@ pub(super) fn of(sendings: &[Sending<'_>], manner: Manner) -> Duration {
 
 /// How long musl stays with one candidate: its sends stand `timeout / attempts` apart.
 pub(super) fn musl<'a>(asked: impl Iterator<Item = &'a Transaction>, manner: Manner) -> Duration {
-    let mut longest = Duration::ZERO;
-    for transaction in asked {
-        let gaps = || {
-            transaction.attempts.windows(2).filter_map(|pair| match pair {
-                [a, b] => Some(b.sent().ts.since(a.sent().ts))
-                    .filter(|gap| *gap >= TIMER && !follows_error(transaction, b.sent().ts)),
-                _ => None,
-            })
-        };
-        if let Some(gap) = gaps().next() {
-            let slots = u32::try_from(gaps().count() + 1).unwrap_or(2);
-            longest = longest.max(gap * slots);
-        }
-    }
-    if longest > Duration::ZERO { longest } else { manner.musl_timeout.unwrap_or(MUSL_TIMEOUT) }
+    let longest = asked.filter_map(musl_shown).max();
+    longest.unwrap_or_else(|| manner.musl_timeout.unwrap_or(MUSL_TIMEOUT))
+}
+
+/// The same as far as one question shows it that was sent again.
+pub(super) fn musl_shown(asked: &Transaction) -> Option<Duration> {
+    let gaps = || timer_gaps(asked).filter(|gap| *gap >= MUSL_TIMER);
+    let slots = u32::try_from(gaps().count() + 1).unwrap_or(2);
+    gaps().next().map(|gap| gap * slots)
+}
+
+/// Whether a datagram was sent again by a timer that counts less than a second: other resolvers count
+/// in whole seconds.
+pub(super) fn is_quick(asked: &Transaction) -> bool {
+    timer_gaps(asked).any(|gap| (MUSL_TIMER..TIMER).contains(&gap))
+}
+
+/// The times between the sendings of one datagram that a timer may have counted: where it is less than
+/// a second, nothing at all may have come back.
+fn timer_gaps(asked: &Transaction) -> impl Iterator<Item = Duration> {
+    asked.attempts.windows(2).filter_map(|pair| {
+        let [a, b] = pair else { return None };
+        let (gap, again) = (b.sent().ts.since(a.sent().ts), b.sent().ts);
+        let silent = || asked.responses.iter().all(|response| response.arrived().ts > again);
+        let timer = if gap < TIMER { silent() } else { !follows_error(asked, again) };
+        timer.then_some(gap)
+    })
 }
 
 /// Whether an error had just come back: that repetition has no place in the timer's grid.
