@@ -1,8 +1,9 @@
 //! A server does not take queries with EDNS.
 //!
-//! **Signature.** A server answers queries that carry OPT with FORMERR, NOTIMP or BADVERS, or not
-//! at all, and no query with OPT with anything else, while it answers the same questions without
-//! OPT: three times, for two names.
+//! **Signature.** From one instant on a server answers queries that carry OPT with FORMERR, NOTIMP or
+//! BADVERS, or not at all, and no query with OPT with anything else, while it answers the same
+//! questions without OPT: three times, for two names. If it takes OPT again later, twenty times and
+//! for two clients.
 //!
 //! **Needs.** Clients that ask with EDNS, and the same questions without, by them or by others.
 //!
@@ -30,6 +31,13 @@ use crate::transaction::{Outcome, Response, Transaction};
 const ENOUGH: u64 = 3;
 /// See [`ENOUGH`].
 const NAMES: usize = 2;
+/// What a server must have rejected that takes OPT again later: a client whose OPT alone is bad is
+/// rejected now and then while others rest.
+const ENOUGH_TO_END: u64 = 20;
+/// See [`ENOUGH_TO_END`].
+const CLIENTS_TO_END: usize = 2;
+/// What chance may explain where a server took OPT before.
+const CHANCE: f64 = 0.001;
 /// Servers tallied, and questions of each.
 const MAX_SERVERS: usize = 4_096;
 /// See [`MAX_SERVERS`].
@@ -52,8 +60,30 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct EdnsFormerrBadvers {
     servers: Table<AddressId, Server>,
-    /// Which servers took a question with OPT: then nothing else of them matters.
-    accepts: Rows<bool>,
+    stands: Rows<Stand>,
+}
+
+/// How a server stands to OPT, and how it stood before.
+#[derive(Clone, Copy, Default)]
+struct Stand {
+    now: Now,
+    /// Questions with OPT that it took, and that it rejected before it took one again.
+    taken: u32,
+    rejected: u32,
+}
+
+/// How a server stands to OPT.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Now {
+    /// It was not asked with OPT yet.
+    #[default]
+    Unknown,
+    /// It took the last one: until it rejects one, nothing else of it matters.
+    Accepts,
+    /// It rejected the last one.
+    Rejects,
+    /// It rejected many, and takes them again.
+    Ended,
 }
 
 /// What one server did with questions with and without OPT.
@@ -75,27 +105,75 @@ impl Detector for EdnsFormerrBadvers {
     }
 
     fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
-        let accepts = self.accepts.row(glance.responder);
-        if *accepts || transaction.attempts.is_empty() {
+        let stand = self.stands.row(glance.responder);
+        if stand.now == Now::Ended || transaction.attempts.is_empty() {
             return;
         }
         if accepts_edns(transaction) {
-            *accepts = true;
-            self.servers.remove(&glance.responder);
-        } else if let Some(server) = self.servers.entry_within(glance.responder, MAX_SERVERS) {
+            stand.taken = stand.taken.saturating_add(1);
+            if stand.now == Now::Accepts {
+                return;
+            }
+            stand.now = Now::Accepts;
+            if let Some(server) = self.servers.get(&glance.responder) {
+                if server.has_rejected_many() && server.is_no_chance(*stand) {
+                    stand.now = Now::Ended;
+                    return;
+                }
+                let rejected = u32::try_from(server.said()).unwrap_or(u32::MAX);
+                stand.rejected = stand.rejected.saturating_add(rejected);
+                self.servers.remove(&glance.responder);
+            }
+            return;
+        }
+        if rejects_edns(transaction) {
+            stand.now = Now::Rejects;
+        } else if stand.now == Now::Accepts {
+            return;
+        }
+        if let Some(server) = self.servers.entry_within(glance.responder, MAX_SERVERS) {
             server.or_default().note(transaction);
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut stands = self.stands;
         let servers = self.servers.into_unordered();
-        let servers: BTreeMap<IpAddr, Server> =
-            servers.map(|(server, tally)| (scene.addresses.address(server), tally)).collect();
-        servers.into_iter().filter_map(|(address, server)| server.finding(address, scene)).collect()
+        let servers: BTreeMap<IpAddr, Server> = servers
+            .filter(|(server, tally)| tally.is_no_chance(*stands.row(*server)))
+            .map(|(server, tally)| (scene.addresses.address(server), tally))
+            .collect();
+        // The backends of a service have one configuration, and mostly one fault.
+        let mut alike: BTreeMap<IpAddr, (BTreeSet<IpAddr>, Server)> = BTreeMap::new();
+        for (address, server) in servers.into_iter().filter(|(_, server)| server.is_enough()) {
+            let service = scene.service_of(address).unwrap_or(address);
+            let (addresses, all) = alike.entry(service).or_default();
+            addresses.insert(address);
+            all.join(server);
+        }
+        alike.into_values().filter_map(|(servers, all)| all.finding(&servers, scene)).collect()
     }
 }
 
 impl Server {
+    /// How many questions with OPT it rejected.
+    fn said(&self) -> u64 {
+        self.rcodes.values().sum()
+    }
+
+    fn has_rejected_many(&self) -> bool {
+        self.said() >= ENOUGH_TO_END && self.clients.len() >= CLIENTS_TO_END
+    }
+
+    /// Whether so many rejections in a row are more than chance makes of a server that rejects some
+    /// messages and takes others.
+    fn is_no_chance(&self, before: Stand) -> bool {
+        let (taken, rejected) = (f64::from(before.taken), f64::from(before.rejected));
+        let usual = (rejected + 0.5) / (taken + rejected + 1.0);
+        let row = i32::try_from(self.said() + self.silent).unwrap_or(i32::MAX);
+        before.taken == 0 || usual.powi(row) * (taken + rejected) < CHANCE
+    }
+
     fn note(&mut self, transaction: &Transaction) {
         let question = &transaction.question;
         let outcome = transaction.outcome();
@@ -130,50 +208,76 @@ impl Server {
         }
     }
 
-    fn finding(self, server: IpAddr, scene: &Scene<'_>) -> Option<Finding> {
-        let span = self.span?;
-        let both: BTreeMap<&Question, u64> = self
+    /// The rejected questions that it answered without OPT.
+    fn both(&self) -> BTreeMap<&Question, u64> {
+        let both = self
             .rejected
             .iter()
-            .filter(|(question, _)| self.plain.contains(&QuestionId::from(*question)))
-            .map(|(question, n)| (question, *n))
-            .collect();
+            .filter(|(question, _)| self.plain.contains(&QuestionId::from(*question)));
+        both.map(|(question, n)| (question, *n)).collect()
+    }
+
+    fn is_enough(&self) -> bool {
+        let both = self.both();
+        let names: BTreeSet<&Name> = both.keys().map(|question| &question.name).collect();
+        both.values().sum::<u64>() >= ENOUGH && names.len() >= NAMES
+    }
+
+    /// Adds what another backend of the same service did.
+    fn join(&mut self, other: Self) {
+        for (question, n) in other.rejected {
+            *self.rejected.entry(question).or_default() += n;
+        }
+        self.plain.extend(other.plain);
+        for (rcode, n) in other.rcodes {
+            *self.rcodes.entry(rcode).or_default() += n;
+        }
+        self.silent += other.silent;
+        self.clients.extend(other.clients);
+        self.span = self.span.map_or(other.span, |span| other.span.map(|other| span.join(other)));
+        self.evidence.extend(other.evidence);
+        self.evidence.sort_by_key(|proof| proof.seen);
+        self.evidence.truncate(FRAMES);
+    }
+
+    fn finding(&self, servers: &BTreeSet<IpAddr>, scene: &Scene<'_>) -> Option<Finding> {
+        let span = self.span?;
+        let both = self.both();
         let total: u64 = both.values().sum();
         let names: BTreeSet<&Name> = both.keys().map(|question| &question.name).collect();
-        if total < ENOUGH || names.len() < NAMES {
-            return None;
-        }
         let mut said: Vec<Text> =
             self.rcodes.iter().map(|(rcode, n)| text!("{rcode} ({n})", rcode, n)).collect();
         if self.silent > 0 {
             said.push(text!("nothing ({silent})", silent = self.silent));
         }
         let said = list(said, 4);
-        let name = names.first()?;
-        let culprit = if scene.forward.is_upstream(server) {
-            Culprit::Upstream(server)
-        } else {
-            Culprit::Backend(server)
+        let (name, server) = (names.first()?, servers.first()?);
+        let culprit = |server: &IpAddr| {
+            if scene.forward.is_upstream(*server) {
+                Culprit::Upstream(*server)
+            } else {
+                Culprit::Backend(*server)
+            }
         };
         let symptoms = self.rcodes.keys().map(|rcode| Symptom::Error(*rcode));
         Some(Finding {
             rule: &DETECTOR,
             title: text!(
-                "{server} does not take EDNS: since {start} it says {said} to queries with OPT, \
+                "{servers} does not take EDNS: since {start} it says {said} to queries with OPT, \
                  and answers the same questions without",
-                server,
+                servers = list(servers, 4),
                 start = clock(span.start),
                 said
             ),
             confidence: Confidence::Confirmed,
-            culprits: vec![culprit],
+            culprits: servers.iter().map(culprit).collect(),
             place: Where::Server,
             span,
             ongoing: scene.lasts(span),
             transactions: total,
             claim: Claim {
                 span: Some(span),
-                servers: Some(BTreeSet::from([server])),
+                servers: Some(servers.clone()),
                 symptoms: symptoms.chain([Symptom::Unanswered]).collect(),
                 ..Claim::default()
             },
@@ -191,7 +295,7 @@ impl Server {
                 Fact { label: text!("names"), value: list(&names, 5) },
                 Fact { label: text!("clients"), value: list(&self.clients, 5) },
             ],
-            evidence: self.evidence,
+            evidence: self.evidence.clone(),
             actions: vec![
                 Action {
                     why: text!("compare both"),
@@ -217,6 +321,11 @@ impl Server {
 fn accepts_edns(transaction: &Transaction) -> bool {
     let outcome = transaction.outcome();
     transaction.traits.udp_size.is_some() && outcome.is_answered() && !is_rejection(outcome)
+}
+
+/// Whether it said that it does not: silence alone has other reasons.
+fn rejects_edns(transaction: &Transaction) -> bool {
+    transaction.traits.udp_size.is_some() && is_rejection(transaction.outcome())
 }
 
 fn is_rejection(outcome: Outcome) -> bool {
@@ -259,6 +368,18 @@ mod tests {
              0.2 pod:9 < dns id 9 fine.example.com. 5 A 203.0.113.8\n";
         let text = format!("{}{fine}", asked(4, "n{n}.example.com.", "FORMERR"));
         assert!(!findings(&text).contains("edns-formerr"));
+    }
+
+    #[test]
+    fn a_server_that_took_opt_until_now_is_one_that_does_not() {
+        let fine = "pod = 10.244.0.2
+             dns = 192.0.2.53
+             0.0 pod:9 > dns id 9 rd edns 1232 A fine.example.com.
+             0.1 pod:9 < dns id 9 fine.example.com. 5 A 203.0.113.8\n";
+        let later = asked(8, "n{n}.example.com.", "FORMERR").replace(" 0.", " 10.");
+        let later: String = later.lines().skip(2).map(|line| format!("{line}\n")).collect();
+        let text = findings(&format!("{fine}{later}"));
+        assert!(text.contains("edns-formerr-badvers [backend 192.0.2.53] confirmed"), "{text}");
     }
 
     #[test]
