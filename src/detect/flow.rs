@@ -122,6 +122,8 @@ pub(super) struct Part {
     pub(super) reached: Reached,
     pub(super) attempts: u32,
     pub(super) unanswered: u32,
+    /// Whether something came back before anything was sent again.
+    pub(super) prompt: bool,
     pub(super) repeated: (u16, u16),
     pub(super) lost: Option<Undelivered>,
     pub(super) icmp: Option<Box<(IcmpKind, IpAddr)>>,
@@ -134,6 +136,7 @@ impl Part {
         self.reached = self.reached.min(later.reached);
         self.attempts += later.attempts;
         self.unanswered += later.unanswered;
+        self.prompt |= later.prompt;
         let (repeated, answered) = self.repeated;
         self.repeated =
             (repeated.saturating_add(later.repeated.0), answered.saturating_add(later.repeated.1));
@@ -145,8 +148,9 @@ impl Part {
 impl Going {
     /// How many datagrams were sent, and for how long, if nothing else is to be told of it.
     fn smoothly(&self) -> Option<(NonZero<u8>, u32)> {
-        let Part { first, last_sent, reached, attempts, unanswered, repeated, lost, ref icmp } =
+        let Part { first, last_sent, reached, attempts, unanswered, repeated, lost, .. } =
             self.part;
+        let icmp = &self.part.icmp;
         let smooth = reached == Reached::Yes
             && unanswered == 0
             && repeated == (0, 0)
@@ -227,6 +231,13 @@ impl Flow {
     /// Datagrams that were not answered.
     pub fn unanswered(&self) -> u32 {
         self.rough().map_or(0, |part| part.unanswered)
+    }
+
+    /// Whether it was answered only when everything had been sent again: all that was sent before was
+    /// lost.
+    pub(super) fn stalled(&self) -> bool {
+        self.rough()
+            .is_some_and(|part| part.reached == Reached::Yes && part.unanswered > 0 && !part.prompt)
     }
 
     /// Transactions in it that were repeated from the same port, and of them those answered then.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::classify::{Kind, classify};
+use super::cutoff;
 use super::finding::Where;
 use super::flow::{Flow, Reached};
 use super::forward::Forward;
@@ -186,8 +187,21 @@ pub fn localise_and_tally(
     forward: &Forward,
     trips: &Trips,
 ) -> (Vec<Outage>, Reachability) {
-    let cells = cells(reach, nat, forward);
+    let mut cells = cells(reach, nat, forward);
+    without_cut_off(&mut cells, reach);
     (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
+}
+
+/// Leaves out clients that no server answers though all answer their neighbours: what fails them is
+/// neither a server nor the way of their network to it.
+fn without_cut_off(cells: &mut Cells<'_>, reach: &Reach) {
+    let cut = cutoff::find(reach);
+    if cut.is_empty() {
+        return;
+    }
+    for flows in cells.values_mut() {
+        flows.retain(|flow| !cut.iter().any(|cut| cut.covers(flow)));
+    }
 }
 
 /// The flows of every server and group of clients, in the order of their first frames.
@@ -219,6 +233,29 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
             runs(flows).into_iter().map(|run| outage(*server, *network, flows, run, reach))
         })
         .collect();
+    let absences: Vec<Outage> = cells
+        .iter()
+        .filter_map(|((server, network), flows)| {
+            let run = absence(flows)?;
+            let outage = outage(*server, *network, flows, run, reach);
+            let known = |known: &Outage| {
+                known.server == *server
+                    && known.network == *network
+                    && known.span.overlaps(outage.span)
+            };
+            (!outages.iter().any(known)).then_some(outage)
+        })
+        .collect();
+    let begun = outages.len();
+    outages.extend(absences);
+    // Only what is short and over is told from flows that were answered after all.
+    let brief: Vec<bool> = outages
+        .iter()
+        .enumerate()
+        .map(|(at, outage)| at < begun || classify(outage, &outages, nat) == Kind::Restart)
+        .collect();
+    let mut keep = brief.into_iter();
+    outages.retain(|_| keep.next().unwrap_or(true));
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
     for outage in &mut outages {
         outage.stretch = trips.stretch(&Scope {
@@ -274,6 +311,40 @@ fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
     found
 }
 
+/// A server that was away so shortly that most flows were answered when they were sent again: from one
+/// instant on it answered nothing at all, for as long as this run of flows began.
+fn absence(flows: &[&Flow]) -> Option<std::ops::Range<usize>> {
+    let hurt = |flow: &Flow| flow.failed() || flow.stalled();
+    if !flows.iter().any(|flow| flow.stalled()) {
+        return None;
+    }
+    let decided = flows.iter().filter(|flow| flow.failed() || flow.succeeded());
+    let all: f64 = decided.map(|flow| f64::from(flow.weight())).sum();
+    let all_hurt = flows.iter().filter(|flow| hurt(flow)).count();
+    let mut longest: Option<std::ops::Range<usize>> = None;
+    let mut start: Option<usize> = None;
+    for (index, flow) in flows.iter().enumerate() {
+        if hurt(flow) {
+            let run = *start.get_or_insert(index)..index + 1;
+            if longest.as_ref().is_none_or(|known| run.len() > known.len()) {
+                longest = Some(run);
+            }
+        } else if flow.succeeded() {
+            start = None;
+        }
+    }
+    let run = longest?;
+    let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
+    let (first, last) = (bad.first()?.first.ts, bad.last()?.first.ts);
+    // A server that answers repeats meanwhile is there.
+    let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
+    let outside = all - bad.len() as f64;
+    let share = ((all_hurt - bad.len()) as f64 + 0.5) / (outside + 1.0);
+    let chance = share.powi(i32::try_from(bad.len()).unwrap_or(i32::MAX)) * outside;
+    let enough = bad.len() as u64 >= MIN_FLOWS && last.since(first) >= MIN_LENGTH;
+    (enough && away && chance < CHANCE).then_some(run)
+}
+
 fn outage(
     server: IpAddr,
     network: Network,
@@ -282,10 +353,14 @@ fn outage(
     reach: &Reach,
 ) -> Outage {
     let failed: Vec<&Flow> =
-        flows[run.clone()].iter().copied().filter(|flow| flow.failed()).collect();
+        flows[run.clone()].iter().copied().filter(|flow| flow.failed() || flow.stalled()).collect();
     let start = failed.first().map_or(Timestamp::MIN, |flow| flow.first.ts);
-    let last = failed.iter().map(|flow| flow.last_sent()).max().unwrap_or(start);
-    let last_new = failed.last().map_or(start, |flow| flow.first.ts);
+    // What was sent again with success was sent to a server that was back.
+    let sent = |flow: &&Flow| if flow.failed() { flow.last_sent() } else { flow.first.ts };
+    let last = failed.iter().map(sent).max().unwrap_or(start);
+    // What is undecided was sent there as well.
+    let unanswered = flows.iter().skip(run.start).rev().find(|flow| !flow.succeeded());
+    let last_new = unanswered.map_or(start, |flow| flow.first.ts);
     let service = failed.first().map_or(server, |flow| flow.cell().server);
     let good = |flow: &&&Flow| flow.succeeded();
     let mut outage = Outage {

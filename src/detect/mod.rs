@@ -8,6 +8,7 @@ mod answers;
 mod asked;
 mod blackhole;
 mod classify;
+mod cutoff;
 mod detector;
 mod finding;
 mod flow;

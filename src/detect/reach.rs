@@ -137,12 +137,15 @@ impl Reach {
                 responder,
                 transport: transaction.transport,
             };
+            let again = attempts.get(1).map(|attempt| attempt.sent().ts);
+            let arrived = transaction.responses.first().map(|response| response.arrived().ts);
             let part = Part {
                 first: start,
                 last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
                 reached,
                 attempts: sent,
                 unanswered,
+                prompt: last && arrived.is_some_and(|at| again.is_none_or(|again| at <= again)),
                 repeated: (u16::from(sent > 1), u16::from(sent > 1 && reached == Reached::Yes)),
                 lost: transaction.responses.iter().find_map(|response| response.lost),
                 icmp: transaction
@@ -175,6 +178,7 @@ impl Reach {
             reached,
             attempts,
             unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
+            prompt: reached == Reached::Yes && attempts == 1,
             repeated: (0, 0),
             lost: None,
             icmp: None,
@@ -337,6 +341,7 @@ mod tests {
             reached: Reached::Yes,
             attempts: 1,
             unanswered: 0,
+            prompt: true,
             repeated: (0, 0),
             lost: None,
             icmp: None,

@@ -1,8 +1,8 @@
 //! A DNS server was away for some seconds and came back, or was replaced.
 //!
-//! **Signature.** At least three flows to one server fail within at most 30 s, others answer the same
-//! clients, and then the server answers again; or new flows leave it within ten seconds, as in a
-//! rollout.
+//! **Signature.** At least three flows to one server fail within at most 30 s, or are answered only when
+//! they are sent again after that, others answer the same clients, and then the server answers again; or
+//! new flows leave it within ten seconds, as in a rollout.
 //!
 //! **Needs.** The query after translation, or clients that ask the server directly.
 //!
@@ -67,7 +67,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             place: Where::Server,
             cause: text!(
                 "{server} answered nothing for a short time, while {others} answered the same \
-                 clients. That is what a restart or a rollout looks like.",
+                 clients. A restart or a rollout looks like that, or a short break in its node's network.",
                 server,
                 others = list(hole.mates.difference(&hole.servers), 3)
             ),
@@ -141,6 +141,22 @@ mod tests {
     fn a_backend_that_answers_repeats_was_never_away() {
         let said = findings(&away_text(32.0, Fate::LostOnce));
         assert!(!said.contains("backend-restart"), "{said}");
+    }
+
+    /// The resolvers' first retry finds it there again.
+    #[test]
+    fn three_seconds_of_silence_are_seen_by_what_had_to_be_sent_again() {
+        let mut situation = Situation::cluster();
+        for round in 0..200_u16 {
+            let at = f64::from(round) * 0.25;
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let silent = via == "dns1" && (20.0..23.0).contains(&at);
+            let fate = if silent { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" backend-restart [backend 10.244.1.10] likely"), "{said}");
+        assert!(!said.contains("lossy-path"), "{said}");
     }
 
     #[test]

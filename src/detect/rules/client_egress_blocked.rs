@@ -1,8 +1,9 @@
 //! One pod cannot query any DNS server, while its neighbours on the same node can.
 //!
 //! **Signature.** All of at least five flows of one client fail, to every server it asks, and the
-//! same servers answer other clients of its network at the same time. If it heals within 30 s of the
-//! pod's first packet, the network policy was programmed late.
+//! same servers answer other clients of its network at the same time: from its first packet on, or
+//! from one instant on, more of them then than chance explains. If it heals within 30 s of the pod's
+//! first packet, the network policy was programmed late.
 //!
 //! **Needs.** Neighbours that use the same servers.
 //!
@@ -15,24 +16,13 @@
 //! Source: rulebook 2.B; Kubernetes `NetworkPolicy` (egress).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::time::Duration;
-
-use smallvec::SmallVec;
 
 use crate::base::words::{Text, clock, count, duration, list, plain, text};
-use crate::base::{Span, Table, Transport};
+use crate::detect::cutoff::{self, CutOff};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
-    Proof, RuledOut, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Where,
 };
-
-/// Failed flows of one client (rulebook 7.6).
-const ENOUGH: u64 = 5;
-/// Answered flows of neighbours to the same servers (rulebook 6.2).
-const ENOUGH_NEIGHBOURS: u64 = 4;
-/// A policy that is programmed late takes effect within this.
-const PROGRAMMED: Duration = Duration::from_secs(30);
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -50,71 +40,47 @@ struct ClientEgressBlocked;
 
 impl Detector for ClientEgressBlocked {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        // Of each client those up to the first that was answered: of most, one.
-        let mut clients: Table<IpAddr, SmallVec<[&Flow; 1]>> = Table::default();
-        for flow in scene.reach.flows() {
-            if flow.cell().transport == Transport::Udp && (flow.failed() || flow.succeeded()) {
-                let flows = clients.entry(flow.cell().client).or_default();
-                if flows.last().is_none_or(|last| last.failed()) {
-                    flows.push(flow);
-                }
-            }
-        }
-        clients.into_iter().filter_map(|(client, flows)| judge(client, &flows, scene)).collect()
+        cutoff::find(scene.reach).into_iter().map(|cut| finding(&cut, scene)).collect()
     }
 }
 
-fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> {
-    // From the first packet on: either for good, or until the policy is programmed.
-    let failed: Vec<&Flow> = flows.iter().copied().take_while(|flow| flow.failed()).collect();
-    let healed = flows.get(failed.len()).map(|flow| flow.first.ts);
-    let first = failed.first()?.first;
-    let last = failed.iter().map(|flow| flow.last_sent()).max()?;
-    let span = Span::between(first.ts, last);
-    if (failed.len() as u64) < ENOUGH || healed.is_some_and(|at| at.since(first.ts) > PROGRAMMED) {
-        return None;
-    }
-    let asked: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell().server).collect();
-    let backends: BTreeSet<IpAddr> = failed.iter().map(|flow| flow.cell().responder).collect();
-    let untranslated = backends.is_subset(&asked);
-    let network = scene.reach.group(client);
-    let mut neighbours = BTreeSet::new();
-    let mut answered = 0_u64;
-    for flow in scene.reach.flows_in(network).filter(|flow| flow.succeeded()) {
-        // Where translation is visible, the same backend must have answered; a query that vanishes
-        // before translation could have gone to any.
-        let same = backends.contains(&flow.cell().responder)
-            || (untranslated && asked.contains(&flow.cell().server));
-        if flow.cell().client != client && same && span.contains(flow.first.ts) {
-            neighbours.insert(flow.cell().client);
-            answered += u64::from(flow.weight());
-        }
-    }
-    if answered < ENOUGH_NEIGHBOURS {
-        return None;
-    }
-    let late = healed.is_some();
-    let vanished = untranslated && scene.nat.services().next().is_some();
-    Some(Finding {
+fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Finding {
+    let CutOff { client, failed, span, healed, asked, neighbours, .. } = cut;
+    let late = healed.is_some() && !cut.served_before;
+    let vanished = cut.untranslated && scene.nat.services().next().is_some();
+    Finding {
         rule: &DETECTOR,
-        title: if late {
-            text!(
+        title: match (cut.served_before, healed) {
+            (false, Some(_)) => text!(
                 "pod {client} could not query for its first {length}, then it could",
                 client,
                 length = duration(span.length())
-            )
-        } else {
-            text!("pod {client} gets no answer from any DNS server, its neighbours do", client)
+            ),
+            (false, None) => {
+                text!("pod {client} gets no answer from any DNS server, its neighbours do", client)
+            }
+            (true, None) => text!(
+                "pod {client} gets no answer from any DNS server since {start}, its neighbours do",
+                client,
+                start = clock(span.start)
+            ),
+            (true, Some(healed)) => text!(
+                "pod {client} got no answer from any DNS server from {start} to {end}, its \
+                 neighbours did",
+                client,
+                start = clock(span.start),
+                end = clock(*healed)
+            ),
         },
         confidence: Confidence::Likely,
-        culprits: vec![Culprit::Client(client)],
+        culprits: vec![Culprit::Client(*client)],
         place: if vanished { Where::ClientNode } else { Where::Unknown },
-        span,
-        ongoing: !late && scene.lasts(span),
+        span: *span,
+        ongoing: healed.is_none() && scene.lasts(*span),
         transactions: failed.len() as u64,
         claim: Claim {
-            span: Some(span),
-            clients: Some(BTreeSet::from([client])),
+            span: Some(*span),
+            clients: Some(BTreeSet::from([*client])),
             ..Claim::default()
         },
         cause: text!(
@@ -123,17 +89,19 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
              that captures the pod's packets, or a wrong MTU does that{rest}.",
             flows = count(failed.len() as u64, "flow"),
             client,
-            neighbours = list(&neighbours, 3),
+            neighbours = list(neighbours, 3),
             rest = if late {
                 text!("; that it healed by itself speaks for a policy that was programmed late")
+            } else if cut.served_before {
+                text!("; it was answered before, so look for what changed then")
             } else {
                 Text::EMPTY
             }
         ),
         facts: vec![
             Fact { label: text!("failed flows"), value: plain(failed.len()) },
-            Fact { label: text!("answered flows of neighbours"), value: plain(answered) },
-            Fact { label: text!("servers"), value: list(&asked, 3) },
+            Fact { label: text!("answered flows of neighbours"), value: plain(cut.answered) },
+            Fact { label: text!("servers"), value: list(asked, 3) },
             Fact {
                 label: text!("healed"),
                 value: healed.map_or_else(|| text!("not in this capture"), clock),
@@ -158,10 +126,10 @@ fn judge(client: IpAddr, flows: &[&Flow], scene: &Scene<'_>) -> Option<Finding> 
             rule: "dead-backend",
             because: text!(
                 "{flows} of neighbours were answered by it",
-                flows = count(answered, "flow")
+                flows = count(cut.answered, "flow")
             ),
         }],
-    })
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +181,15 @@ mod tests {
     fn a_policy_that_is_programmed_late_heals() {
         let said = findings(&pods(7, 20));
         assert!(said.contains("client-egress-blocked"), "{said}");
+    }
+
+    #[test]
+    fn a_policy_may_come_later_and_go_again() {
+        let said = findings(&pods_when(|round| round >= 12, 40));
+        assert!(said.contains(" client-egress-blocked [client 10.244.0.2] likely"), "{said}");
+        assert!(!said.contains("lossy-path") && !said.contains("client-node-broken"), "{said}");
+        let said = findings(&pods_when(|round| (12..24).contains(&round), 40));
+        assert!(said.contains(" client-egress-blocked [client 10.244.0.2] likely"), "{said}");
     }
 
     #[test]

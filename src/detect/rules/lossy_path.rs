@@ -7,7 +7,8 @@
 //!
 //! **Needs.** Repeated queries: loss in the capture alone makes nobody ask again.
 //!
-//! **Not this.** A server that is silent for a while is an outage, and its flows are left out here.
+//! **Not this.** A server that is silent for a while is an outage, and its flows are left out here, as
+//! are those of a client that no server answers (`client-egress-blocked`).
 //! The second of two parallel queries lost each time is `conntrack-race-aaaa`; delay that grows
 //! with the load before answers are lost is `coredns-overload`; large answers lost is
 //! `mtu-fragment`. One flow in two, three or four that fails is a silent backend as well as loss,
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use crate::base::words::{Text, count, first, list, percent, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::capture::Seen;
+use crate::detect::cutoff;
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
@@ -133,8 +135,9 @@ impl Row {
 
 impl Detector for LossyPath {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let cut = cutoff::find(scene.reach);
         let mut rows: Table<Network, Row> = Table::default();
-        for flow in scene.reach.flows() {
+        for flow in scene.reach.flows().iter().filter(|flow| !cut.iter().any(|c| c.covers(flow))) {
             let judged = !matches!(flow.reached(), Reached::Unknown | Reached::Rejected);
             let in_outage = scene.outages.iter().any(|outage| {
                 outage.server == flow.cell().responder && outage.span.contains(flow.first.ts)

@@ -1,0 +1,185 @@
+//! Clients that no server answers, while all of those answer their neighbours.
+//!
+//! One such client fails in every cell of its network at once. Whoever judges networks, servers and the
+//! ways between them leaves its flows out, or they look like loss at random.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::flow::Flow;
+use super::reach::Reach;
+use crate::base::{Span, Table, Timestamp, Transport};
+
+/// Failed flows of one client (rulebook 7.6).
+const ENOUGH: usize = 5;
+/// Answered flows of neighbours to the same servers (rulebook 6.2).
+const ENOUGH_NEIGHBOURS: u64 = 4;
+/// A policy that is programmed late takes effect within this.
+const PROGRAMMED: Duration = Duration::from_secs(30);
+/// Anything shorter is a moment (rulebook 6.7).
+const MIN_LENGTH: Duration = Duration::from_secs(2);
+/// What chance may explain of a client that was answered before or is afterwards.
+const CHANCE: f64 = 0.001;
+
+/// A client that was cut off for a while.
+#[derive(Debug)]
+pub(super) struct CutOff<'a> {
+    /// Who.
+    pub(super) client: IpAddr,
+    /// Its flows, all failed, in their order.
+    pub(super) failed: SmallVec<[&'a Flow; 1]>,
+    /// From its first flow to its last datagram.
+    pub(super) span: Span,
+    /// When it was answered again.
+    pub(super) healed: Option<Timestamp>,
+    /// Whether it was ever answered before.
+    pub(super) served_before: bool,
+    /// The addresses that it asked.
+    pub(super) asked: BTreeSet<IpAddr>,
+    /// Whether its queries show no address behind those.
+    pub(super) untranslated: bool,
+    /// Who was answered by the same servers meanwhile.
+    pub(super) neighbours: BTreeSet<IpAddr>,
+    /// How many flows of theirs.
+    pub(super) answered: u64,
+}
+
+impl CutOff<'_> {
+    /// Whether a flow is one of those that failed by it.
+    pub(super) fn covers(&self, flow: &Flow) -> bool {
+        flow.cell().client == self.client && self.span.contains(flow.first.ts) && !flow.succeeded()
+    }
+}
+
+/// What is known of a client while its flows are gone through.
+#[derive(Default)]
+struct Course<'a> {
+    /// Flows that were answered, and that failed, up to now.
+    ok: u64,
+    failed: u64,
+    run: SmallVec<[&'a Flow; 1]>,
+}
+
+/// A run of flows that failed, with none answered in between.
+struct Run<'a> {
+    client: IpAddr,
+    failed: SmallVec<[&'a Flow; 1]>,
+    ok_before: u64,
+    healed: Option<Timestamp>,
+}
+
+/// Every client that was cut off, in the order of their addresses.
+pub(super) fn find(reach: &Reach) -> Vec<CutOff<'_>> {
+    let udp = |flow: &&Flow| flow.cell().transport == Transport::Udp;
+    let mut failures: Table<IpAddr, usize> = Table::default();
+    for flow in reach.flows().iter().filter(udp).filter(|flow| flow.failed()) {
+        *failures.entry(flow.cell().client).or_default() += 1;
+    }
+    failures.retain(|_, failed| *failed >= ENOUGH);
+    if failures.is_empty() {
+        return Vec::new();
+    }
+    let mut courses: Table<IpAddr, Course<'_>> = Table::default();
+    let mut runs: Vec<Run<'_>> = Vec::new();
+    for flow in reach.flows().iter().filter(udp) {
+        let client = flow.cell().client;
+        if !failures.contains_key(&client) {
+            continue;
+        }
+        if flow.failed() {
+            let course = courses.entry(client).or_default();
+            course.failed += 1;
+            course.run.push(flow);
+        } else if flow.succeeded() {
+            let course = courses.entry(client).or_default();
+            let healed = Some(flow.first.ts);
+            let ok_before = course.ok;
+            course.ok += u64::from(flow.weight());
+            let failed = std::mem::take(&mut course.run);
+            if failed.len() >= ENOUGH {
+                runs.push(Run { client, failed, ok_before, healed });
+            }
+        }
+    }
+    let courses: BTreeMap<IpAddr, Course<'_>> = courses.into_iter().collect();
+    let mut totals: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
+    for (client, course) in courses {
+        let Course { ok, failed, run } = course;
+        totals.insert(client, (ok, failed));
+        if run.len() >= ENOUGH {
+            runs.push(Run { client, failed: run, ok_before: ok, healed: None });
+        }
+    }
+    let mut found: Vec<CutOff<'_>> = runs
+        .into_iter()
+        .filter_map(|run| {
+            let totals = totals.get(&run.client).copied().unwrap_or_default();
+            judge(run, totals, reach)
+        })
+        .collect();
+    found.sort_by_key(|cut| (cut.client, cut.span));
+    found
+}
+
+fn judge<'a>(run: Run<'a>, (ok, failed): (u64, u64), reach: &'a Reach) -> Option<CutOff<'a>> {
+    let Run { client, failed: flows, ok_before, healed } = run;
+    let first = flows.first()?.first.ts;
+    let last = flows.iter().map(|flow| flow.last_sent()).max()?;
+    let span = Span::between(first, last);
+    // From its first packet on it fails for good, or until the policy is programmed.
+    let programmed = healed.is_none_or(|at| at.since(first) <= PROGRAMMED);
+    let from_the_first = ok_before == 0 && programmed;
+    let asked: BTreeSet<IpAddr> = flows.iter().map(|flow| flow.cell().server).collect();
+    let backends: BTreeSet<IpAddr> = flows.iter().map(|flow| flow.cell().responder).collect();
+    let untranslated = backends.is_subset(&asked);
+    let served = ok_before > 0;
+    let (mut neighbours, mut failing) = (BTreeSet::new(), BTreeSet::new());
+    let (mut answered, mut unanswered) = (0, 0);
+    for flow in reach.flows_in(reach.group(client)) {
+        // Where translation is visible, the same backend must have answered; a query that vanishes
+        // before translation could have gone to any.
+        let same = backends.contains(&flow.cell().responder)
+            || (untranslated && asked.contains(&flow.cell().server));
+        let judged = flow.cell().transport == Transport::Udp && flow.is_fresh();
+        if flow.cell().client == client || !same || !judged || !span.contains(flow.first.ts) {
+            continue;
+        }
+        if flow.succeeded() {
+            neighbours.insert(flow.cell().client);
+            answered += u64::from(flow.weight());
+        } else if flow.failed() {
+            failing.insert(flow.cell().client);
+            unanswered += u64::from(flow.weight());
+        }
+    }
+    // Where as many others fail, it is not this client.
+    if answered < ENOUGH_NEIGHBOURS || (served && failing.len() >= neighbours.len()) {
+        return None;
+    }
+    if !from_the_first {
+        let here = flows.len() as u64;
+        let ports: BTreeSet<u16> =
+            flows.iter().filter(|flow| flow.is_fresh()).map(|flow| flow.port()).collect();
+        // Half a failure more than was seen, of its own or of its neighbours.
+        let share = |ok: u64, failed: u64| (failed as f64 + 0.5) / ((ok + failed) as f64 + 1.0);
+        let usual = share(ok, failed.saturating_sub(here)).max(share(answered, unanswered));
+        let chance = usual.powi(i32::try_from(here).unwrap_or(i32::MAX)) * (ok + failed) as f64;
+        if ports.len() < ENOUGH || span.length() < MIN_LENGTH || chance >= CHANCE {
+            return None;
+        }
+    }
+    Some(CutOff {
+        client,
+        failed: flows,
+        span,
+        healed,
+        served_before: served,
+        asked,
+        untranslated,
+        neighbours,
+        answered,
+    })
+}
