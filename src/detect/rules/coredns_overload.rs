@@ -120,6 +120,13 @@ impl CorednsOverload {
         let top = slow.iter().map(|slow| slow.worst).max().unwrap_or_default();
         let fast = slow.iter().map(|slow| slow.best).min().unwrap_or_default();
         let lost: u64 = slow.iter().map(|slow| slow.lost).sum();
+        let replicas: BTreeSet<IpAddr> = scene
+            .nat
+            .services()
+            .filter(|(_, backends)| !backends.is_disjoint(&servers))
+            .flat_map(|(_, backends)| backends.iter().copied())
+            .collect();
+        let others: BTreeSet<IpAddr> = replicas.difference(&servers).copied().collect();
         Finding {
             rule: &DETECTOR,
             title: text!(
@@ -152,10 +159,18 @@ impl CorednsOverload {
             cause: text!(
                 "Answers that need nobody else took up to {top}, and the more queries waited the \
                  longer: queries queue at the server, and {queries} did not get an answer at all. \
-                 Clients that ask again add to the queue. Too few replicas, or too little CPU for \
-                 them, is the likely reason.",
+                 Clients that ask again add to the queue. {reason}",
                 top = duration(top),
-                queries = count(lost, "query")
+                queries = count(lost, "query"),
+                reason = if others.is_empty() {
+                    text!("Too few replicas, or too little CPU for them, is the likely reason.")
+                } else {
+                    text!(
+                        "{others} of the same service did not slow down with it: it gets more than \
+                         its share of the queries, or less CPU than they do.",
+                        others = list(&others, 3)
+                    )
+                }
             ),
             facts: facts(slow),
             evidence: self
@@ -173,7 +188,7 @@ impl CorednsOverload {
                     ),
                 })
                 .collect(),
-            actions: actions(&servers),
+            actions: actions(&servers, replicas.len().max(servers.len())),
             ruled_out: vec![
                 RuledOut {
                     rule: "late-response",
@@ -227,7 +242,7 @@ fn facts(slow: &[Slow]) -> Vec<Fact> {
     facts
 }
 
-fn actions(servers: &BTreeSet<IpAddr>) -> Vec<Action> {
+fn actions(servers: &BTreeSet<IpAddr>, replicas: usize) -> Vec<Action> {
     vec![
         Action {
             why: text!("see whether the DNS pods run into their CPU limit"),
@@ -241,7 +256,7 @@ fn actions(servers: &BTreeSet<IpAddr>) -> Vec<Action> {
             why: text!("spread the load"),
             command: format!(
                 "kubectl -n kube-system scale deployment coredns --replicas={}",
-                servers.len() * 2
+                replicas * 2
             ),
         },
         Action {

@@ -111,7 +111,7 @@ fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
     Finding {
         rule: &DETECTOR,
         title: text!(
-            "about one in {n} backends of {service} answers nothing from {start} on",
+            "one of up to {n} backends of {service} answers nothing from {start} on",
             n,
             service,
             start = clock(mixture.span.start)
@@ -133,8 +133,10 @@ fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
             "{sockets} to {service} got no answer however often they repeated the query, while \
              {others} were answered at the same time: sockets that are pinned to one silent \
              backend look like that, and random loss does not. The capture shows no translation, \
-             so it cannot say which backend, nor whether the service still has it: record with -i \
-             any on the client's node.",
+             so it cannot say which backend, nor whether the service still has it. A search that is \
+             answered goes on and one that is not stops, so that fewer than {n} backends may share \
+             the service.",
+            n,
             sockets = count(mixture.failed, "socket"),
             service,
             others = count(mixture.answered, "other")
@@ -162,8 +164,12 @@ fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
                     .to_owned(),
             },
             Action {
-                why: text!("record where the translation can be seen"),
-                command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or icmp'"
+                why: text!(
+                    "record where the translation can be seen, with the port that the DNS pods \
+                     listen on if it is not 53 (on OpenShift 5353; then analyze with --port)"
+                ),
+                command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or port \
+                          5353 or icmp'"
                     .to_owned(),
             },
         ],

@@ -1,4 +1,4 @@
-//! A configured name server never answers, and every lookup waits for it before the next is asked.
+//! A configured name server never answers, and lookups that ask it first wait for it.
 //!
 //! **Signature.** An address that is asked directly answers none of at least three flows in the whole
 //! capture, and the same clients are answered by another address, seconds later or at once. Stubs keep
@@ -46,7 +46,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
     hole.finding(&DETECTOR, Words {
         title: text!(
-            "name server {server} never answers, and clients ask it first every time",
+            "name server {server} never answers, and clients go on asking it",
             server
         ),
         confidence: if hole.clients.len() > 1 { Confidence::Confirmed } else { Confidence::Likely },
@@ -54,8 +54,9 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         place: Where::Unknown,
         cause: text!(
             "{server} answered none of {flows} in {lasted}, while other servers answered the same \
-             clients. It stands in their resolv.conf; a stub resolver waits for it in every lookup \
-             before it asks the next server, and remembers nothing.",
+             clients. It stands in their resolv.conf, and stub resolvers remember nothing: glibc and \
+             Go wait for it in every lookup that asks it first (with `rotate`, some of them). musl \
+             asks all servers at once and waits for it only where the others give no usable answer.",
             server,
             flows = count(hole.failed, "flow"),
             lasted = duration(hole.length())
