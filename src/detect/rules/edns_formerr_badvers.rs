@@ -263,8 +263,8 @@ impl Server {
         Some(Finding {
             rule: &DETECTOR,
             title: text!(
-                "{servers} does not take EDNS: since {start} it says {said} to queries with OPT, \
-                 and answers the same questions without",
+                "EDNS is refused by {servers}: since {start} queries with OPT get {said}, and the \
+                 same questions without it are answered",
                 servers = list(servers, 4),
                 start = clock(span.start),
                 said

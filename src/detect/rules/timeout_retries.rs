@@ -182,9 +182,12 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
     let repeats = || stalls.iter().flat_map(|stall| stall.repeats.iter());
     // To the tenth of a second: timers fire late.
     let grid = ranked(repeats().map(|(_, gap)| gap.as_millis() / 100));
-    let grid = grid.iter().map(|(tenths, n)| {
+    let times = grid.iter().map(|(tenths, n)| {
         text!("{tenths} s ({n} times)", tenths = format_args!("{:.1}", *tenths as f64 / 10.0), n)
     });
+    // Where the next server is asked instead, no query is sent again.
+    let after = || Fact { label: text!("queries repeated after"), value: list(times, 4) };
+    let repeated = (!grid.is_empty()).then(after);
     let clients: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.client).collect();
     let some = |of: fn(&Scope) -> Option<IpAddr>| {
         let some: BTreeSet<IpAddr> = scopes.iter().filter_map(of).collect();
@@ -252,25 +255,31 @@ fn finding(stalls: &[&Stall], scopes: &[Scope], scene: &Scene<'_>) -> Option<Fin
              says why. {lacking}",
             lacking
         ),
-        facts: vec![
-            Fact { label: text!("queries repeated after"), value: list(grid, 4) },
-            Fact {
-                label: text!("resolvers"),
-                value: list(
-                    resolvers.iter().map(|(who, times)| text!("{who} ({times})", who, times)),
-                    4,
-                ),
-            },
-            Fact {
-                label: text!("servers that did not answer"),
-                value: list(servers.iter().map(|(s, n)| text!("{s} ({n})", s, n)), 4),
-            },
-            Fact { label: text!("clients"), value: list(&clients, 5) },
-            Fact {
-                label: text!("first / last"),
-                value: text!("{start} / {end}", start = clock(span.start), end = clock(span.end)),
-            },
-        ],
+        facts: repeated
+            .into_iter()
+            .chain([
+                Fact {
+                    label: text!("resolvers"),
+                    value: list(
+                        resolvers.iter().map(|(who, times)| text!("{who} ({times})", who, times)),
+                        4,
+                    ),
+                },
+                Fact {
+                    label: text!("servers that did not answer"),
+                    value: list(servers.iter().map(|(s, n)| text!("{s} ({n})", s, n)), 4),
+                },
+                Fact { label: text!("clients"), value: list(&clients, 5) },
+                Fact {
+                    label: text!("first / last"),
+                    value: text!(
+                        "{start} / {end}",
+                        start = clock(span.start),
+                        end = clock(span.end)
+                    ),
+                },
+            ])
+            .collect(),
         evidence,
         actions: vec![
             Action {

@@ -1,3 +1,4 @@
+mod options;
 mod profiles;
 mod vectors;
 mod ways;

@@ -1,0 +1,64 @@
+//! Resolvers whose `timeout:` and `attempts:` are others than usual (resolv.conf(5)).
+
+use crate::testkit::lookups;
+
+/// `timeout:1 attempts:3`: musl sends three times within its second, and that is all.
+#[test]
+fn musl_divides_its_timeout_by_its_attempts() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1000 rd A api.example.com.
+        0.0001 pod:40001 > dns id 10b0 rd AAAA api.example.com.
+        0.3340 pod:40001 > dns id 1000 rd A api.example.com.
+        0.3341 pod:40001 > dns id 10b0 rd AAAA api.example.com.
+        0.6680 pod:40001 > dns id 1000 rd A api.example.com.
+        0.6681 pod:40001 > dns id 10b0 rd AAAA api.example.com.
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.contains("timeout 1.00 s 6 attempts musl"), "{said}");
+}
+
+/// SERVFAIL that comes slowly makes musl ask again at once: that is no timer.
+#[test]
+fn what_follows_an_error_is_no_part_of_a_timer() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1000 rd A api.example.com.
+        0.0001 pod:40001 > dns id 10b0 rd AAAA api.example.com.
+        0.1000 pod:40001 < dns id 1000 SERVFAIL
+        0.1300 pod:40001 > dns id 1000 rd A api.example.com.
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    assert!(said.lines().next().is_some_and(|line| line.contains(" 5.00 s 3 attempts")), "{said}");
+}
+
+/// Go with `timeout:1`: a new port and id each second. Once that has shown for a while, and no try
+/// ever came after the usual five seconds, they are one lookup.
+#[test]
+fn go_is_known_by_its_seconds_after_a_while() {
+    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+    for round in 0..4_u16 {
+        for again in 0..2_u16 {
+            let at = f64::from(round) * 12.0 + f64::from(again) * 1.001;
+            let number = 0x1000 + round * 16 + again;
+            let line = format!(
+                "{at:.4} pod:{number} > dns id {number:x} rd edns 1232 A n{round}.example.com.\n"
+            );
+            text.push_str(&line);
+        }
+    }
+    text.push_str("90 pod:50000 > dns id 7777 rd A end.example.\n");
+    text.push_str("90.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
+    let said = lookups(&text);
+    let last: Vec<&str> = said.lines().filter(|line| line.contains(" n3.")).collect();
+    assert!(matches!(last.as_slice(), [one] if one.contains(" 2 attempts go")), "{said}");
+}
