@@ -16,7 +16,7 @@ const SHORTEST_REMOVAL: Duration = Duration::from_secs(10);
 /// After this long nobody was going to remove it (rulebook `dead-backend`).
 const LONGEST_REMOVAL: Duration = Duration::from_mins(2);
 /// A process that is started anew answers again within this (rulebook `backend-restart`).
-const LONGEST_RESTART: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_RESTART: Duration = Duration::from_secs(30);
 /// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
 const ENOUGH_TO_EXONERATE: u64 = 4;
 /// Failed flows of a blocked port (rulebook 7.6).

@@ -21,6 +21,8 @@ const FINEST_MICROS: u64 = 1_000;
 const CLASSES: usize = 72;
 /// Fewer bins show no course (rulebook 7.6).
 const ENOUGH_BINS: usize = 30;
+/// Rank correlation of queries in flight and latency (rulebook 7.6).
+const RHO: f64 = 0.6;
 /// The slowest of a hundred answers that nobody notices (rulebook `slow_cluster`).
 const UNNOTICED: Duration = Duration::from_millis(50);
 /// How much slower the slowest tenth of time is than the fastest (rulebook 2.C).
@@ -297,9 +299,14 @@ fn is_gradual(points: &[Point], span: Span, knee: Duration, slow: Duration) -> b
 }
 
 impl Slow {
+    /// Whether queries queued up: the more waited the longer, and step by step.
+    pub(super) fn is_queue(&self) -> bool {
+        self.rho >= RHO && self.gradual
+    }
+
     /// Whether it is long and clear enough to call it load (rulebook 7.6).
-    pub(super) fn follows_load(&self, least: f64) -> bool {
-        self.bins >= ENOUGH_BINS && self.rho >= least && self.gradual
+    pub(super) fn follows_load(&self) -> bool {
+        self.bins >= ENOUGH_BINS && self.is_queue()
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::classify::{Kind, classify};
+use super::classify::{Kind, LONGEST_RESTART, classify};
 use super::cutoff;
 use super::finding::Where;
 use super::flow::{Flow, Reached};
@@ -16,6 +16,7 @@ use super::forward::Forward;
 use super::odds;
 use super::posterior::{Flows, State};
 use super::reach::Reach;
+use super::runs::{absence, runs};
 use super::stretch::Stretch;
 use super::tallies::Reachability;
 use super::trips::{Scope, Trips};
@@ -27,10 +28,7 @@ use crate::transaction::{Nat, Undelivered};
 /// Three failures out of three leave a healthy server with a chance of one in a million at one
 /// per cent of loss (rulebook `min_flows`).
 pub const MIN_FLOWS: u64 = 3;
-/// A run shorter than this is a burst of loss, not an outage (rulebook 6.7).
-const MIN_LENGTH: Duration = Duration::from_secs(2);
-/// A run of failures must be rarer than this by chance, given how often the server fails
-/// outside it: random loss also makes runs. The same bound decides whether a server is avoided.
+/// A server is avoided if chance alone sends so many flows elsewhere more seldom than this.
 const CHANCE: f64 = 0.001;
 /// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
 const ENOUGH_TO_EXONERATE: u64 = 4;
@@ -116,9 +114,9 @@ pub struct Context {
     pub column: BTreeMap<Network, Flows>,
     /// Servers behind the same service that answered this network at any time.
     pub mates: BTreeSet<IpAddr>,
-    /// Flows to those after the last flow to the silent server.
+    /// Flows to those after the last flow to the silent server, until it answered again.
     after: u64,
-    /// Whether the silent server was asked again after the outage.
+    /// Whether the silent server was asked again meanwhile.
     asked_again: bool,
 }
 
@@ -281,70 +279,6 @@ fn keep_fresh(flows: &mut Vec<&Flow>) {
     }
 }
 
-/// Runs of failed flows without a success in between, as ranges of indexes.
-fn runs(flows: &[&Flow]) -> Vec<std::ops::Range<usize>> {
-    let mut found = Vec::new();
-    let mut start: Option<usize> = None;
-    for (index, flow) in flows.iter().enumerate() {
-        if flow.failed() {
-            start.get_or_insert(index);
-        } else if flow.succeeded() {
-            found.extend(start.take().map(|start| start..index));
-        }
-    }
-    found.extend(start.map(|start| start..flows.len()));
-    let all_failed = flows.iter().filter(|flow| flow.failed()).count();
-    // Of what is undecided nobody knows on which side it belongs.
-    let decided = flows.iter().filter(|flow| flow.failed() || flow.succeeded());
-    let all: f64 = decided.map(|flow| f64::from(flow.weight())).sum();
-    found.retain(|run| {
-        let failed: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| flow.failed()).collect();
-        let (Some(first), Some(last)) = (failed.first(), failed.last()) else { return false };
-        let long_enough = last.last_sent().since(first.first.ts) >= MIN_LENGTH;
-        let enough = failed.len() as u64 >= MIN_FLOWS;
-        // Half a failure more than was seen: a server that never failed is not beyond failing.
-        let outside = all - failed.len() as f64;
-        let share = ((all_failed - failed.len()) as f64 + 0.5) / (outside + 1.0);
-        let chance = share.powi(i32::try_from(failed.len()).unwrap_or(i32::MAX)) * outside;
-        enough && long_enough && chance < CHANCE
-    });
-    found
-}
-
-/// A server that was away so shortly that most flows were answered when they were sent again: from one
-/// instant on it answered nothing at all, for as long as this run of flows began.
-fn absence(flows: &[&Flow]) -> Option<std::ops::Range<usize>> {
-    let hurt = |flow: &Flow| flow.failed() || flow.stalled();
-    if !flows.iter().any(|flow| flow.stalled()) {
-        return None;
-    }
-    let decided = flows.iter().filter(|flow| flow.failed() || flow.succeeded());
-    let all: f64 = decided.map(|flow| f64::from(flow.weight())).sum();
-    let all_hurt = flows.iter().filter(|flow| hurt(flow)).count();
-    let mut longest: Option<std::ops::Range<usize>> = None;
-    let mut start: Option<usize> = None;
-    for (index, flow) in flows.iter().enumerate() {
-        if hurt(flow) {
-            let run = *start.get_or_insert(index)..index + 1;
-            if longest.as_ref().is_none_or(|known| run.len() > known.len()) {
-                longest = Some(run);
-            }
-        } else if flow.succeeded() {
-            start = None;
-        }
-    }
-    let run = longest?;
-    let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
-    let (first, last) = (bad.first()?.first.ts, bad.last()?.first.ts);
-    // A server that answers repeats meanwhile is there.
-    let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
-    let outside = all - bad.len() as f64;
-    let share = ((all_hurt - bad.len()) as f64 + 0.5) / (outside + 1.0);
-    let chance = share.powi(i32::try_from(bad.len()).unwrap_or(i32::MAX)) * outside;
-    let enough = bad.len() as u64 >= MIN_FLOWS && last.since(first) >= MIN_LENGTH;
-    (enough && away && chance < CHANCE).then_some(run)
-}
-
 fn outage(
     server: IpAddr,
     network: Network,
@@ -358,9 +292,13 @@ fn outage(
     // What was sent again with success was sent to a server that was back.
     let sent = |flow: &&Flow| if flow.failed() { flow.last_sent() } else { flow.first.ts };
     let last = failed.iter().map(sent).max().unwrap_or(start);
+    let (until, after) = flows.split_at(run.end);
+    let undecided = after.iter().take_while(|flow| !flow.succeeded());
+    let recovered = after.iter().find(|flow| flow.succeeded()).map(|flow| flow.first.ts);
     // What is undecided was sent there as well.
-    let unanswered = flows.iter().skip(run.start).rev().find(|flow| !flow.succeeded());
-    let last_new = unanswered.map_or(start, |flow| flow.first.ts);
+    let unanswered = until.iter().skip(run.start).chain(undecided);
+    let last_new = unanswered.filter(|flow| !flow.succeeded()).last();
+    let last_new = last_new.map_or(start, |flow| flow.first.ts);
     let service = failed.first().map_or(server, |flow| flow.cell().server);
     let good = |flow: &&&Flow| flow.succeeded();
     let mut outage = Outage {
@@ -389,13 +327,15 @@ fn outage(
         outage.other_host += u64::from(flow.lost() == Some(Undelivered::OtherHost));
         outage.wrong_source += u64::from(flow.lost() == Some(Undelivered::WrongSource));
     }
-    outage.context = context(&outage, last_new, reach);
+    let idle = Span::between(last_new, recovered.unwrap_or(Timestamp::MAX));
+    outage.context = context(&outage, idle, reach);
     // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
     let choices = outage.context.mates.len() as f64 + 1.0;
     let chance = (1.0 - 1.0 / choices).powf(outage.context.after as f64);
     let avoided = !outage.context.asked_again && choices > 1.0 && chance < CHANCE;
-    let recovered = flows[run.end..].iter().find(good).map(|flow| flow.first.ts);
-    outage.end = match recovered {
+    // What is away for long and taken out meanwhile may be put back later, as a node that was down is.
+    let is_back = |at: &Timestamp| !avoided || at.since(start) <= LONGEST_RESTART;
+    outage.end = match recovered.filter(is_back) {
         Some(at) => End::Recovered(at),
         None if avoided => End::Removed(last_new),
         None => End::Open,
@@ -403,8 +343,11 @@ fn outage(
     outage
 }
 
-fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
+/// What surrounds an outage; the server was `idle` from the last flow to it on, until it answered again or
+/// the capture ended.
+fn context(outage: &Outage, idle: Span, reach: &Reach) -> Context {
     let mut context = Context::default();
+    let is_idle = |at: Timestamp| idle.start < at && at < idle.end;
     for flow in reach.flows() {
         let cell = flow.cell();
         let (ok, failed) = match (flow.succeeded(), flow.failed()) {
@@ -423,9 +366,9 @@ fn context(outage: &Outage, last_new: Timestamp, reach: &Reach) -> Context {
             if ok > 0 {
                 context.mates.insert(cell.responder);
             }
-            context.after += if flow.first.ts > last_new { u64::from(flow.weight()) } else { 0 };
+            context.after += if is_idle(flow.first.ts) { u64::from(flow.weight()) } else { 0 };
         }
-        context.asked_again |= ours && here && flow.first.ts > last_new;
+        context.asked_again |= ours && here && is_idle(flow.first.ts);
         if !within {
             continue;
         }

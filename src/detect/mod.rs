@@ -26,6 +26,7 @@ mod outside;
 mod posterior;
 mod reach;
 mod rules;
+mod runs;
 mod scene;
 mod stretch;
 mod tallies;

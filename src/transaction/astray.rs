@@ -8,7 +8,6 @@
 //! Where two routers share a way, answers rightly come by another one than the queries went. What tells
 //! the two cases apart is what the clients do: those that do not get their answers ask again.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::model::{Response, Transaction, Undelivered};
@@ -27,21 +26,13 @@ const UNREPEATED: u32 = 4;
 /// No resolver's timer is shorter; what follows an answer sooner is no retry for the want of one.
 const TIMER: Duration = Duration::from_millis(900);
 
-/// What stands for a link address; the few of one network hardly ever share one.
-type Tag = NonZeroU16;
+/// A link address of one interface.
+type Address = [u8; 6];
 
-/// The tag of an address, if it is that of one interface.
+/// The address, if it is that of one interface and not of a group (IEEE 802).
 #[inline]
-fn tag(address: Option<[u8; 6]>) -> Option<Tag> {
-    let address = address?;
-    let [a, b, c, d, e, f] = address;
-    if a & 1 == 1 {
-        return None;
-    }
-    let pair = |high, low| u16::from_be_bytes([high, low]);
-    // The last bytes of a family of addresses differ most, and are the same in no two of it.
-    let folded = pair(a, b).rotate_left(5) ^ pair(c, d).rotate_left(10) ^ pair(e, f);
-    Some(NonZeroU16::new(folded).unwrap_or(NonZeroU16::MAX))
+fn unicast(address: Option<Address>) -> Option<Address> {
+    address.filter(|[first, ..]| first & 1 == 0)
 }
 
 /// A client as it is seen at one place.
@@ -55,14 +46,14 @@ fn seen(sighting: &Sighting<'_>) -> Seen {
 #[derive(Debug, Default)]
 pub(super) struct Astray {
     /// The link addresses that queries last came from, where frames have two of them.
-    senders: Map<Seen, Tag>,
+    senders: Map<Seen, Address>,
     /// What became of the answers to each that went elsewhere.
     ways: Vec<Way>,
 }
 
 #[derive(Debug)]
 struct Way {
-    sender: Tag,
+    sender: Address,
     repeated: u32,
     unrepeated: u32,
 }
@@ -83,7 +74,7 @@ impl Astray {
     }
 
     fn note(&mut self, sighting: &Sighting<'_>) {
-        let Some(sender) = tag(sighting.via.link_src) else { return };
+        let Some(sender) = unicast(sighting.via.link_src) else { return };
         let seen = seen(sighting);
         if let Some(known) = self.senders.get_mut(&seen) {
             *known = sender;
@@ -99,7 +90,7 @@ impl Astray {
     }
 
     fn is_elsewhere(&self, sighting: &Sighting<'_>) -> bool {
-        let receiver = tag(sighting.via.link_dst);
+        let receiver = unicast(sighting.via.link_dst);
         let sender = self.senders.get(&seen(sighting));
         receiver.zip(sender).is_some_and(|(receiver, sender)| receiver != *sender)
     }

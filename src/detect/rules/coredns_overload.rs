@@ -32,8 +32,6 @@ use crate::detect::{
 };
 use crate::transaction::Transaction;
 
-/// Rank correlation of queries in flight and latency (rulebook 7.6).
-const RHO: f64 = 0.6;
 /// The stretch is known to a bin.
 const BIN: Duration = Duration::from_secs(1);
 /// Examples kept of the slowest answers of each size.
@@ -96,7 +94,7 @@ impl Detector for CorednsOverload {
             .courses()
             .iter()
             .flat_map(Course::slow)
-            .filter(|slow| slow.follows_load(RHO))
+            .filter(|slow| slow.follows_load())
             .collect();
         slow.sort_by_key(|slow| (slow.span, slow.server));
         let mut together: Vec<(Span, Vec<Slow>)> = Vec::new();

@@ -22,11 +22,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::base::words::{Text, count, first, list, percent, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::capture::Seen;
-use crate::detect::cutoff;
+use crate::detect::cutoff::{self, CutOff};
+use crate::detect::load::{Course, Slow};
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
@@ -42,6 +44,8 @@ const RECOVERY: f64 = 0.5;
 const ONE_OF_FEW: f64 = 0.25;
 /// Flows.
 const ENOUGH_FLOWS: u64 = 20;
+/// With so much between them, losses belong to different times.
+const CALM: Duration = Duration::from_secs(30);
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -123,34 +127,92 @@ impl Row {
         dead as f64 >= ONE_OF_FEW * flows as f64
     }
 
-    /// Whether the loss is beyond what is ordinary, and yet flows get through.
-    fn is_lossy(&self) -> bool {
+    /// The lossy ones of the times at which this network lost anything: a minute of loss is none over
+    /// hours.
+    fn bursts(&self, network: Network, others: &Others<'_>) -> Vec<Self> {
+        if self.lost < ENOUGH_LOST {
+            return Vec::new();
+        }
+        let flows = || others.scene.reach.flows_of(network).filter(|flow| !others.explain(flow));
+        let mut bursts: Vec<(Span, u64)> = Vec::new();
+        for flow in flows().filter(|flow| flow.unanswered() > 0) {
+            let own = Span::between(flow.first.ts, flow.last_sent());
+            let lost = u64::from(flow.unanswered());
+            match bursts.last_mut() {
+                Some((span, sum)) if own.start.since(span.end) <= CALM => {
+                    (*span, *sum) = (span.join(own), *sum + lost);
+                }
+                _ => bursts.push((own, lost)),
+            }
+        }
+        let tests = bursts.len() as u64;
+        bursts.retain(|(_, lost)| *lost >= ENOUGH_LOST);
+        let mut rows: Vec<Self> = bursts.iter().map(|_| Self::default()).collect();
+        for flow in flows() {
+            let at = bursts.partition_point(|(span, _)| span.end < flow.first.ts);
+            let within = bursts.get(at).is_some_and(|(span, _)| span.contains(flow.first.ts));
+            if let Some(row) = rows.get_mut(at).filter(|_| within) {
+                row.add(flow, others.scene);
+            }
+        }
+        rows.retain(|row| row.is_lossy(tests));
+        rows
+    }
+
+    /// Whether the loss is beyond what is ordinary in one of so many times, and yet flows get through.
+    fn is_lossy(&self, times: u64) -> bool {
         self.flows >= ENOUGH_FLOWS
             && self.lost >= ENOUGH_LOST
             && self.dead_flows * 2 < self.flows
             && self.repeats_recover()
-            && beyond_ordinary_loss(self.lost, self.sent, 1)
+            && beyond_ordinary_loss(self.lost, self.sent, times)
     }
 }
 
 impl Detector for LossyPath {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let cut = cutoff::find(scene.reach);
+        let others = Others::of(scene);
         let mut rows: Table<Network, Row> = Table::default();
-        for flow in scene.reach.flows().iter().filter(|flow| !cut.iter().any(|c| c.covers(flow))) {
-            let judged = !matches!(flow.reached(), Reached::Unknown | Reached::Rejected);
-            let in_outage = scene.outages.iter().any(|outage| {
-                outage.server == flow.cell().responder && outage.span.contains(flow.first.ts)
-            });
-            let reached_client = flow.lost().is_none();
-            if flow.cell().transport == Transport::Udp && judged && !in_outage && reached_client {
-                rows.entry(scene.reach.group(flow.cell().client)).or_default().add(flow, scene);
-            }
+        for flow in scene.reach.flows().iter().filter(|flow| !others.explain(flow)) {
+            rows.entry(scene.reach.group(flow.cell().client)).or_default().add(flow, scene);
         }
-        rows.into_iter()
-            .filter(|(network, row)| row.is_lossy() && !row.may_be_a_backend(*network, scene))
-            .filter_map(|(network, row)| finding(network, &row, scene))
-            .collect()
+        let mut found = Vec::new();
+        for (network, row) in rows {
+            let rows = if row.is_lossy(1) { vec![row] } else { row.bursts(network, &others) };
+            let is_loss = |row: &&Row| !row.may_be_a_backend(network, scene);
+            found
+                .extend(rows.iter().filter(is_loss).filter_map(|row| finding(network, row, scene)));
+        }
+        found
+    }
+}
+
+/// What explains flows that fail, or cannot be judged.
+struct Others<'a> {
+    scene: &'a Scene<'a>,
+    cut: Vec<CutOff<'a>>,
+    /// Servers at which queries queued, and when.
+    queues: Vec<(IpAddr, Span)>,
+}
+
+impl<'a> Others<'a> {
+    fn of(scene: &'a Scene<'a>) -> Self {
+        let courses = scene.load.courses();
+        let slow = courses.iter().flat_map(Course::slow).filter(Slow::is_queue);
+        let queues = slow.map(|slow| (slow.server, slow.span)).collect();
+        Self { scene, cut: cutoff::find(scene.reach), queues }
+    }
+
+    fn explain(&self, flow: &Flow) -> bool {
+        let covers = |(server, span): (IpAddr, Span)| {
+            server == flow.cell().responder && span.contains(flow.first.ts)
+        };
+        flow.cell().transport != Transport::Udp
+            || matches!(flow.reached(), Reached::Unknown | Reached::Rejected)
+            || flow.lost().is_some()
+            || self.scene.outages.iter().any(|outage| covers((outage.server, outage.span)))
+            || self.queues.iter().copied().any(covers)
+            || self.cut.iter().any(|cut| cut.covers(flow))
     }
 }
 
@@ -270,6 +332,26 @@ mod tests {
     #[test]
     fn one_in_ten_is_lost() {
         assert!(loss(10, 400).contains(" lossy-path ["), "{}", loss(10, 400));
+    }
+
+    /// Queries all the time, of which one in `every` is lost in one stretch alone.
+    fn loss_for_a_while(every: u16, queries: u16) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..queries {
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let lost = (1_000..1_100).contains(&round)
+                && (u32::from(round) * 7_919) % u32::from(every) == 0;
+            let fate = if lost { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round) * 0.7, "pod", "kube-dns", via, fate);
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn a_minute_of_loss_in_an_hour_is_found_where_it_was() {
+        let said = loss_for_a_while(6, 5_000);
+        assert!(said.contains(" lossy-path [") && said.contains("10:11:4"), "{said}");
+        assert!(!loss_for_a_while(40, 5_000).contains("lossy-path"));
     }
 
     #[test]

@@ -130,6 +130,20 @@ mod tests {
         assert!(!said.contains("timeout-retries ["), "{said}");
     }
 
+    /// As after the reboot of a node whose DNS pod keeps its address.
+    #[test]
+    fn one_that_is_put_back_later_was_stale_all_the_same() {
+        let mut text = failover(20.0, Some(60.0), 100.0);
+        for round in 0..60_u32 {
+            let (at, port, via) = (120 + round, 50_000 + round, 1 + round % 2);
+            let name = "redis.default.svc.cluster.local.";
+            text += &format!("{at}.0 pod:{port} > kube-dns via dns{via} rd A {name}\n");
+            text += &format!("{at}.001 pod:{port} < kube-dns {name} 5 A 10.96.0.20\n");
+        }
+        let said = findings(&text);
+        assert!(said.starts_with("medium stale-backend [backend 10.244.1.10] likely"), "{said}");
+    }
+
     #[test]
     fn a_backend_that_stays_in_the_service_is_not_stale() {
         let said = findings(&failover(20.0, None, 160.0));

@@ -1,0 +1,122 @@
+//! Runs of failed flows that are no chance: what an outage begins as (rulebook 6.1, 6.7).
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::flow::Flow;
+use super::localise::MIN_FLOWS;
+
+/// A run shorter than this is a burst of loss, not an outage (rulebook 6.7).
+const MIN_LENGTH: Duration = Duration::from_secs(2);
+/// A run of failures must be rarer than this by chance, given how often the server fails outside it, in
+/// all and around it: random loss also makes runs, and may itself have a beginning and an end.
+const CHANCE: f64 = 0.001;
+/// How far around a run that is looked at, in time and in flows, whichever is more.
+const AROUND: Duration = Duration::from_mins(1);
+const NEIGHBOURS: usize = 50;
+
+/// Runs of failed flows without a success in between, as ranges of indexes.
+pub(super) fn runs(flows: &[&Flow]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start: Option<usize> = None;
+    for (index, flow) in flows.iter().enumerate() {
+        if flow.failed() {
+            start.get_or_insert(index);
+        } else if flow.succeeded() {
+            found.extend(start.take().map(|start| start..index));
+        }
+    }
+    found.extend(start.map(|start| start..flows.len()));
+    if found.is_empty() {
+        return found;
+    }
+    let odds = Odds::of(flows, Flow::failed);
+    found.retain(|run| {
+        let mut failed = flows[run.clone()].iter().filter(|flow| flow.failed());
+        let Some(first) = failed.next() else { return false };
+        let last = failed.next_back().unwrap_or(first);
+        let long_enough = last.last_sent().since(first.first.ts) >= MIN_LENGTH;
+        long_enough && odds.are_against(run)
+    });
+    found
+}
+
+/// A server that was away so shortly that most flows were answered when they were sent again: from one
+/// instant on it answered nothing at all, for as long as this run of flows began.
+pub(super) fn absence(flows: &[&Flow]) -> Option<Range<usize>> {
+    let hurt = |flow: &Flow| flow.failed() || flow.stalled();
+    if !flows.iter().any(|flow| flow.stalled()) {
+        return None;
+    }
+    let mut longest: Option<Range<usize>> = None;
+    let mut start: Option<usize> = None;
+    for (index, flow) in flows.iter().enumerate() {
+        if hurt(flow) {
+            let run = *start.get_or_insert(index)..index + 1;
+            if longest.as_ref().is_none_or(|known| run.len() > known.len()) {
+                longest = Some(run);
+            }
+        } else if flow.succeeded() {
+            start = None;
+        }
+    }
+    let run = longest?;
+    let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
+    let (first, last) = (bad.first()?.first.ts, bad.last()?.first.ts);
+    // A server that answers repeats meanwhile is there.
+    let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
+    let long_enough = last.since(first) >= MIN_LENGTH;
+    (long_enough && away && Odds::of(flows, hurt).are_against(&run)).then_some(run)
+}
+
+/// How often flows are bad, in all and around any of them.
+struct Odds<'a> {
+    flows: &'a [&'a Flow],
+    /// How many flows before each were bad, and how many are decided, by their weights: of what is
+    /// undecided nobody knows on which side it belongs.
+    bad: Vec<u64>,
+    decided: Vec<f64>,
+}
+
+impl<'a> Odds<'a> {
+    fn of(flows: &'a [&'a Flow], is_bad: impl Fn(&Flow) -> bool) -> Self {
+        let (mut bad, mut decided) = (vec![0], vec![0.0]);
+        let (mut sum, mut weight) = (0, 0.0);
+        for flow in flows {
+            sum += u64::from(is_bad(flow));
+            if flow.failed() || flow.succeeded() {
+                weight += f64::from(flow.weight());
+            }
+            bad.push(sum);
+            decided.push(weight);
+        }
+        Self { flows, bad, decided }
+    }
+
+    /// Bad and decided flows of a range.
+    fn count(&self, range: &Range<usize>) -> (u64, f64) {
+        let bad = self.bad[range.end] - self.bad[range.start];
+        (bad, self.decided[range.end] - self.decided[range.start])
+    }
+
+    fn around(&self, run: &Range<usize>) -> Range<usize> {
+        let (from, to) = (self.flows[run.start].first.ts, self.flows[run.end - 1].first.ts);
+        let from = self.flows.partition_point(|flow| flow.first.ts < from.before(AROUND));
+        let to = self.flows.partition_point(|flow| flow.first.ts <= to.after(AROUND));
+        let neighbours = (run.end + NEIGHBOURS).min(self.flows.len());
+        from.min(run.start.saturating_sub(NEIGHBOURS))..to.max(neighbours)
+    }
+
+    /// Whether so many bad ones in a run are no chance.
+    fn are_against(&self, run: &Range<usize>) -> bool {
+        let (bad, _) = self.count(run);
+        let (all_bad, all) = self.count(&(0..self.flows.len()));
+        let (near_bad, near) = self.count(&self.around(run));
+        let outside = all - bad as f64;
+        // Half a failure more than was seen: a server that never failed is not beyond failing.
+        let share = ((all_bad - bad) as f64 + 0.5) / (outside + 1.0);
+        let near = (near_bad - bad) as f64 / (near - bad as f64 + 1.0);
+        let chance = share.max(near).powi(i32::try_from(bad).unwrap_or(i32::MAX)) * outside;
+        bad >= MIN_FLOWS && chance < CHANCE
+    }
+}
