@@ -228,7 +228,7 @@ impl Course {
         for point in over {
             match stretches.last_mut() {
                 Some(last) if point.span.start.since(last.end) <= CALM => {
-                    *last = last.join(point.span)
+                    *last = last.join(point.span);
                 }
                 _ => stretches.push(point.span),
             }

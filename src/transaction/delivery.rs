@@ -34,7 +34,8 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         // The capture may have missed the query there: where do others of its kind come from?
         let door = paths.door(transaction, home.via.point);
         let is_before = |hop: &Hop| {
-            untranslated.contains(&hop.via.interface) || door == Some(hop.via.interface)
+            untranslated.contains(&hop.via.interface)
+                || door.is_some_and(|door| door.interface == hop.via.interface)
         };
         let mut before = here().filter(is_before).peekable();
         before.peek()?;

@@ -89,7 +89,9 @@ impl Nat {
     fn forget_mirrored(&mut self, backend: IpAddr) {
         let Some(services) = self.services.get(&backend) else { return };
         let wrong: Vec<IpAddr> = services.intersection(&self.mirrored).copied().collect();
-        wrong.into_iter().for_each(|service| self.forget(service, backend));
+        for service in wrong {
+            self.forget(service, backend);
+        }
     }
 
     /// These two are no pair.

@@ -276,10 +276,9 @@ impl Paths {
         whole(Key::own(&ends, point)).or_else(|| whole(Key::wider(&ends, point, forth)))
     }
 
-    /// The interface on which queries like this one are seen first at `point`, if enough were.
-    pub(super) fn door(&self, transaction: &Transaction, point: PointId) -> Option<Option<u32>> {
-        let first = self.healthy(transaction, point, true)?.get(0)?;
-        Some(first.interface)
+    /// Where queries like this one are seen first at `point`, if enough were.
+    pub(super) fn door(&self, transaction: &Transaction, point: PointId) -> Option<Waypoint> {
+        self.healthy(transaction, point, true)?.get(0)
     }
 
     /// Notes on the attempts that nothing answered how far they came.

@@ -89,13 +89,8 @@ impl Detector for CorednsOverload {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let mut slow: Vec<Slow> = scene
-            .load
-            .courses()
-            .iter()
-            .flat_map(Course::slow)
-            .filter(|slow| slow.follows_load())
-            .collect();
+        let mut slow: Vec<Slow> =
+            scene.load.courses().iter().flat_map(Course::slow).filter(Slow::follows_load).collect();
         slow.sort_by_key(|slow| (slow.span, slow.server));
         let mut together: Vec<(Span, Vec<Slow>)> = Vec::new();
         for one in slow {

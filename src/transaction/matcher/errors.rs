@@ -3,7 +3,7 @@
 use super::{MAX_REPEATS, Matcher};
 use crate::flow::{Rejection, Signal, SignalKind};
 use crate::transaction::connect::TcpAttempt;
-use crate::transaction::model::{Rejected, Undelivered};
+use crate::transaction::model::{Rejected, Response, Undelivered};
 use crate::transaction::table::{Item, SocketKey};
 use crate::transaction::timing::{COPY_WINDOW, T_KEEP};
 
@@ -30,15 +30,13 @@ impl Matcher {
             };
             if is_response {
                 // The client's own host says that nobody listens any more.
-                if let Some(response) = transaction
-                    .responses
-                    .iter_mut()
-                    .rev()
-                    .find(|response| response.hops.iter().any(|hop| hop.server == server))
+                let mut responses = transaction.responses.iter_mut().rev();
+                let of_it =
+                    |response: &&mut Response| response.hops.iter().any(|hop| hop.server == server);
+                if let Some(response) = responses.find(of_it)
+                    && matches!(response.lost, None | Some(Undelivered::Elsewhere))
                 {
-                    if matches!(response.lost, None | Some(Undelivered::Elsewhere)) {
-                        response.lost = Some(Undelivered::Refused);
-                    }
+                    response.lost = Some(Undelivered::Refused);
                 }
             } else if let Some(known) = transaction.rejections.last_mut().filter(|known| {
                 known.kind == rejection.kind
