@@ -197,6 +197,7 @@ impl<'a> Tail<'a> {
                 What::Lookup { lookup, client, .. } if !forwarded => {
                     traffic.lookup(lookup, *client, watch, coverage);
                 }
+                What::Connect(connect) if !forwarded => traffic.connect(connect),
                 What::Lookup { .. } | What::Connect(_) => {}
             }
         }

@@ -13,7 +13,7 @@ use crate::detect::Glance;
 use crate::dns::Rcode;
 use crate::incident::Population;
 use crate::lookup::{Lookup, LookupOutcome, Resolver};
-use crate::transaction::{Nat, Outcome, Transaction};
+use crate::transaction::{ConnectOutcome, Nat, Outcome, TcpAttempt, Transaction};
 
 /// A lookup that took this long was slow: the first common retry timers are 1 s
 /// (rulebook `slow_any`).
@@ -40,6 +40,10 @@ pub struct Traffic {
     pub retransmissions: u64,
     /// Responses whose query is not in the capture.
     pub unsolicited: u64,
+    /// TCP connections that were tried, and of which it can be told whether anybody answered.
+    pub connections: u64,
+    /// Those of them that nobody answered.
+    pub silent_connections: u64,
     /// Lookups.
     pub lookups: u64,
     /// Lookups that failed.
@@ -220,6 +224,13 @@ impl Traffic {
             Some(client) => self.live_clients.row(client).get_or_insert_default().tally.add(&share),
             None => coverage.limited(Limit::Clients),
         }
+    }
+
+    /// Adds a connection attempt.
+    pub(super) fn connect(&mut self, connect: &TcpAttempt) {
+        let outcome = connect.outcome();
+        self.connections += u64::from(outcome != ConnectOutcome::Unknown);
+        self.silent_connections += u64::from(outcome == ConnectOutcome::Silent);
     }
 
     pub(super) fn lookup(

@@ -11,6 +11,9 @@ const SLOW: u64 = 5;
 /// One lookup in so many: fewer wait for a far upstream now and then, or for one lost datagram.
 const SLOW_OF: u64 = 10;
 
+/// Connections without an answer that nobody calls healthy, if they are the rule.
+const SILENT: u64 = 5;
+
 /// How DNS did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
@@ -89,6 +92,17 @@ impl Verdict {
                 headline,
             };
         }
+        // Whoever asks over TCP alone shows no question where no connection opens.
+        let silent = traffic.silent_connections;
+        if silent >= SILENT && silent * 2 > traffic.connections {
+            let headline = text!(
+                "{silent} of {connections} to port 53 were not answered: whoever asks over TCP waits \
+                 in vain",
+                silent,
+                connections = count(traffic.connections, "TCP connection")
+            );
+            return Self { status: Status::Degraded, headline };
+        }
         // Users see that, whatever it is.
         if traffic.slow_lookups >= SLOW && traffic.slow_lookups * SLOW_OF >= traffic.lookups {
             let headline = text!(
@@ -104,5 +118,32 @@ impl Verdict {
             transactions = count(judged, "transaction")
         );
         Self { status: Status::Healthy, headline }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+    use crate::testkit::analyse;
+
+    /// One client asks over UDP and is answered; another one asks over TCP alone.
+    fn verdict(answer: &str) -> (Status, String) {
+        let text = format!(
+            "pod = 10.244.0.2\nvc = 10.244.0.3\ndns = 10.96.0.10\nrepeat 20 every 4\n\
+             0.0   pod:20000 > dns rd A a.example.\n\
+             0.001 pod:20000 < dns a.example. 5 A 192.0.2.1\n\
+             0.1   vc:40000 > dns tcp syn\n{answer}\n\
+             end\n"
+        );
+        let verdict = analyse(&text).verdict;
+        (verdict.status, verdict.headline.to_string())
+    }
+
+    #[test]
+    fn connections_that_do_not_open_are_not_healthy() {
+        let (status, headline) = verdict("");
+        assert_eq!(status, Status::Degraded, "{headline}");
+        assert!(headline.contains("TCP connections to port 53 were not answered"), "{headline}");
+        assert_eq!(verdict("0.101 vc:40000 < dns tcp syn-ack").0, Status::Healthy);
     }
 }
