@@ -34,6 +34,9 @@ const CHANCE: f64 = 0.001;
 const ENOUGH_TO_EXONERATE: u64 = 4;
 /// A server that is dead for so large a share of the networks is dead (rulebook 6.3).
 const MOST_OF_COLUMN: f64 = 0.8;
+/// Flows that show how servers share them, and the part of them that each side has at least.
+const ENOUGH_SHARED: u64 = 20;
+const LEAST_SHARE: u64 = 10;
 /// How many frames of an outage are kept as evidence.
 const FRAMES: usize = 6;
 
@@ -114,6 +117,8 @@ pub struct Context {
     pub column: BTreeMap<Network, Flows>,
     /// Servers behind the same service that answered this network at any time.
     pub mates: BTreeSet<IpAddr>,
+    /// The share of new flows that the silent server would get if it were one of them still.
+    share: f64,
     /// Flows to those after the last flow to the silent server, until it answered again.
     after: u64,
     /// Whether the silent server was asked again meanwhile.
@@ -329,10 +334,8 @@ fn outage(
     }
     let idle = Span::between(last_new, recovered.unwrap_or(Timestamp::MAX));
     outage.context = context(&outage, idle, reach);
-    // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
-    let choices = outage.context.mates.len() as f64 + 1.0;
-    let chance = (1.0 - 1.0 / choices).powf(outage.context.after as f64);
-    let avoided = !outage.context.asked_again && choices > 1.0 && chance < CHANCE;
+    let chance = (1.0 - outage.context.share).powf(outage.context.after as f64);
+    let avoided = !outage.context.asked_again && chance < CHANCE;
     // What is away for long and taken out meanwhile may be put back later, as a node that was down is.
     let is_back = |at: &Timestamp| !avoided || at.since(start) <= LONGEST_RESTART;
     outage.end = match recovered.filter(is_back) {
@@ -348,6 +351,7 @@ fn outage(
 fn context(outage: &Outage, idle: Span, reach: &Reach) -> Context {
     let mut context = Context::default();
     let is_idle = |at: Timestamp| idle.start < at && at < idle.end;
+    let mut hidden = Hidden::default();
     for flow in reach.flows() {
         let cell = flow.cell();
         let (ok, failed) = match (flow.succeeded(), flow.failed()) {
@@ -369,6 +373,9 @@ fn context(outage: &Outage, idle: Span, reach: &Reach) -> Context {
             context.after += if is_idle(flow.first.ts) { u64::from(flow.weight()) } else { 0 };
         }
         context.asked_again |= ours && here && is_idle(flow.first.ts);
+        if ours && cell.server == cell.responder && outage.service == outage.server {
+            hidden.note(flow, here, flow.first.ts < outage.span.start, is_idle(flow.first.ts));
+        }
         if !within {
             continue;
         }
@@ -403,7 +410,48 @@ fn context(outage: &Outage, idle: Span, reach: &Reach) -> Context {
         *to_ok += ok;
         *to_failed += failed;
     }
+    if !context.mates.is_empty() {
+        // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
+        context.share = 1.0 / (context.mates.len() as f64 + 1.0);
+    } else if let Some(share) = hidden.share() {
+        context.share = share;
+        context.after = hidden.after;
+        context.mates = hidden.mates;
+    }
     context
+}
+
+/// Servers that share out the flows of a network where the capture does not show the address behind which
+/// they stand: behind the translation, each is asked by its own.
+///
+/// Name servers of a resolver's list are asked in its order, or all at once, and go on being asked.
+#[derive(Default)]
+struct Hidden {
+    mates: BTreeSet<IpAddr>,
+    /// Flows before the outage, to the silent server and to the others.
+    here: u64,
+    there: u64,
+    /// Flows to the others while it was not asked.
+    after: u64,
+}
+
+impl Hidden {
+    fn note(&mut self, flow: &Flow, here: bool, before: bool, idle: bool) {
+        let weight = u64::from(flow.weight());
+        self.here += if here && before { weight } else { 0 };
+        if !here && flow.succeeded() {
+            self.mates.insert(flow.cell().responder);
+            self.there += if before { weight } else { 0 };
+            self.after += if idle { weight } else { 0 };
+        }
+    }
+
+    /// The share of the silent server before it fell silent, if there is something to share.
+    fn share(&self) -> Option<f64> {
+        let all = self.here + self.there;
+        let shared = self.here.min(self.there) * LEAST_SHARE >= all && all >= ENOUGH_SHARED;
+        shared.then(|| self.here as f64 / all as f64)
+    }
 }
 
 #[cfg(test)]

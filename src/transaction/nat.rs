@@ -99,18 +99,19 @@ impl Nat {
         let Self { backends, services, known, mirrored, disputed, .. } = self;
         known.remove(&(Host(service), Host(backend)));
         disputed.remove(&(service, backend));
-        let is_last = |pairs: &mut BTreeMap<IpAddr, BTreeSet<IpAddr>>, one, other| {
-            let last = pairs.get_mut(&one).is_none_or(|others| {
+        // Returns whether nothing else is left.
+        let part = |pairs: &mut BTreeMap<IpAddr, BTreeSet<IpAddr>>, one, other| {
+            let none_left = pairs.get_mut(&one).is_none_or(|others| {
                 others.remove(&other);
                 others.is_empty()
             });
-            if last {
+            if none_left {
                 pairs.remove(&one);
             }
-            last
+            none_left
         };
-        is_last(services, backend, service);
-        if is_last(backends, service, backend) {
+        part(services, backend, service);
+        if part(backends, service, backend) {
             mirrored.remove(&service);
         }
     }

@@ -48,6 +48,33 @@ impl Detector for StaleBackend {
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let (server, service) = (hole.server(), hole.service());
     let lasted = duration(hole.length());
+    let start = clock(hole.span.start);
+    let mates = list(&hole.mates, 3);
+    // Behind the translation nothing shows what it is called before.
+    let (title, while_asked) = if hole.services.is_subset(&hole.servers) {
+        (
+            text!(
+                "backend {server} answered nothing from {start} on, and was sent queries for \
+                 {lasted} more",
+                server,
+                start,
+                lasted
+            ),
+            text!("it was still sent its share of the queries"),
+        )
+    } else {
+        (
+            text!(
+                "backend {server} of service {service} answered nothing from {start} on, and the \
+                 service went on sending queries to it for {lasted}",
+                server,
+                service,
+                start,
+                lasted
+            ),
+            text!("{service} was still translated to it", service),
+        )
+    };
     let mut ruled_out = vec![
         (
             "dead-backend",
@@ -90,27 +117,20 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     hole.finding(
         &DETECTOR,
         Words {
-            title: text!(
-                "backend {server} of service {service} answered nothing from {start} on, and the \
-                 service went on sending queries to it for {lasted}",
-                server,
-                service,
-                start = clock(hole.span.start),
-                lasted
-            ),
+            title,
             confidence,
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: hole.place(),
             cause: text!(
-                "{server} answered nothing to anyone for {lasted}, while {service} was still \
-                 translated to it; then new queries went to {mates} alone. That is what the death \
-                 of a node looks like: Kubernetes needs about 40 s to notice it and to take the \
-                 pod out of the service. Resolvers that repeat a query from the same port stay \
-                 pinned to the dead pod.{doubt}",
+                "{server} answered nothing to anyone for {lasted}, while {while_asked}; then new \
+                 queries went to {mates} alone. That is what the death of a node looks like: \
+                 Kubernetes needs about 40 s to notice it and to take the pod out of the service. \
+                 Resolvers that repeat a query from the same port stay pinned to the dead \
+                 pod.{doubt}",
                 server,
                 lasted,
-                service,
-                mates = list(&hole.mates, 3),
+                while_asked,
+                mates,
                 doubt
             ),
             actions,
@@ -142,6 +162,36 @@ mod tests {
         }
         let said = findings(&text);
         assert!(said.starts_with("medium stale-backend [backend 10.244.1.10] likely"), "{said}");
+    }
+
+    /// Behind the translation, as on a node's network card, the service's address does not show.
+    #[test]
+    fn it_is_stale_as_well_where_its_service_does_not_show() {
+        let overlay = |text: String| text.replace("node sll2", "node sll2 only overlay");
+        let said = findings(&overlay(failover(20.0, Some(60.0), 100.0)));
+        assert!(said.starts_with("medium stale-backend [backend 10.244.1.10] likely"), "{said}");
+        let said = findings(&overlay(failover(20.0, None, 160.0)));
+        assert!(said.contains(" dead-backend [backend 10.244.1.10]"), "{said}");
+    }
+
+    /// systemd-resolved stays with the server that answers.
+    #[test]
+    fn a_resolver_that_turns_to_another_server_removes_nothing() {
+        let mut text = String::from("host = 10.0.0.5\none = 192.0.2.1\nother = 192.0.2.2\n");
+        for round in 0..200_u32 {
+            let (at, port) = (f64::from(round) * 0.5, 20_000 + round);
+            let (server, silent) = match round {
+                0..40 => ("one", false),
+                40..100 => ("one", true),
+                _ => ("other", false),
+            };
+            text += &format!("{at} host:{port} > {server} rd A n{round}.example.\n");
+            if !silent {
+                text += &format!("{} host:{port} < {server} NXDOMAIN\n", at + 0.001);
+            }
+        }
+        let said = findings(&text);
+        assert!(!said.contains("stale-backend"), "{said}");
     }
 
     #[test]
