@@ -48,7 +48,7 @@ pub(super) fn weigh(findings: Vec<Finding>, reach: &Reach, doubts: &Doubts<'_>) 
             return true;
         }
         if doubts.sided.lacks_responses()
-            || (is_silence(finding, doubts.ledger) && doubts.sided.explains(finding))
+            || (doubts.sided.explains(finding) && is_silence(finding, doubts.ledger))
         {
             return false;
         }

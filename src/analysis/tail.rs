@@ -17,8 +17,8 @@ use super::series::Series;
 use super::traffic::Traffic;
 use crate::base::{Coverage, Host, Nodes, Span, Timestamp};
 use crate::detect::{
-    ALL, Answers, Detector, Finding, Forward, Ledger, Load, Reach, Reachability, Scene, Trips,
-    localise_and_tally,
+    ALL, Answers, CutOffs, Detector, Finding, Forward, Ledger, Load, Reach, Reachability, Scene,
+    Trips, localise_and_tally,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -296,7 +296,9 @@ impl<'a> Tail<'a> {
         let sided = directions.sided();
         series.finish(&sided, &routes);
         let loss = directions.loss(&sided);
-        let (outages, mut reachability) = localise_and_tally(&reach, nat, &forward, &trips);
+        let cut_off = CutOffs::of(&reach);
+        let (outages, mut reachability) =
+            localise_and_tally(&reach, nat, &forward, &trips, &cut_off);
         // What was not recorded cannot be told from what was not answered.
         if sided.lacks_responses() {
             reachability = Reachability::default();
@@ -314,6 +316,7 @@ impl<'a> Tail<'a> {
                 ledger: &ledger,
                 answers: &answers,
                 outages: &outages,
+                cut_off: &cut_off,
                 servers: &servers,
                 addresses: &addresses,
             };

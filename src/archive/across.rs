@@ -19,8 +19,8 @@ use super::join::Joined;
 use super::record::{SetIncident, SetRecord, severity};
 use crate::base::{Addresses, Coverage, Span, Timestamp, Transport};
 use crate::detect::{
-    ALL, CellTally, Finding, Forward, Inquiries, Ledger, Load, MIN_FLOWS, PutBack, Scene, Trips,
-    Where, localise,
+    ALL, CellTally, CutOffs, Finding, Forward, Inquiries, Ledger, Load, MIN_FLOWS, PutBack, Scene,
+    Trips, Where, localise,
 };
 use crate::report::json::Culprit;
 
@@ -193,6 +193,7 @@ fn judge(scope: &str, sets: &[&SetRecord], episode: Span, joined: &mut [Joined])
         ledger: &ledger,
         answers: &answers,
         outages: &outages,
+        cut_off: &CutOffs::default(),
         addresses: &Addresses::default(),
         servers: &servers,
     };

@@ -3,6 +3,7 @@
 //! One such client fails in every cell of its network at once. Whoever judges networks, servers and the
 //! ways between them leaves its flows out, or they look like loss at random.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::flow::Flow;
 use super::reach::Reach;
-use crate::base::{Span, Table, Timestamp, Transport};
+use crate::base::{Network, Span, Table, Timestamp, Transport};
 
 /// Failed flows of one client (rulebook 7.6).
 const ENOUGH: usize = 5;
@@ -24,13 +25,40 @@ const MIN_LENGTH: Duration = Duration::from_secs(2);
 /// What chance may explain of a client that was answered before or is afterwards.
 const CHANCE: f64 = 0.001;
 
+/// Runs of failures of one network that are judged, the longest ones: where so many clients fail, no
+/// single one is cut off, and each costs a look at all flows of its network.
+const MAX_JUDGED: usize = 32;
+
+/// Every client that was cut off, in the order of their addresses.
+#[derive(Debug, Default)]
+pub struct CutOffs<'a>(Vec<CutOff<'a>>);
+
+impl<'a> CutOffs<'a> {
+    /// Those of a capture.
+    pub fn of(reach: &'a Reach) -> Self {
+        Self(find(reach))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &CutOff<'a>> {
+        self.0.iter()
+    }
+
+    /// Whether a flow is one of those that failed by it.
+    pub(super) fn cover(&self, flow: &Flow) -> bool {
+        let client = flow.cell().client;
+        let from = self.0.partition_point(|cut| cut.client < client);
+        let mut own = self.0.iter().skip(from).take_while(|cut| cut.client == client);
+        !flow.succeeded() && own.any(|cut| cut.span.contains(flow.first.ts))
+    }
+}
+
 /// A client that was cut off for a while.
 #[derive(Debug)]
 pub(super) struct CutOff<'a> {
     /// Who.
     pub(super) client: IpAddr,
     /// Its flows, all failed, in their order.
-    pub(super) failed: SmallVec<[&'a Flow; 1]>,
+    pub(super) failed: Vec<&'a Flow>,
     /// From its first flow to its last datagram.
     pub(super) span: Span,
     /// When it was answered again.
@@ -45,13 +73,6 @@ pub(super) struct CutOff<'a> {
     pub(super) neighbours: BTreeSet<IpAddr>,
     /// How many flows of theirs.
     pub(super) answered: u64,
-}
-
-impl CutOff<'_> {
-    /// Whether a flow is one of those that failed by it.
-    pub(super) fn covers(&self, flow: &Flow) -> bool {
-        flow.cell().client == self.client && self.span.contains(flow.first.ts) && !flow.succeeded()
-    }
 }
 
 /// What is known of a client while its flows are gone through.
@@ -71,8 +92,7 @@ struct Run<'a> {
     healed: Option<Timestamp>,
 }
 
-/// Every client that was cut off, in the order of their addresses.
-pub(super) fn find(reach: &Reach) -> Vec<CutOff<'_>> {
+fn find(reach: &Reach) -> Vec<CutOff<'_>> {
     let udp = |flow: &&Flow| flow.cell().transport == Transport::Udp;
     let mut failures: Table<IpAddr, usize> = Table::default();
     for flow in reach.flows().iter().filter(udp).filter(|flow| flow.failed()) {
@@ -113,6 +133,17 @@ pub(super) fn find(reach: &Reach) -> Vec<CutOff<'_>> {
             runs.push(Run { client, failed: run, ok_before: ok, healed: None });
         }
     }
+    let length = |run: &Run<'_>| {
+        let ends = run.failed.first().zip(run.failed.last());
+        ends.map(|(first, last)| last.first.ts.since(first.first.ts))
+    };
+    runs.sort_by_key(|run| (Reverse(length(run)), run.client));
+    let mut judged: BTreeMap<Network, usize> = BTreeMap::new();
+    runs.retain(|run| {
+        let judged = judged.entry(reach.group(run.client)).or_default();
+        *judged += 1;
+        *judged <= MAX_JUDGED
+    });
     let mut found: Vec<CutOff<'_>> = runs
         .into_iter()
         .filter_map(|run| {
@@ -175,7 +206,7 @@ fn judge<'a>(run: Run<'a>, (ok, failed): (u64, u64), reach: &'a Reach) -> Option
     }
     Some(CutOff {
         client,
-        failed: flows,
+        failed: flows.into_vec(),
         span,
         healed,
         served_before: served,

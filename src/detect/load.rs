@@ -28,7 +28,7 @@ const UNNOTICED: Duration = Duration::from_millis(50);
 /// How much slower the slowest tenth of time is than the fastest (rulebook 2.C).
 const RATIO: u32 = 10;
 /// Slow stretches with so much between them are several, and what surrounds one is at least as long.
-const CALM: Duration = Duration::from_secs(30);
+pub(super) const CALM: Duration = Duration::from_secs(30);
 /// Edges of a slow stretch are judged over this long: a queue needs seconds to fill.
 const EDGE: Duration = Duration::from_secs(5);
 /// At the edges of a queue's life this share of answers is neither fast nor slow.

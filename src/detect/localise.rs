@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::classify::{Kind, LONGEST_RESTART, classify};
-use super::cutoff;
+use super::cutoff::CutOffs;
 use super::finding::Where;
 use super::flow::{Flow, Reached};
 use super::forward::Forward;
@@ -189,22 +189,12 @@ pub fn localise_and_tally(
     nat: &Nat,
     forward: &Forward,
     trips: &Trips,
+    cut_off: &CutOffs<'_>,
 ) -> (Vec<Outage>, Reachability) {
     let mut cells = cells(reach, nat, forward);
-    without_cut_off(&mut cells, reach);
+    // What fails those is neither a server nor the way of their network to it.
+    cells.values_mut().for_each(|flows| flows.retain(|flow| !cut_off.cover(flow)));
     (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
-}
-
-/// Leaves out clients that no server answers though all answer their neighbours: what fails them is
-/// neither a server nor the way of their network to it.
-fn without_cut_off(cells: &mut Cells<'_>, reach: &Reach) {
-    let cut = cutoff::find(reach);
-    if cut.is_empty() {
-        return;
-    }
-    for flows in cells.values_mut() {
-        flows.retain(|flow| !cut.iter().any(|cut| cut.covers(flow)));
-    }
 }
 
 /// The flows of every server and group of clients, in the order of their first frames.
@@ -236,29 +226,16 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
             runs(flows).into_iter().map(|run| outage(*server, *network, flows, run, reach))
         })
         .collect();
-    let absences: Vec<Outage> = cells
-        .iter()
-        .filter_map(|((server, network), flows)| {
-            let run = absence(flows)?;
-            let outage = outage(*server, *network, flows, run, reach);
-            let known = |known: &Outage| {
-                known.server == *server
-                    && known.network == *network
-                    && known.span.overlaps(outage.span)
-            };
-            (!outages.iter().any(known)).then_some(outage)
-        })
-        .collect();
-    let begun = outages.len();
+    let absences = cells.iter().filter_map(|((server, network), flows)| {
+        let outage = outage(*server, *network, flows, absence(flows)?, reach);
+        let known = outages.iter().any(|known| {
+            (known.server, known.network) == (*server, *network) && known.span.overlaps(outage.span)
+        });
+        // Only what is short and over is told from flows that were answered after all.
+        (!known && classify(&outage, &outages, nat) == Kind::Restart).then_some(outage)
+    });
+    let absences: Vec<Outage> = absences.collect();
     outages.extend(absences);
-    // Only what is short and over is told from flows that were answered after all.
-    let brief: Vec<bool> = outages
-        .iter()
-        .enumerate()
-        .map(|(at, outage)| at < begun || classify(outage, &outages, nat) == Kind::Restart)
-        .collect();
-    let mut keep = brief.into_iter();
-    outages.retain(|_| keep.next().unwrap_or(true));
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
     for outage in &mut outages {
         outage.stretch = trips.stretch(&Scope {

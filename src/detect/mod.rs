@@ -39,6 +39,7 @@ mod zone;
 pub use answers::{Answer, Answers, SetId};
 pub use asked::{Asked, ToldBy};
 pub use classify::Kind;
+pub use cutoff::CutOffs;
 pub use detector::{Class, Descriptor, Detector, Interest, Layer, Which};
 pub use finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 pub use flow::{Cell, Flow, Reached};

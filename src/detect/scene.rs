@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::cutoff::CutOffs;
 use super::forward::Forward;
 use super::harm::Ledger;
 use super::inquiries::Inquiries;
@@ -33,6 +34,8 @@ pub struct Scene<'a> {
     pub answers: &'a Inquiries,
     /// Where reachability broke, as localised from `reach`.
     pub outages: &'a [Outage],
+    /// Clients that no server answered while their neighbours were answered.
+    pub cut_off: &'a CutOffs<'a>,
     /// Addresses that answered somebody.
     pub servers: &'a BTreeSet<IpAddr>,
     /// The addresses behind the numbers of a [`Glance`](super::Glance).

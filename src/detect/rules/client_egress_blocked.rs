@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::words::{Text, clock, count, duration, list, plain, text};
-use crate::detect::cutoff::{self, CutOff};
+use crate::detect::cutoff::CutOff;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Where,
@@ -40,7 +40,7 @@ struct ClientEgressBlocked;
 
 impl Detector for ClientEgressBlocked {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        cutoff::find(scene.reach).into_iter().map(|cut| finding(&cut, scene)).collect()
+        scene.cut_off.iter().map(|cut| finding(cut, scene)).collect()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::base::words::{clock, count, duration, list, text};
 use crate::base::{Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::glance::NOTICED;
-use crate::detect::load::{Course, Slow};
+use crate::detect::load::{CALM, Course, Slow};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
@@ -36,8 +36,6 @@ use crate::transaction::Transaction;
 const BIN: Duration = Duration::from_secs(1);
 /// Examples kept of the slowest answers of each size.
 const FRAMES: usize = 6;
-/// Without a slow answer for so long, the next one begins a new climb.
-const CALM: Duration = Duration::from_secs(30);
 /// Climbs of which examples are kept.
 const MAX_CLIMBS: usize = 256;
 
@@ -58,7 +56,8 @@ struct CorednsOverload {
     climbs: Vec<Climb>,
 }
 
-/// Answers of which each is slower than all before it, and when the last slow one was asked for.
+/// Answers of which each is slower than all before it, and when the last slow one was asked for: behind
+/// a calm, the next one begins another climb.
 struct Climb {
     answers: Vec<(Seen, IpAddr, Duration)>,
     last: Timestamp,

@@ -27,7 +27,6 @@ use std::time::Duration;
 use crate::base::words::{Text, count, first, list, percent, plain, text};
 use crate::base::{Network, Span, Table, Transport};
 use crate::capture::Seen;
-use crate::detect::cutoff::{self, CutOff};
 use crate::detect::load::{Course, Slow};
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
@@ -190,7 +189,6 @@ impl Detector for LossyPath {
 /// What explains flows that fail, or cannot be judged.
 struct Others<'a> {
     scene: &'a Scene<'a>,
-    cut: Vec<CutOff<'a>>,
     /// Servers at which queries queued, and when.
     queues: Vec<(IpAddr, Span)>,
 }
@@ -200,7 +198,7 @@ impl<'a> Others<'a> {
         let courses = scene.load.courses();
         let slow = courses.iter().flat_map(Course::slow).filter(Slow::is_queue);
         let queues = slow.map(|slow| (slow.server, slow.span)).collect();
-        Self { scene, cut: cutoff::find(scene.reach), queues }
+        Self { scene, queues }
     }
 
     fn explain(&self, flow: &Flow) -> bool {
@@ -212,7 +210,7 @@ impl<'a> Others<'a> {
             || flow.lost().is_some()
             || self.scene.outages.iter().any(|outage| covers((outage.server, outage.span)))
             || self.queues.iter().copied().any(covers)
-            || self.cut.iter().any(|cut| cut.covers(flow))
+            || self.scene.cut_off.cover(flow)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The usual sightings of a datagram: a few on the interfaces of one node, each told from the first.
 
-use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Hop, Spot};
@@ -147,13 +146,8 @@ impl Near {
     /// Whether the last one is at the same point, and not behind this one; see [`Hop::is_before`].
     #[inline]
     pub(super) fn goes_on(&self, hop: &Hop) -> bool {
-        let last = self.len() - 1;
-        self.point == hop.via.point
-            && self.get(last).is_some_and(|known| match known.ttl.cmp(&hop.via.ttl) {
-                Ordering::Greater => true,
-                Ordering::Equal => self.ts(last) <= Some(hop.seen.ts),
-                Ordering::Less => false,
-            })
+        let last = self.hop(self.len() - 1);
+        last.is_some_and(|last| self.point == hop.via.point && !hop.is_before(&last))
     }
 
     /// Puts a sighting at the end of the list, if it was recorded behind the first, is a usual one, and
