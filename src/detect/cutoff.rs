@@ -216,3 +216,60 @@ fn judge<'a>(run: Run<'a>, (ok, failed): (u64, u64), reach: &'a Reach) -> Option
         answered,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Nodes;
+    use crate::capture::{FileId, FrameRef, Seen};
+    use crate::detect::flow::{Cell, Going, Part, Reached};
+
+    fn flow(client: u8, second: u32, reached: Reached) -> Going {
+        let server = IpAddr::from([10, 244, 9, 10]);
+        let client = IpAddr::from([10, 244, 0, client]);
+        let at = FrameRef { file: FileId(0), number: second * 256 };
+        let ts = Timestamp::from_parts(second.into(), 0);
+        Going {
+            cell: std::sync::Arc::new(Cell {
+                client,
+                server,
+                responder: server,
+                transport: Transport::Udp,
+            }),
+            port: u16::try_from(second).unwrap(),
+            weight: 1,
+            part: Part {
+                first: Seen { ts, at },
+                last_sent: ts,
+                reached,
+                attempts: 1,
+                unanswered: u32::from(reached == Reached::No),
+                prompt: reached == Reached::Yes,
+                repeated: (0, 0),
+                lost: None,
+                icmp: None,
+            },
+        }
+    }
+
+    /// Hundreds may fail in a flood, each of which would cost a look at all flows of their network.
+    #[test]
+    fn of_many_clients_that_fail_the_longest_runs_are_judged() {
+        let mut flows = Vec::new();
+        for second in 0..20 {
+            flows.push(flow(200, second, Reached::Yes));
+            // The last clients fail the longest.
+            let fail = (0..100).filter(|client| second < 6 + u32::from(*client) / 10);
+            flows.extend(fail.map(|client| flow(client, second, Reached::No)));
+        }
+        let reach = Reach::from_flows(Nodes::default(), flows);
+        let cut = CutOffs::of(&reach);
+        let clients: Vec<IpAddr> = cut.iter().map(|cut| cut.client).collect();
+        assert_eq!(clients.len(), MAX_JUDGED);
+        assert!(clients.contains(&IpAddr::from([10, 244, 0, 99])), "{clients:?}");
+        assert!(!clients.contains(&IpAddr::from([10, 244, 0, 0])), "{clients:?}");
+        for flow in reach.flows() {
+            assert_eq!(cut.cover(flow), clients.contains(&flow.cell().client));
+        }
+    }
+}

@@ -193,7 +193,9 @@ pub fn localise_and_tally(
 ) -> (Vec<Outage>, Reachability) {
     let mut cells = cells(reach, nat, forward);
     // What fails those is neither a server nor the way of their network to it.
-    cells.values_mut().for_each(|flows| flows.retain(|flow| !cut_off.cover(flow)));
+    for flows in cells.values_mut() {
+        flows.retain(|flow| !cut_off.cover(flow));
+    }
     (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
 }
 
