@@ -48,7 +48,7 @@ fn read(path: &Path) -> Result<Outcome, OpenError> {
         match next {
             Ok(frame) => {
                 number += 1;
-                assert_eq!(frame.seen.at.number, number, "{}", path.display());
+                assert_eq!(frame.seen.at.number(), number, "{}", path.display());
             }
             Err(_) => damaged = true,
         }

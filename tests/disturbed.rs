@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dnswhy::analysis::{Analysis, Options, Sinks, run_frames};
 use dnswhy::base::Timestamp;
-use dnswhy::capture::{FileId, Frame, Inventory, LinkType, Seen};
+use dnswhy::capture::{FileId, Frame, FrameRef, Inventory, LinkType, Seen};
 use dnswhy::incident::Severity;
 use dnswhy::testkit::Scenario;
 use dnswhy::transaction::Transaction;
@@ -62,7 +62,7 @@ fn frames(folder: &Path) -> Vec<Kept> {
 fn analyse(frames: &[Kept]) -> Analysis {
     let frames = (1..).zip(frames).map(|(number, kept)| {
         let mut seen = kept.seen;
-        (seen.at.file, seen.at.number) = (FileId(0), number);
+        seen.at = FrameRef::new(FileId(0), number);
         let Kept { link, wire_len, bytes, .. } = kept;
         Frame { seen, interface: None, link: *link, wire_len: *wire_len, bytes }
     });

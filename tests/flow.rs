@@ -80,7 +80,7 @@ impl Flows {
     fn packet(&mut self, src: IpAddr, dst: IpAddr, body: Body<'_>) -> Held {
         self.frame += 1;
         self.now = self.now.after(Duration::from_micros(10));
-        let at = FrameRef { file: FileId(0), number: self.frame };
+        let at = FrameRef::new(FileId(0), self.frame);
         let packet = Packet { seen: Seen { ts: self.now, at }, via: self.via, src, dst, body };
         let (messages, stops) = (&mut self.messages, &mut self.stops);
         let (connections, rejections) = (&mut self.connections, &mut self.rejections);
@@ -136,7 +136,7 @@ fn keep(
     match event {
         FlowEvent::Message(captured) => {
             let header = captured.message.header;
-            messages.push((header.id, header.is_response(), captured.seen.at.number));
+            messages.push((header.id, header.is_response(), captured.seen.at.number()));
             stops.push(captured.message.stop);
         }
         FlowEvent::Connection(connection) => connections.push(connection),
@@ -253,7 +253,7 @@ fn a_whole_exchange_ends_with_the_fate_of_its_connection() {
     assert_eq!((fate.tuple.src, fate.tuple.dst), (flows.client, flows.server));
     assert_eq!((fate.syns, fate.queries, fate.responses), (1, 1, 1));
     assert!(fate.finished && fate.reset.is_none() && fate.accepted.is_some());
-    assert_eq!((fate.first.at.number, fate.last.at.number), (1, 8));
+    assert_eq!((fate.first.at.number(), fate.last.at.number()), (1, 8));
     assert_eq!(flows.messages, [(1, false, 4), (1, true, 5)]);
     assert_eq!(flows.coverage.lost_stream_bytes, 0);
 }
@@ -453,7 +453,7 @@ fn a_flood_of_connections_is_bounded_and_said() {
     assert_eq!(flows.connections[0].tuple.src.ip().to_string(), "10.0.0.0");
     flows.finish();
     assert_eq!(flows.connections.len(), CONNECTIONS_MOST + 50);
-    let firsts: Vec<u32> = flows.connections.iter().map(|fate| fate.first.at.number).collect();
+    let firsts: Vec<u32> = flows.connections.iter().map(|fate| fate.first.at.number()).collect();
     assert!(firsts.is_sorted());
 }
 

@@ -40,7 +40,7 @@ impl Tally {
         let frame = Frame {
             seen: Seen {
                 ts: Timestamp::from_nanos(self.time),
-                at: FrameRef { file: FileId(0), number: self.number },
+                at: FrameRef::new(FileId(0), self.number),
             },
             interface: None,
             link: LinkType(link),

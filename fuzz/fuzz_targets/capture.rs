@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         match next {
             Ok(frame) => {
                 number += 1;
-                assert_eq!(frame.seen.at.number, number);
+                assert_eq!(frame.seen.at.number(), number);
                 let _ = frame.is_cut();
             }
             Err(damage) => {

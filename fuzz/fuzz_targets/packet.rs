@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         let (bytes, next) = behind.split_at(length);
         rest = next;
         number += 1;
-        let at = FrameRef { file: FileId(0), number };
+        let at = FrameRef::new(FileId(0), number);
         let frame = Frame {
             seen: Seen { ts: Timestamp::from_parts(i64::from(number), 0), at },
             interface: None,

@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
             payload,
             wire_len: payload.len() + usize::from(flags & 128),
         };
-        let at = FrameRef { file: FileId(0), number };
+        let at = FrameRef::new(FileId(0), number);
         let packet = Packet {
             seen: Seen { ts: Timestamp::from_nanos(nanos), at },
             via: Via { ttl: 64, ..Via::at(PointId(0)) },

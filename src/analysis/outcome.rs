@@ -89,6 +89,6 @@ pub struct PointAccount {
 impl Analysis {
     /// The path of the file that a frame is in.
     pub fn path(&self, at: crate::capture::FrameRef) -> &str {
-        self.files.get(at.file.0 as usize).map_or("", |file| file.path.as_str())
+        self.files.get(at.file().0 as usize).map_or("", |file| file.path.as_str())
     }
 }

@@ -395,7 +395,7 @@ mod tests {
         for _ in 0..2 {
             let mut reader = inventory.files[1].open().unwrap();
             let frame = reader.next_frame().unwrap().unwrap();
-            assert_eq!((frame.seen.at.file.0, frame.bytes), (1, &b"x"[..]));
+            assert_eq!((frame.seen.at.file().0, frame.bytes), (1, &b"x"[..]));
         }
         assert_eq!(inventory.files[1].size, Some(24 + 17));
         fs::remove_file(folder.path("a.pcap")).unwrap();

@@ -221,10 +221,25 @@ impl Reader {
         if self.ended {
             return None;
         }
-        let found = match &mut self.parser {
-            Parser::Classic(classic) => classic.next(&mut self.window),
-            Parser::Blocks(blocks) => blocks.next(&mut self.window),
-        };
+        // Each way by itself: a record of the one that is inlined then never lies in memory.
+        match &mut self.parser {
+            Parser::Classic(classic) => {
+                let found = classic.next(&mut self.window);
+                self.found(found)
+            }
+            Parser::Blocks(blocks) => {
+                let found = blocks.next(&mut self.window);
+                self.found(found)
+            }
+        }
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "a frame that is put together where it is used costs no copy"
+    )]
+    #[inline(always)]
+    fn found(&mut self, found: Option<Result<Record, Fault>>) -> Option<Result<Frame<'_>, Damage>> {
         match found {
             Some(Ok(record)) => Some(Ok(self.frame(record))),
             Some(Err(fault)) => Some(Err(self.damage(&fault))),
@@ -277,7 +292,7 @@ impl Reader {
             }
         }
         Frame {
-            seen: Seen { ts: self.latest, at: FrameRef { file: self.file, number: self.number() } },
+            seen: Seen { ts: self.latest, at: FrameRef::new(self.file, self.number()) },
             interface: record.interface,
             link: record.link,
             wire_len: record.wire_len,
@@ -335,7 +350,7 @@ mod tests {
             let mut reader = Reader::open(Box::new(io::Cursor::new(file)), FileId(3)).unwrap();
             assert_eq!(reader.format().to_string(), name);
             while let Some(frame) = reader.next_frame() {
-                assert_eq!(frame.unwrap().seen.at.file, FileId(3));
+                assert_eq!(frame.unwrap().seen.at.file(), FileId(3));
             }
             assert_eq!(reader.bytes_read().get(), size);
         }

@@ -171,7 +171,7 @@ pub(super) fn read(file: Vec<u8>) -> Result<Whole, OpenError> {
     while let Some(next) = reader.next_frame() {
         match next {
             Ok(frame) => frames.push(Kept {
-                number: frame.seen.at.number,
+                number: frame.seen.at.number(),
                 nanos: frame.seen.ts.nanos(),
                 interface: frame.interface,
                 link: frame.link,

@@ -148,7 +148,7 @@ fn look(inventory: &Inventory, file: &Path, number: u32, options: &Options) -> R
     while let Some(frame) = reader.next_frame() {
         // Damage is complained about where the whole is read.
         let Ok(frame) = frame else { continue };
-        last = frame.seen.at.number;
+        last = frame.seen.at.number();
         if last == number {
             let Some(mask) = &options.mask else {
                 return Ok(Sight::of(&frame, file.point, &ports));

@@ -79,7 +79,7 @@ fn pick(
     let mut frames = trace.frames;
     let mut packets = Vec::new();
     for file in &inventory.files {
-        let Some(last) = frames.keys().filter(|at| at.file == file.id).max().copied() else {
+        let Some(last) = frames.keys().filter(|at| at.file() == file.id).max().copied() else {
             continue;
         };
         let point = usize::from(file.point.0);
@@ -107,7 +107,7 @@ fn pick(
                     link,
                     wire_len,
                     bytes,
-                    why: format!("{why} [{path}:{}]", frame.seen.at.number),
+                    why: format!("{why} [{path}:{}]", frame.seen.at.number()),
                 });
             }
             if frame.seen.at >= last {

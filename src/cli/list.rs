@@ -45,9 +45,9 @@ pub(super) fn print(
     }
     let path = |at: FrameRef| {
         if options.mask.is_some() {
-            return format!("file-{}", at.file.0 + 1);
+            return format!("file-{}", at.file().0 + 1);
         }
-        inventory.files.get(at.file.0 as usize).map_or_else(String::new, |f| f.display.clone())
+        inventory.files.get(at.file().0 as usize).map_or_else(String::new, |f| f.display.clone())
     };
     let columns: &[&str] = match what {
         What::Lookups => &LookupRow::COLUMNS,

@@ -19,7 +19,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let inventory = job.inventory;
     let path = |at: FrameRef| {
-        inventory.files.get(at.file.0 as usize).map_or_else(String::new, |f| f.display.clone())
+        inventory.files.get(at.file().0 as usize).map_or_else(String::new, |f| f.display.clone())
     };
     let mut progress = |bytes| meter.read(bytes);
     match job.what {

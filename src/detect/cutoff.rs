@@ -227,7 +227,7 @@ mod tests {
     fn flow(client: u8, second: u32, reached: Reached) -> Going {
         let server = IpAddr::from([10, 244, 9, 10]);
         let client = IpAddr::from([10, 244, 0, client]);
-        let at = FrameRef { file: FileId(0), number: second * 256 };
+        let at = FrameRef::new(FileId(0), second * 256);
         let ts = Timestamp::from_parts(second.into(), 0);
         Going {
             cell: std::sync::Arc::new(Cell {

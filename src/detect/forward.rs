@@ -55,7 +55,7 @@ struct Row {
 }
 
 /// Frames are counted from 1.
-const NO_FRAME: Seen = Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } };
+const NO_FRAME: Seen = Seen { ts: Timestamp::MIN, at: FrameRef::new(FileId(0), 0) };
 
 /// From one server to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -333,7 +333,7 @@ mod tests {
         let client = client.parse().unwrap();
         let server = "10.96.0.10".parse().unwrap();
         let cell = Cell { client, server, responder: server, transport: Transport::Udp };
-        let at = FrameRef { file: FileId(0), number };
+        let at = FrameRef::new(FileId(0), number);
         let ts = Timestamp::from_nanos(i64::from(number));
         let part = Part {
             first: Seen { ts, at },

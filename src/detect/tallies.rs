@@ -284,7 +284,7 @@ impl CellTally {
             port: 0,
             weight,
             part: Part {
-                first: Seen { at: FrameRef { file: FileId(0), number: 0 }, ts: first },
+                first: Seen { at: FrameRef::new(FileId(0), 0), ts: first },
                 last_sent,
                 reached: if failed { Reached::No } else { Reached::Yes },
                 attempts: 1,

@@ -242,5 +242,5 @@ fn outcome(standings: &[(RecordType, Standing)], round: &Round<'_>, musl: bool) 
 }
 
 fn no_frame() -> Seen {
-    Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
+    Seen { ts: Timestamp::MIN, at: FrameRef::new(FileId(0), 0) }
 }

@@ -331,7 +331,7 @@ mod tests {
             assert_eq!(bench.push(1, &pieces[order[1]]), None);
             let whole = bench.push(1, &pieces[order[2]]).unwrap();
             assert_is_query(&whole.packet().unwrap());
-            assert_eq!((whole.first.at.number, whole.seen.at.number), (1, 3));
+            assert_eq!((whole.first.at.number(), whole.seen.at.number()), (1, 3));
             assert!(!whole.partial);
             assert_eq!(bench.defragmenter.finish(), []);
         }
@@ -372,7 +372,7 @@ mod tests {
             .iter()
             .flat_map(|piece| [(4, piece), (2, piece)])
             .filter_map(|(interface, piece)| bench.push(interface, piece))
-            .map(|whole| (whole.via.interface, whole.seen.at.number))
+            .map(|whole| (whole.via.interface, whole.seen.at.number()))
             .collect();
         assert_eq!(whole, [(Some(4), 5), (Some(2), 6)]);
     }
@@ -432,7 +432,7 @@ mod tests {
             bench.push(1, &piece(&v4(), id, 0, 16));
         }
         let order: Vec<_> = bench.defragmenter.finish();
-        let order: Vec<_> = order.iter().map(|partial| partial.seen.at.number).collect();
+        let order: Vec<_> = order.iter().map(|partial| partial.seen.at.number()).collect();
         assert_eq!(order, [1, 2, 3]);
     }
 
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(bench.push(1, &piece(&v4(), 7, 16, 25)), None);
         let partial = bench.expire(31_002);
         assert_eq!(partial.len(), 1);
-        assert_eq!(partial[0].seen.at.number, 1);
+        assert_eq!(partial[0].seen.at.number(), 1);
     }
 
     #[test]

@@ -75,9 +75,14 @@ pub(super) fn straight<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Opt
         note(via, &cooked);
         return cooked.ip();
     }
-    straight_otherwise(via, link, view)
+    // A copy, so that what is known of the others need not lie in memory.
+    let mut other = *via;
+    let ip = straight_otherwise(&mut other, link, view);
+    *via = other;
+    ip
 }
 
+#[inline(never)]
 fn straight_otherwise<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Option<View<'a>> {
     match link {
         LinkType::LINUX_SLL => {

@@ -76,7 +76,7 @@ pub(super) fn frame(number: u32, link: u16, bytes: &[u8]) -> Frame<'_> {
     Frame {
         seen: Seen {
             ts: Timestamp::from_nanos(i64::from(number) * 1_000_000),
-            at: FrameRef { file: FileId(0), number },
+            at: FrameRef::new(FileId(0), number),
         },
         interface: None,
         link: LinkType(link),

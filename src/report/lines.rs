@@ -110,7 +110,7 @@ pub(super) fn ranks(ranks: impl IntoIterator<Item = usize>) -> Text {
 
 /// Where a frame can be opened: `file:frame`.
 pub(super) fn frame(analysis: &Analysis, at: crate::capture::FrameRef) -> String {
-    format!("{}:{}", analysis.path(at), at.number)
+    format!("{}:{}", analysis.path(at), at.number())
 }
 
 /// What findings have to be read with in mind: serious gaps of the capture, inputs left out, damage.

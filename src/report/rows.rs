@@ -85,7 +85,7 @@ pub fn lookup_row(lookup: &Lookup, path: Path<'_>) -> LookupRow {
         suffixes_tried: lookup.suffixes_tried,
         approximate: lookup.approximate,
         file: path(lookup.start.at),
-        frame: lookup.start.at.number,
+        frame: lookup.start.at.number(),
     }
 }
 
@@ -232,7 +232,7 @@ fn response_row(response: &Response, path: Path<'_>) -> ResponseRow {
 fn frame_row(hop: Hop, path: Path<'_>) -> FrameRow {
     FrameRow {
         file: path(hop.seen.at),
-        frame: hop.seen.at.number,
+        frame: hop.seen.at.number(),
         interface: hop.via.interface,
         ttl: hop.via.ttl,
         client: hop.client.to_string(),

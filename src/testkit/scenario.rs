@@ -104,7 +104,7 @@ impl MadeFrame {
     /// The frame as the reader of a classic pcap file hands it on.
     pub fn frame(&self) -> Frame<'_> {
         Frame {
-            seen: Seen { ts: self.ts, at: FrameRef { file: self.file, number: self.number } },
+            seen: Seen { ts: self.ts, at: FrameRef::new(self.file, self.number) },
             interface: None,
             link: self.link,
             wire_len: self.orig_len,

@@ -105,7 +105,7 @@ impl TcpAttempt {
     pub fn first(&self) -> Seen {
         self.syns.first().copied().unwrap_or(Seen {
             ts: Timestamp::MIN,
-            at: crate::capture::FrameRef { file: crate::capture::FileId(0), number: 0 },
+            at: crate::capture::FrameRef::new(crate::capture::FileId(0), 0),
         })
     }
 

@@ -166,7 +166,7 @@ mod tests {
         };
         let seen = |at: u32| Seen {
             ts: Timestamp::from_nanos(1_780_000_000_000_000_000 + i64::from(at) * 1_000),
-            at: FrameRef { file: FileId(3), number: at },
+            at: FrameRef::new(FileId(3), at),
         };
         let mut hops = Hops::of(&Hop { seen: seen(frame), via: via(64), server, client });
         hops.push(&Hop { seen: seen(frame + 2), via: via(63), server, client });

@@ -579,7 +579,7 @@ fn earliest(hops: &Hops) -> Seen {
 #[cold]
 fn unreachable_seen() -> Seen {
     use crate::capture::{FileId, FrameRef};
-    Seen { ts: Timestamp::MIN, at: FrameRef { file: FileId(0), number: 0 } }
+    Seen { ts: Timestamp::MIN, at: FrameRef::new(FileId(0), 0) }
 }
 
 /// Whether hops show a datagram that was only ever addressed to another link address, at the

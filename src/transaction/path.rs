@@ -145,7 +145,7 @@ mod tests {
                 let via = Spot { point: PointId(3), interface, direction, ttl: 255 };
                 let address = |text: &str| text.parse::<IpAddr>().unwrap();
                 let (server, client) = (address("10.96.0.10"), address("10.244.1.7"));
-                let at = FrameRef { file: FileId(0), number: 1 };
+                let at = FrameRef::new(FileId(0), 1);
                 let seen = Seen { ts: Timestamp::from_nanos(1), at };
                 let hop = Hop { seen, via, server, client };
                 for (asked, translated) in [(server, false), (client, true)] {

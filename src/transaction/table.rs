@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_flood_of_one_key_keeps_the_latest() {
         let (client, server) = ("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
-        let at = FrameRef { file: FileId(0), number: 1 };
+        let at = FrameRef::new(FileId(0), 1);
         let seen = Seen { ts: Timestamp::from_nanos(1), at };
         let tuple = FiveTuple { src: client, dst: server, transport: Transport::Tcp };
         let via = Via::at(PointId(0));

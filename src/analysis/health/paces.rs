@@ -2,7 +2,7 @@
 
 use super::pace::{Pace, Turn};
 use super::watch::{Notice, Overlap, Step};
-use crate::base::Span;
+use crate::base::{Span, halves};
 use crate::capture::{PointId, Seen};
 use crate::dns::Message;
 use crate::flow::Observed;
@@ -28,7 +28,7 @@ impl Paces {
         match self.pace(point).frame(seen) {
             Turn::None => None,
             Turn::Back { last, back } => {
-                let (earlier, later) = (last.at.file, seen.at.file);
+                let (earlier, later) = (last.at.file(), seen.at.file());
                 Some(if earlier == later {
                     Notice::Step(Step { at: last.ts, back })
                 } else {
@@ -54,7 +54,7 @@ impl Paces {
             return;
         }
         if let Some(question) = &message.question {
-            let client = observed.tuple.src.ip();
+            let client = halves(observed.tuple.src.ip());
             let name = question.name.digest();
             self.pace(observed.via.point).asked(observed.seen.ts, client, name);
         }

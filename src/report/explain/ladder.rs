@@ -143,7 +143,7 @@ impl<'a> Ladder<'a> {
         rung.asked_about = self.asked == Some(rejected.seen.at);
         rung.seen.push(Sighting {
             file: self.analysis.path(rejected.seen.at).to_owned(),
-            frame: rejected.seen.at.number,
+            frame: rejected.seen.at.number(),
             time: rejected.seen.ts.to_string(),
             point: String::new(),
             interface: None,

@@ -62,7 +62,7 @@ fn empty() -> Story {
 fn frame(analysis: &Analysis, sight: &Sight, part: Text) -> FrameStory {
     FrameStory {
         file: analysis.path(sight.at).to_owned(),
-        frame: sight.at.number,
+        frame: sight.at.number(),
         time: sight.ts.to_string(),
         what: sight.what.clone(),
         part,

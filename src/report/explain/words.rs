@@ -38,7 +38,7 @@ pub(super) fn sightings(
     hops.iter()
         .map(|hop| Sighting {
             file: analysis.path(hop.seen.at).to_owned(),
-            frame: hop.seen.at.number,
+            frame: hop.seen.at.number(),
             time: hop.seen.ts.to_string(),
             point: point(hop),
             interface: hop.via.interface,

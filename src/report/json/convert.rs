@@ -337,7 +337,7 @@ fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1
             .iter()
             .map(|proof| Evidence {
                 file: analysis.path(proof.seen.at).to_owned(),
-                frame: proof.seen.at.number,
+                frame: proof.seen.at.number(),
                 time: time(proof.seen.ts),
                 summary: proof.summary.to_string(),
             })

@@ -11,13 +11,13 @@ use crate::packet::Direction;
 const ROOM: usize = 6;
 
 /// Sightings of one datagram, wherever they were.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Far {
     sights: Vec<Sight>,
     /// Its IPv6 addresses, each once; sightings name them by their place here.
     wide: Vec<Ipv6Addr>,
     /// The one that was recorded first, whatever its place in the list.
-    earliest: Option<Seen>,
+    earliest: Seen,
 }
 
 /// A [`Hop`] in 36 bytes.
@@ -61,27 +61,28 @@ impl Has {
 }
 
 impl Far {
-    pub(super) fn of(hops: &[Hop]) -> Self {
-        let room = hops.len().max(ROOM);
-        let mut far = Self { sights: Vec::with_capacity(room), ..Self::default() };
+    /// These sightings; `None` if there is none.
+    pub(super) fn of(hops: &[Hop]) -> Option<Self> {
+        let sights = Vec::with_capacity(hops.len().max(ROOM));
+        let mut far = Self { sights, wide: Vec::new(), earliest: hops.first()?.seen };
         for (at, hop) in hops.iter().enumerate() {
             far.insert(at, hop);
         }
-        far
+        Some(far)
     }
 
     /// Puts a sighting at a place in the list.
     pub(super) fn insert(&mut self, at: usize, hop: &Hop) {
         let Hop { seen, via, server, client } = hop;
-        self.earliest = Some(self.earliest.map_or(*seen, |known| known.min(*seen)));
+        self.earliest = self.earliest.min(*seen);
         let [t0, t1, t2, t3, t4, t5, t6, t7] = seen.ts.nanos().to_be_bytes();
         let sight = Sight {
             ts: [u32::from_be_bytes([t0, t1, t2, t3]), u32::from_be_bytes([t4, t5, t6, t7])],
-            file: seen.at.file,
-            frame: seen.at.number,
+            file: seen.at.file(),
+            frame: seen.at.number(),
             interface: via.interface.unwrap_or_default(),
-            server: self.number(*server),
-            client: self.number(*client),
+            server: self.number(server),
+            client: self.number(client),
             point: via.point,
             ttl: via.ttl,
             direction: via.direction,
@@ -91,13 +92,13 @@ impl Far {
     }
 
     /// The number that stands for an address.
-    fn number(&mut self, address: IpAddr) -> u32 {
+    fn number(&mut self, address: &IpAddr) -> u32 {
         let address = match address {
             IpAddr::V4(address) => return address.to_bits(),
             IpAddr::V6(address) => address,
         };
-        let at = self.wide.iter().position(|known| *known == address).unwrap_or_else(|| {
-            self.wide.push(address);
+        let at = self.wide.iter().position(|known| known == address).unwrap_or_else(|| {
+            self.wide.push(*address);
             self.wide.len() - 1
         });
         u32::try_from(at).unwrap_or(u32::MAX)
@@ -127,7 +128,7 @@ impl Far {
 
     /// The one that was recorded first.
     #[inline(never)]
-    pub(super) fn earliest(&self) -> Option<Seen> {
+    pub(super) fn earliest(&self) -> Seen {
         self.earliest
     }
 
@@ -167,7 +168,7 @@ impl Sight {
         let nanos = u64::from(upper) << 32 | u64::from(lower);
         Seen {
             ts: Timestamp::from_nanos(nanos.cast_signed()),
-            at: FrameRef { file: self.file, number: self.frame },
+            at: FrameRef::new(self.file, self.frame),
         }
     }
 }

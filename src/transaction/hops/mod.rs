@@ -152,7 +152,7 @@ impl Hops {
         let full = self.is_full();
         let mut hops: SmallVec<[Hop; MOST]> = self.iter().take(MOST - 1).collect();
         hops.insert(at.min(hops.len()), *hop);
-        let far = Far::of(&hops);
+        let Some(far) = Far::of(&hops) else { return 0 };
         let bytes = if full { 0 } else { far.bytes() };
         self.0 = Form::Far(Box::new(far));
         bytes
@@ -260,7 +260,7 @@ impl Hops {
         match &self.0 {
             Form::None => None,
             Form::Near(near) => near.ts(at.into()),
-            Form::Far(far) => far.seen(at.into()).map(|seen| seen.ts),
+            Form::Far(_) => self.seen(at).map(|seen| seen.ts),
         }
     }
 
@@ -343,7 +343,7 @@ impl Hops {
         match &self.0 {
             Form::None => None,
             Form::Near(near) => Some(near.earliest()),
-            Form::Far(far) => far.earliest(),
+            Form::Far(far) => Some(far.earliest()),
         }
     }
 }
@@ -430,7 +430,7 @@ mod tests {
         );
         let place =
             (seen, via).prop_map(|((ts, file, number), (point, interface, direction, ttl))| {
-                let at = FrameRef { file: FileId(file), number };
+                let at = FrameRef::new(FileId(file), number);
                 let seen = Seen { ts: Timestamp::from_nanos(ts), at };
                 (seen, Spot { point: PointId(point), interface, direction, ttl })
             });
@@ -450,7 +450,7 @@ mod tests {
             move |(ts, number, (interface, direction, ttl), server)| Hop {
                 seen: Seen {
                     ts: Timestamp::from_nanos(1_780_000_000_000_000_000 + ts),
-                    at: FrameRef { file: FileId(7), number },
+                    at: FrameRef::new(FileId(7), number),
                 },
                 via: Spot {
                     point: PointId(0),

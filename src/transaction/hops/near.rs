@@ -49,14 +49,14 @@ pub(in crate::transaction) struct Near {
 struct End([u32; 2]);
 
 impl End {
-    fn of(address: IpAddr) -> Option<Self> {
+    fn of(address: &IpAddr) -> Option<Self> {
         let IpAddr::V4(address) = address else { return None };
         Some(Self([address.to_bits(); 2]))
     }
 
     /// Takes down one more sighting: whether it shows the translated address; `None` if that is a third.
     #[inline]
-    fn note(&mut self, address: IpAddr) -> Option<bool> {
+    fn note(&mut self, address: &IpAddr) -> Option<bool> {
         let IpAddr::V4(address) = address else { return None };
         let (address, Self([first, other])) = (address.to_bits(), self);
         if address == *first {
@@ -130,10 +130,10 @@ impl Near {
     pub(super) fn of(hop: &Hop) -> Option<Self> {
         let mut near = Self {
             ts: hop.seen.ts,
-            frame: hop.seen.at.number,
-            file: u16::try_from(hop.seen.at.file.0).ok()?,
-            server: End::of(hop.server)?,
-            client: End::of(hop.client)?,
+            frame: hop.seen.at.number(),
+            file: u16::try_from(hop.seen.at.file().0).ok()?,
+            server: End::of(&hop.server)?,
+            client: End::of(&hop.client)?,
             point: hop.via.point,
             count: Count::One,
             sights: [Sight::default(); Count::Four as usize],
@@ -146,8 +146,11 @@ impl Near {
     /// Whether the last one is at the same point, and not behind this one; see [`Hop::is_before`].
     #[inline]
     pub(super) fn goes_on(&self, hop: &Hop) -> bool {
-        let last = self.hop(self.len() - 1);
-        last.is_some_and(|last| self.point == hop.via.point && !hop.is_before(&last))
+        let at = self.len() - 1;
+        self.point == hop.via.point
+            && self.get(at).zip(self.ts(at)).is_some_and(|(last, ts)| {
+                hop.via.ttl < last.ttl || (hop.via.ttl == last.ttl && hop.seen.ts >= ts)
+            })
     }
 
     /// Puts a sighting at the end of the list, if it was recorded behind the first, is a usual one, and
@@ -196,18 +199,18 @@ impl Near {
     #[inline]
     fn sight(&mut self, hop: &Hop) -> Option<Sight> {
         let Hop { seen, via, server, client } = hop;
-        if seen.at.file.0 != u32::from(self.file) || via.point != self.point {
+        if seen.at.file().0 != u32::from(self.file) || via.point != self.point {
             return None;
         }
         let [a, b, c, 0] = via.interface.unwrap_or(0).to_le_bytes() else { return None };
         let since = seen.ts.nanos().checked_sub(self.ts.nanos())?;
-        let frames = i64::from(seen.at.number) - i64::from(self.frame);
+        let frames = i64::from(seen.at.number()) - i64::from(self.frame);
         Some(Sight {
             since: u32::try_from(since).ok()?.to_le_bytes(),
             frames: i16::try_from(frames).ok()?.to_le_bytes(),
             interface: [a, b, c],
             ttl: via.ttl,
-            what: What::new(hop, self.server.note(*server)?, self.client.note(*client)?),
+            what: What::new(hop, self.server.note(server)?, self.client.note(client)?),
         })
     }
 
@@ -225,7 +228,7 @@ impl Near {
     /// The one that was recorded first.
     #[inline]
     pub(super) fn earliest(&self) -> Seen {
-        let at = FrameRef { file: FileId(self.file.into()), number: self.frame };
+        let at = FrameRef::new(FileId(self.file.into()), self.frame);
         Seen { ts: self.ts, at }
     }
 
@@ -288,7 +291,7 @@ impl Near {
         let since = i64::from(u32::from_le_bytes(sight.since));
         let frames = i32::from(i16::from_le_bytes(sight.frames));
         let number = self.frame.wrapping_add_signed(frames);
-        let at = FrameRef { file: FileId(self.file.into()), number };
+        let at = FrameRef::new(FileId(self.file.into()), number);
         Seen { ts: Timestamp::from_nanos(self.ts.nanos() + since), at }
     }
 
