@@ -10,7 +10,7 @@ use super::connect::TcpAttempt;
 use super::folded::Folded;
 use super::index::Index;
 use super::model::Transaction;
-use crate::base::{Timestamp, Transport, halves, push_back};
+use crate::base::{Map, Timestamp, Transport, halves, push_back};
 
 /// How many transactions are open at once: those of 30 s on a node with 4 000 a second. Beyond that
 /// the oldest are closed before their 30 s are over, which changes nothing for the answered ones.
@@ -57,17 +57,8 @@ impl SocketKey {
 pub(super) struct Entry {
     pub(super) item: Item,
     pub(super) last_activity: Timestamp,
-    /// Keys that it is listed under beside its own.
-    also: Box<[SocketKey]>,
     /// Bytes beyond its own size.
     held: u32,
-}
-
-impl Entry {
-    /// Whether it is listed under this key, and not only under one of the same half of a hash.
-    fn is_of(&self, key: &SocketKey) -> bool {
-        self.item.key() == *key || self.also.contains(key)
-    }
 }
 
 #[derive(Debug)]
@@ -124,6 +115,8 @@ pub(super) struct Table {
     /// Sum of what the entries hold beyond their size, in bytes.
     held: usize,
     index: Index,
+    /// Keys that entries are listed under beside their own, by serial number: hardly any is.
+    also: Map<u64, Vec<SocketKey>>,
 }
 
 impl Table {
@@ -140,6 +133,9 @@ impl Table {
     /// Takes out the entry that began first.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
+        if !self.also.is_empty() {
+            self.also.remove(&self.base);
+        }
         self.base += 1;
         self.held = self.held.saturating_sub(entry.held as usize);
         Some(entry)
@@ -165,7 +161,9 @@ impl Table {
     pub(super) fn candidates(&self, key: &SocketKey) -> Candidates {
         let mut serials = Candidates::new();
         for serial in self.index.listed(key, self.open_serials()) {
-            if self.get(serial).is_some_and(|entry| entry.is_of(key)) {
+            if self.get(serial).is_some_and(|entry| entry.item.key() == *key)
+                || self.is_also_of(serial, key)
+            {
                 serials.push(serial);
             }
         }
@@ -175,11 +173,16 @@ impl Table {
         serials
     }
 
+    /// Whether an entry is listed under this key beside its own.
+    fn is_also_of(&self, serial: u64, key: &SocketKey) -> bool {
+        !self.also.is_empty() && self.also.get(&serial).is_some_and(|keys| keys.contains(key))
+    }
+
     /// Opens an entry; these are listed under its key already.
     pub(super) fn open(&mut self, item: Item, candidates: &[u64], at: Timestamp) -> u64 {
         let serial = self.base + self.entries.len() as u64;
         let key = item.key();
-        let entry = Entry { item, last_activity: at, also: Box::default(), held: 0 };
+        let entry = Entry { item, last_activity: at, held: 0 };
         push_back(&mut self.entries, entry);
         self.list(key, candidates, serial);
         serial
@@ -198,8 +201,8 @@ impl Table {
 
     /// Lists an entry under one more key.
     pub(super) fn list_also(&mut self, key: SocketKey, candidates: &[u64], serial: u64) {
-        if let Some(entry) = self.entry(serial) {
-            entry.also = entry.also.iter().copied().chain([key]).collect();
+        if self.get(serial).is_some() {
+            self.also.entry(serial).or_default().push(key);
             self.list(key, candidates, serial);
         }
     }
@@ -223,6 +226,11 @@ mod tests {
     use crate::capture::{FileId, FrameRef, PointId, Seen};
     use crate::flow::{Signal, SignalKind};
     use crate::packet::Via;
+
+    #[test]
+    fn an_entry_takes_little_room() {
+        assert_eq!(size_of::<Entry>(), 32);
+    }
 
     #[test]
     fn a_flood_of_one_key_keeps_the_latest() {
