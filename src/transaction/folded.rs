@@ -2,14 +2,16 @@
 //!
 //! Transactions leave in the order of their first frames, and a slow one holds back all behind it: of a
 //! hundred thousand that are open nearly all were asked once, answered once, and only wait. Of those
-//! half the room does. Whoever wants to know more of one, or to change it, gets it back as it was.
+//! less than half the room does. Whoever wants to know more of one, or to change it, gets it back as it
+//! was.
 
+use std::array;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use super::hops::Near;
+use super::hops::Pair;
 use super::model::{Attempt, QueryTraits, Response, Transaction};
 use crate::base::Transport;
 use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, RecordType, Records};
@@ -19,19 +21,76 @@ use crate::dns::{AnswerKind, Edns, Header, Name, Question, Rcode, RecordType, Re
 pub(super) struct Folded {
     name: Name,
     records: Arc<Records>,
-    asked: Near,
-    answered: Near,
-    client: SocketAddrV4,
-    server: SocketAddrV4,
+    seen: Pair,
+    /// The client's and the server's; their addresses are those where the query was seen first.
+    ports: [u16; 2],
     rtype: RecordType,
-    traits: QueryTraits,
     digests: [u32; 2],
     ip_ids: [u16; 2],
-    header: Header,
-    kind: AnswerKind,
-    edns: Option<Edns>,
+    id: u16,
+    flags: u16,
+    /// Of the header, in its order.
+    counts: [u8; 4],
+    worth: Worth,
+    /// EDNS payload sizes of the query and of the answer, if they have one.
+    udp_sizes: [u16; 2],
+    extended_rcode: u8,
+    version: u8,
+    extended_error: u16,
     length: u16,
-    case_kept: bool,
+    said: Said,
+}
+
+/// An [`AnswerKind`] without the code that the answer has anyway.
+#[derive(Debug, Clone, Copy)]
+enum Worth {
+    Positive,
+    NxDomain,
+    NoData,
+    Truncated,
+    Error,
+    Unknown,
+}
+
+impl Worth {
+    fn of(kind: AnswerKind, rcode: Rcode) -> Option<Self> {
+        Some(match kind {
+            AnswerKind::Positive => Self::Positive,
+            AnswerKind::NxDomain => Self::NxDomain,
+            AnswerKind::NoData => Self::NoData,
+            AnswerKind::Truncated => Self::Truncated,
+            AnswerKind::Error(code) if code == rcode => Self::Error,
+            AnswerKind::Error(_) => return None,
+            AnswerKind::Unknown => Self::Unknown,
+        })
+    }
+
+    fn kind(self, rcode: Rcode) -> AnswerKind {
+        match self {
+            Self::Positive => AnswerKind::Positive,
+            Self::NxDomain => AnswerKind::NxDomain,
+            Self::NoData => AnswerKind::NoData,
+            Self::Truncated => AnswerKind::Truncated,
+            Self::Error => AnswerKind::Error(rcode),
+            Self::Unknown => AnswerKind::Unknown,
+        }
+    }
+}
+
+/// A bit for each thing that is so or not.
+#[derive(Debug, Clone, Copy)]
+struct Said(u16);
+
+impl Said {
+    const COUNT: usize = 12;
+
+    fn of(all: [bool; Self::COUNT]) -> Self {
+        Self(all.into_iter().rev().fold(0, |bits, so| bits << 1 | u16::from(so)))
+    }
+
+    fn all(self) -> [bool; Self::COUNT] {
+        array::from_fn(|at| self.0 >> at & 1 != 0)
+    }
 }
 
 impl Folded {
@@ -67,8 +126,7 @@ impl Folded {
                 digest: reply,
                 ip_id: Some(reply_id),
                 header,
-                // Told by the header and EDNS.
-                rcode: _,
+                rcode,
                 kind,
                 records,
                 edns,
@@ -83,67 +141,134 @@ impl Folded {
         else {
             return None;
         };
-        if !rejections.is_empty() || header.id != *id {
+        let seen = Pair::of(asked.near()?, answered.near()?)?;
+        let told = header.id == *id && *rcode == Rcode::of(*header, edns.as_ref());
+        if !rejections.is_empty() || !told || seen.ends() != (*client.ip(), *server.ip()) {
             return None;
         }
+        let count = |count: u16| u8::try_from(count).ok();
+        let opt = edns.unwrap_or_default();
         Some(Box::new(Self {
             name: name.clone(),
-            rtype: *rtype,
             records: Arc::clone(records),
-            asked: asked.near()?.clone(),
-            answered: answered.near()?.clone(),
-            client: *client,
-            server: *server,
-            traits: *traits,
+            seen,
+            ports: [client.port(), server.port()],
+            rtype: *rtype,
             digests: [*query, *reply],
             ip_ids: [*query_id, *reply_id],
-            header: *header,
-            kind: *kind,
-            edns: *edns,
+            id: header.id,
+            flags: header.flags,
+            counts: [
+                count(header.questions)?,
+                count(header.answers)?,
+                count(header.authorities)?,
+                count(header.additionals)?,
+            ],
+            worth: Worth::of(*kind, *rcode)?,
+            udp_sizes: [traits.udp_size.unwrap_or_default(), opt.udp_size],
+            extended_rcode: opt.extended_rcode,
+            version: opt.version,
+            extended_error: opt.extended_error.unwrap_or_default(),
             length: *length,
-            case_kept: *case_kept,
+            said: Said::of([
+                traits.udp_size.is_some(),
+                traits.recursion_desired,
+                traits.authentic_data,
+                traits.checking_disabled,
+                traits.dnssec_ok,
+                traits.cookie,
+                traits.other_opcode,
+                edns.is_some(),
+                opt.dnssec_ok,
+                opt.extended_error.is_some(),
+                opt.cookie,
+                *case_kept,
+            ]),
         }))
     }
 
     /// The socket that asked.
     pub(super) fn client(&self) -> SocketAddr {
-        self.client.into()
+        let ((client, _), [port, _]) = (self.seen.ends(), self.ports);
+        SocketAddrV4::new(client, port).into()
     }
 
     /// Transaction id.
     pub(super) fn id(&self) -> u16 {
-        self.header.id
+        self.id
     }
 
     /// The transaction as it was.
     pub(super) fn unfold(self) -> Transaction {
+        let [asked, answered] = self.seen.both();
         let [query, reply] = self.digests;
         let [query_id, reply_id] = self.ip_ids;
+        let [query_size, reply_size] = self.udp_sizes;
+        let [questions, answers, authorities, additionals] = self.counts.map(u16::from);
+        let [
+            has_size,
+            recursion_desired,
+            authentic_data,
+            checking_disabled,
+            dnssec_ok,
+            cookie,
+            other_opcode,
+            has_edns,
+            reply_dnssec_ok,
+            has_error,
+            reply_cookie,
+            case_kept,
+        ] = self.said.all();
+        let Self { id, flags, .. } = self;
+        let header = Header { id, flags, questions, answers, authorities, additionals };
+        let edns = has_edns.then_some(Edns {
+            udp_size: reply_size,
+            extended_rcode: self.extended_rcode,
+            version: self.version,
+            dnssec_ok: reply_dnssec_ok,
+            extended_error: has_error.then_some(self.extended_error),
+            cookie: reply_cookie,
+        });
+        let rcode = Rcode::of(header, edns.as_ref());
         let attempt =
-            Attempt { hops: self.asked.into(), digest: query, ip_id: Some(query_id), vanish: None };
+            Attempt { hops: asked.into(), digest: query, ip_id: Some(query_id), vanish: None };
         let response = Response {
-            hops: self.answered.into(),
+            hops: answered.into(),
             digest: reply,
             ip_id: Some(reply_id),
-            header: self.header,
-            rcode: Rcode::of(self.header, self.edns.as_ref()),
-            kind: self.kind,
+            header,
+            rcode,
+            kind: self.worth.kind(rcode),
             records: self.records,
-            edns: self.edns,
+            edns,
             length: self.length,
-            case_kept: self.case_kept,
+            case_kept,
             home: None,
             lost: None,
             stopped: false,
             settled: None,
         };
-        let ends = (self.client.into(), self.server.into());
+        let traits = QueryTraits {
+            udp_size: has_size.then_some(query_size),
+            recursion_desired,
+            authentic_data,
+            checking_disabled,
+            dnssec_ok,
+            cookie,
+            other_opcode,
+        };
+        let (client, server) = self.seen.ends();
+        let [client_port, server_port] = self.ports;
+        let ends = (
+            SocketAddrV4::new(client, client_port).into(),
+            SocketAddrV4::new(server, server_port).into(),
+        );
         let question = Question { name: self.name, rtype: self.rtype, class: Question::IN };
         Transaction {
-            traits: self.traits,
+            traits,
             attempts: smallvec![attempt],
             responses: smallvec![response],
-            ..Transaction::new(ends, Transport::Udp, self.header.id, question)
+            ..Transaction::new(ends, Transport::Udp, id, question)
         }
     }
 }
@@ -176,7 +301,12 @@ mod tests {
     fn transaction(client: &str) -> Transaction {
         let addresses = ("10.96.0.10", client);
         let header = Header { id: 0xabcd, flags: 0x8583, questions: 1, ..Header::default() };
-        let edns = Edns { udp_size: 1_232, extended_rcode: 1, ..Edns::default() };
+        let edns = Edns {
+            udp_size: 1_232,
+            extended_rcode: 1,
+            extended_error: Some(22),
+            ..Edns::default()
+        };
         let attempt =
             Attempt { hops: hops(5, addresses), digest: 0x1234_5678, ip_id: Some(9), vanish: None };
         let response = Response {
@@ -218,12 +348,15 @@ mod tests {
     #[test]
     fn what_is_not_ordinary_stays_as_it_is() {
         assert!(Folded::of(&transaction("fd00::7")).is_none());
-        let changes: [fn(&mut Transaction); 5] = [
+        let changes: [fn(&mut Transaction); 8] = [
             |asked| asked.attempts.push(asked.attempts[0].clone()),
             |asked| asked.responses.clear(),
             |asked| asked.transport = Transport::Tcp,
             |asked| asked.question.class = 3,
             |asked| asked.masquerade = Some(Box::new(asked.client)),
+            |asked| asked.server = "10.96.0.11:53".parse().unwrap(),
+            |asked| asked.responses[0].header.answers = 300,
+            |asked| asked.responses[0].kind = AnswerKind::Error(Rcode::REFUSED),
         ];
         for change in changes {
             let mut asked = transaction("10.244.1.7");
@@ -234,6 +367,6 @@ mod tests {
 
     #[test]
     fn it_takes_little_room() {
-        assert!(size_of::<Folded>() <= 256, "{}", size_of::<Folded>());
+        assert!(size_of::<Folded>() <= 192, "{}", size_of::<Folded>());
     }
 }

@@ -7,6 +7,7 @@
 
 mod far;
 mod near;
+mod pair;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use smallvec::SmallVec;
 
 use self::far::Far;
 pub(super) use self::near::Near;
+pub(super) use self::pair::Pair;
 use super::path::Place;
 use crate::base::Timestamp;
 use crate::capture::{PointId, Seen};

@@ -11,7 +11,7 @@ use crate::transaction::path::Place;
 /// How many there are: at most as many as a node shows, on a pod's interface, on a bridge, before and behind
 /// the translation.
 #[derive(Debug, Clone, Copy)]
-enum Count {
+pub(super) enum Count {
     One = 1,
     Two,
     Three,
@@ -34,19 +34,19 @@ impl Count {
 #[derive(Debug, Clone)]
 pub(in crate::transaction) struct Near {
     /// The one that was recorded first, whatever its place in the list.
-    ts: Timestamp,
-    frame: u32,
-    file: u16,
-    server: End,
-    client: End,
-    point: PointId,
-    count: Count,
-    sights: [Sight; Count::Four as usize],
+    pub(super) ts: Timestamp,
+    pub(super) frame: u32,
+    pub(super) file: u16,
+    pub(super) server: End,
+    pub(super) client: End,
+    pub(super) point: PointId,
+    pub(super) count: Count,
+    pub(super) sights: [Sight; Count::Four as usize],
 }
 
 /// The address of one end, and what it was translated to, or the same again.
-#[derive(Debug, Clone, Copy)]
-struct End([u32; 2]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End(pub(super) [u32; 2]);
 
 impl End {
     fn of(address: &IpAddr) -> Option<Self> {
@@ -69,7 +69,7 @@ impl End {
     }
 
     #[inline]
-    fn address(self, translated: bool) -> u32 {
+    pub(super) fn address(self, translated: bool) -> u32 {
         let Self([first, other]) = self;
         if translated { other } else { first }
     }
@@ -77,7 +77,7 @@ impl End {
 
 /// A [`Hop`] in eleven bytes that need not be aligned.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sight {
+pub(super) struct Sight {
     /// Nanoseconds after the one that was recorded first.
     since: [u8; 4],
     /// Frames after it.
@@ -85,18 +85,18 @@ struct Sight {
     /// Linux numbers interfaces for as long as a node is up, one or two for every pod.
     interface: [u8; 3],
     ttl: u8,
-    what: What,
+    pub(super) what: What,
 }
 
 /// From the top: the packet type from 1 on or 0 (3 bits), whether there is an interface, whether the server's
 /// and whether the client's address was translated (1 bit each).
 #[derive(Debug, Clone, Copy, Default)]
-struct What(u8);
+pub(super) struct What(u8);
 
 impl What {
     const INTERFACE: u8 = 1 << 4;
-    const SERVER: u8 = 1 << 3;
-    const CLIENT: u8 = 1 << 2;
+    pub(super) const SERVER: u8 = 1 << 3;
+    pub(super) const CLIENT: u8 = 1 << 2;
 
     #[inline]
     fn new(hop: &Hop, server: bool, client: bool) -> Self {
@@ -108,7 +108,7 @@ impl What {
     }
 
     #[inline]
-    fn has(self, flag: u8) -> bool {
+    pub(super) fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
     }
 
