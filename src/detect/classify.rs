@@ -68,9 +68,7 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
         };
     }
     // No server answers these clients.
-    let blocked: u64 =
-        all.iter().filter(|other| other.span.overlaps(outage.span)).map(|o| o.failed).sum();
-    if context.tcp_ok > 0 && blocked >= ENOUGH_BLOCKED {
+    if context.tcp_ok > 0 && failed_meanwhile(outage, all) >= ENOUGH_BLOCKED {
         return Kind::Blocked;
     }
     if context.abroad_ok >= ENOUGH_TO_EXONERATE && context.abroad_ok > context.abroad_failed {
@@ -88,6 +86,18 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     } else {
         Kind::Node
     }
+}
+
+/// How many flows failed in outages of the same time, as far as it takes to be enough.
+fn failed_meanwhile(outage: &Outage, all: &[Outage]) -> u64 {
+    let mut failed = 0;
+    for other in all.iter().filter(|other| other.span.overlaps(outage.span)) {
+        failed += other.failed;
+        if failed >= ENOUGH_BLOCKED {
+            break;
+        }
+    }
+    failed
 }
 
 /// What is wrong with a server that fails alone.

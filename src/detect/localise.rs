@@ -14,10 +14,11 @@ use super::finding::Where;
 use super::flow::{Flow, Reached};
 use super::forward::Forward;
 use super::odds;
-use super::posterior::{Flows, State};
+use super::posterior::State;
 use super::reach::Reach;
 use super::runs::{absence, runs};
 use super::stretch::Stretch;
+use super::surroundings::{Column, Context, Surroundings};
 use super::tallies::Reachability;
 use super::trips::{Scope, Trips};
 use crate::base::{Network, Span, Timestamp, Transport};
@@ -30,13 +31,8 @@ use crate::transaction::{Nat, Undelivered};
 pub const MIN_FLOWS: u64 = 3;
 /// A server is avoided if chance alone sends so many flows elsewhere more seldom than this.
 const CHANCE: f64 = 0.001;
-/// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
-const ENOUGH_TO_EXONERATE: u64 = 4;
 /// A server that is dead for so large a share of the networks is dead (rulebook 6.3).
 const MOST_OF_COLUMN: f64 = 0.8;
-/// Flows that show how servers share them, and the part of them that each side has at least.
-const ENOUGH_SHARED: u64 = 20;
-const LEAST_SHARE: u64 = 10;
 /// How many frames of an outage are kept as evidence.
 const FRAMES: usize = 6;
 
@@ -88,43 +84,6 @@ pub struct Outage {
     pub stretch: Option<Stretch>,
 }
 
-/// What other flows did while a server did not answer a group of clients.
-#[derive(Debug, Clone, Default)]
-pub struct Context {
-    /// Flows of the failed clients to other servers that were answered.
-    pub elsewhere_ok: u64,
-    /// Flows of the failed clients to other servers that failed.
-    pub elsewhere_failed: u64,
-    /// Flows of other clients of the network to other servers that were answered.
-    pub neighbours_ok: u64,
-    /// Flows of other clients of the network to other servers that failed.
-    pub neighbours_failed: u64,
-    /// TCP flows of the network to any server that were answered.
-    pub tcp_ok: u64,
-    /// Flows from other networks to the same server that were answered.
-    pub others_ok: u64,
-    /// Flows from other networks to the same server that failed.
-    pub others_failed: u64,
-    /// Flows from other networks to any server that were answered.
-    pub abroad_ok: u64,
-    /// Flows from other networks to any server that failed.
-    pub abroad_failed: u64,
-    /// The row: how the network's flows to each other server fared.
-    pub row: BTreeMap<IpAddr, Flows>,
-    /// The same of the failed clients alone.
-    pub own_row: BTreeMap<IpAddr, Flows>,
-    /// The column: how the flows of each other network to the same server fared.
-    pub column: BTreeMap<Network, Flows>,
-    /// Servers behind the same service that answered this network at any time.
-    pub mates: BTreeSet<IpAddr>,
-    /// The share of new flows that the silent server would get if it were one of them still.
-    share: f64,
-    /// Flows to those after the last flow to the silent server, until it answered again.
-    after: u64,
-    /// Whether the silent server was asked again meanwhile.
-    asked_again: bool,
-}
-
 impl Outage {
     /// From the first failure to the instant at which it was over or last seen.
     pub fn length(&self) -> Duration {
@@ -147,23 +106,17 @@ impl Outage {
     /// Whether the server answered enough other networks meanwhile to be exonerated: it is dead
     /// for less than four fifths of those that can be judged.
     pub fn server_is_fine(&self) -> bool {
-        let judged = |state| self.context.column.values().filter(move |f| f.state() == state);
-        let answered =
-            judged(State::Answers).filter(|flows| flows.ok >= ENOUGH_TO_EXONERATE).count();
-        let dead = judged(State::Dead).count() + 1;
-        answered > 0 && (dead as f64) < MOST_OF_COLUMN * (answered + dead) as f64
+        let Column { answering, dead, .. } = self.context.column;
+        let dead = dead + 1;
+        answering > 0 && (dead as f64) < MOST_OF_COLUMN * (answering + dead) as f64
     }
 
     /// How likely so many failures of this network would be by chance, if the server failed all
     /// networks alike: Fisher's test of the cell against the rest of its column (rulebook 6.3).
     pub fn chance_of_isolation(&self) -> f64 {
-        let (ok, failed) = self
-            .context
-            .column
-            .values()
-            .fold((0, 0), |(ok, failed), flows| (ok + flows.ok, failed + flows.failed));
-        let hits = self.failed + failed;
-        odds::fisher(self.failed, self.failed, hits, hits + ok)
+        let Context { others_ok, others_failed, .. } = self.context;
+        let hits = self.failed + others_failed;
+        odds::fisher(self.failed, self.failed, hits, hits + others_ok)
     }
 
     /// Where another capture point shows that the datagrams ended, and whether beyond doubt.
@@ -222,21 +175,26 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
 }
 
 fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) -> Vec<Outage> {
-    let mut outages: Vec<Outage> = cells
-        .iter()
-        .flat_map(|((server, network), flows)| {
-            runs(flows).into_iter().map(|run| outage(*server, *network, flows, run, reach))
-        })
-        .collect();
-    let absences = cells.iter().filter_map(|((server, network), flows)| {
-        let outage = outage(*server, *network, flows, absence(flows)?, reach);
-        let known = outages.iter().any(|known| {
-            (known.server, known.network) == (*server, *network) && known.span.overlaps(outage.span)
-        });
-        // Only what is short and over is told from flows that were answered after all.
-        (!known && classify(&outage, &outages, nat) == Kind::Restart).then_some(outage)
-    });
-    let absences: Vec<Outage> = absences.collect();
+    // Only where something failed.
+    let mut around = None;
+    let mut outage = |(server, network): &(IpAddr, Network), flows: &[&Flow], run| {
+        let around = around.get_or_insert_with(|| Surroundings::of(reach));
+        outage(*server, *network, flows, run, around)
+    };
+    let (mut outages, mut absences) = (Vec::new(), Vec::new());
+    for (cell, flows) in cells {
+        let first = outages.len();
+        outages.extend(runs(flows).into_iter().map(|run| outage(cell, flows, run)));
+        if let Some(run) = absence(flows) {
+            let outage = outage(cell, flows, run);
+            let mut known = outages.iter().skip(first);
+            if !known.any(|known: &Outage| known.span.overlaps(outage.span)) {
+                absences.push(outage);
+            }
+        }
+    }
+    // Only what is short and over is told from flows that were answered after all.
+    absences.retain(|outage| classify(outage, &outages, nat) == Kind::Restart);
     outages.extend(absences);
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
     for outage in &mut outages {
@@ -268,7 +226,7 @@ fn outage(
     network: Network,
     flows: &[&Flow],
     run: std::ops::Range<usize>,
-    reach: &Reach,
+    around: &mut Surroundings<'_>,
 ) -> Outage {
     let failed: Vec<&Flow> =
         flows[run.clone()].iter().copied().filter(|flow| flow.failed() || flow.stalled()).collect();
@@ -312,7 +270,7 @@ fn outage(
         outage.wrong_source += u64::from(flow.lost() == Some(Undelivered::WrongSource));
     }
     let idle = Span::between(last_new, recovered.unwrap_or(Timestamp::MAX));
-    outage.context = context(&outage, idle, reach);
+    outage.context = around.context(&outage, idle);
     let chance = (1.0 - outage.context.share).powf(outage.context.after as f64);
     let avoided = !outage.context.asked_again && chance < CHANCE;
     // What is away for long and taken out meanwhile may be put back later, as a node that was down is.
@@ -323,114 +281,6 @@ fn outage(
         None => End::Open,
     };
     outage
-}
-
-/// What surrounds an outage; the server was `idle` from the last flow to it on, until it answered again or
-/// the capture ended.
-fn context(outage: &Outage, idle: Span, reach: &Reach) -> Context {
-    let mut context = Context::default();
-    let is_idle = |at: Timestamp| idle.start < at && at < idle.end;
-    let mut hidden = Hidden::default();
-    for flow in reach.flows() {
-        let cell = flow.cell();
-        let (ok, failed) = match (flow.succeeded(), flow.failed()) {
-            (true, _) => (u64::from(flow.weight()), 0),
-            (_, true) => (0, u64::from(flow.weight())),
-            _ => (0, 0),
-        };
-        let ours = outage.network.contains(cell.client);
-        let here = cell.responder == outage.server;
-        let within = outage.span.contains(flow.first.ts);
-        if cell.transport == Transport::Tcp {
-            context.tcp_ok += if within && ours { ok } else { 0 };
-            continue;
-        }
-        if ours && !here && cell.server == outage.service {
-            if ok > 0 {
-                context.mates.insert(cell.responder);
-            }
-            context.after += if is_idle(flow.first.ts) { u64::from(flow.weight()) } else { 0 };
-        }
-        context.asked_again |= ours && here && is_idle(flow.first.ts);
-        if ours && cell.server == cell.responder && outage.service == outage.server {
-            hidden.note(flow, here, flow.first.ts < outage.span.start, is_idle(flow.first.ts));
-        }
-        if !within {
-            continue;
-        }
-        match (ours, here) {
-            (true, false) => {
-                context.row.entry(cell.responder).or_default().add(ok, failed);
-                if outage.clients.contains(&cell.client) {
-                    context.own_row.entry(cell.responder).or_default().add(ok, failed);
-                }
-            }
-            (false, true) => {
-                let network = reach.group(cell.client);
-                context.column.entry(network).or_default().add(ok, failed);
-            }
-            _ => {}
-        }
-        let (to_ok, to_failed) = match (ours, here) {
-            (true, true) => continue,
-            (true, false) if outage.clients.contains(&cell.client) => {
-                (&mut context.elsewhere_ok, &mut context.elsewhere_failed)
-            }
-            (true, false) => (&mut context.neighbours_ok, &mut context.neighbours_failed),
-            (false, _) => {
-                context.abroad_ok += ok;
-                context.abroad_failed += failed;
-                if !here {
-                    continue;
-                }
-                (&mut context.others_ok, &mut context.others_failed)
-            }
-        };
-        *to_ok += ok;
-        *to_failed += failed;
-    }
-    if !context.mates.is_empty() {
-        // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
-        context.share = 1.0 / (context.mates.len() as f64 + 1.0);
-    } else if let Some(share) = hidden.share() {
-        context.share = share;
-        context.after = hidden.after;
-        context.mates = hidden.mates;
-    }
-    context
-}
-
-/// Servers that share out the flows of a network where the capture does not show the address behind which
-/// they stand: behind the translation, each is asked by its own.
-///
-/// Name servers of a resolver's list are asked in its order, or all at once, and go on being asked.
-#[derive(Default)]
-struct Hidden {
-    mates: BTreeSet<IpAddr>,
-    /// Flows before the outage, to the silent server and to the others.
-    here: u64,
-    there: u64,
-    /// Flows to the others while it was not asked.
-    after: u64,
-}
-
-impl Hidden {
-    fn note(&mut self, flow: &Flow, here: bool, before: bool, idle: bool) {
-        let weight = u64::from(flow.weight());
-        self.here += if here && before { weight } else { 0 };
-        if !here && flow.succeeded() {
-            self.mates.insert(flow.cell().responder);
-            self.there += if before { weight } else { 0 };
-            self.after += if idle { weight } else { 0 };
-        }
-    }
-
-    /// The share of the silent server before it fell silent, if there is something to share.
-    fn share(&self) -> Option<f64> {
-        let all = self.here + self.there;
-        let shared = self.here.min(self.there) * LEAST_SHARE >= all && all >= ENOUGH_SHARED;
-        shared.then(|| self.here as f64 / all as f64)
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::contribute::contribute;
 use super::model::{Affected, Incident, Population, Symptom};
 use super::names::NameKind;
 use super::pattern::pattern;
-use super::rank::{score, severity};
+use super::rank::{Everybody, score, severity};
 use crate::base::Timestamp;
 use crate::capture::Seen;
 use crate::detect::{Class, Finding, HarmKind, Harmed, Ledger};
@@ -95,6 +95,7 @@ pub fn correlate(
                 .collect()
         })
         .collect();
+    let everybody = Everybody::of(population);
     let mut incidents: Vec<Incident> = findings
         .into_iter()
         .zip(charged)
@@ -103,7 +104,7 @@ pub fn correlate(
         .enumerate()
         .filter(|(index, _)| !folded.contains_key(index))
         .map(|(_, (((cause, affected), times), symptoms))| {
-            let score = score(&cause, &affected, population);
+            let score = score(&cause, &affected, &everybody);
             let severity = severity(score, cause.rule.class);
             let pattern = pattern(&cause, &times, population);
             Incident { cause, symptoms, affected, score, severity, pattern }

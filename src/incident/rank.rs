@@ -21,11 +21,28 @@ const ENOUGH_LOOKUPS: u64 = 20;
 /// What an efficiency-only incident can reach at most.
 const EFFICIENCY_CAP: f64 = 20.0;
 
+/// Everybody's lookups, added up once for all incidents.
+pub(super) struct Everybody<'a> {
+    population: &'a Population,
+    networks: BTreeMap<Network, u64>,
+    all: u64,
+}
+
+impl<'a> Everybody<'a> {
+    pub(super) fn of(population: &'a Population) -> Self {
+        let mut networks: BTreeMap<Network, u64> = BTreeMap::new();
+        for (client, lookups) in &population.lookups {
+            *networks.entry(Network::of(*client)).or_default() += lookups;
+        }
+        Self { population, networks, all: population.lookups.values().sum() }
+    }
+}
+
 /// Scores an incident.
-pub(super) fn score(finding: &Finding, affected: &Affected, population: &Population) -> u8 {
+pub(super) fn score(finding: &Finding, affected: &Affected, everybody: &Everybody<'_>) -> u8 {
     let magnitude = ((1.0 + affected.harm).log10() / 4.0).min(1.0);
-    let share = share(affected, population);
-    let active = population.lookups.len().max(1) as f64;
+    let share = share(affected, everybody);
+    let active = everybody.population.lookups.len().max(1) as f64;
     let breadth = (affected.clients.len() as f64 / active).min(1.0);
     let length = finding.span.length().as_secs_f64() / PERSISTENT.as_secs_f64();
     let persistence = (length.min(1.0) + if finding.ongoing { 0.1 } else { 0.0 }).min(1.0);
@@ -41,27 +58,23 @@ pub(super) fn score(finding: &Finding, affected: &Affected, population: &Populat
 }
 
 /// F: the largest harmed share over the nested scopes.
-fn share(affected: &Affected, population: &Population) -> f64 {
-    let mut networks: BTreeMap<Network, (f64, u64)> = BTreeMap::new();
-    let mut largest: f64 = 0.0;
-    let (mut harm, mut all) = (0.0, 0);
-    for (client, lookups) in &population.lookups {
-        let own = affected.clients.get(client).copied().unwrap_or(0.0);
-        if *lookups >= ENOUGH_LOOKUPS {
-            largest = largest.max(own / *lookups as f64);
-        }
-        let network = networks.entry(Network::of(*client)).or_default();
-        network.0 += own;
-        network.1 += lookups;
+fn share(affected: &Affected, everybody: &Everybody<'_>) -> f64 {
+    let mut networks: BTreeMap<Network, f64> = BTreeMap::new();
+    let (mut harm, mut largest): (f64, f64) = (0.0, 0.0);
+    let of = |own: f64, lookups: u64| {
+        if lookups >= ENOUGH_LOOKUPS { own / lookups as f64 } else { 0.0 }
+    };
+    for (client, own) in &affected.clients {
+        let Some(lookups) = everybody.population.lookups.get(client) else { continue };
+        largest = largest.max(of(*own, *lookups));
+        *networks.entry(Network::of(*client)).or_default() += own;
         harm += own;
-        all += lookups;
     }
-    for (own, lookups) in networks.values() {
-        if *lookups >= ENOUGH_LOOKUPS {
-            largest = largest.max(own / *lookups as f64);
-        }
+    for (network, own) in networks {
+        let lookups = everybody.networks.get(&network).copied().unwrap_or_default();
+        largest = largest.max(of(own, lookups));
     }
-    largest.max(harm / f64::max(all as f64, 1.0)).min(1.0)
+    largest.max(harm / f64::max(everybody.all as f64, 1.0)).min(1.0)
 }
 
 /// The label of a score; classes that harm nobody stay information.

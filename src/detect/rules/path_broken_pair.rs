@@ -58,7 +58,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let decided = matches!(place, Where::PathToServer | Where::PathToClient);
     // As many cells were looked at as there are networks and servers in its row and column.
     let isolated = hole.outages.iter().all(|outage| {
-        let cells = outage.context.row.len() + outage.context.column.len() + 1;
+        let cells = outage.context.row.len() + outage.context.column.networks + 1;
         outage.chance_of_isolation() < CHANCE / cells as f64
     });
     let mut culprits: Vec<Culprit> = Vec::new();
