@@ -55,17 +55,23 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         let mut responses = transaction.responses.iter();
         responses.any(|other| other.arrived().ts < last_sent && stranger(other) == Some(source))
     };
+    let wrong_source = |response: &Response| {
+        stranger(response)
+            .filter(|source| nat.translates(asked, *source) || is_refused(*source))
+            .map(|_| Undelivered::WrongSource)
+    };
     let judged = |response: &Response| {
-        let lost = if response.lost.is_some() {
+        let lost = if response.lost == Some(Undelivered::Refused) {
+            // No socket takes an answer of another source: the client's host says so by ICMP.
+            wrong_source(response).or(response.lost)
+        } else if response.lost.is_some() {
             response.lost
         } else if only_other_host(&response.hops, home.via.point) {
             Some(Undelivered::OtherHost)
         } else if arrivals.vanished(response, &home) {
             Some(Undelivered::Vanished)
         } else {
-            stranger(response)
-                .filter(|source| nat.translates(asked, *source) || is_refused(*source))
-                .map(|_| Undelivered::WrongSource)
+            wrong_source(response)
         };
         (lost, paths.stopped(transaction, &response.hops, home.via.point))
     };

@@ -204,4 +204,22 @@ mod tests {
         let said = findings(situation.text());
         assert!(!said.contains("wrong-source-reply"), "{said}");
     }
+
+    /// The filter lets ICMP through as well: no socket takes the answer, and the pod's kernel says so.
+    #[test]
+    fn the_clients_own_error_about_such_an_answer_changes_nothing() {
+        let text = pod_view_text("backend");
+        let with_errors: Vec<String> = text
+            .lines()
+            .flat_map(|line| {
+                let answer = line.split_once(" < backend");
+                let error =
+                    answer.map(|(socket, _)| format!("{socket} > backend icmp port-unreachable"));
+                [Some(line.to_owned()), error]
+            })
+            .flatten()
+            .collect();
+        let said = findings(&with_errors.join("\n"));
+        assert!(said.contains("wrong-source-reply ["), "{said}");
+    }
 }
