@@ -21,13 +21,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::Timestamp;
 use crate::base::words::{clock, count, list, plain, text};
+use crate::base::{Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
-    Which,
+    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Symptom, Tally, Told,
+    Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::Transaction;
@@ -36,6 +36,9 @@ use crate::transaction::Transaction;
 const ENOUGH: usize = 3;
 /// Lookups that must have failed (rulebook 7.6).
 const LOOKUPS: u64 = 3;
+/// Answers with addresses that it must have given meanwhile, had it known the names: so few are none by
+/// chance once in a hundred times.
+const MISSED: f64 = 4.6;
 /// Servers whose start is remembered.
 const MAX_STARTS: usize = 1_024;
 
@@ -63,9 +66,34 @@ struct Replica<'a> {
     failed_names: BTreeSet<&'a Name>,
     denied: Tally,
     denied_names: BTreeSet<&'a Name>,
-    known: Tally,
+    known: Vec<(&'a Name, &'a Told)>,
     outside_ok: u64,
     outside_failed: u64,
+}
+
+impl Replica<'_> {
+    /// Whether it gave addresses in `span`, in which it did not know `lost`.
+    ///
+    /// Of an answer that came often, the first few times and the last are known; the others were spread
+    /// over the time between, as likely before and after as within.
+    fn knows_names(&self, span: Span, lost: &BTreeSet<&Name>) -> bool {
+        let mut expected = 0.0;
+        for (name, told) in &self.known {
+            let within = |seen: Seen| span.contains(seen.ts);
+            if told.frames().any(within) || span.contains(told.span.end) {
+                return true;
+            }
+            let Some(last) = told.frames().last() else { continue };
+            let rest = told.times().saturating_sub(told.frames().count() as u64);
+            let around = last.ts < span.start && told.span.end > span.end;
+            if around && !lost.contains(name) {
+                let share =
+                    span.length().as_secs_f64() / told.span.end.since(last.ts).as_secs_f64();
+                expected += rest as f64 * share;
+            }
+        }
+        expected >= MISSED
+    }
 }
 
 impl Detector for CorednsUnsynced {
@@ -87,7 +115,7 @@ impl Detector for CorednsUnsynced {
             for ((server, answer), told) in asked.told.iter() {
                 let replica = replicas.entry(*server).or_default();
                 match answer {
-                    Answer::Data(_) if inside => replica.known.add(*server, told),
+                    Answer::Data(_) if inside => replica.known.push((name, told)),
                     Answer::Error(Rcode::SERVFAIL) if cluster => {
                         replica.failed.add(*server, told);
                         replica.failed_names.insert(name);
@@ -113,7 +141,7 @@ impl Detector for CorednsUnsynced {
         }
         let knowing: BTreeSet<IpAddr> = replicas
             .iter()
-            .filter(|(_, replica)| replica.known.times > 0)
+            .filter(|(_, replica)| !replica.known.is_empty())
             .map(|(server, _)| *server)
             .collect();
         replicas
@@ -141,7 +169,7 @@ fn finding(
         (&replica.denied, &replica.denied_names)
     };
     let span = bad.span.filter(|_| names.len() >= ENOUGH && bad.ended >= LOOKUPS)?;
-    let knows = replica.known.span.is_some_and(|known| known.overlaps(span));
+    let knows = replica.knows_names(span, names);
     let upstream = replica.outside_failed > 0 && replica.outside_failed >= replica.outside_ok;
     if others.is_empty() || knows || upstream {
         return None;
@@ -314,5 +342,45 @@ mod tests {
     fn answers_that_the_capture_missed_prove_nothing() {
         let text = scenario(2, &["a", "b", "c"], "SERVFAIL lost", OUT);
         assert!(!findings(&text).contains("unsynced"));
+    }
+
+    /// It knew them before, and does again: what counts is that it knew none meanwhile.
+    #[test]
+    fn a_replica_loses_its_data_for_a_while() {
+        let known = |from: u16, to: u16, text: &mut String| {
+            let mut port = 50_000 + from * 8;
+            let mut at = f64::from(from);
+            while at < f64::from(to) {
+                for name in ["a", "b", "c", "d"] {
+                    port += 1;
+                    let name = format!("{name}.default.svc.cluster.local.");
+                    text.extend([format!(
+                        "{at:.3} pod:{port} > kube-dns via dns1 rd A {name}\n{:.3} pod:{port} < \
+                         kube-dns via dns1 aa {name} 5 A 10.96.0.7\n",
+                        at + 0.001
+                    )]);
+                    at += 1.0;
+                }
+            }
+        };
+        let lost = scenario(3, &["a", "b", "c"], "SERVFAIL", OUT);
+        let (head, lost) = lost.split_once("pod = 10.244.0.2\n").unwrap();
+        let mut text = format!("{head}pod = 10.244.0.2\n");
+        known(0, 40, &mut text);
+        for line in lost.lines() {
+            let (at, words) = line.split_once(' ').unwrap();
+            text.extend([format!("{:.3} {words}\n", at.parse::<f64>().unwrap() + 50.0)]);
+        }
+        known(90, 130, &mut text);
+        let said = findings(&text);
+        assert!(said.contains(" coredns-unsynced [backend 10.244.1.10] likely"), "{said}");
+        // It went on knowing another name all the time.
+        let mut also = String::new();
+        known(52, 53, &mut also);
+        let first = also.lines().take(2).map(|line| line.replace("52.", "53.")).collect::<Vec<_>>();
+        let at = text.find("54.000").or(text.find("58.000")).unwrap();
+        text.insert_str(at, &format!("{}\n", first.join("\n").replace("a.default", "e.default")));
+        let said = findings(&text);
+        assert!(!said.contains("unsynced ["), "{said}");
     }
 }
