@@ -56,8 +56,10 @@ impl Detector for UpstreamDivergent {
                 questions.entry(&leg.question).or_default().push(leg);
             }
         }
-        let torn: BTreeMap<&Question, Vec<&Leg>> =
-            questions.into_unordered().filter(|(_, legs)| is_torn(legs)).collect();
+        let torn: BTreeMap<&Question, Vec<&Leg>> = questions
+            .into_unordered()
+            .filter_map(|(question, legs)| Some((question, torn(&legs)?.to_vec())))
+            .collect();
         let negative = torn.values().flatten().filter(|leg| leg.fate != Fate::Data).count();
         let names: BTreeSet<&Name> = torn.keys().map(|question| &question.name).collect();
         if torn.is_empty() || (names.len() < NAMES && negative < ENOUGH) {
@@ -67,24 +69,31 @@ impl Detector for UpstreamDivergent {
     }
 }
 
-/// Whether answers with data and without went back and forth between different upstreams.
-fn is_torn(legs: &[&Leg]) -> bool {
-    let turns = legs
-        .windows(2)
-        .filter(|pair| match pair {
-            [a, b] => {
-                a.way.upstream != b.way.upstream
-                    && (a.fate == Fate::Data) != (b.fate == Fate::Data)
-                    && b.sent.ts.since(a.sent.ts) <= APART
-            }
-            _ => false,
-        })
-        .count();
-    let fates = |data: bool| -> BTreeSet<IpAddr> {
-        legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.way.upstream).collect()
-    };
-    // Each upstream keeps to its word.
-    turns >= 2 && fates(true).is_disjoint(&fates(false))
+/// The part of `legs` in which answers with data and without went back and forth between different
+/// upstreams, if they did: from the first negative answer to the last, and the one before and after.
+///
+/// Before and after that the upstreams may well have agreed.
+fn torn<'a, 'b>(legs: &'b [&'a Leg]) -> Option<&'b [&'a Leg]> {
+    let negative = |leg: &&Leg| leg.fate != Fate::Data;
+    let first = legs.iter().position(negative)?;
+    let last = legs.iter().rposition(negative)?;
+    let lack: BTreeSet<IpAddr> =
+        legs.iter().filter(|leg| negative(leg)).map(|leg| leg.way.upstream).collect();
+    let keeps_to_its_word = |leg: &&Leg| negative(leg) == lack.contains(&leg.way.upstream);
+    if !legs[first..=last].iter().all(keeps_to_its_word) {
+        return None;
+    }
+    let other = |at: &usize| legs.get(*at).is_some_and(keeps_to_its_word);
+    let from = first.checked_sub(1).filter(other).unwrap_or(first);
+    let to = Some(last + 1).filter(other).unwrap_or(last);
+    let part = &legs[from..=to];
+    let turns = part.windows(2).filter(|pair| match pair {
+        [a, b] => {
+            (a.fate == Fate::Data) != (b.fate == Fate::Data) && b.sent.ts.since(a.sent.ts) <= APART
+        }
+        _ => false,
+    });
+    (turns.count() >= 2).then_some(part)
 }
 
 fn finding(
@@ -93,7 +102,8 @@ fn finding(
     scene: &Scene<'_>,
 ) -> Option<Finding> {
     let legs: Vec<&Leg> = torn.values().flatten().copied().collect();
-    let span = legs.iter().map(|leg| Span::at(leg.sent.ts)).reduce(Span::join)?;
+    let bad = legs.iter().filter(|leg| leg.fate != Fate::Data);
+    let span = bad.map(|leg| Span::at(leg.sent.ts)).reduce(Span::join)?;
     let saying = |data: bool| -> BTreeSet<IpAddr> {
         legs.iter().filter(|l| (l.fate == Fate::Data) == data).map(|l| l.way.upstream).collect()
     };
@@ -123,7 +133,8 @@ fn finding(
         ongoing: scene.lasts(span),
         transactions: negative as u64,
         claim: Claim {
-            span: Some(span),
+            // Clients asked before their server did.
+            span: Some(span.widened(Duration::from_secs(1))),
             zones: Some(names.iter().map(|name| (*name).clone()).collect()),
             symptoms: BTreeSet::from([Symptom::NxDomain, Symptom::NoData]),
             kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Failed]),
@@ -216,7 +227,7 @@ mod tests {
 
     #[test]
     fn one_upstream_has_the_name_and_the_other_has_not() {
-        insta::assert_snapshot!(findings(&split(6, DATA, "NXDOMAIN")), @"low upstream-divergent [upstream 192.0.2.54, upstream 192.0.2.53, name db.corp.example] confirmed 10:00:01.001-10:00:23.001 6/6");
+        insta::assert_snapshot!(findings(&split(6, DATA, "NXDOMAIN")), @"low upstream-divergent [upstream 192.0.2.54, upstream 192.0.2.53, name db.corp.example] confirmed 10:00:03.001-10:00:23.001 6/6");
     }
 
     #[test]
@@ -242,5 +253,15 @@ mod tests {
     fn an_answer_behind_the_captures_end_contradicts_nobody() {
         let text = split(6, DATA, "NXDOMAIN").replace("2.005 core:30001 < other id 8 NXDOMAIN", "");
         assert!(!findings(&text).contains("divergent"));
+    }
+
+    /// One of them loses the zone: the time before that is no part of it.
+    #[test]
+    fn it_begins_with_the_first_answer_that_denies_the_name() {
+        let before = split(3, DATA, DATA);
+        let after = split(6, DATA, "NXDOMAIN").replace(CLUSTER, "").replace("from 1", "from 14");
+        let said = findings(&format!("{before}{after}"));
+        assert!(said.contains("upstream-divergent [upstream 192.0.2.54, "), "{said}");
+        assert!(said.contains(" 10:00:16.001-"), "{said}");
     }
 }
