@@ -12,9 +12,9 @@ use crate::packet::IcmpKind;
 use crate::transaction::Nat;
 
 /// A removal sooner than this is a rollout: no grace period for nodes is that short.
-const SHORTEST_REMOVAL: Duration = Duration::from_secs(10);
+pub(super) const SHORTEST_REMOVAL: Duration = Duration::from_secs(10);
 /// After this long nobody was going to remove it (rulebook `dead-backend`).
-const LONGEST_REMOVAL: Duration = Duration::from_mins(2);
+pub(super) const LONGEST_REMOVAL: Duration = Duration::from_mins(2);
 /// A process that is started anew answers again within this (rulebook `backend-restart`).
 pub(super) const LONGEST_RESTART: Duration = Duration::from_secs(30);
 /// Flows below which a healthy cell exonerates nobody (rulebook 6.2).

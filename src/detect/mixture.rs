@@ -2,20 +2,25 @@
 //!
 //! A socket is pinned to one backend (K6). With one silent backend of n, about one new socket in n
 //! fails, and all repeats from its port fail with it, while other sockets are answered at the same
-//! time. Independent loss lets most repeats through.
+//! time. Independent loss lets most repeats through. Once the backend is back, or taken out and its
+//! sockets are no longer pinned to it, repeats get through as well, all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use super::classify::{Kind, LONGEST_REMOVAL, SHORTEST_REMOVAL};
 use super::flow::Flow;
 use super::scene::Scene;
-use crate::base::{Span, Transport};
+use crate::base::{Span, Timestamp, Transport};
 use crate::capture::Seen;
 
 /// Sockets whose every repeat failed.
 const ENOUGH: u64 = 5;
 /// Of the sockets that repeated a query, at most this share may have got through by it.
 const RECOVERED: f64 = 0.1;
+/// It is over if chance alone sends so many sockets elsewhere more seldom than this.
+const CHANCE: f64 = 0.001;
 
 /// A service that answers some sockets always and others never.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub(super) struct Mixture {
     pub(super) service: IpAddr,
     /// First to last bad packet.
     pub(super) span: Span,
-    /// Sockets that got nothing, whatever they repeated.
+    /// Sockets that got nothing, whatever they repeated, as long as it lasted.
     pub(super) failed: u64,
     /// Sockets that were answered meanwhile.
     pub(super) answered: u64,
@@ -32,9 +37,26 @@ pub(super) struct Mixture {
     pub(super) clients: BTreeSet<IpAddr>,
     /// The first such queries.
     pub(super) frames: Vec<Seen>,
+    /// When the last socket began that was pinned to it, if enough were answered since.
+    pub(super) over: Option<Timestamp>,
 }
 
 impl Mixture {
+    /// For how long new sockets failed.
+    pub(super) fn length(&self) -> Duration {
+        self.over.unwrap_or(self.span.end).since(self.span.start)
+    }
+
+    /// Which rule it belongs to: whether the service got rid of the backend, or it was back, does not
+    /// show, but how soon it was over does.
+    pub(super) fn kind(&self) -> Kind {
+        match self.length() {
+            length if self.over.is_none() || length > LONGEST_REMOVAL => Kind::Dead,
+            length if length < SHORTEST_REMOVAL => Kind::Restart,
+            _ => Kind::Stale,
+        }
+    }
+
     /// One backend in about how many is silent.
     pub(super) fn one_in(&self) -> u64 {
         let failed = self.failed.max(1);
@@ -62,28 +84,38 @@ pub(super) fn mixtures(scene: &Scene<'_>) -> Vec<Mixture> {
 fn judge(service: IpAddr, flows: &[&Flow]) -> Option<Mixture> {
     let pinned = |flow: &&&Flow| flow.failed() && flow.repeated().0 > 0 && flow.lost().is_none();
     let bad: Vec<&&Flow> = flows.iter().filter(pinned).collect();
-    let span =
-        bad.iter().map(|flow| Span::between(flow.first.ts, flow.last_sent())).reduce(Span::join)?;
-    let within = |flow: &&&Flow| span.contains(flow.first.ts);
-    let recovered = flows
+    let own = |flow: &&&Flow| Span::between(flow.first.ts, flow.last_sent());
+    let span = bad.iter().map(own).reduce(Span::join)?;
+    let last = bad.iter().map(|flow| flow.first.ts).max()?;
+    // What got through only after the last socket had failed did so because it was over.
+    let repeated = |flow: &&&Flow| flow.succeeded() && flow.repeated().1 > 0;
+    let (stalled, recovered): (Vec<&&Flow>, Vec<&&Flow>) = flows
         .iter()
-        .filter(within)
-        .filter(|flow| flow.succeeded() && flow.repeated().1 > 0)
-        .count();
-    let answered: u64 = flows
-        .iter()
-        .filter(within)
-        .filter(|flow| flow.succeeded())
-        .map(|flow| u64::from(flow.weight()))
-        .sum();
-    let failed = bad.len() as u64;
-    let share = recovered as f64 / (recovered as f64 + failed as f64);
-    (failed >= ENOUGH && share <= RECOVERED && answered >= failed / 2).then(|| Mixture {
+        .filter(|flow| span.contains(flow.first.ts) && repeated(flow))
+        .partition(|flow| flow.last_sent() > last);
+    let hurt = || bad.iter().chain(&stalled);
+    let last = hurt().map(|flow| flow.first.ts).max()?;
+    let weights = |from: Timestamp, to: Timestamp| -> u64 {
+        let within = |flow: &&&Flow| from <= flow.first.ts && flow.first.ts <= to;
+        let prompt = flows.iter().filter(within).filter(|flow| flow.succeeded() && !repeated(flow));
+        prompt.map(|flow| u64::from(flow.weight())).sum()
+    };
+    let (failed, answered) = (hurt().count() as u64, weights(span.start, last));
+    let share = recovered.len() as f64 / (recovered.len() + bad.len()) as f64;
+    if (bad.len() as u64) < ENOUGH || share > RECOVERED || answered < failed / 2 {
+        return None;
+    }
+    let mixture = Mixture {
         service,
-        span,
+        span: hurt().map(own).fold(span, Span::join),
         failed,
         answered,
-        clients: bad.iter().map(|flow| flow.cell().client).collect(),
+        clients: hurt().map(|flow| flow.cell().client).collect(),
         frames: bad.iter().take(6).map(|flow| flow.first).collect(),
-    })
+        over: None,
+    };
+    let elsewhere = 1.0 - 1.0 / mixture.one_in() as f64;
+    let since = weights(last.after(Duration::from_nanos(1)), Timestamp::MAX);
+    let over = elsewhere.powf(since as f64) < CHANCE;
+    Some(Mixture { over: over.then_some(last), ..mixture })
 }

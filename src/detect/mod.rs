@@ -15,6 +15,7 @@ mod flow;
 mod forward;
 mod glance;
 mod harm;
+mod hidden;
 mod inquiries;
 mod kept;
 mod likeness;

@@ -14,6 +14,7 @@
 
 use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
+use crate::detect::hidden::hidden;
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
 };
@@ -34,13 +35,24 @@ struct BackendRestart;
 
 impl Detector for BackendRestart {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        Blackhole::by_server(scene, Kind::Restart).iter().map(finding).collect()
+        let holes = Blackhole::by_server(scene, Kind::Restart);
+        let mut findings: Vec<Finding> = holes.iter().map(finding).collect();
+        findings.extend(hidden(&DETECTOR, Kind::Restart, scene));
+        findings
     }
 }
 
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
     let times = hole.outages.len() as u64;
+    let mut others = hole.mates.difference(&hole.servers).peekable();
+    let others = if others.peek().is_some() {
+        text!(", while {others} answered the same clients", others = list(others, 3))
+    } else {
+        Text::EMPTY
+    };
+    let answered = hole.answered_elsewhere();
+    let answered = (answered > 0).then(|| count(answered, "flow"));
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push((
         text!("see whether it was restarted, and why"),
@@ -66,19 +78,21 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: Where::Server,
             cause: text!(
-                "{server} answered nothing for a short time, while {others} answered the same \
-                 clients. A restart or a rollout looks like that, or a short break in its node's network.",
+                "{server} answered nothing for a short time{others}. A restart or a rollout looks \
+                 like that, or a short break in its node's network.",
                 server,
-                others = list(hole.mates.difference(&hole.servers), 3)
+                others
             ),
             actions,
-            ruled_out: vec![(
-                "service-wide-outage",
-                text!(
-                    "{flows} were answered by others meanwhile",
-                    flows = count(hole.answered_elsewhere(), "flow")
-                ),
-            )],
+            ruled_out: answered
+                .map(|flows| {
+                    (
+                        "service-wide-outage",
+                        text!("{flows} were answered by others meanwhile", flows),
+                    )
+                })
+                .into_iter()
+                .collect(),
         },
     )
 }

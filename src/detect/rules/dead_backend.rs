@@ -16,14 +16,11 @@
 //!
 //! Source: rulebook 2.B.
 
-use std::collections::BTreeSet;
-
-use crate::base::words::{Text, clock, count, duration, list, plain, text};
+use crate::base::words::{Text, clock, count, duration, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
-use crate::detect::mixture::{Mixture, mixtures};
+use crate::detect::hidden::hidden;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Kind, Layer,
-    Proof, RuledOut, Scene, Symptom, Where,
+    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene,
 };
 
 /// The rule.
@@ -44,7 +41,7 @@ impl Detector for DeadBackend {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let holes = Blackhole::by_server(scene, Kind::Dead);
         let mut findings: Vec<Finding> = holes.iter().map(finding).collect();
-        findings.extend(mixtures(scene).iter().map(|mixture| hidden(mixture, scene)));
+        findings.extend(hidden(&DETECTOR, Kind::Dead, scene));
         findings
     }
 }
@@ -103,81 +100,6 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
         ],
     })
-}
-
-/// The capture does not show which backend it is.
-fn hidden(mixture: &Mixture, scene: &Scene<'_>) -> Finding {
-    let (service, n) = (mixture.service, mixture.one_in());
-    Finding {
-        rule: &DETECTOR,
-        title: text!(
-            "one of up to {n} backends of {service} answers nothing from {start} on",
-            n,
-            service,
-            start = clock(mixture.span.start)
-        ),
-        confidence: Confidence::Possible,
-        culprits: vec![Culprit::Service(service)],
-        place: Where::Unknown,
-        span: mixture.span,
-        ongoing: scene.lasts(mixture.span),
-        transactions: mixture.failed,
-        claim: Claim {
-            span: Some(mixture.span),
-            clients: Some(mixture.clients.clone()),
-            servers: Some(BTreeSet::from([service])),
-            symptoms: BTreeSet::from([Symptom::Unanswered, Symptom::Late]),
-            ..Claim::default()
-        },
-        cause: text!(
-            "{sockets} to {service} got no answer however often they repeated the query, while \
-             {others} were answered at the same time: sockets that are pinned to one silent \
-             backend look like that, and random loss does not. The capture shows no translation, \
-             so it cannot say which backend, nor whether the service still has it. A search that is \
-             answered goes on and one that is not stops, so that fewer than {n} backends may share \
-             the service.",
-            n,
-            sockets = count(mixture.failed, "socket"),
-            service,
-            others = count(mixture.answered, "other")
-        ),
-        facts: vec![
-            Fact { label: text!("sockets in vain"), value: plain(mixture.failed) },
-            Fact { label: text!("sockets answered meanwhile"), value: plain(mixture.answered) },
-            Fact { label: text!("clients"), value: list(&mixture.clients, 5) },
-            Fact { label: text!("silent for"), value: duration(mixture.span.length()) },
-        ],
-        evidence: mixture
-            .frames
-            .iter()
-            .map(|seen| Proof {
-                seen: *seen,
-                summary: text!("query from a socket that never got an answer"),
-            })
-            .collect(),
-        actions: vec![
-            Action {
-                why: text!("ask every backend by itself"),
-                command: "for p in $(kubectl -n kube-system get pod -l k8s-app=kube-dns -o \
-                          jsonpath='{.items[*].status.podIP}'); do dig @$p \
-                          kubernetes.default.svc.cluster.local +tries=1 +time=2; done"
-                    .to_owned(),
-            },
-            Action {
-                why: text!(
-                    "record where the translation can be seen, with the port that the DNS pods \
-                     listen on if it is not 53 (on OpenShift 5353; then analyze with --port)"
-                ),
-                command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or port \
-                          5353 or icmp'"
-                    .to_owned(),
-            },
-        ],
-        ruled_out: vec![RuledOut {
-            rule: "lossy-path",
-            because: text!("repeats from the same port failed with the first query"),
-        }],
-    }
 }
 
 #[cfg(test)]

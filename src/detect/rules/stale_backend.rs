@@ -5,9 +5,11 @@
 //! servers; then new flows stop going there, too many of them for chance. From the first failure
 //! to the last new flow it takes about as long as Kubernetes needs to notice a dead node
 //! (node-monitor-grace-period, 40 s by default): more than 10 s, less than two minutes.
+//! Where only the service's address shows, its sockets tell: each of them is pinned to one backend, so
+//! that for as long some fail with all their repeats, and the others do not.
 //!
 //! **Needs.** The query after translation: a capture on the client's node with `-i any`, or on an
-//! interface behind the translation.
+//! interface behind the translation; or clients that repeat their queries from the same port.
 //!
 //! **Not this.** New flows that keep going to the silent server are `dead-backend`. A server that
 //! answers again from the same address was restarted (`backend-restart`). Other nodes that still
@@ -15,12 +17,14 @@
 //!
 //! **Cannot tell.** DNS packets show that the pod answered nothing and was taken out of the
 //! service; that its node died is the likely cause, not a measured one. With clients of one node
-//! alone in the capture, the path to the pod may have died instead.
+//! alone in the capture, the path to the pod may have died instead. Without the translation, which pod
+//! it was, and whether it was taken out or came back.
 //!
 //! Source: rulebook 2.B, K6, K7; Kubernetes `--node-monitor-grace-period`.
 
 use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, give_up_sooner, look_at_pod};
+use crate::detect::hidden::hidden;
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
 };
@@ -41,7 +45,10 @@ struct StaleBackend;
 
 impl Detector for StaleBackend {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        Blackhole::by_server(scene, Kind::Stale).iter().map(finding).collect()
+        let holes = Blackhole::by_server(scene, Kind::Stale);
+        let mut findings: Vec<Finding> = holes.iter().map(finding).collect();
+        findings.extend(hidden(&DETECTOR, Kind::Stale, scene));
+        findings
     }
 }
 
@@ -141,7 +148,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{failover, findings};
+    use crate::testkit::{Fate, Situation, failover, findings};
 
     #[test]
     fn a_backend_falls_silent_and_is_taken_out_forty_seconds_later() {
@@ -210,5 +217,35 @@ mod tests {
     fn a_capture_that_ends_before_the_removal_does_not_claim_one() {
         let said = findings(&failover(20.0, None, 45.0));
         assert!(!said.contains("stale-backend"), "{said}");
+    }
+
+    /// Inside a pod only the service shows: from 20 s to `end` every second socket fails for good, but
+    /// for those that are sent again after that.
+    fn pod_view(end: u16) -> String {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..80_u16 {
+            let silent = (20..end).contains(&round) && round % 2 == 0;
+            let fate = match silent {
+                true if round + 5 >= end => Fate::LostOnce,
+                true => Fate::Lost,
+                false => Fate::Answered,
+            };
+            situation.ask(f64::from(round), "pod", "service", "", fate);
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn a_pod_sees_every_second_socket_fail_until_the_service_has_got_rid_of_it() {
+        let said = pod_view(50);
+        assert!(said.contains(" stale-backend [service 10.96.0.10] possible"), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
+        assert!(!said.contains("backend-restart ["), "{said}");
+    }
+
+    #[test]
+    fn a_backend_that_the_pod_still_meets_at_the_end_is_not_stale() {
+        let said = pod_view(80);
+        assert!(!said.contains(" stale-backend ["), "{said}");
     }
 }
