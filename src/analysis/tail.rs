@@ -285,11 +285,10 @@ impl<'a> Tail<'a> {
         threads: usize,
     ) -> Results {
         coverage.absorb(&self.coverage);
-        let Self { mut traffic, reach, mut forward, ledger, answers, gate, .. } = self;
+        let Self { mut traffic, reach, mut forward, mut ledger, answers, gate, .. } = self;
         let Self { watch, mut directions, grouper, mut series, .. } = self;
         let Self { trips, roles, load, routes, .. } = self;
         let (outside, servers, addresses) = gate.into_parts();
-        let answers = answers.close();
         forward.finish();
         traffic.finish(&addresses, nat, |address| forward.is_upstream(address));
         directions.close(&routes);
@@ -302,7 +301,10 @@ impl<'a> Tail<'a> {
         // What was not recorded cannot be told from what was not answered.
         if sided.lacks_responses() {
             reachability = Reachability::default();
+        } else {
+            ledger.note_connections(reach.unopened(&outages), &answers);
         }
+        let answers = answers.close();
         let mut findings = span.map_or_else(Vec::new, |span| {
             let servers: BTreeSet<IpAddr> =
                 servers.into_iter().map(|Host(address)| address).collect();

@@ -78,7 +78,7 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     let alone = context.elsewhere_failed + context.neighbours_failed == 0;
     if abroad_dead || (alone && outage.clients.len() >= 3) {
         Kind::Service
-    } else if alone {
+    } else if alone && !outage.untranslated {
         match place {
             Some(Where::PathToServer | Where::PathToClient) => Kind::Pair,
             _ => server_kind(outage, nat),

@@ -248,6 +248,7 @@ mod tests {
                 repeated: (0, 0),
                 lost: None,
                 icmp: None,
+                stuck: false,
             },
         }
     }

@@ -127,6 +127,8 @@ pub(super) struct Part {
     pub(super) repeated: (u16, u16),
     pub(super) lost: Option<Undelivered>,
     pub(super) icmp: Option<Box<(IcmpKind, IpAddr)>>,
+    /// Whether its datagrams were seen where they entered and nowhere behind that.
+    pub(super) stuck: bool,
 }
 
 impl Part {
@@ -142,6 +144,7 @@ impl Part {
             (repeated.saturating_add(later.repeated.0), answered.saturating_add(later.repeated.1));
         self.lost = self.lost.or(later.lost);
         self.icmp = self.icmp.take().or(later.icmp);
+        self.stuck &= later.stuck;
     }
 }
 
@@ -248,6 +251,11 @@ impl Flow {
     /// Why an answer that the capture shows did not reach the client.
     pub fn lost(&self) -> Option<Undelivered> {
         self.rough()?.lost
+    }
+
+    /// Whether its datagrams were seen where they entered and nowhere behind that.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.rough().is_some_and(|part| part.stuck)
     }
 
     /// What an ICMP error said, and who sent it.

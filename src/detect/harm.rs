@@ -6,11 +6,13 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::answers::Answers;
+use super::flow::{Cell, Flow};
 use crate::base::{Coverage, Limit, Number, Numbered, Timestamp, push_within};
 use crate::capture::Seen;
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Resolver, Sent, Step};
 use crate::packet::IcmpKind;
+use crate::transaction::timing::DEFAULT_TIMEOUT;
 use crate::transaction::{ConnectOutcome, Outcome, TcpAttempt, Transaction};
 
 /// A delay below this is nobody's harm (rulebook 7.1).
@@ -192,6 +194,40 @@ impl Ledger {
             bad,
         };
         push_within(&mut self.harmed, harmed, MAX_HARMED + MAX_NEGATIVE);
+    }
+
+    /// Notes connections of clients that ask over TCP alone and that never opened: each is a lookup of which
+    /// nothing else shows, not even its name.
+    pub fn note_connections<'a>(
+        &mut self,
+        flows: impl Iterator<Item = &'a Flow>,
+        answers: &Answers,
+    ) {
+        let name = Name::root();
+        for flow in flows {
+            if self.harmed.len() - self.negative >= MAX_HARMED {
+                break;
+            }
+            let Cell { client, server, responder, .. } = *flow.cell();
+            let step = BadStep {
+                sent: flow.first.ts,
+                asked: Target { server, responder },
+                name: &name,
+                rtype: RecordType(0),
+                symptom: Symptom::Connect,
+            };
+            let bad = self.steps.note(std::iter::once(step), answers);
+            self.harmed.push(Harmed {
+                client,
+                name: name.clone(),
+                resolver: Resolver::Unknown,
+                start: flow.first,
+                end: flow.last_sent().max(flow.first.ts.after(DEFAULT_TIMEOUT)),
+                kind: HarmKind::Failed,
+                bad,
+            });
+        }
+        self.harmed.sort_by_key(|harmed| (harmed.start, harmed.client));
     }
 
     /// Keeps only those that `keep` holds for, which gets the steps of all.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::classify::{Kind, LONGEST_RESTART, classify};
@@ -82,6 +83,8 @@ pub struct Outage {
     pub ever_answered: bool,
     /// What another capture point shows of the ways to the server and back.
     pub stretch: Option<Stretch>,
+    /// Whether the queries were not translated: the server is the service itself then.
+    pub untranslated: bool,
 }
 
 impl Outage {
@@ -163,7 +166,7 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
         let upstream = forward.shows(flow.cell().client)
             && forward.is_upstream(flow.cell().responder)
             && !nat.is_backend(flow.cell().responder);
-        if flow.cell().transport == Transport::Udp && !untranslated && !upstream {
+        if reach.tells(flow) && !untranslated && !upstream {
             let key = (flow.cell().responder, reach.group(flow.cell().client));
             cells.entry(key).or_default().push(flow);
         }
@@ -172,6 +175,40 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
         keep_fresh(flows);
     }
     cells
+}
+
+/// The flows to every service and from every group of clients, whoever answered them.
+fn service_cells<'a>(reach: &'a Reach, nat: &Nat) -> Cells<'a> {
+    let mut cells = Cells::new();
+    for flow in reach.flows() {
+        let service = flow.cell().server;
+        if flow.cell().transport == Transport::Udp && nat.is_service(service) {
+            cells.entry((service, reach.group(flow.cell().client))).or_default().push(flow);
+        }
+    }
+    cells
+}
+
+/// Outages in which queries went on into the node and kept the service's own address: it has no endpoint
+/// left, or the node's rules are gone.
+fn untranslated(
+    reach: &Reach,
+    nat: &Nat,
+    mut outage: impl FnMut(&(IpAddr, Network), &[&Flow], Range<usize>) -> Outage,
+) -> Vec<Outage> {
+    let mut found = Vec::new();
+    for (cell, flows) in service_cells(reach, nat) {
+        let (service, _) = cell;
+        let kept = |flow: &&&Flow| flow.cell().responder == service && !flow.is_stuck();
+        for run in runs(&flows) {
+            let failed = || flows[run.clone()].iter().filter(|flow| flow.failed());
+            let untranslated = failed().filter(kept).count();
+            if untranslated as u64 >= MIN_FLOWS && untranslated * 2 > failed().count() {
+                found.push(Outage { untranslated: true, ..outage(&cell, &flows, run) });
+            }
+        }
+    }
+    found
 }
 
 fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) -> Vec<Outage> {
@@ -196,6 +233,7 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
     // Only what is short and over is told from flows that were answered after all.
     absences.retain(|outage| classify(outage, &outages, nat) == Kind::Restart);
     outages.extend(absences);
+    outages.extend(untranslated(reach, nat, outage));
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
     for outage in &mut outages {
         outage.stretch = trips.stretch(&Scope {
@@ -225,7 +263,7 @@ fn outage(
     server: IpAddr,
     network: Network,
     flows: &[&Flow],
-    run: std::ops::Range<usize>,
+    run: Range<usize>,
     around: &mut Surroundings<'_>,
 ) -> Outage {
     let failed: Vec<&Flow> =
@@ -260,6 +298,7 @@ fn outage(
         context: Context::default(),
         ever_answered: flows.iter().any(|flow| flow.succeeded()),
         stretch: None,
+        untranslated: false,
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {
@@ -271,6 +310,10 @@ fn outage(
     }
     let idle = Span::between(last_new, recovered.unwrap_or(Timestamp::MAX));
     outage.context = around.context(&outage, idle);
+    if failed.iter().all(|flow| flow.cell().transport == Transport::Tcp) {
+        // That TCP works elsewhere does not show that UDP alone fails.
+        outage.context.tcp_ok = 0;
+    }
     let chance = (1.0 - outage.context.share).powf(outage.context.after as f64);
     let avoided = !outage.context.asked_again && chance < CHANCE;
     // What is away for long and taken out meanwhile may be put back later, as a node that was down is.

@@ -4,7 +4,7 @@
 //! socket asks within 30 s went to one backend, because conntrack pins it there, so A and AAAA
 //! and their retries are one flow and not four observations.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashTable;
 
 use super::flow::{Cell, Flow, Going, Part, Reached};
+use super::localise::Outage;
+use super::vanish::places;
 use crate::base::{
     Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
     forget_before_growth, push_back, push_within,
@@ -59,6 +61,8 @@ pub struct Reach {
     hasher: foldhash::fast::RandomState,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
+    /// Groups of clients that ask over TCP alone, as `use-vc` and some caches do.
+    tcp_alone: BTreeSet<Network>,
     /// Places of flows by the prefix of their client, once somebody asked for those of one.
     by_prefix: OnceLock<Map<Network, Vec<u32>>>,
 }
@@ -152,6 +156,7 @@ impl Reach {
                     .rejections
                     .first()
                     .map(|rejected| Box::new((rejected.kind, rejected.from))),
+                stuck: attempts.iter().all(|attempt| places(&attempt.hops) == 1),
             };
             self.add(cell, transaction.client, part, coverage);
         }
@@ -182,6 +187,7 @@ impl Reach {
             repeated: (0, 0),
             lost: None,
             icmp: None,
+            stuck: false,
         };
         self.add(cell, connect.client, part, coverage);
     }
@@ -196,6 +202,11 @@ impl Reach {
             let rest = || (one.cell(), one.port()).cmp(&(other.cell(), other.port()));
             one.first.cmp(&other.first).then_with(rest)
         });
+        let of = |transport| {
+            let own = self.flows.iter().filter(move |flow| flow.cell().transport == transport);
+            own.map(|flow| self.group(flow.cell().client)).collect::<BTreeSet<Network>>()
+        };
+        self.tcp_alone = &of(Transport::Tcp) - &of(Transport::Udp);
         let mut ways: Map<(SocketId, Host), Timestamp> = Map::default();
         for flow in &mut self.flows {
             forget_before_growth(&mut ways, |_, last| flow.first.ts.since(*last) <= PINNED);
@@ -210,6 +221,28 @@ impl Reach {
     /// Every flow, in the order of first frames.
     pub fn flows(&self) -> &[Flow] {
         &self.flows
+    }
+
+    /// Whether a flow shows how its client reaches servers: over UDP, or over TCP where it and those beside
+    /// it use nothing else. After a truncated answer TCP may fail while the server is well.
+    pub(super) fn tells(&self, flow: &Flow) -> bool {
+        let cell = flow.cell();
+        cell.transport == Transport::Udp
+            || (!self.tcp_alone.is_empty() && self.tcp_alone.contains(&self.group(cell.client)))
+    }
+
+    /// Connections of clients that ask over TCP alone, of those `outages` in which they did not open.
+    pub fn unopened<'a>(&'a self, outages: &'a [Outage]) -> impl Iterator<Item = &'a Flow> {
+        let mut of: BTreeMap<(IpAddr, Network), Vec<&Outage>> = BTreeMap::new();
+        for outage in outages.iter().filter(|_| !self.tcp_alone.is_empty()) {
+            of.entry((outage.server, outage.network)).or_default().push(outage);
+        }
+        let tcp = |flow: &&Flow| flow.cell().transport == Transport::Tcp && self.tells(flow);
+        self.flows.iter().filter(tcp).filter(move |flow| {
+            let of_it = of.get(&(flow.cell().responder, self.group(flow.cell().client)));
+            let within = |outage: &&Outage| outage.span.contains(flow.first.ts);
+            flow.failed() && of_it.into_iter().flatten().any(within)
+        })
     }
 
     /// The flows of clients in `network`, in the same order: a rule that asks for those of every client
@@ -345,6 +378,7 @@ mod tests {
             repeated: (0, 0),
             lost: None,
             icmp: None,
+            stuck: false,
         };
         Going { cell: Arc::new(cell), port: 4_000, weight: 1, part }
     }

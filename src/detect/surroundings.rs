@@ -111,11 +111,6 @@ pub(super) struct Surroundings<'a> {
     states: Map<(u64, u64), State>,
 }
 
-/// Whether flows say how their client reaches servers.
-fn tells(flow: &Flow) -> bool {
-    flow.cell().transport == Transport::Udp
-}
-
 /// How many flows it stands for that were answered, and how many that failed.
 fn fate(flow: &Flow) -> (u64, u64) {
     match (flow.succeeded(), flow.failed()) {
@@ -129,7 +124,7 @@ impl<'a> Surroundings<'a> {
     pub(super) fn of(reach: &'a Reach) -> Self {
         let mut cells: Map<(Host, Network), Cell> = Map::default();
         let (mut all, mut servers) = (Sums::default(), Map::<Host, Sums>::default());
-        for flow in reach.flows().iter().filter(|flow| tells(flow)) {
+        for flow in reach.flows().iter().filter(|flow| reach.tells(flow)) {
             let (at, (ok, failed)) = (flow.first.ts, fate(flow));
             let (server, client) = (Host(flow.cell().responder), flow.cell().client);
             let network = reach.group(client);
@@ -165,7 +160,7 @@ impl<'a> Surroundings<'a> {
             if cell.transport == Transport::Tcp {
                 context.tcp_ok += if within { ok } else { 0 };
             }
-            if !tells(flow) {
+            if !self.reach.tells(flow) {
                 continue;
             }
             if !here && cell.server == outage.service {

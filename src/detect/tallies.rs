@@ -293,6 +293,7 @@ impl CellTally {
                 repeated: (0, 0),
                 lost: None,
                 icmp: None,
+                stuck: false,
             },
         };
         if failed && spell.is_run() {

@@ -58,6 +58,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
              is broken: a capture on another node would tell."
         )
     };
+    let translation = if hole.outages.iter().any(|outage| outage.untranslated) {
+        text!(
+            " The queries went on with the address of the service itself: it has no endpoint left, or \
+             this node's rules for it are gone."
+        )
+    } else {
+        Text::EMPTY
+    };
     hole.finding(
         &DETECTOR,
         Words {
@@ -74,10 +82,11 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             cause: text!(
                 "Every query of {network} to {server} went unanswered for {lasted}. The node's \
                  overlay network, its service translation (kube-proxy), a firewall on it, or its \
-                 network card is the likely cause.{doubt}",
+                 network card is the likely cause.{translation}{doubt}",
                 network,
                 server,
                 lasted = duration(hole.length()),
+                translation,
                 doubt
             ),
             actions: vec![
@@ -149,5 +158,60 @@ mod tests {
     fn a_capture_that_ends_with_the_first_failures_says_nothing() {
         let said = findings_until(&nodes_text(Fate::Lost, Fate::Answered), 11.0);
         assert_eq!(said, "quiet\n");
+    }
+
+    /// The service has no endpoint left: queries go on into the node as they are, and are rejected there
+    /// where the capture does not show it.
+    #[test]
+    fn queries_that_nobody_translates_are_an_outage() {
+        let untranslated = |place: &str| {
+            let mut situation = Situation::cluster();
+            for round in 0..60_u16 {
+                let at = f64::from(round);
+                if !(20..40).contains(&round) {
+                    situation.ask(at, "pod", "kube-dns", "dns1", Fate::Answered);
+                    situation.ask(at + 0.2, "near", "kube-dns", "dns2", Fate::Answered);
+                    continue;
+                }
+                for (client, port) in [("pod", 50_000 + round), ("near", 51_000 + round)] {
+                    let query =
+                        format!("{client}:{port} > kube-dns rd A a.example.com. until {place}");
+                    situation.line(at, &query);
+                }
+            }
+            findings(situation.text())
+        };
+        let said = untranslated("bridge");
+        assert!(said.contains(" client-node-broken [client-subnet 10.244.0.0/24]"), "{said}");
+        let said = untranslated("veth");
+        assert!(!said.contains(" client-node-broken ["), "{said}");
+    }
+
+    /// `use-vc`: nothing is sent over UDP, so that a filter of TCP is an outage.
+    #[test]
+    fn clients_that_ask_over_tcp_alone_are_judged_by_it() {
+        let mut situation =
+            Situation::new("pod = 10.0.0.5\nnear = 10.0.0.6\ndns1 = 10.0.8.2\ndns2 = 10.0.9.2");
+        for round in 0..60_u16 {
+            for (client, part) in [("pod", 0.0), ("near", 0.3)] {
+                let (at, port) = (f64::from(round) + part, 40_000 + round);
+                let server = if round % 2 == 0 { "dns1" } else { "dns2" };
+                situation.line(at, &format!("{client}:{port} > {server} tcp syn"));
+                if round >= 20 {
+                    situation.line(at + 1.0, &format!("{client}:{port} > {server} tcp syn"));
+                    continue;
+                }
+                situation.line(at + 0.001, &format!("{client}:{port} < {server} tcp syn-ack"));
+                situation.line(
+                    at + 0.002,
+                    &format!("{client}:{port} > {server} tcp rd A a.example.com."),
+                );
+                let answer = "a.example.com. 5 A 192.0.2.1";
+                situation.line(at + 0.003, &format!("{client}:{port} < {server} tcp {answer}"));
+                situation.line(at + 0.004, &format!("{client}:{port} > {server} tcp fin"));
+            }
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" client-node-broken [client-subnet 10.0.0.0/24]"), "{said}");
     }
 }
