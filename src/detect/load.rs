@@ -22,9 +22,9 @@ const CLASSES: usize = 72;
 /// Fewer bins show no course (rulebook 7.6).
 const ENOUGH_BINS: usize = 30;
 /// Rank correlation of queries in flight and latency (rulebook 7.6).
-const RHO: f64 = 0.6;
+pub(super) const RHO: f64 = 0.6;
 /// The slowest of a hundred answers that nobody notices (rulebook `slow_cluster`).
-const UNNOTICED: Duration = Duration::from_millis(50);
+pub(super) const UNNOTICED: Duration = Duration::from_millis(50);
 /// How much slower the slowest tenth of time is than the fastest (rulebook 2.C).
 const RATIO: u32 = 10;
 /// Slow stretches with so much between them are several, and what surrounds one is at least as long.
@@ -191,9 +191,27 @@ pub(super) struct Point {
     pub(super) lost: u64,
     pub(super) in_flight: u64,
     /// When the query that waited longest was sent.
-    longest_from: Timestamp,
+    pub(super) longest_from: Timestamp,
     pub(super) p95: Duration,
     classes: [u16; CLASSES],
+}
+
+impl Point {
+    /// How many answers these bins have.
+    pub(super) fn answers(points: &[&Self]) -> u64 {
+        points.iter().flat_map(|point| point.classes).map(u64::from).sum()
+    }
+
+    /// What so many of a hundred of them did not take longer than.
+    pub(super) fn quantile(points: &[&Self], percent: u64) -> Option<Duration> {
+        let mut all = [0; CLASSES];
+        for point in points {
+            for (sum, part) in all.iter_mut().zip(point.classes) {
+                *sum += u64::from(part);
+            }
+        }
+        quantile(&all, percent)
+    }
 }
 
 /// A stretch in which a server was slow.
@@ -337,11 +355,15 @@ fn upper(class: usize) -> Duration {
 }
 
 fn p95(classes: &[u16; CLASSES]) -> Option<Duration> {
-    let all: u64 = classes.iter().map(|count| u64::from(*count)).sum();
-    let rank = (all * 95).div_ceil(100);
+    quantile(&classes.map(u64::from), 95)
+}
+
+fn quantile(classes: &[u64; CLASSES], percent: u64) -> Option<Duration> {
+    let all: u64 = classes.iter().sum();
+    let rank = (all * percent).div_ceil(100);
     let mut seen = 0;
     let at = classes.iter().position(|count| {
-        seen += u64::from(*count);
+        seen += count;
         seen >= rank && all > 0
     })?;
     Some(upper(at))

@@ -29,6 +29,7 @@ mod reach;
 mod rules;
 mod runs;
 mod scene;
+mod slower;
 mod stretch;
 mod surroundings;
 mod tallies;

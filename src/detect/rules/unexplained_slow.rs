@@ -2,9 +2,10 @@
 //!
 //! **Signature.** Answers that came at the first attempt but took more than a second for names that
 //! the cluster's DNS knows by itself, or more than two for others; the lookups that waited for them
-//! are charged here only if no other rule explains them.
+//! are charged here only if no other rule explains them. Or one server takes more than 50 ms, and five
+//! times as long as the fastest, for what it knows by itself, for five seconds or more.
 //!
-//! **Needs.** At least five such lookups.
+//! **Needs.** At least five such lookups, or twenty answers of such a server.
 //!
 //! **Not this.** A first look at an external name takes up to two seconds on a healthy day (cold
 //! caches, long chains of delegation). Lookups that waited for a retry are `timeout-retries`.
@@ -20,7 +21,8 @@ use std::time::Duration;
 use crate::base::words::{clock, count, duration, list, text};
 use crate::base::{Histogram, Span};
 use crate::capture::Seen;
-use crate::detect::load::is_cluster_name;
+use crate::detect::load::{UNNOTICED, is_cluster_name};
+use crate::detect::slower::{Slower, slower};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Interest,
     Layer, Proof, Scene, Symptom, Where, Which,
@@ -64,6 +66,8 @@ struct UnexplainedSlow {
     took: Histogram,
     span: Option<Span>,
     frames: Vec<(Seen, Duration)>,
+    /// The slowest answers of each server about the cluster's names.
+    slowest: BTreeMap<IpAddr, Vec<(Duration, Seen)>>,
 }
 
 impl Detector for UnexplainedSlow {
@@ -74,11 +78,15 @@ impl Detector for UnexplainedSlow {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let mut slow = false;
         for transaction in lookup.transactions() {
-            let took = transaction.server_latency().filter(|took| *took >= SLOW_CLUSTER);
+            let took = transaction.server_latency().filter(|took| *took >= UNNOTICED);
             let Some(took) = took else { continue };
             let name = &transaction.question.name;
             let cluster = is_cluster_name(name);
-            if took < SLOW_OTHER && !cluster || answers_a_missed_repeat(took) {
+            if cluster {
+                self.keep_slowest(transaction.responder(), (took, transaction.first()));
+            }
+            if took < SLOW_CLUSTER || took < SLOW_OTHER && !cluster || answers_a_missed_repeat(took)
+            {
                 continue;
             }
             if self.names.len() >= MAX_KEPT || self.clients.len() >= MAX_KEPT {
@@ -102,12 +110,19 @@ impl Detector for UnexplainedSlow {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let Some(span) = self.span.filter(|_| self.lookups >= ENOUGH) else {
-            return Vec::new();
-        };
+        let mut found: Vec<Finding> =
+            slower(scene.load).iter().map(|slow| self.slow_server(slow, scene)).collect();
+        found.extend(self.slow_answers(scene));
+        found
+    }
+}
+
+impl UnexplainedSlow {
+    fn slow_answers(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let span = self.span.filter(|_| self.lookups >= ENOUGH)?;
         let mut servers: Vec<(&IpAddr, &u64)> = self.servers.iter().collect();
         servers.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-        vec![Finding {
+        Some(Finding {
             rule: &DETECTOR,
             title: text!(
                 "{lookups} waited for slow answers of {servers} between {start} and {end}, and no \
@@ -166,21 +181,95 @@ impl Detector for UnexplainedSlow {
                 Fact { label: text!("names"), value: list(&self.names, 5) },
                 Fact { label: text!("clients"), value: list(&self.clients, 5) },
             ],
-            evidence: self
-                .frames
-                .iter()
-                .map(|(seen, took)| Proof {
-                    seen: *seen,
-                    summary: text!("query, answered {took} later", took = duration(*took)),
-                })
-                .collect(),
-            actions: vec![Action {
-                why: text!("record at the DNS pods as well, with their own queries"),
-                command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap 'port 53'"
-                    .to_owned(),
-            }],
+            evidence: proofs(self.frames.iter().map(|(seen, took)| (seen, took))),
+            actions: vec![record_there()],
             ruled_out: Vec::new(),
-        }]
+        })
+    }
+
+    /// One server is slow from one instant on.
+    fn slow_server(&self, slow: &Slower, scene: &Scene<'_>) -> Finding {
+        let Slower { server, span, .. } = *slow;
+        let (median, usual) = (duration(slow.median), duration(slow.usual));
+        Finding {
+            rule: &DETECTOR,
+            title: text!(
+                "{server} takes {median} for what it knows by itself from {start} on, and the \
+                 fastest server {usual}",
+                server,
+                median = median.clone(),
+                start = clock(span.start),
+                usual = usual.clone()
+            ),
+            confidence: Confidence::Likely,
+            culprits: vec![Culprit::Backend(server)],
+            place: Where::Unknown,
+            span,
+            ongoing: scene.lasts(span),
+            transactions: slow.answers,
+            claim: Claim {
+                span: Some(span),
+                servers: Some(BTreeSet::from([server])),
+                symptoms: BTreeSet::from([Symptom::Slow]),
+                ..Claim::default()
+            },
+            cause: text!(
+                "The answers of {server} come, at the first attempt and late, whatever name of the \
+                 cluster they are about; a lookup that walks its search list waits for several of \
+                 them. The delay does not grow with the load. Whether the server, its node or the way \
+                 to it is slow, the capture does not show.",
+                server
+            ),
+            facts: vec![
+                Fact {
+                    label: text!("its answers"),
+                    value: text!(
+                        "{answers}, half of them took {median} or more",
+                        answers = slow.answers,
+                        median
+                    ),
+                },
+                Fact { label: text!("the fastest server takes"), value: usual },
+            ],
+            evidence: proofs(
+                self.slowest.get(&server).into_iter().flatten().map(|(took, seen)| (seen, took)),
+            ),
+            actions: vec![
+                record_there(),
+                Action {
+                    why: text!("see whether its CPU is limited, and how busy its node is"),
+                    command: format!(
+                        "kubectl get pods -A -o wide | grep -wF {server}; kubectl -n kube-system top \
+                     pod -l k8s-app=kube-dns; kubectl top nodes"
+                    ),
+                },
+            ],
+            ruled_out: Vec::new(),
+        }
+    }
+
+    fn keep_slowest(&mut self, server: IpAddr, answer: (Duration, Seen)) {
+        if self.slowest.len() >= MAX_KEPT && !self.slowest.contains_key(&server) {
+            return;
+        }
+        let kept = self.slowest.entry(server).or_default();
+        let at = kept.partition_point(|known| *known > answer);
+        if at < FRAMES {
+            kept.insert(at, answer);
+            kept.truncate(FRAMES);
+        }
+    }
+}
+
+fn proofs<'a>(slow: impl Iterator<Item = (&'a Seen, &'a Duration)>) -> Vec<Proof> {
+    let summary = |took: Duration| text!("query, answered {took} later", took = duration(took));
+    slow.map(|(seen, took)| Proof { seen: *seen, summary: summary(*took) }).collect()
+}
+
+fn record_there() -> Action {
+    Action {
+        why: text!("record at the DNS pods as well, with their own queries"),
+        command: "tcpdump -i any -s 0 -C 20 -W 200 -w coredns_dns.pcap 'port 53'".to_owned(),
     }
 }
 
@@ -242,5 +331,39 @@ mod tests {
     fn a_capture_that_ends_before_the_fifth_answer_says_nothing() {
         let text = slow(5, 3.0, "api.example.com.");
         assert!(!findings_until(&text, 4.0 * 9.0 + 2.5).contains("unexplained-slow"));
+    }
+
+    /// Two servers that are asked in turn: one of them takes `delay` from 20 s on, for `seconds`.
+    fn slow_server(delay: f64, seconds: u32) -> String {
+        let mut text = String::from("pod = 10.244.0.2\na = 10.244.1.10\nb = 10.244.2.10\n");
+        for round in 0..240_u32 {
+            let (at, port) = (f64::from(round) / 4.0, 30_000 + round);
+            let slow = round % 2 == 1 && (80..80 + 4 * seconds).contains(&round);
+            let (server, took) =
+                (if round % 2 == 1 { "b" } else { "a" }, if slow { delay } else { 0.001 });
+            let name = format!("n{}.default.svc.cluster.local.", round % 7);
+            let _ = writeln!(
+                text,
+                "{at:.3} pod:{port} > {server} rd A {name}\n{:.3} pod:{port} < {server} aa {name} 5 A \
+                 10.96.0.7",
+                at + took
+            );
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn a_server_that_takes_a_third_of_a_second_for_each_answer_is_named() {
+        let said = slow_server(0.3, 30);
+        assert!(
+            said.contains(" unexplained-slow [backend 10.244.2.10] likely 10:00:20."),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn forty_milliseconds_and_hiccups_are_nobodys_trouble() {
+        assert!(!slow_server(0.04, 30).contains("unexplained-slow"), "{}", slow_server(0.04, 30));
+        assert!(!slow_server(0.3, 3).contains("unexplained-slow"), "{}", slow_server(0.3, 3));
     }
 }
