@@ -3,21 +3,25 @@
 //!
 //! Findings claim in the order of their layers (the whole service before a path, a path before
 //! a client's habits, the residual last), within a layer the surer and then the broader one
-//! first. A finding of a failure class whose every lookup went to others is a symptom of the
+//! first. A lookup that nothing but the residual explains, and that waited for another lookup on its behalf,
+//! goes where that one goes. A finding of a failure class whose every lookup went to others is a symptom of the
 //! one that took most of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::contribute::contribute;
 use super::model::{Affected, Incident, Population, Symptom};
 use super::names::NameKind;
+use super::nested::Nested;
 use super::pattern::pattern;
 use super::rank::{Everybody, score, severity};
 use crate::base::Timestamp;
 use crate::capture::Seen;
-use crate::detect::{Class, Finding, HarmKind, Harmed, Ledger};
+use crate::detect::{Class, Finding, HarmKind, Harmed, Layer, Ledger};
 use crate::dns::Name;
 
 /// A wait shorter than this beyond the usual is nobody's harm (rulebook 7.1).
@@ -55,19 +59,25 @@ pub fn correlate(
     let mut lost_to: Vec<BTreeMap<usize, u64>> = vec![BTreeMap::new(); findings.len()];
     let mut residual = Residual::default();
     let wronged = wronged(&findings, harmed);
+    let nested = Nested::of(ledger);
+    let explains = |index: usize| findings[index].rule.layer != Layer::Residual;
     let told_right =
         harmed.iter().filter(|lookup| !wronged.contains_key(&(lookup.start, lookup.client)));
     for lookup in told_right.chain(wronged.values()) {
-        let mut claims = findings
-            .iter()
-            .enumerate()
-            .filter(|(_, finding)| finding.claim.holds(lookup, ledger.steps()))
-            .map(|(index, _)| index);
-        let Some(owner) = claims.next() else {
+        let claims = claims(&findings, lookup, ledger);
+        let own = claims.first().copied();
+        // Who waits for a cache waits for whom the cache waits.
+        let behind = || {
+            let behind = nested.behind(lookup)?;
+            let owner = self::claims(&findings, behind, ledger).first().copied();
+            owner.filter(|owner| explains(*owner))
+        };
+        let owner = own.filter(|own| explains(*own)).or_else(behind).or(own);
+        let Some(owner) = owner else {
             residual.note(lookup, population.usual);
             continue;
         };
-        for other in claims {
+        for other in claims.into_iter().filter(|other| *other != owner) {
             *lost_to[other].entry(owner).or_default() += 1;
         }
         if charge(&mut charged[owner], lookup, population.usual, &headless) {
@@ -122,6 +132,12 @@ pub fn correlate(
     (incidents, residual)
 }
 
+/// The findings that explain a lookup, the first one first.
+fn claims(findings: &[Finding], lookup: &Harmed, ledger: &Ledger) -> SmallVec<[usize; 4]> {
+    let holds = |(_, finding): &(usize, &Finding)| finding.claim.holds(lookup, ledger.steps());
+    findings.iter().enumerate().filter(holds).map(|(index, _)| index).collect()
+}
+
 /// Lookups that some rule shows to have got a wrong answer. One that failed in the end, or for
 /// which it is not beyond doubt what it was told, stays what it was.
 fn wronged(findings: &[Finding], harmed: &[Harmed]) -> BTreeMap<(Seen, IpAddr), Harmed> {
@@ -137,7 +153,7 @@ fn wronged(findings: &[Finding], harmed: &[Harmed]) -> BTreeMap<(Seen, IpAddr), 
 
 /// The residual rule without a harmed lookup has nothing to explain.
 fn worth_telling(incident: &Incident) -> bool {
-    incident.cause.rule.layer != crate::detect::Layer::Residual || incident.affected.lookups > 0
+    incident.cause.rule.layer != Layer::Residual || incident.affected.lookups > 0
 }
 
 impl Residual {
@@ -171,8 +187,11 @@ fn charge(
     affected.lookups += 1;
     affected.failed += u64::from(lookup.kind != HarmKind::Slow);
     *affected.clients.entry(lookup.client).or_default() += harm;
-    *affected.names.entry(lookup.name.to_string()).or_default() += 1;
-    affected.kinds.insert(NameKind::of(&lookup.name, headless));
+    // Of a connection that did not open nobody knows what it was for.
+    if !lookup.name.is_root() {
+        *affected.names.entry(lookup.name.to_string()).or_default() += 1;
+        affected.kinds.insert(NameKind::of(&lookup.name, headless));
+    }
     affected.added += if added >= NOTICEABLE { added } else { Duration::ZERO };
     affected.worst = affected.worst.max(Some(lookup.duration()));
     true

@@ -4,6 +4,7 @@ mod attribute;
 mod contribute;
 mod model;
 mod names;
+mod nested;
 mod pattern;
 mod rank;
 
