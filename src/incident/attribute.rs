@@ -60,16 +60,17 @@ pub fn correlate(
     let mut residual = Residual::default();
     let wronged = wronged(&findings, harmed);
     let nested = Nested::of(ledger);
+    let every = Claims::of(&findings, ledger);
     let explains = |index: usize| findings[index].rule.layer != Layer::Residual;
     let told_right =
         harmed.iter().filter(|lookup| !wronged.contains_key(&(lookup.start, lookup.client)));
     for lookup in told_right.chain(wronged.values()) {
-        let claims = claims(&findings, lookup, ledger);
+        let claims = every.on(lookup);
         let own = claims.first().copied();
         // Who waits for a cache waits for whom the cache waits.
         let behind = || {
             let behind = nested.behind(lookup)?;
-            let owner = self::claims(&findings, behind, ledger).first().copied();
+            let owner = every.on(behind).first().copied();
             owner.filter(|owner| explains(*owner))
         };
         let owner = own.filter(|own| explains(*own)).or_else(behind).or(own);
@@ -132,10 +133,42 @@ pub fn correlate(
     (incidents, residual)
 }
 
-/// The findings that explain a lookup, the first one first.
-fn claims(findings: &[Finding], lookup: &Harmed, ledger: &Ledger) -> SmallVec<[usize; 4]> {
-    let holds = |(_, finding): &(usize, &Finding)| finding.claim.holds(lookup, ledger.steps());
-    findings.iter().enumerate().filter(holds).map(|(index, _)| index).collect()
+/// Which findings explain which lookups. Those that name their clients are listed by them: of thousands,
+/// each about clients of its own, few are worth a look.
+struct Claims<'a> {
+    findings: &'a [Finding],
+    ledger: &'a Ledger,
+    by_client: BTreeMap<IpAddr, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl<'a> Claims<'a> {
+    fn of(findings: &'a [Finding], ledger: &'a Ledger) -> Self {
+        let (mut by_client, mut others) = (BTreeMap::<IpAddr, Vec<usize>>::new(), Vec::new());
+        for (index, Finding { claim, .. }) in findings.iter().enumerate() {
+            match &claim.clients {
+                Some(clients) if claim.wrong.is_empty() => {
+                    for client in clients {
+                        by_client.entry(*client).or_default().push(index);
+                    }
+                }
+                _ => others.push(index),
+            }
+        }
+        Self { findings, ledger, by_client, others }
+    }
+
+    /// The findings that explain a lookup, the first one first.
+    fn on(&self, lookup: &Harmed) -> SmallVec<[usize; 4]> {
+        let steps = self.ledger.steps();
+        let holds =
+            |index: &usize| self.findings.get(*index).is_some_and(|f| f.claim.holds(lookup, steps));
+        let own = self.by_client.get(&lookup.client).map_or(&[][..], Vec::as_slice);
+        let mut claims: SmallVec<[usize; 4]> =
+            own.iter().chain(&self.others).copied().filter(holds).collect();
+        claims.sort_unstable();
+        claims
+    }
 }
 
 /// Lookups that some rule shows to have got a wrong answer. One that failed in the end, or for
