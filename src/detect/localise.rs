@@ -163,7 +163,10 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
     for flow in reach.flows() {
         // A query that never got past the service address says nothing about a server.
         let untranslated = nat.is_service(flow.cell().responder);
-        let upstream = forward.shows(flow.cell().client)
+        // A connection may be seen once more, under the address of the node that it leaves: whoever opens one to
+        // an upstream does so for a server.
+        let forwards = forward.shows(flow.cell().client) || flow.cell().transport == Transport::Tcp;
+        let upstream = forwards
             && forward.is_upstream(flow.cell().responder)
             && !nat.is_backend(flow.cell().responder);
         if reach.tells(flow) && !untranslated && !upstream {

@@ -58,7 +58,7 @@ pub struct Context {
     pub(super) asked_again: bool,
 }
 
-/// The networks that asked a server meanwhile, at most [`MAX_COLUMN`] of them.
+/// The other networks that asked a server meanwhile: where they are very many, those with the most flows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Column {
     /// How many there are.
