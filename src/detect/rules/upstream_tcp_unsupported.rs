@@ -131,6 +131,17 @@ mod tests {
         insta::assert_snapshot!(findings(&text), @"low upstream-tcp-unsupported [upstream 192.0.2.53, zone example.com] likely 10:00:01.000-10:00:19.020 4/4");
     }
 
+    /// The capture shows the connections once more behind the masquerade of the node that they leave.
+    #[test]
+    fn the_node_that_they_leave_is_not_to_blame() {
+        let reply = "0.0022 node:30000 > up tcp syn
+             0.0028 node:30000 < up tcp rst
+             0.003  core:30000 < up tcp rst";
+        let said = findings(&format!("node = 192.168.10.11\n{}", knocking(20, reply)));
+        assert!(said.contains("upstream-tcp-unsupported"), "{said}");
+        assert!(!said.contains("client-node-broken"), "{said}");
+    }
+
     #[test]
     fn it_is_sure_where_the_same_upstream_answers_over_udp() {
         let udp = "repeat 20 every 1
