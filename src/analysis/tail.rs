@@ -18,7 +18,7 @@ use super::traffic::Traffic;
 use crate::base::{Coverage, Host, Nodes, Span, Timestamp};
 use crate::detect::{
     ALL, Answers, CutOffs, Detector, Finding, Forward, Ledger, Load, Reach, Reachability, Scene,
-    Trips, localise_and_tally,
+    Trips, localise_and_tally, unopened,
 };
 use crate::lookup::{Grouper, Lookup, Profiles};
 use crate::transaction::{Closed, Nat, Transaction};
@@ -302,7 +302,7 @@ impl<'a> Tail<'a> {
         if sided.lacks_responses() {
             reachability = Reachability::default();
         } else {
-            ledger.note_connections(reach.unopened(&outages), &answers);
+            ledger.note_connections(unopened(&reach, &outages), &answers, coverage);
         }
         let answers = answers.close();
         let mut findings = span.map_or_else(Vec::new, |span| {

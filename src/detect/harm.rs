@@ -202,11 +202,13 @@ impl Ledger {
         &mut self,
         flows: impl Iterator<Item = &'a Flow>,
         answers: &Answers,
+        coverage: &mut Coverage,
     ) {
-        let name = Name::root();
+        let (name, known) = (Name::root(), self.harmed.len());
         for flow in flows {
             if self.harmed.len() - self.negative >= MAX_HARMED {
-                break;
+                coverage.limited(Limit::HarmedLookups);
+                continue;
             }
             let Cell { client, server, responder, .. } = *flow.cell();
             let step = BadStep {
@@ -217,7 +219,7 @@ impl Ledger {
                 symptom: Symptom::Connect,
             };
             let bad = self.steps.note(std::iter::once(step), answers);
-            self.harmed.push(Harmed {
+            let harmed = Harmed {
                 client,
                 name: name.clone(),
                 resolver: Resolver::Unknown,
@@ -225,9 +227,12 @@ impl Ledger {
                 end: flow.last_sent().max(flow.first.ts.after(DEFAULT_TIMEOUT)),
                 kind: HarmKind::Failed,
                 bad,
-            });
+            };
+            push_within(&mut self.harmed, harmed, MAX_HARMED + MAX_NEGATIVE);
         }
-        self.harmed.sort_by_key(|harmed| (harmed.start, harmed.client));
+        if self.harmed.len() > known {
+            self.harmed.sort_by_key(|harmed| (harmed.start, harmed.client));
+        }
     }
 
     /// Keeps only those that `keep` holds for, which gets the steps of all.

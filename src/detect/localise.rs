@@ -155,6 +155,20 @@ pub fn localise_and_tally(
     (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
 }
 
+/// Connections of clients that ask over TCP alone, of those outages in which they did not open.
+pub fn unopened<'a>(reach: &'a Reach, outages: &'a [Outage]) -> impl Iterator<Item = &'a Flow> {
+    let mut of: BTreeMap<(IpAddr, Network), Vec<&Outage>> = BTreeMap::new();
+    for outage in outages {
+        of.entry((outage.server, outage.network)).or_default().push(outage);
+    }
+    let tcp = |flow: &&Flow| flow.cell().transport == Transport::Tcp && reach.tells(flow);
+    reach.flows().iter().filter(tcp).filter(move |flow| {
+        let of_it = of.get(&(flow.cell().responder, reach.group(flow.cell().client)));
+        let within = |outage: &&Outage| outage.span.contains(flow.first.ts);
+        flow.failed() && of_it.into_iter().flatten().any(within)
+    })
+}
+
 /// The flows of every server and group of clients, in the order of their first frames.
 pub(super) type Cells<'a> = BTreeMap<(IpAddr, Network), Vec<&'a Flow>>;
 

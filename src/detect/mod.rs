@@ -51,7 +51,7 @@ pub use glance::{Glance, NameKind, NameKinds};
 pub use harm::{Bad, BadStep, HarmKind, Harmed, Ledger, Steps, Symptom, Target};
 pub use inquiries::{AskedName, Inquiries, Inquiry, Known, Place, Tally};
 pub use load::Load;
-pub use localise::{End, MIN_FLOWS, Outage, localise, localise_and_tally};
+pub use localise::{End, MIN_FLOWS, Outage, localise, localise_and_tally, unopened};
 pub use outside::{Outside, Second, Trouble, TroubleKind};
 pub use reach::Reach;
 pub use rules::ALL;

@@ -4,7 +4,7 @@
 //! socket asks within 30 s went to one backend, because conntrack pins it there, so A and AAAA
 //! and their retries are one flow and not four observations.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashTable;
 
 use super::flow::{Cell, Flow, Going, Part, Reached};
-use super::localise::Outage;
 use super::vanish::places;
 use crate::base::{
     Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
@@ -229,20 +228,6 @@ impl Reach {
         let cell = flow.cell();
         cell.transport == Transport::Udp
             || (!self.tcp_alone.is_empty() && self.tcp_alone.contains(&self.group(cell.client)))
-    }
-
-    /// Connections of clients that ask over TCP alone, of those `outages` in which they did not open.
-    pub fn unopened<'a>(&'a self, outages: &'a [Outage]) -> impl Iterator<Item = &'a Flow> {
-        let mut of: BTreeMap<(IpAddr, Network), Vec<&Outage>> = BTreeMap::new();
-        for outage in outages.iter().filter(|_| !self.tcp_alone.is_empty()) {
-            of.entry((outage.server, outage.network)).or_default().push(outage);
-        }
-        let tcp = |flow: &&Flow| flow.cell().transport == Transport::Tcp && self.tells(flow);
-        self.flows.iter().filter(tcp).filter(move |flow| {
-            let of_it = of.get(&(flow.cell().responder, self.group(flow.cell().client)));
-            let within = |outage: &&Outage| outage.span.contains(flow.first.ts);
-            flow.failed() && of_it.into_iter().flatten().any(within)
-        })
     }
 
     /// The flows of clients in `network`, in the same order: a rule that asks for those of every client
