@@ -18,7 +18,7 @@ pub(super) const LONGEST_REMOVAL: Duration = Duration::from_mins(2);
 /// A process that is started anew answers again within this (rulebook `backend-restart`).
 pub(super) const LONGEST_RESTART: Duration = Duration::from_secs(30);
 /// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
-const ENOUGH_TO_EXONERATE: u64 = 4;
+pub(super) const ENOUGH_TO_EXONERATE: u64 = 4;
 /// Failed flows of a blocked port (rulebook 7.6).
 const ENOUGH_BLOCKED: u64 = 10;
 
@@ -68,7 +68,7 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
         };
     }
     // No server answers these clients.
-    if context.tcp_ok > 0 && failed_meanwhile(outage, all) >= ENOUGH_BLOCKED {
+    if context.tcp_ok > 0 && enough_failed(outage, all) {
         return Kind::Blocked;
     }
     if context.abroad_ok >= ENOUGH_TO_EXONERATE && context.abroad_ok > context.abroad_failed {
@@ -88,16 +88,13 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     }
 }
 
-/// How many flows failed in outages of the same time, as far as it takes to be enough.
-fn failed_meanwhile(outage: &Outage, all: &[Outage]) -> u64 {
+/// Whether so many flows failed in outages of the same time as a blocked port takes.
+fn enough_failed(outage: &Outage, all: &[Outage]) -> bool {
     let mut failed = 0;
-    for other in all.iter().filter(|other| other.span.overlaps(outage.span)) {
+    all.iter().filter(|other| other.span.overlaps(outage.span)).any(|other| {
         failed += other.failed;
-        if failed >= ENOUGH_BLOCKED {
-            break;
-        }
-    }
-    failed
+        failed >= ENOUGH_BLOCKED
+    })
 }
 
 /// What is wrong with a server that fails alone.

@@ -4,17 +4,17 @@
 //! them is held against everybody else. What everybody did is added up over time once, so that an outage
 //! costs what its own network did, and not the whole capture.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::classify::ENOUGH_TO_EXONERATE;
 use super::flow::Flow;
 use super::localise::Outage;
 use super::posterior::{Flows, State};
 use super::reach::Reach;
 use crate::base::{Host, Map, Network, Span, Timestamp, Transport};
 
-/// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
-const ENOUGH_TO_EXONERATE: u64 = 4;
 /// Networks of a server whose outages are held against each other one by one: those with the most flows.
 const MAX_COLUMN: usize = 128;
 /// Flows that show how servers share them, and the part of them that each side has at least.
@@ -139,7 +139,7 @@ impl<'a> Surroundings<'a> {
             columns.entry(server).or_default().push(cell);
         }
         for column in columns.values_mut() {
-            column.sort_unstable_by_key(|cell| (usize::MAX - cell.sums.0.len(), cell.network));
+            column.sort_unstable_by_key(|cell| (Reverse(cell.sums.0.len()), cell.network));
             column.truncate(MAX_COLUMN);
         }
         Self { reach, all, servers, columns, states: Map::default() }
@@ -150,8 +150,8 @@ impl<'a> Surroundings<'a> {
     pub(super) fn context(&mut self, outage: &Outage, idle: Span) -> Context {
         let mut context = Context::default();
         let is_idle = |at: Timestamp| idle.start < at && at < idle.end;
-        let (mut hidden, mut ours, mut ours_here) =
-            (Hidden::default(), Flows::default(), Flows::default());
+        let (mut sharing, mut ours, mut ours_here) =
+            (Sharing::default(), Flows::default(), Flows::default());
         for flow in self.reach.flows_in(outage.network) {
             let cell = flow.cell();
             let (ok, failed) = fate(flow);
@@ -171,7 +171,7 @@ impl<'a> Surroundings<'a> {
             }
             context.asked_again |= here && is_idle(flow.first.ts);
             if cell.server == cell.responder && outage.service == outage.server {
-                hidden.note(flow, here, flow.first.ts < outage.span.start, is_idle(flow.first.ts));
+                sharing.note(flow, here, flow.first.ts < outage.span.start, is_idle(flow.first.ts));
             }
             if !within {
                 continue;
@@ -202,10 +202,10 @@ impl<'a> Surroundings<'a> {
         if !context.mates.is_empty() {
             // With n servers to choose from, chance sends k flows elsewhere with ((n-1)/n)^k.
             context.share = 1.0 / (context.mates.len() as f64 + 1.0);
-        } else if let Some(share) = hidden.share() {
+        } else if let Some(share) = sharing.share() {
             context.share = share;
-            context.after = hidden.after;
-            context.mates = hidden.mates;
+            context.after = sharing.after;
+            context.mates = sharing.mates;
         }
         context
     }
@@ -234,7 +234,7 @@ impl<'a> Surroundings<'a> {
 ///
 /// Name servers of a resolver's list are asked in its order, or all at once, and go on being asked.
 #[derive(Default)]
-struct Hidden {
+struct Sharing {
     mates: BTreeSet<IpAddr>,
     /// Flows before the outage, to the silent server and to the others.
     here: u64,
@@ -243,7 +243,7 @@ struct Hidden {
     after: u64,
 }
 
-impl Hidden {
+impl Sharing {
     fn note(&mut self, flow: &Flow, here: bool, before: bool, idle: bool) {
         let weight = u64::from(flow.weight());
         self.here += if here && before { weight } else { 0 };
