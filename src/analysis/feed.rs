@@ -83,7 +83,6 @@ impl Producer<'_> {
         }
         let (file, mut reader, mut problems) = self.current.take()?;
         while !self.decoder.is_full() {
-            // Looked at where it stands: a frame that was put together a moment ago is slow to copy.
             match &mut reader.next_frame() {
                 Some(Ok(frame)) => {
                     if !self.shift.is_none() {

@@ -221,25 +221,10 @@ impl Reader {
         if self.ended {
             return None;
         }
-        // Each way by itself: a record of the one that is inlined then never lies in memory.
-        match &mut self.parser {
-            Parser::Classic(classic) => {
-                let found = classic.next(&mut self.window);
-                self.found(found)
-            }
-            Parser::Blocks(blocks) => {
-                let found = blocks.next(&mut self.window);
-                self.found(found)
-            }
-        }
-    }
-
-    #[expect(
-        clippy::inline_always,
-        reason = "a frame that is put together where it is used costs no copy"
-    )]
-    #[inline(always)]
-    fn found(&mut self, found: Option<Result<Record, Fault>>) -> Option<Result<Frame<'_>, Damage>> {
+        let found = match &mut self.parser {
+            Parser::Classic(classic) => classic.next(&mut self.window),
+            Parser::Blocks(blocks) => blocks.next(&mut self.window),
+        };
         match found {
             Some(Ok(record)) => Some(Ok(self.frame(record))),
             Some(Err(fault)) => Some(Err(self.damage(&fault))),

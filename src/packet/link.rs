@@ -75,14 +75,9 @@ pub(super) fn straight<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Opt
         note(via, &cooked);
         return cooked.ip();
     }
-    // A copy, so that what is known of the others need not lie in memory.
-    let mut other = *via;
-    let ip = straight_otherwise(&mut other, link, view);
-    *via = other;
-    ip
+    straight_otherwise(via, link, view)
 }
 
-#[inline(never)]
 fn straight_otherwise<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Option<View<'a>> {
     match link {
         LinkType::LINUX_SLL => {

@@ -1,6 +1,7 @@
 //! How fast frames come at one capture point: what pause is unusual there.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::{Span, Timestamp};
@@ -67,8 +68,7 @@ pub(super) struct Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
     ts: Timestamp,
-    /// See [`halves`](crate::base::halves).
-    client: [u64; 2],
+    client: IpAddr,
     name: u64,
 }
 
@@ -124,8 +124,7 @@ impl Pace {
 
     /// Takes a question. One that is asked again behind a pause, when its resolver was due to
     /// ask again, shows that the client waited: there was silence and no hole.
-    #[inline]
-    pub(super) fn asked(&mut self, ts: Timestamp, client: [u64; 2], name: u64) {
+    pub(super) fn asked(&mut self, ts: Timestamp, client: IpAddr, name: u64) {
         if let Some(candidate) = &self.candidate {
             let waited = self.asked.iter().any(|known| {
                 (known.client, known.name) == (client, name)

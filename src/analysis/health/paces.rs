@@ -2,7 +2,7 @@
 
 use super::pace::{Pace, Turn};
 use super::watch::{Notice, Overlap, Step};
-use crate::base::{Span, halves};
+use crate::base::Span;
 use crate::capture::{PointId, Seen};
 use crate::dns::Message;
 use crate::flow::Observed;
@@ -54,7 +54,7 @@ impl Paces {
             return;
         }
         if let Some(question) = &message.question {
-            let client = halves(observed.tuple.src.ip());
+            let client = observed.tuple.src.ip();
             let name = question.name.digest();
             self.pace(observed.via.point).asked(observed.seen.ts, client, name);
         }

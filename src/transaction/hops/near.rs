@@ -146,11 +146,8 @@ impl Near {
     /// Whether the last one is at the same point, and not behind this one; see [`Hop::is_before`].
     #[inline]
     pub(super) fn goes_on(&self, hop: &Hop) -> bool {
-        let at = self.len() - 1;
-        self.point == hop.via.point
-            && self.get(at).zip(self.ts(at)).is_some_and(|(last, ts)| {
-                hop.via.ttl < last.ttl || (hop.via.ttl == last.ttl && hop.seen.ts >= ts)
-            })
+        let last = self.hop(self.len() - 1);
+        last.is_some_and(|last| self.point == hop.via.point && !hop.is_before(&last))
     }
 
     /// Puts a sighting at the end of the list, if it was recorded behind the first, is a usual one, and
