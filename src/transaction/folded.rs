@@ -345,6 +345,38 @@ mod tests {
         assert_eq!(format!("{:?}", folded.unfold()), format!("{was:?}"));
     }
 
+    /// Bits that changed places would come back as one another.
+    #[test]
+    fn each_flag_comes_back_by_itself() {
+        let plain = || {
+            let mut asked = transaction("10.244.1.7");
+            asked.traits = QueryTraits::default();
+            asked.responses[0].edns = Some(Edns::default());
+            asked.responses[0].rcode = Rcode(3);
+            asked.responses[0].kind = AnswerKind::NxDomain;
+            asked
+        };
+        let flags: [fn(&mut Transaction); 11] = [
+            |asked| asked.traits.udp_size = Some(0),
+            |asked| asked.traits.recursion_desired = true,
+            |asked| asked.traits.authentic_data = true,
+            |asked| asked.traits.checking_disabled = true,
+            |asked| asked.traits.dnssec_ok = true,
+            |asked| asked.traits.cookie = true,
+            |asked| asked.traits.other_opcode = true,
+            |asked| asked.responses[0].edns = None,
+            |asked| asked.responses[0].edns.as_mut().unwrap().dnssec_ok = true,
+            |asked| asked.responses[0].edns.as_mut().unwrap().cookie = true,
+            |asked| asked.responses[0].case_kept = true,
+        ];
+        for flag in flags {
+            let mut was = plain();
+            flag(&mut was);
+            let folded = Folded::of(&was).expect("an ordinary one");
+            assert_eq!(format!("{:?}", folded.unfold()), format!("{was:?}"));
+        }
+    }
+
     #[test]
     fn what_is_not_ordinary_stays_as_it_is() {
         assert!(Folded::of(&transaction("fd00::7")).is_none());
