@@ -80,8 +80,9 @@ impl Path {
         path
     }
 
+    /// A datagram that the network doubled passes all of its places twice.
     fn pass(&mut self, place: Place) {
-        if self.0.last() != Some(&place) {
+        if !self.0.contains(&place) {
             self.0.push(place);
         }
     }
@@ -154,5 +155,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// As a duplicate of `tc netem` comes: behind the first at each place, or once more on the whole way.
+    #[test]
+    fn a_datagram_that_comes_twice_took_one_path() {
+        let places = [(7, 63), (3, 62), (4, 62)];
+        let places = places.map(|(interface, ttl)| Place::new(Some(interface), 1, ttl, false));
+        let of = |passed: &mut dyn Iterator<Item = &Place>| {
+            let mut path = Path::default();
+            passed.for_each(|place| path.pass(*place));
+            path
+        };
+        let once = of(&mut places.iter());
+        assert_eq!(once.len(), 3);
+        assert_eq!(of(&mut places.iter().chain(&places)), once);
+        assert_eq!(of(&mut places.iter().flat_map(|place| [place, place])), once);
     }
 }
