@@ -25,6 +25,8 @@ const NAMES: usize = 4;
 const SECONDS: usize = 4;
 /// How often one must be seen.
 const AGREED: u8 = 3;
+/// The same where the client had not looked that name up otherwise for some time.
+const AGREED_ALONE: u8 = 2;
 /// After so long its lookups have shown the usual timer, if that is what it has.
 const TOLD: Duration = Duration::from_secs(11);
 /// Later than that after a whole second it is chance.
@@ -55,7 +57,7 @@ struct Client {
     patience: Option<Duration>,
     musl_timeout: Option<Duration>,
     /// How often a question came again after so many whole seconds, through another socket.
-    seconds: [u8; SECONDS],
+    seconds: [Again; SECONDS],
     /// Since when.
     again_since: Option<Timestamp>,
     /// Whether one came again after the usual five seconds.
@@ -64,6 +66,14 @@ struct Client {
     one_port: Option<u16>,
     probes: bool,
     resolvers: Few<Resolver, Signs>,
+}
+
+/// How often a question came again after the same time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Again {
+    times: u8,
+    /// Of them, those for a name that the client had not looked up otherwise for some time.
+    alone: u8,
 }
 
 impl Clients {
@@ -153,23 +163,32 @@ impl Clients {
     }
 
     /// Notes that a client asked again at `sent`, through another socket and with a new id, what had not
-    /// been answered for so long.
+    /// been answered for so long; `alone` says that it had not looked that name up otherwise for some time.
+    /// Returns whether its resolver's timer made it do so.
     ///
-    /// An application that polls does that as well; but then its resolver asks again for each after the
-    /// usual time.
-    pub(super) fn asked_again(&mut self, id: Option<AddressId>, gap: Duration, sent: Timestamp) {
-        let Some(known) = id.and_then(|id| self.known.get_mut(id.place())) else { return };
-        let rounded = Duration::from_secs((gap + timing::EARLY).as_secs());
+    /// An application that polls does that as well; but then it did so before, and its resolver asks again
+    /// for each after the usual time.
+    pub(super) fn asked_again(
+        &mut self,
+        id: AddressId,
+        gap: Duration,
+        sent: Timestamp,
+        alone: bool,
+    ) -> bool {
+        let Some(known) = self.known.get_mut(id.place()) else { return false };
+        let Some(rounded) = in_seconds(gap, PUNCTUAL) else { return false };
         let place = usize::try_from(rounded.as_secs()).ok().and_then(|at| at.checked_sub(1));
-        let Some(seen) = place.and_then(|at| known.seconds.get_mut(at)) else { return };
-        if gap > rounded + PUNCTUAL {
-            return;
+        let Some(seen) = place.and_then(|at| known.seconds.get_mut(at)) else { return false };
+        if known.patience.is_some() || known.usual_timer {
+            return known.patience == Some(rounded);
         }
-        *seen = seen.saturating_add(1);
+        seen.times = seen.times.saturating_add(1);
+        seen.alone = seen.alone.saturating_add(u8::from(alone));
         let first = *known.again_since.get_or_insert(sent);
-        if *seen >= AGREED && !known.usual_timer && sent.is_past(first, TOLD) {
-            known.patience.get_or_insert(rounded);
+        if seen.alone >= AGREED_ALONE || (seen.times >= AGREED && sent.is_past(first, TOLD)) {
+            known.patience = Some(rounded);
         }
+        alone || known.patience.is_some()
     }
 
     /// Learns from a lookup that is over.
@@ -232,8 +251,12 @@ fn whole_seconds(asked: &Transaction) -> Option<Duration> {
     asked.attempts.windows(2).find_map(|pair| {
         let [a, b] = pair else { return None };
         let gap = b.sent().ts.since(a.sent().ts);
-        let rounded = Duration::from_secs((gap + timing::EARLY).as_secs());
-        (gap >= TIMER && timing::on_time(gap, rounded) && gap < rounded + timing::LATE)
-            .then_some(rounded)
+        in_seconds(gap, timing::LATE).filter(|_| gap >= TIMER)
     })
+}
+
+/// The whole seconds that a timer counted which fired so much late at most.
+fn in_seconds(gap: Duration, late: Duration) -> Option<Duration> {
+    let rounded = Duration::from_secs((gap + timing::EARLY).as_secs());
+    (gap <= rounded + late).then_some(rounded)
 }

@@ -29,6 +29,7 @@ use super::model::{Lookup, Role, Sent};
 use super::open::{Open, Place};
 use super::profile::Profiles;
 use super::search::{SearchLists, Suffixes};
+use super::starts::Starts;
 use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, digest, push_back};
 use crate::dns::Name;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
@@ -58,6 +59,7 @@ pub struct Grouper {
     lists: SearchLists,
     suffixes: Suffixes,
     clients: Clients,
+    starts: Starts,
     now: Option<Timestamp>,
 }
 
@@ -157,7 +159,8 @@ impl Grouper {
             same_name |= asks;
             let Some(place) = open.place(transaction, sent, asks, &mut self.lists) else {
                 if asks && unanswered.is_none() {
-                    unanswered = open.unanswered_for(transaction, sent);
+                    let waited = open.unanswered_for(transaction, sent);
+                    unanswered = waited.map(|waited| (serial, waited, open.started()));
                 }
                 continue;
             };
@@ -166,7 +169,13 @@ impl Grouper {
                 best = Some((serial, place));
             }
         }
-        let found = best.and_then(|(serial, place)| {
+        let again = || {
+            let (serial, waited, start) = unanswered?;
+            let alone = self.starts.is_alone(id?, label, start);
+            let is_timer = self.clients.asked_again(id?, waited, sent, alone);
+            is_timer.then(|| (serial, Place::again()))
+        };
+        let found = best.or_else(again).and_then(|(serial, place)| {
             let at = index(self.base, serial)?;
             Some((serial, place, self.open.get_mut(at)?))
         });
@@ -177,8 +186,8 @@ impl Grouper {
             open.add(place.role, Sent::Question(Arc::clone(transaction)));
             serial
         } else {
-            if let Some(gap) = unanswered {
-                self.clients.asked_again(id, gap, sent);
+            if let Some(id) = id {
+                self.starts.note(id, label, sent);
             }
             let habits = self.clients.habits(id, transaction.client);
             let mut open = Open::new(transaction, label, habits);

@@ -12,6 +12,7 @@ mod profile;
 mod resolver;
 mod round;
 mod search;
+mod starts;
 mod wait;
 
 pub use fingerprint::{Fingerprint, Likelihood};

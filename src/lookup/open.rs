@@ -74,6 +74,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// That of the same question once more, when the timer of its resolver says so.
+    pub(super) fn again() -> Self {
+        Self::here(Role::Retry, 5, Duration::ZERO)
+    }
+
     fn here(role: Role, looseness: u8, off: Duration) -> Self {
         Self { fit: Fit { looseness, off }, role, next_round: None }
     }
@@ -370,11 +375,11 @@ fn again(
     if !manner.new_ids || manner.is_surely_musl() {
         return None;
     }
-    let timers = [manner.patience, DEFAULT_TIMEOUT];
     let by_timer = |since: Timestamp, until: Timestamp| {
         let gap = sent.since(since);
-        let due = [until.since(since), timers[0], timers[1]];
-        let due = due.into_iter().find(|due| timing::on_time(gap, *due))?;
+        let alike = round.waited_for_other(rtype, sent);
+        let due = [Some(until.since(since)), Some(manner.patience), Some(DEFAULT_TIMEOUT), alike];
+        let due = due.into_iter().flatten().find(|due| timing::on_time(gap, *due))?;
         Some(Place::here(Role::Retry, 3, gap.abs_diff(due)))
     };
     let last = round.sendings(rtype, sent).last()?.at;

@@ -212,6 +212,16 @@ impl<'a> Round<'a> {
         sendings
     }
 
+    /// How long its resolver had waited for the other family when it asked again for that, if that was just
+    /// before `now`: both wait alike.
+    pub(super) fn waited_for_other(&self, rtype: RecordType, now: Timestamp) -> Option<Duration> {
+        let other = self.families().into_iter().find(|other| *other != rtype)?;
+        let sendings = self.sendings(other, now);
+        let [.., before, last] = sendings.as_slice() else { return None };
+        let waited = last.at.since(before.at);
+        (waited >= wait::TIMER && now.since(last.at) <= AT_ONCE).then_some(waited)
+    }
+
     fn last_try(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {
         let sendings = self.sendings(rtype, now);
         let last = *sendings.last()?;

@@ -62,3 +62,45 @@ fn go_is_known_by_its_seconds_after_a_while() {
     let last: Vec<&str> = said.lines().filter(|line| line.contains(" n3.")).collect();
     assert!(matches!(last.as_slice(), [one] if one.contains(" 2 attempts go")), "{said}");
 }
+
+/// Two lookups of Go with `timeout:2` that nobody answers, and one of a poller each two seconds.
+#[test]
+fn go_is_known_by_its_seconds_at_once_where_a_name_is_asked_for_alone() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        0.0000 pod:40001 > dns id 1000 rd edns 1232 A api.example.com.
+        0.0002 pod:40002 > dns id 2000 rd edns 1232 AAAA api.example.com.
+        2.0010 pod:40003 > dns id 3000 rd edns 1232 A api.example.com.
+        2.0012 pod:40004 > dns id 4000 rd edns 1232 AAAA api.example.com.
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains(" api.")).collect();
+    let [one] = lines.as_slice() else { panic!("{said}") };
+    assert!(one.contains("timeout 4.00 s 4 attempts go"), "{said}");
+}
+
+/// Who looked a name up each two seconds as long as it was answered goes on with that.
+#[test]
+fn who_polls_does_not_ask_again() {
+    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+    for round in 0..8_u16 {
+        let (at, number) = (f64::from(round) * 2.0005, 0x4000 + round * 16);
+        text.push_str(&format!(
+            "{at:.4} pod:{number} > dns id {number:x} rd edns 1232 A api.example.com.\n"
+        ));
+        if round < 4 {
+            let answered = at + 0.001;
+            text.push_str(&format!(
+                "{answered:.4} pod:{number} < dns id {number:x} api.example.com. 5 A 10.0.0.1\n"
+            ));
+        }
+    }
+    text.push_str("60 pod:50000 > dns id 7777 rd A end.example.\n");
+    text.push_str("60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
+    let said = lookups(&text);
+    assert_eq!(said.lines().filter(|line| line.contains(" api.")).count(), 8, "{said}");
+}
