@@ -115,7 +115,10 @@ fn judge(service: IpAddr, flows: &[&Flow]) -> Option<Mixture> {
         over: None,
     };
     let elsewhere = 1.0 - 1.0 / mixture.one_in() as f64;
-    let since = weights(last.after(Duration::from_nanos(1)), Timestamp::MAX);
+    // Of those in the last seconds of a capture only the answered ones are decided.
+    let open = |flow: &&&Flow| flow.first.ts > last && !flow.succeeded() && !flow.failed();
+    let until = flows.iter().find(open).map_or(Timestamp::MAX, |flow| flow.first.ts);
+    let since = weights(last.after(Duration::from_nanos(1)), until);
     let over = elsewhere.powf(since as f64) < CHANCE;
     Some(Mixture { over: over.then_some(last), ..mixture })
 }
