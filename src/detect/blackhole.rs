@@ -145,6 +145,21 @@ impl<'a> Blackhole<'a> {
         self.outages.iter().map(ok).max().unwrap_or(0)
     }
 
+    /// What speaks against an outage of the whole service: others answered meanwhile.
+    pub(super) fn not_service_wide(&self) -> Option<(&'static str, Text)> {
+        let apart = self.outages.iter().map(|outage| outage.context.apart_ok());
+        let because = match self.answered_elsewhere() {
+            0 => {
+                let flows = count(apart.max().filter(|flows| *flows > 0)?, "flow");
+                text!("{flows} from other networks were answered by other servers", flows)
+            }
+            flows => {
+                text!("{flows} were answered by others meanwhile", flows = count(flows, "flow"))
+            }
+        };
+        Some(("service-wide-outage", because))
+    }
+
     /// Sums a figure of the outages.
     pub(super) fn sum(&self, figure: impl Fn(&Outage) -> u64) -> u64 {
         self.outages.iter().map(|outage| figure(outage)).sum()
@@ -186,9 +201,12 @@ impl<'a> Blackhole<'a> {
     /// The harmed lookups that it explains: those that asked these servers in vain. A query that
     /// was repeated from the same port may have been sent shortly before.
     fn claim(&self) -> Claim {
+        // What fails several networks fails those as well who asked too little to show it.
+        let everybody =
+            self.networks.len() > 1 && self.outages.iter().all(|one| one.kind.is_for_all());
         Claim {
             span: Some(self.span.widened(Duration::from_millis(1))),
-            clients: Some(self.clients.clone()),
+            clients: (!everybody).then(|| self.clients.clone()),
             servers: Some(self.servers.clone()),
             symptoms: BTreeSet::from([
                 Symptom::Unanswered,

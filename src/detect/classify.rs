@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::finding::Where;
 use super::localise::{End, MIN_FLOWS, Outage};
+use super::posterior::{Flows, State};
 use crate::packet::IcmpKind;
 use crate::transaction::Nat;
 
@@ -19,6 +20,8 @@ pub(super) const LONGEST_REMOVAL: Duration = Duration::from_mins(2);
 pub(super) const LONGEST_RESTART: Duration = Duration::from_secs(30);
 /// Flows below which a healthy cell exonerates nobody (rulebook 6.2).
 pub(super) const ENOUGH_TO_EXONERATE: u64 = 4;
+/// Where more than one flow in so many is answered, not all servers fail (rulebook `service-wide-outage`).
+const ENOUGH_ANSWERED: u64 = 5;
 /// Failed flows of a blocked port (rulebook 7.6).
 const ENOUGH_BLOCKED: u64 = 10;
 
@@ -48,6 +51,17 @@ pub enum Kind {
     Dead,
 }
 
+impl Kind {
+    /// Whether it is the same for whoever asks the server, from wherever.
+    pub(super) fn is_for_all(self) -> bool {
+        match self {
+            Self::Service | Self::NobodyListens | Self::Nameserver => true,
+            Self::Stale | Self::Restart | Self::Dead => true,
+            Self::WrongSource | Self::Pair | Self::Blocked | Self::Node => false,
+        }
+    }
+}
+
 /// The kind of `outage` among `all`.
 pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     let context = &outage.context;
@@ -71,6 +85,9 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     if context.tcp_ok > 0 && enough_failed(outage, all) {
         return Kind::Blocked;
     }
+    if fails_whoever_asks(outage) {
+        return if outage.untranslated { Kind::Service } else { server_kind(outage, nat) };
+    }
     if context.abroad_ok >= ENOUGH_TO_EXONERATE && context.abroad_ok > context.abroad_failed {
         return Kind::Node;
     }
@@ -86,6 +103,19 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     } else {
         Kind::Node
     }
+}
+
+/// Whether these clients asked this server alone, and it failed others who asked it as well, while other
+/// servers answered: then it is neither these clients' node nor all there is.
+fn fails_whoever_asks(outage: &Outage) -> bool {
+    let context = &outage.context;
+    let others = Flows { ok: context.others_ok, failed: context.others_failed };
+    let answered = context.apart_ok();
+    let all = context.abroad_ok + context.abroad_failed + outage.failed;
+    context.row.is_empty()
+        && others.state() == State::Dead
+        && answered >= ENOUGH_TO_EXONERATE
+        && answered * ENOUGH_ANSWERED > all
 }
 
 /// Whether so many flows failed in outages of the same time as a blocked port takes.

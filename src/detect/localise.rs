@@ -9,17 +9,17 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::classify::{Kind, LONGEST_RESTART, classify};
+use super::classify::{ENOUGH_TO_EXONERATE, Kind, LONGEST_RESTART, classify};
 use super::cutoff::CutOffs;
 use super::finding::Where;
 use super::flow::{Flow, Reached};
 use super::forward::Forward;
 use super::odds;
-use super::posterior::State;
+use super::posterior::{Flows, State};
 use super::reach::Reach;
 use super::runs::{absence, runs};
 use super::stretch::Stretch;
-use super::surroundings::{Column, Context, Surroundings};
+use super::surroundings::{Column, Context, Sums, Surroundings};
 use super::tallies::Reachability;
 use super::trips::{Scope, Trips};
 use crate::base::{Network, Span, Timestamp, Transport};
@@ -30,7 +30,8 @@ use crate::transaction::{Nat, Undelivered};
 /// Three failures out of three leave a healthy server with a chance of one in a million at one
 /// per cent of loss (rulebook `min_flows`).
 pub const MIN_FLOWS: u64 = 3;
-/// A server is avoided if chance alone sends so many flows elsewhere more seldom than this.
+/// What chance alone does more seldom than this is none: it sends so many flows elsewhere than to a server, or
+/// fails so many of one network.
 const CHANCE: f64 = 0.001;
 /// A server that is dead for so large a share of the networks is dead (rulebook 6.3).
 const MOST_OF_COLUMN: f64 = 0.8;
@@ -112,6 +113,17 @@ impl Outage {
         let Column { answering, dead, .. } = self.context.column;
         let dead = dead + 1;
         answering > 0 && (dead as f64) < MOST_OF_COLUMN * (answering + dead) as f64
+    }
+
+    /// Whether chance gives one of so many networks as many failures as these: the server answers others, and
+    /// fails part of what they ask, beside what their own outages hold, which `held` has of all of them.
+    fn is_chance(&self, held: &Sums) -> bool {
+        let Context { others_ok: ok, others_failed, column, .. } = self.context;
+        let held = held.within(self.span).unwrap_or_default().failed.saturating_sub(self.failed);
+        let others = Flows { ok, failed: others_failed.saturating_sub(held) };
+        let answers = ok >= ENOUGH_TO_EXONERATE && others.state() != State::Dead;
+        let rate = others.failed as f64 / others.total().max(1) as f64;
+        answers && rate.powf(self.failed as f64) * (column.networks + 1) as f64 >= CHANCE
     }
 
     /// How likely so many failures of this network would be by chance, if the server failed all
@@ -236,9 +248,15 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
         outage(*server, *network, flows, run, around)
     };
     let (mut outages, mut absences) = (Vec::new(), Vec::new());
+    let mut held: BTreeMap<IpAddr, Vec<(Timestamp, u64)>> = BTreeMap::new();
     for (cell, flows) in cells {
         let first = outages.len();
-        outages.extend(runs(flows).into_iter().map(|run| outage(cell, flows, run)));
+        for run in runs(flows) {
+            let failed = flows[run.clone()].iter().filter(|flow| flow.failed());
+            let failed = failed.map(|flow| (flow.first.ts, u64::from(flow.weight())));
+            held.entry(cell.0).or_default().extend(failed);
+            outages.push(outage(cell, flows, run));
+        }
         if let Some(run) = absence(flows) {
             let outage = outage(cell, flows, run);
             let mut known = outages.iter().skip(first);
@@ -247,6 +265,9 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
             }
         }
     }
+    let held: BTreeMap<IpAddr, Sums> =
+        held.into_iter().map(|(server, flows)| (server, Sums::of_failed(flows))).collect();
+    outages.retain(|outage| !held.get(&outage.server).is_some_and(|held| outage.is_chance(held)));
     // Only what is short and over is told from flows that were answered after all.
     absences.retain(|outage| classify(outage, &outages, nat) == Kind::Restart);
     outages.extend(absences);

@@ -58,6 +58,13 @@ pub struct Context {
     pub(super) asked_again: bool,
 }
 
+impl Context {
+    /// Flows from other networks to other servers that were answered.
+    pub(super) fn apart_ok(&self) -> u64 {
+        self.abroad_ok.saturating_sub(self.others_ok)
+    }
+}
+
 /// The other networks that asked a server meanwhile: where they are very many, those with the most flows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Column {
@@ -71,9 +78,19 @@ pub struct Column {
 
 /// What flows add up to, from the first one to each instant at which one began.
 #[derive(Debug, Default)]
-struct Sums(Vec<(Timestamp, u32, u32)>);
+pub(super) struct Sums(Vec<(Timestamp, u32, u32)>);
 
 impl Sums {
+    /// Those of flows that failed: when each began, and how many it stands for.
+    pub(super) fn of_failed(mut flows: Vec<(Timestamp, u64)>) -> Self {
+        flows.sort_unstable();
+        let mut sums = Self::default();
+        for (at, weight) in flows {
+            sums.add(at, 0, weight);
+        }
+        sums
+    }
+
     /// Adds flows; later ones come later.
     fn add(&mut self, at: Timestamp, ok: u64, failed: u64) {
         let (_, known_ok, known_failed) = self.0.last().copied().unwrap_or((at, 0, 0));
@@ -83,7 +100,7 @@ impl Sums {
     }
 
     /// Those that began within a span; `None` if none did.
-    fn within(&self, span: Span) -> Option<Flows> {
+    pub(super) fn within(&self, span: Span) -> Option<Flows> {
         let from = self.0.partition_point(|(at, ..)| *at < span.start);
         let until = self.0.partition_point(|(at, ..)| *at <= span.end);
         let before = from.checked_sub(1).and_then(|last| self.0.get(last));

@@ -12,7 +12,7 @@
 //!
 //! Source: rulebook 2.B; coredns/coredns `plugin/health` (lameduck).
 
-use crate::base::words::{Text, clock, count, duration, list, text};
+use crate::base::words::{Text, clock, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::hidden::hidden;
 use crate::detect::{
@@ -51,8 +51,6 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     } else {
         Text::EMPTY
     };
-    let answered = hole.answered_elsewhere();
-    let answered = (answered > 0).then(|| count(answered, "flow"));
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push((
         text!("see whether it was restarted, and why"),
@@ -84,15 +82,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 others
             ),
             actions,
-            ruled_out: answered
-                .map(|flows| {
-                    (
-                        "service-wide-outage",
-                        text!("{flows} were answered by others meanwhile", flows),
-                    )
-                })
-                .into_iter()
-                .collect(),
+            ruled_out: hole.not_service_wide().into_iter().collect(),
         },
     )
 }

@@ -16,7 +16,7 @@
 //!
 //! Source: rulebook 2.B.
 
-use crate::base::words::{Text, clock, count, duration, text};
+use crate::base::words::{Text, clock, duration, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
 use crate::detect::hidden::hidden;
 use crate::detect::{
@@ -86,19 +86,13 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             }
         ),
         actions,
-        ruled_out: vec![
-            (
-                "stale-backend",
-                text!("new flows kept going to it until {end}", end = clock(hole.span.end)),
-            ),
-            (
-                "service-wide-outage",
-                text!(
-                    "{flows} of the same network were answered meanwhile",
-                    flows = count(hole.answered_elsewhere(), "flow")
-                ),
-            ),
-        ],
+        ruled_out: [(
+            "stale-backend",
+            text!("new flows kept going to it until {end}", end = clock(hole.span.end)),
+        )]
+        .into_iter()
+        .chain(hole.not_service_wide())
+        .collect(),
     })
 }
 
@@ -128,6 +122,19 @@ mod tests {
         let said = findings(situation.text());
         assert!(said.contains(" dead-backend [service 10.96.0.10] possible"), "{said}");
         assert!(!said.contains("lossy-path ["), "{said}");
+    }
+
+    /// The last ones that failed show only that they are not answered yet.
+    #[test]
+    fn a_capture_that_ends_meanwhile_does_not_end_the_silence() {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..300_u16 {
+            let fate = if round % 2 == 0 { Fate::Lost } else { Fate::Answered };
+            situation.ask(f64::from(round) / 5.0, "pod", "service", "", fate);
+        }
+        let said = findings_until(situation.text(), 60.0);
+        assert!(said.contains(" dead-backend [service 10.96.0.10] possible"), "{said}");
+        assert!(!said.contains("stale-backend"), "{said}");
     }
 
     #[test]
@@ -161,5 +168,50 @@ mod tests {
     #[test]
     fn a_capture_that_ends_with_the_first_failures_says_nothing() {
         assert_eq!(findings_until(&failover(20.0, None, 160.0), 24.0), "quiet\n");
+    }
+
+    /// Twelve nodes ask one server each, a few times: the half that asks the first one fails.
+    #[test]
+    fn a_server_that_fails_whoever_asks_it_is_no_matter_of_nodes() {
+        let mut hosts = String::from("dns1 = 10.1.0.10\ndns2 = 10.1.0.11\n");
+        for node in 0..12 {
+            hosts.push_str(&format!("pod{node} = 10.244.{node}.2\n"));
+        }
+        let mut situation = Situation::new(&hosts);
+        for round in 0..8_u8 {
+            for node in 0..12_u8 {
+                let (server, fate) = match node % 2 {
+                    0 if round >= 4 => ("dns1", Fate::Lost),
+                    0 => ("dns1", Fate::Answered),
+                    _ => ("dns2", Fate::Answered),
+                };
+                let at = f64::from(round) * 10.0 + f64::from(node) * 0.7;
+                situation.ask(at, &format!("pod{node}"), server, "", fate);
+            }
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" dead-backend [backend 10.1.0.10] confirmed"), "{said}");
+        assert!(!said.contains("client-node-broken") && !said.contains("service-wide"), "{said}");
+    }
+
+    /// Each of many nodes asks three times, and half of all is lost: all three of some nodes.
+    #[test]
+    fn what_chance_does_to_some_of_many_nodes_breaks_none() {
+        let mut hosts = String::from("dns = 10.1.0.10\n");
+        for node in 0..64 {
+            hosts.push_str(&format!("pod{node} = 10.244.{node}.2\n"));
+        }
+        let mut situation = Situation::new(&hosts);
+        for round in 0..3_u8 {
+            for node in 0..64_u8 {
+                // Each pattern of three is that of eight nodes.
+                let lost = node >> round & 1 == 1;
+                let fate = if lost { Fate::Lost } else { Fate::Answered };
+                let at = f64::from(round) * 30.0 + f64::from(node) * 0.4;
+                situation.ask(at, &format!("pod{node}"), "dns", "", fate);
+            }
+        }
+        let said = findings(situation.text());
+        assert!(!said.contains("client-node-broken") && !said.contains("service-wide"), "{said}");
     }
 }

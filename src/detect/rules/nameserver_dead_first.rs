@@ -2,9 +2,10 @@
 //!
 //! **Signature.** An address that is asked directly answers none of at least three flows in the whole
 //! capture, and the same clients are answered by another address, seconds later or at once. Stubs keep
-//! no memory: they ask the dead one first every time.
+//! no memory: they ask the dead one first every time. Or clients that ask it alone get no answer, while
+//! others are answered by theirs.
 //!
-//! **Needs.** Clients that ask two addresses.
+//! **Needs.** Clients that ask two addresses, or others that ask another.
 //!
 //! **Not this.** A backend behind a service is `dead-backend`. musl asks all servers at once and loses
 //! no time by a dead one.
@@ -16,7 +17,7 @@
 //!
 //! Source: rulebook 2.D and section 3; resolv.conf(5).
 
-use crate::base::words::{clock, count, duration, list, text};
+use crate::base::words::{clock, count, duration, text};
 use crate::detect::blackhole::{Blackhole, Words, give_up_sooner};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -53,13 +54,18 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: Where::Unknown,
         cause: text!(
-            "{server} answered none of {flows} in {lasted}, while other servers answered the same \
-             clients. It stands in their resolv.conf, and stub resolvers remember nothing: glibc and \
-             Go wait for it in every lookup that asks it first (with `rotate`, some of them). musl \
-             asks all servers at once and waits for it only where the others give no usable answer.",
+            "{server} answered none of {flows} in {lasted}{others}. It stands in their resolv.conf, \
+             and stub resolvers remember nothing: glibc and Go wait for it in every lookup that asks \
+             it first (with `rotate`, some of them). musl asks all servers at once and waits for it \
+             only where the others give no usable answer.",
             server,
             flows = count(hole.failed, "flow"),
-            lasted = duration(hole.length())
+            lasted = duration(hole.length()),
+            others = if hole.answered_elsewhere() > 0 {
+                text!(", while other servers answered the same clients")
+            } else {
+                text!(", and no other server answered the same clients")
+            }
         ),
         actions: vec![
             (
@@ -72,17 +78,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 give_up_sooner().1,
             ),
         ],
-        ruled_out: vec![(
-            "service-wide-outage",
-            text!(
-                "{flows} of {clients} were answered by other servers meanwhile",
-                flows = count(hole.answered_elsewhere(), "flow"),
-                clients = list(&hole.clients, 2)
-            ),
-        ), ("backend-restart", text!(
-            "it had not answered before {start} either",
-            start = clock(hole.span.start)
-        ))],
+        ruled_out: hole
+            .not_service_wide()
+            .into_iter()
+            .chain([(
+                "backend-restart",
+                text!("it had not answered before {start} either", start = clock(hole.span.start)),
+            )])
+            .collect(),
     })
 }
 
