@@ -180,10 +180,11 @@ fn judge<'a>(run: Run<'a>, (ok, failed): (u64, u64), reach: &'a Reach) -> Option
         if flow.cell().client == client || !same || !judged || !span.contains(flow.first.ts) {
             continue;
         }
-        if flow.succeeded() {
+        // What was answered only when it was sent again was not answered at that time.
+        if flow.succeeded() && !flow.stalled() {
             neighbours.insert(flow.cell().client);
             answered += u64::from(flow.weight());
-        } else if flow.failed() {
+        } else if flow.failed() || flow.stalled() {
             failing.insert(flow.cell().client);
             unanswered += u64::from(flow.weight());
         }

@@ -17,7 +17,7 @@ use super::forward::Forward;
 use super::odds;
 use super::posterior::{Flows, State};
 use super::reach::Reach;
-use super::runs::{absence, runs};
+use super::runs::{absences, runs};
 use super::stretch::Stretch;
 use super::surroundings::{Column, Context, Sums, Surroundings};
 use super::tallies::Reachability;
@@ -148,7 +148,7 @@ impl Outage {
 /// Finds every outage in `reach`, in the order of their starts. What servers ask the resolvers
 /// behind them is left out: the rules about upstreams judge it.
 pub fn localise(reach: &Reach, nat: &Nat, forward: &Forward, trips: &Trips) -> Vec<Outage> {
-    localise_cells(reach, &cells(reach, nat, forward), nat, trips)
+    localise_cells(reach, &cells(reach, nat, forward), nat, trips, &CutOffs::default())
 }
 
 /// What [`localise`] finds, and the tallies that it was found from.
@@ -164,7 +164,7 @@ pub fn localise_and_tally(
     for flows in cells.values_mut() {
         flows.retain(|flow| !cut_off.cover(flow));
     }
-    (localise_cells(reach, &cells, nat, trips), Reachability::of(reach, &cells))
+    (localise_cells(reach, &cells, nat, trips, cut_off), Reachability::of(reach, &cells))
 }
 
 /// Connections of clients that ask over TCP alone, of those outages in which they did not open.
@@ -240,14 +240,20 @@ fn untranslated(
     found
 }
 
-fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) -> Vec<Outage> {
+fn localise_cells(
+    reach: &Reach,
+    cells: &Cells<'_>,
+    nat: &Nat,
+    trips: &Trips,
+    cut_off: &CutOffs<'_>,
+) -> Vec<Outage> {
     // Only where something failed.
     let mut around = None;
     let mut outage = |(server, network): &(IpAddr, Network), flows: &[&Flow], run| {
-        let around = around.get_or_insert_with(|| Surroundings::of(reach));
+        let around = around.get_or_insert_with(|| Surroundings::of(reach, cut_off));
         outage(*server, *network, flows, run, around)
     };
-    let (mut outages, mut absences) = (Vec::new(), Vec::new());
+    let (mut outages, mut away) = (Vec::new(), Vec::new());
     let mut held: BTreeMap<IpAddr, Vec<(Timestamp, u64)>> = BTreeMap::new();
     for (cell, flows) in cells {
         let first = outages.len();
@@ -257,11 +263,11 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
             held.entry(cell.0).or_default().extend(failed);
             outages.push(outage(cell, flows, run));
         }
-        if let Some(run) = absence(flows) {
+        for run in absences(flows) {
             let outage = outage(cell, flows, run);
             let mut known = outages.iter().skip(first);
             if !known.any(|known: &Outage| known.span.overlaps(outage.span)) {
-                absences.push(outage);
+                away.push(outage);
             }
         }
     }
@@ -269,8 +275,16 @@ fn localise_cells(reach: &Reach, cells: &Cells<'_>, nat: &Nat, trips: &Trips) ->
         held.into_iter().map(|(server, flows)| (server, Sums::of_failed(flows))).collect();
     outages.retain(|outage| !held.get(&outage.server).is_some_and(|held| outage.is_chance(held)));
     // Only what is short and over is told from flows that were answered after all.
-    absences.retain(|outage| classify(outage, &outages, nat) == Kind::Restart);
-    outages.extend(absences);
+    away.retain(|outage| match classify(outage, &outages, nat) {
+        Kind::Restart => true,
+        // All of them at once.
+        Kind::Node | Kind::Service => {
+            let is_soon = |at: Timestamp| at.since(outage.span.start) <= LONGEST_RESTART;
+            matches!(outage.end, End::Recovered(at) if is_soon(at))
+        }
+        _ => false,
+    });
+    outages.extend(away);
     outages.extend(untranslated(reach, nat, outage));
     outages.sort_by_key(|outage| (outage.span, outage.server, outage.network));
     for outage in &mut outages {

@@ -1,5 +1,6 @@
 //! Runs of failed flows that are no chance: what an outage begins as (rulebook 6.1, 6.7).
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ const MIN_LENGTH: Duration = Duration::from_secs(2);
 /// A run of failures must be rarer than this by chance, given how often the server fails outside it, in
 /// all and around it: random loss also makes runs, and may itself have a beginning and an end.
 const CHANCE: f64 = 0.001;
+/// Times at which a server was away, the longest ones, that are judged for each group of its clients: each
+/// costs a look at all flows of that group.
+const MAX_ABSENCES: usize = 32;
 /// How far around a run that is looked at, in time and in flows, whichever is more.
 const AROUND: Duration = Duration::from_mins(1);
 const NEIGHBOURS: usize = 50;
@@ -41,32 +45,45 @@ pub(super) fn runs(flows: &[&Flow]) -> Vec<Range<usize>> {
     found
 }
 
-/// A server that was away so shortly that most flows were answered when they were sent again: from one
-/// instant on it answered nothing at all, for as long as this run of flows began.
-pub(super) fn absence(flows: &[&Flow]) -> Option<Range<usize>> {
+/// Times at which a server was away so shortly that most flows were answered when they were sent again: from
+/// one instant on it answered nothing at all, for as long as such a run of flows began.
+pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
     let hurt = |flow: &Flow| flow.failed() || flow.stalled();
     if !flows.iter().any(|flow| flow.stalled()) {
-        return None;
+        return Vec::new();
     }
-    let mut longest: Option<Range<usize>> = None;
+    let mut found: Vec<Range<usize>> = Vec::new();
     let mut start: Option<usize> = None;
     for (index, flow) in flows.iter().enumerate() {
         if hurt(flow) {
-            let run = *start.get_or_insert(index)..index + 1;
-            if longest.as_ref().is_none_or(|known| run.len() > known.len()) {
-                longest = Some(run);
+            match (start, found.last_mut()) {
+                (Some(_), Some(run)) => run.end = index + 1,
+                _ => found.push(index..index + 1),
             }
+            start.get_or_insert(index);
         } else if flow.succeeded() {
             start = None;
         }
     }
-    let run = longest?;
-    let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
-    let (first, last) = (bad.first()?.first.ts, bad.last()?.first.ts);
-    // A server that answers repeats meanwhile is there.
-    let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
-    let long_enough = last.since(first) >= MIN_LENGTH;
-    (long_enough && away && Odds::of(flows, hurt).are_against(&run)).then_some(run)
+    found.retain(|run| run.len() as u64 >= MIN_FLOWS);
+    if found.is_empty() {
+        return found;
+    }
+    let odds = Odds::of(flows, hurt);
+    found.retain(|run| {
+        let mut bad = flows[run.clone()].iter().filter(|flow| hurt(flow));
+        let Some(first) = bad.next() else { return false };
+        let last = bad.next_back().unwrap_or(first).first.ts;
+        // A server that answers repeats meanwhile is there.
+        let mut bad = flows[run.clone()].iter().filter(|flow| hurt(flow));
+        let away = bad.all(|flow| flow.failed() || flow.last_sent() > last);
+        let long_enough = last.since(first.first.ts) >= MIN_LENGTH;
+        long_enough && away && odds.are_against(run)
+    });
+    found.sort_by_key(|run| (Reverse(run.len()), run.start));
+    found.truncate(MAX_ABSENCES);
+    found.sort_by_key(|run| run.start);
+    found
 }
 
 /// How often flows are bad, in all and around any of them.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::classify::ENOUGH_TO_EXONERATE;
+use super::cutoff::CutOffs;
 use super::flow::Flow;
 use super::localise::Outage;
 use super::posterior::{Flows, State};
@@ -122,6 +123,7 @@ struct Cell {
 /// All flows of a capture, added up.
 pub(super) struct Surroundings<'a> {
     reach: &'a Reach,
+    cut_off: &'a CutOffs<'a>,
     all: Sums,
     servers: Map<Host, Sums>,
     columns: Map<Host, Vec<Cell>>,
@@ -138,10 +140,12 @@ fn fate(flow: &Flow) -> (u64, u64) {
 }
 
 impl<'a> Surroundings<'a> {
-    pub(super) fn of(reach: &'a Reach) -> Self {
+    /// What failed because its client was cut off is left out: it says nothing of servers and ways.
+    pub(super) fn of(reach: &'a Reach, cut_off: &'a CutOffs<'a>) -> Self {
         let mut cells: Map<(Host, Network), Cell> = Map::default();
         let (mut all, mut servers) = (Sums::default(), Map::<Host, Sums>::default());
-        for flow in reach.flows().iter().filter(|flow| reach.tells(flow)) {
+        let counts = |flow: &&Flow| reach.tells(flow) && !cut_off.cover(flow);
+        for flow in reach.flows().iter().filter(counts) {
             let (at, (ok, failed)) = (flow.first.ts, fate(flow));
             let (server, client) = (Host(flow.cell().responder), flow.cell().client);
             let network = reach.group(client);
@@ -159,7 +163,7 @@ impl<'a> Surroundings<'a> {
             column.sort_unstable_by_key(|cell| (Reverse(cell.sums.0.len()), cell.network));
             column.truncate(MAX_COLUMN);
         }
-        Self { reach, all, servers, columns, states: Map::default() }
+        Self { reach, cut_off, all, servers, columns, states: Map::default() }
     }
 
     /// What surrounds an outage; the server was `idle` from the last flow to it on, until it answered again
@@ -177,7 +181,7 @@ impl<'a> Surroundings<'a> {
             if cell.transport == Transport::Tcp {
                 context.tcp_ok += if within { ok } else { 0 };
             }
-            if !self.reach.tells(flow) {
+            if !self.reach.tells(flow) || self.cut_off.cover(flow) {
                 continue;
             }
             if !here && cell.server == outage.service {

@@ -169,4 +169,20 @@ mod tests {
         assert!(said.contains("[backend 10.244.1.10]"), "its silence is seen: {said}");
         assert!(!said.contains("backend-restart"), "{said}");
     }
+
+    /// It is away four times for three seconds; all but Go's queries are answered when they are repeated.
+    #[test]
+    fn a_server_that_comes_and_goes_loses_nothing_at_random() {
+        let mut situation = Situation::cluster();
+        for round in 0..480_u16 {
+            let at = f64::from(round) * 0.1;
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let away = via == "dns1" && at >= 8.0 && (at - 8.0) % 8.0 < 3.0 && at < 40.0;
+            let fate = if away { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" backend-restart [backend 10.244.1.10]"), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
+    }
 }

@@ -136,7 +136,7 @@ fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Finding {
 mod tests {
     use std::fmt::Write;
 
-    use crate::testkit::{findings, findings_until};
+    use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Two pods on a node; `blocked` flows of the first fail, then it is answered.
     fn pods(blocked: u16, all: u16) -> String {
@@ -209,5 +209,27 @@ mod tests {
         assert!(findings(&pods(5, 20)).contains("client-egress-blocked"));
         // The fifth query is out, and its timer is still running.
         assert!(!findings_until(&pods(20, 20), 8.5).contains("client-egress-blocked"));
+    }
+
+    /// No server answers anybody for six seconds. `near` repeats its queries from the same ports until they are
+    /// answered, and `pod`, like Go, takes a new one each time.
+    #[test]
+    fn a_pod_that_repeats_nothing_is_not_cut_off_where_nobody_is_answered() {
+        let mut situation = Situation::cluster();
+        for round in 0..160_u16 {
+            let at = f64::from(round) * 0.25;
+            let silent = (18.0..24.0).contains(&at);
+            let via = if round % 4 < 2 { "dns1" } else { "dns2" };
+            let (pod, near) = match silent {
+                true if at + 5.0 < 24.0 => (Fate::Lost, Fate::Lost),
+                true => (Fate::Lost, Fate::LostOnce),
+                false => (Fate::Answered, Fate::Answered),
+            };
+            let (who, fate) = if round % 2 == 0 { ("pod", pod) } else { ("near", near) };
+            situation.ask(at, who, "kube-dns", via, fate);
+        }
+        let said = findings(situation.text());
+        assert!(!said.contains("client-egress-blocked"), "{said}");
+        assert!(said.contains(" client-node-broken ["), "{said}");
     }
 }

@@ -248,4 +248,25 @@ mod tests {
         let said = pod_view(80);
         assert!(!said.contains(" stale-backend ["), "{said}");
     }
+
+    /// Nothing answers `near`, wherever its queries go; it asks the backend last of all.
+    #[test]
+    fn a_pod_that_is_cut_off_does_not_hide_the_removal() {
+        let mut situation = Situation::cluster();
+        for round in 0..100_u16 {
+            let at = f64::from(round);
+            let via = if round % 2 == 0 && round < 61 { "dns1" } else { "dns2" };
+            situation.ask(at + 0.5, "near", "kube-dns", via, Fate::Lost);
+        }
+        let text = failover(20.0, Some(60.0), 100.0) + &own_lines(situation.text());
+        let said = findings(&text);
+        assert!(said.contains(" stale-backend [backend 10.244.1.10] likely"), "{said}");
+        assert!(said.contains(" client-egress-blocked [client 10.244.0.3]"), "{said}");
+    }
+
+    /// A situation without its hosts, and with ports of its own.
+    fn own_lines(text: &str) -> String {
+        let lines = text.lines().filter(|line| line.contains(" near:"));
+        lines.map(|line| line.replace("near:2", "near:3") + "\n").collect()
+    }
 }
