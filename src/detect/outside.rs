@@ -83,6 +83,8 @@ pub struct Second {
     pub cluster_ok: u64,
     /// Names of the cluster that failed or waited.
     pub cluster_bad: u64,
+    /// Of them, those that were told an error.
+    pub cluster_errors: u64,
     /// Other names, answered at once.
     pub outside_ok: u64,
     /// Other names that failed or waited.
@@ -95,6 +97,7 @@ impl Second {
     fn add(&mut self, other: Self) {
         self.cluster_ok += other.cluster_ok;
         self.cluster_bad += other.cluster_bad;
+        self.cluster_errors += other.cluster_errors;
         self.outside_ok += other.outside_ok;
         self.outside_bad += other.outside_bad;
         self.outside_missed += other.outside_missed;
@@ -194,7 +197,10 @@ impl Outside {
         match (cluster, verdict) {
             (_, Some(Verdict::Unknown)) => return,
             (true, None) => second.cluster_ok = 1,
-            (true, Some(_)) => second.cluster_bad = 1,
+            (true, Some(bad)) => {
+                let told = matches!(bad, Verdict::Bad(TroubleKind::Error(_)));
+                (second.cluster_bad, second.cluster_errors) = (1, u64::from(told));
+            }
             (false, None) => {
                 second.outside_ok = 1;
                 let missed = glance.latency.is_some_and(|took| took >= CACHE);

@@ -160,4 +160,20 @@ mod tests {
         let text = findings(&cut.replace("every 6 from 1", "every 0.2 from 28.5"));
         assert!(!text.contains("upstream-refused"), "{text}");
     }
+
+    /// One in three questions for names of the cluster is answered only when it is sent again.
+    #[test]
+    fn loss_beside_it_does_not_hide_the_refusals() {
+        let lost = "0.0    pod:41000 > core id 1 rd A redis.default.svc.cluster.local.
+             5.0    pod:41000 > core id 1 rd A redis.default.svc.cluster.local.
+             5.0005 pod:41000 < core id 1 aa redis.default.svc.cluster.local. 5 A 10.96.0.20";
+        let text = format!(
+            "{}repeat 15 every 1.9 from 1.2
+             {lost}
+             end\n",
+            told(5, "n{n}.example.com.", "REFUSED", 0.020)
+        );
+        let said = findings(&text);
+        assert!(said.contains(" upstream-refused [zone example.com] likely"), "{said}");
+    }
 }

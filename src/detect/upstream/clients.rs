@@ -72,6 +72,8 @@ fn contrasted<'a>(
     let mut failing = Failing::new(scene, kind, None, span);
     failing.troubles = episode.to_vec();
     failing.settle();
+    let told = episode.iter().all(|trouble| matches!(trouble.kind, TroubleKind::Error(_)));
+    let is_fine = |meanwhile| is_fine(meanwhile, told);
     if !is_fine(failing.meanwhile) {
         // A server that fails cluster names as well has a trouble of its own, which says nothing of
         // what stands behind the others.
@@ -88,9 +90,11 @@ fn contrasted<'a>(
 }
 
 /// Whether names of the cluster fare well: one in five that fails is more than an upstream's trouble
-/// does to names that do not need it.
-fn is_fine(meanwhile: Second) -> bool {
-    meanwhile.cluster_bad * 5 <= meanwhile.cluster_ok
+/// does to names that do not need it. An error that clients are `told` is no work of loss, which only
+/// makes them wait.
+fn is_fine(meanwhile: Second, told: bool) -> bool {
+    let bad = if told { meanwhile.cluster_errors } else { meanwhile.cluster_bad };
+    bad * 5 <= meanwhile.cluster_ok
 }
 
 /// Servers that say nothing at all where CoreDNS says SERVFAIL: names, not addresses, separate
