@@ -181,4 +181,32 @@ mod tests {
         let text = findings(&open.replace("every 6 from 1", "every 0.2 from 28.5"));
         assert!(!text.contains("upstream-servfail"), "{text}");
     }
+
+    /// Of two replicas the first says SERVFAIL to every name outside, and the other has them.
+    #[test]
+    fn the_replica_that_fails_alone_is_named() {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\npod = 10.244.0.2\n",
+        );
+        for round in 0..60_u32 {
+            let (port, via) = (20_000 + round, 1 + round % 2);
+            let outside = round % 4 < 2;
+            let name = if outside {
+                format!("n{round}.example.com.")
+            } else {
+                "redis.default.svc.cluster.local.".to_owned()
+            };
+            let answer = match (outside, via) {
+                (true, 1) => "SERVFAIL".to_owned(),
+                (true, _) => format!("{name} 5 A 203.0.113.7"),
+                _ => format!("aa {name} 5 A 10.96.0.20"),
+            };
+            text += &format!("{round}.0 pod:{port} > kube-dns via dns{via} id 7 rd A {name}\n");
+            text += &format!("{round}.02 pod:{port} < kube-dns via dns{via} id 7 {answer}\n");
+        }
+        let said = findings(&text);
+        let culprits = "[backend 10.244.1.10, zone example.com]";
+        assert!(said.contains(&format!(" upstream-servfail {culprits}")), "{said}");
+    }
 }

@@ -217,6 +217,25 @@ impl<'a> Failing<'a> {
         if asked.is_empty() { told.collect() } else { asked }
     }
 
+    /// Where the upstream does not show: other servers of the same service, which answered such names well
+    /// meanwhile.
+    pub(super) fn spared(&self) -> BTreeSet<IpAddr> {
+        let forwarders = self.forwarders();
+        let others = self
+            .scene
+            .nat
+            .services()
+            .filter(|(_, backends)| !self.is_seen() && !backends.is_disjoint(&forwarders))
+            .flat_map(|(_, backends)| backends.difference(&forwarders).copied());
+        let outside = &self.scene.forward.outside;
+        others
+            .filter(|server| {
+                let Second { outside_ok, outside_bad, .. } = outside.during(self.span, [*server]);
+                outside_ok >= 2 * ENOUGH as u64 && outside_bad * 10 <= outside_ok
+            })
+            .collect()
+    }
+
     /// The clients that were hurt.
     pub(in crate::detect) fn clients(&self) -> BTreeSet<IpAddr> {
         self.troubles.iter().map(|trouble| trouble.client).collect()

@@ -127,6 +127,13 @@ impl Failing<'_> {
                 outside_ok
             ),
         });
+        let spared = self.spared();
+        if !spared.is_empty() {
+            facts.push(Fact {
+                label: text!("other replicas, which answered such names"),
+                value: list(&spared, 4),
+            });
+        }
         facts.push(Fact { label: text!("names"), value: list(self.names(), 5) });
         facts.push(Fact {
             label: text!("first / last"),
@@ -209,6 +216,9 @@ impl Failing<'_> {
     pub(in crate::detect) fn finding(&self, rule: &'static Descriptor, words: Words) -> Finding {
         let upstream = self.upstream.map(Culprit::Upstream);
         let zone = self.zone().map(Culprit::Zone);
+        // Where other replicas ask the same upstream well, it is these, or their way to it.
+        let alone = if self.spared().is_empty() { BTreeSet::new() } else { self.forwarders() };
+        let alone = alone.into_iter().take(3).map(Culprit::Backend);
         let failed = if self.legs.is_empty() && self.knocks.is_empty() {
             self.troubles.len()
         } else {
@@ -218,7 +228,7 @@ impl Failing<'_> {
             rule,
             title: words.title,
             confidence: words.confidence,
-            culprits: upstream.into_iter().chain(zone).collect(),
+            culprits: upstream.into_iter().chain(alone).chain(zone).collect(),
             place: Where::Upstream,
             span: self.span,
             ongoing: self.scene.lasts(self.span),
