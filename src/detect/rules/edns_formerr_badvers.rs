@@ -3,14 +3,16 @@
 //! **Signature.** From one instant on a server answers queries that carry OPT with FORMERR, NOTIMP or
 //! BADVERS, or not at all, and no query with OPT with anything else, while it answers the same
 //! questions without OPT: three times, for two names. If it takes OPT again later, twenty times and
-//! for two clients.
+//! for two clients. A forwarder that takes OPT for names of its own is judged by the others alone: to
+//! those it passes on what stands behind it.
 //!
 //! **Needs.** Clients that ask with EDNS, and the same questions without, by them or by others.
 //!
 //! **Not this.** A server that rejects single messages as malformed rejects them without OPT as
 //! well. Answers that are lost for their size are lost for large names only (`mtu-fragment`).
 //!
-//! **Cannot tell.** Whether it is the server or a middlebox before it that cannot read OPT.
+//! **Cannot tell.** Whether it is the server or a middlebox before it that cannot read OPT; seen from
+//! clients alone, which upstream.
 //!
 //! Source: rulebook 2.G; RFC 6891 sections 6.1.3 and 7; glibc `resolv/res_send.c` (FORMERR ends a
 //! lookup).
@@ -59,8 +61,33 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 /// Bounded by [`MAX_SERVERS`] times [`MAX_QUESTIONS`].
 #[derive(Default)]
 struct EdnsFormerrBadvers {
-    servers: Table<AddressId, Server>,
-    stands: Rows<Stand>,
+    servers: Table<Ledger, Server>,
+    stands: Rows<Stands>,
+}
+
+/// A server's own names, or what it passes on.
+type Ledger = (AddressId, Names);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Names {
+    Own,
+    Others,
+}
+
+/// How a server stands to OPT for names of its own, and for others.
+#[derive(Clone, Copy, Default)]
+struct Stands {
+    own: Stand,
+    others: Stand,
+}
+
+impl Stands {
+    fn of(&mut self, names: Names) -> &mut Stand {
+        match names {
+            Names::Own => &mut self.own,
+            Names::Others => &mut self.others,
+        }
+    }
 }
 
 /// How a server stands to OPT, and how it stood before.
@@ -105,24 +132,27 @@ impl Detector for EdnsFormerrBadvers {
     }
 
     fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
-        let stand = self.stands.row(glance.responder);
+        let stands = self.stands.row(glance.responder);
+        let names = names(transaction, glance);
+        let stand = stands.of(names);
         if stand.now == Now::Ended || transaction.attempts.is_empty() {
             return;
         }
+        let ledger = (glance.responder, names);
         if accepts_edns(transaction) {
             stand.taken = stand.taken.saturating_add(1);
             if stand.now == Now::Accepts {
                 return;
             }
             stand.now = Now::Accepts;
-            if let Some(server) = self.servers.get(&glance.responder) {
+            if let Some(server) = self.servers.get(&ledger) {
                 if server.has_rejected_many() && server.is_no_chance(*stand) {
                     stand.now = Now::Ended;
                     return;
                 }
                 let rejected = u32::try_from(server.said()).unwrap_or(u32::MAX);
                 stand.rejected = stand.rejected.saturating_add(rejected);
-                self.servers.remove(&glance.responder);
+                self.servers.remove(&ledger);
             }
             return;
         }
@@ -131,27 +161,45 @@ impl Detector for EdnsFormerrBadvers {
         } else if stand.now == Now::Accepts {
             return;
         }
-        if let Some(server) = self.servers.entry_within(glance.responder, MAX_SERVERS) {
+        if let Some(server) = self.servers.entry_within(ledger, MAX_SERVERS) {
             server.or_default().note(transaction);
         }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut stands = self.stands;
-        let servers = self.servers.into_unordered();
-        let servers: BTreeMap<IpAddr, Server> = servers
-            .filter(|(server, tally)| tally.is_no_chance(*stands.row(*server)))
-            .map(|(server, tally)| (scene.addresses.address(server), tally))
-            .collect();
         // The backends of a service have one configuration, and mostly one fault.
-        let mut alike: BTreeMap<IpAddr, (BTreeSet<IpAddr>, Server)> = BTreeMap::new();
-        for (address, server) in servers.into_iter().filter(|(_, server)| server.is_enough()) {
+        let mut alike: BTreeMap<(IpAddr, bool), (BTreeSet<IpAddr>, Server)> = BTreeMap::new();
+        let mut servers: BTreeMap<(IpAddr, Names), (Server, Stands)> = self
+            .servers
+            .into_unordered()
+            .map(|((server, names), tally)| {
+                ((scene.addresses.address(server), names), (tally, *stands.row(server)))
+            })
+            .collect();
+        while let Some(((address, names), (mut server, mut stands))) = servers.pop_last() {
+            // What says that it rejects OPT does not say with authority whose the name is.
+            if let Some((own, _)) = servers.get(&(address, Names::Own))
+                && names == Names::Others
+                && stands.own.taken == 0
+            {
+                server.plain.extend(own.plain.iter().copied());
+            }
+            let passed_on = names == Names::Others && stands.own.taken > 0;
+            // Where its own questions show, they tell who rejects OPT.
+            let shown = passed_on && scene.forward.shows(address);
+            if shown || !server.is_no_chance(*stands.of(names)) || !server.is_enough() {
+                continue;
+            }
             let service = scene.service_of(address).unwrap_or(address);
-            let (addresses, all) = alike.entry(service).or_default();
+            let (addresses, all) = alike.entry((service, passed_on)).or_default();
             addresses.insert(address);
             all.join(server);
         }
-        alike.into_values().filter_map(|(servers, all)| all.finding(&servers, scene)).collect()
+        alike
+            .into_iter()
+            .filter_map(|((_, passed_on), (servers, all))| all.finding(&servers, passed_on, scene))
+            .collect()
     }
 }
 
@@ -240,7 +288,12 @@ impl Server {
         self.evidence.truncate(FRAMES);
     }
 
-    fn finding(&self, servers: &BTreeSet<IpAddr>, scene: &Scene<'_>) -> Option<Finding> {
+    fn finding(
+        &self,
+        servers: &BTreeSet<IpAddr>,
+        passed_on: bool,
+        scene: &Scene<'_>,
+    ) -> Option<Finding> {
         let span = self.span?;
         let both = self.both();
         let total: u64 = both.values().sum();
@@ -260,31 +313,50 @@ impl Server {
             }
         };
         let symptoms = self.rcodes.keys().map(|rcode| Symptom::Error(*rcode));
+        let listed = list(servers, 4);
+        let refused = if passed_on {
+            text!("EDNS is refused behind {servers}", servers = listed)
+        } else {
+            text!("EDNS is refused by {servers}", servers = listed)
+        };
+        let who = if passed_on {
+            text!(
+                "{servers} take OPT for names of the cluster and pass on what they are told of \
+                 others: an upstream, or a middlebox before it, does not read the OPT record of \
+                 RFC 6891.",
+                servers = listed
+            )
+        } else {
+            text!("The server, or a middlebox before it, does not read the OPT record of RFC 6891.")
+        };
+        let outside =
+            if passed_on { scene.forward.outside.cluster_zones() } else { BTreeSet::new() };
         Some(Finding {
             rule: &DETECTOR,
             title: text!(
-                "EDNS is refused by {servers}: since {start} queries with OPT get {said}, and the \
-                 same questions without it are answered",
-                servers = list(servers, 4),
+                "{refused}: since {start} queries with OPT get {said}, and the same questions \
+                 without it are answered",
+                refused,
                 start = clock(span.start),
                 said
             ),
             confidence: Confidence::Confirmed,
             culprits: servers.iter().map(culprit).collect(),
-            place: Where::Server,
+            place: if passed_on { Where::Upstream } else { Where::Server },
             span,
             ongoing: scene.lasts(span),
             transactions: total,
             claim: Claim {
                 span: Some(span),
                 servers: Some(servers.clone()),
+                outside,
                 symptoms: symptoms.chain([Symptom::Unanswered]).collect(),
                 ..Claim::default()
             },
             cause: text!(
-                "The server, or a middlebox before it, does not read the OPT record of RFC 6891. \
-                 Resolvers that ask again without it (c-ares, dig) only lose time; glibc takes \
-                 FORMERR for final."
+                "{who} Resolvers that ask again without it (c-ares, dig) only lose time; glibc \
+                 takes FORMERR for final.",
+                who
             ),
             facts: vec![
                 Fact {
@@ -315,6 +387,12 @@ impl Server {
             }],
         })
     }
+}
+
+/// Whose name a question asks for, as far as it and its answer show.
+fn names(transaction: &Transaction, glance: &Glance) -> Names {
+    let authoritative = transaction.answer().is_some_and(|answer| answer.header.authoritative());
+    if authoritative || glance.name.zone.is_some() { Names::Own } else { Names::Others }
 }
 
 /// Whether a server answered a question with OPT, and not by saying that it does not take that.
@@ -393,5 +471,20 @@ mod tests {
         let text = asked(4, "n{n}.example.com.", "FORMERR").replace("every 2", "every 0.6");
         let text = text.replace("0.001 pod:40000 < dns id 1 FORMERR", "");
         assert!(!findings(&text).contains("edns-formerr"));
+    }
+
+    /// CoreDNS takes OPT for its own names, and passes on what its upstream says to others.
+    #[test]
+    fn what_a_forwarder_passes_on_is_told_apart_from_its_own_names() {
+        let own = "repeat 8 every 1
+             0.2   pod:41000 > dns id 3 rd edns 1232 A redis.default.svc.cluster.local.
+             0.201 pod:41000 < dns id 3 aa redis.default.svc.cluster.local. 5 A 10.96.0.20
+             end\n";
+        let text = findings(&format!("{}{own}", asked(4, "n{n}.example.com.", "FORMERR")));
+        assert!(text.contains("edns-formerr-badvers [backend 192.0.2.53] confirmed"), "{text}");
+        // A client whose OPT alone is bad, for names that the server takes from others with OPT.
+        let aa = asked(4, "n{n}.example.com.", "FORMERR").replace("id 2 n{n}", "id 2 aa n{n}");
+        let text = findings(&format!("{aa}{own}"));
+        assert!(!text.contains("edns-formerr"), "{text}");
     }
 }
