@@ -1,8 +1,9 @@
 //! CoreDNS itself refuses queries: it has too many in flight.
 //!
 //! **Signature.** A DNS pod whose own questions are visible answers REFUSED to clients without
-//! asking anybody, five times or for two names, and each time at least twenty of its questions
-//! are on their way upstream, never less than half of the most that there ever were: a plateau.
+//! asking anybody, five times or for two names, and nearly each time at least twenty of its questions
+//! are on their way upstream, never less than half of the most that there ever were: a plateau. Two
+//! on their way are enough if it forwards most of the refused questions at other times.
 //!
 //! **Needs.** A capture that shows what the DNS pods ask: on their nodes, with `-i any`.
 //!
@@ -21,8 +22,8 @@ use crate::base::words::{clock, count, list, plain, text};
 use crate::base::{Map, Span, Timestamp};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Leg,
-    Proof, RuledOut, Scene, Symptom, Trouble, TroubleKind, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, Layer,
+    Leg, Proof, RuledOut, Scene, Symptom, Trouble, TroubleKind, Where,
 };
 use crate::dns::{Name, Question, Rcode};
 
@@ -32,6 +33,9 @@ const ENOUGH: usize = 5;
 const ENOUGH_OF_TWO_NAMES: usize = 3;
 /// Questions in flight below which nobody sets a limit.
 const BUSY: usize = 20;
+/// See [`BUSY`]: where most of the refused questions were forwarded and answered at other times, no zone
+/// without a forward explains the refusals, and a low limit does.
+const BUSY_FOR_KNOWN: usize = 2;
 /// CoreDNS gives a leg up after this long.
 const LEG: Duration = Duration::from_secs(2);
 
@@ -84,9 +88,19 @@ fn judge(server: IpAddr, refused: &[&Trouble], scene: &Scene<'_>) -> Option<Find
     if own.len() < ENOUGH && (own.len() < ENOUGH_OF_TWO_NAMES || names.len() < 2) {
         return None;
     }
+    // What it has asked for at other times, it has a forward for.
+    let answered = |legs: &Vec<&Leg>| {
+        legs.iter().any(|leg| matches!(leg.fate, Fate::Data | Fate::Negative(_)))
+    };
+    let known = own.iter().filter(|trouble| asked.get(&trouble.question).is_some_and(answered));
+    let busy = if known.count() * 2 > own.len() { BUSY_FOR_KNOWN } else { BUSY };
     let most = legs.iter().map(|leg| in_flight(&legs, leg.sent.ts)).max()?;
-    let least = own.iter().map(|trouble| in_flight(&legs, trouble.sent.ts)).min()?;
-    (least >= BUSY && least * 2 >= most)
+    // An answer is on the wire before the server counts it as done: of so many, some meet that moment.
+    let mut flying: Vec<usize> =
+        own.iter().map(|trouble| in_flight(&legs, trouble.sent.ts)).collect();
+    flying.sort_unstable();
+    let least = *flying.get(flying.len() / 10)?;
+    (least >= busy && least * 2 >= most)
         .then(|| finding(server, &own, least, most, scene))
         .flatten()
 }
@@ -221,5 +235,18 @@ mod tests {
     fn two_refusals_are_not_enough_wherever_the_capture_ends() {
         assert!(findings(&burst(40, 3)).contains("refused-burst"));
         assert!(!findings(&burst(40, 2)).contains("refused-burst"));
+    }
+
+    #[test]
+    fn names_that_it_forwards_at_other_times_have_a_forward() {
+        let refused = burst(3, 6);
+        let mut known = String::new();
+        for n in 0..6 {
+            let (at, port) = (1 + n, 15_000 + n);
+            known += &format!("{at}.0 core:{port} > up rd A x{n}.example.com.\n");
+            known += &format!("{at}.1 core:{port} < up x{n}.example.com. 5 A 203.0.113.7\n");
+        }
+        let said = findings(&format!("{refused}{known}"));
+        assert!(said.contains(" coredns-refused-burst [backend 10.244.1.10]"), "{said}");
     }
 }
