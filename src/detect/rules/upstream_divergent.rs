@@ -2,9 +2,11 @@
 //!
 //! **Signature.** For the same name and type one upstream answers with data and another NXDOMAIN
 //! or without data, back and forth: data comes again after the negative answer, or the negative
-//! answer again after data, within a minute each. Two names, or five negative answers.
+//! answer again after data, within a minute each. Two names, or five negative answers. Where only
+//! clients' questions show, one server has a name outside the cluster and has not, back and forth.
 //!
-//! **Needs.** A capture that shows what the DNS pods ask: on their nodes, with `-i any`.
+//! **Needs.** To name the upstreams, a capture that shows what the DNS pods ask: on their nodes, with
+//! `-i any`.
 //!
 //! **Not this.** A name that was just made, or just removed, changes once and on all upstreams.
 //! Different addresses of one name are normal (geography, load).
@@ -22,10 +24,10 @@ use crate::base::words::{clock, list, text};
 use crate::base::{Span, Table};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, HarmKind,
-    Layer, Leg, Proof, RuledOut, Scene, Symptom, Where,
+    Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding,
+    HarmKind, Inquiry, Layer, Leg, Proof, RuledOut, Scene, Symptom, Told, Where,
 };
-use crate::dns::{Name, Question};
+use crate::dns::{Name, Question, RecordType};
 
 /// Negative answers that are enough, and names (rulebook 7.6).
 const ENOUGH: usize = 5;
@@ -63,10 +65,110 @@ impl Detector for UpstreamDivergent {
         let negative = torn.values().flatten().filter(|leg| leg.fate != Fate::Data).count();
         let names: BTreeSet<&Name> = torn.keys().map(|question| &question.name).collect();
         if torn.is_empty() || (names.len() < NAMES && negative < ENOUGH) {
-            return Vec::new();
+            return told(scene).into_iter().collect();
         }
         finding(&torn, &names, scene).into_iter().collect()
     }
+}
+
+/// What clients were told by servers that go back and forth: their upstreams do not show.
+fn told(scene: &Scene<'_>) -> Option<Finding> {
+    let mut torn: Vec<(&Name, IpAddr, &Told)> = Vec::new();
+    for Inquiry { name, rtype, asked, place, .. } in scene.answers.all() {
+        if place.in_cluster || *rtype != RecordType::A {
+            continue;
+        }
+        for ((server, answer), no) in asked.told.iter() {
+            let negative = matches!(answer, Answer::NoName | Answer::NoData);
+            // A name that is made, or removed, changes once, and one that was gone for a while twice.
+            let among = |one: &Told, other: &Told| {
+                let Span { start, end } = other.span;
+                one.frames().any(|seen| start < seen.ts && seen.ts < end)
+            };
+            let again = |(answer, yes): (Answer, &Told)| {
+                answer.is_data() && among(yes, no) && among(no, yes)
+            };
+            if negative && !scene.forward.shows(*server) && asked.by(*server).any(again) {
+                torn.push((name, *server, no));
+            }
+        }
+    }
+    let names: BTreeSet<&Name> = torn.iter().map(|(name, ..)| *name).collect();
+    let servers: BTreeSet<IpAddr> = torn.iter().map(|(_, server, _)| *server).collect();
+    let negative: u64 = torn.iter().map(|(.., no)| no.times()).sum();
+    let span = torn.iter().map(|(.., no)| no.span).reduce(Span::join)?;
+    let (name, server) = (names.first()?, servers.first()?);
+    if negative < ENOUGH as u64 {
+        return None;
+    }
+    let listed = list(&servers, 3);
+    Some(Finding {
+        rule: &DETECTOR,
+        title: text!(
+            "{names} exist by chance since {start}: {servers} answer with data, say that there is \
+             no such name, and have it again",
+            names = list(names.iter(), 2),
+            start = clock(span.start),
+            servers = listed
+        ),
+        confidence: Confidence::Likely,
+        culprits: names
+            .iter()
+            .take(3)
+            .map(|name| Culprit::Name((*name).clone()))
+            .chain(servers.iter().take(2).map(|server| Culprit::Backend(*server)))
+            .collect(),
+        place: Where::Upstream,
+        span,
+        ongoing: scene.lasts(span),
+        transactions: negative,
+        claim: Claim {
+            wrong: torn.iter().flat_map(|(.., no)| scene.answers.wronged(no)).collect(),
+            ..Claim::default()
+        },
+        cause: text!(
+            "The same server knows these names and does not, in turn. The DNS pods choose among \
+             their upstreams at random and take the first answer, NXDOMAIN included: upstreams \
+             that see different zones (split horizon) make it look like that. Which upstreams they \
+             are does not show in this capture."
+        ),
+        facts: vec![
+            Fact {
+                label: text!("answers"),
+                value: text!(
+                    "{negative} negative for these names, by {servers}",
+                    negative,
+                    servers = listed
+                ),
+            },
+            Fact { label: text!("names"), value: list(names.iter(), 5) },
+        ],
+        evidence: torn
+            .iter()
+            .flat_map(|(name, server, no)| {
+                no.frames().take(2).map(move |seen| (name, server, seen))
+            })
+            .take(4)
+            .map(|(name, server, seen)| Proof {
+                seen,
+                summary: text!("{server} has nothing for {name}", server, name),
+            })
+            .collect(),
+        actions: vec![
+            read_the_corefile(),
+            Action {
+                why: text!("ask again and again, and then each upstream by itself"),
+                command: format!(
+                    "for i in 1 2 3 4 5 6; do dig @{server} {name} +noall +comments | grep status; \
+                     done"
+                ),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "nxdomain-missing-name",
+            because: text!("the same server answered with data before and after"),
+        }],
+    })
 }
 
 /// The part of `legs` in which answers with data and without went back and forth between different
@@ -263,5 +365,33 @@ mod tests {
         let said = findings(&format!("{before}{after}"));
         assert!(said.contains("upstream-divergent [upstream 192.0.2.54, "), "{said}");
         assert!(said.contains(" 10:00:16.001-"), "{said}");
+    }
+
+    /// `core` answers from one upstream or the other, and what it asks them does not show.
+    fn seen_by_clients(answers: &str) -> String {
+        let mut text = String::from("pod = 10.244.0.2\ncore = 10.244.1.10\n");
+        for (n, answer) in answers.chars().enumerate() {
+            let port = 20_000 + n;
+            let said = if answer == 'y' { "git.example.com. 5 A 203.0.113.7" } else { "NXDOMAIN" };
+            text += &format!("{n}.0 pod:{port} > core id 2 rd A git.example.com.\n");
+            text += &format!("{n}.01 pod:{port} < core id 2 {said}\n");
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn a_name_that_comes_and_goes_at_one_server_is_one_of_divergent_upstreams() {
+        let said = seen_by_clients("ynynnyyny");
+        assert!(!said.contains("upstream-divergent"), "four denials: {said}");
+        let said = seen_by_clients("ynynnyynyny");
+        assert!(said.contains(" upstream-divergent [name git.example.com"), "{said}");
+    }
+
+    #[test]
+    fn a_name_that_is_made_or_removed_changes_once_and_one_that_was_gone_twice() {
+        for answers in ["nnnnnnnyyyyyyy", "yyyyyyynnnnnnn", "yyyyynnnnnnnyyyyy"] {
+            let said = seen_by_clients(answers);
+            assert!(!said.contains("upstream-divergent"), "{said}");
+        }
     }
 }
