@@ -124,7 +124,7 @@ impl Detector for CorednsUnsynced {
                         let elsewhere = asked.told.keys().any(|(other, said)| {
                             other != server
                                 && said.is_data()
-                                && scene.nat.may_be_replicas(*server, *other)
+                                && replicas_of_one(*server, *other, scene)
                         });
                         if elsewhere {
                             replica.denied.add(*server, told);
@@ -153,6 +153,13 @@ impl Detector for CorednsUnsynced {
             })
             .collect()
     }
+}
+
+/// Whether two servers may stand behind one service: not one that clients ask by its own address while the
+/// capture shows behind which service the other stands.
+fn replicas_of_one(server: IpAddr, other: IpAddr, scene: &Scene<'_>) -> bool {
+    let of_service = |address| scene.nat.is_backend(address) || scene.nat.is_service(address);
+    scene.nat.may_be_replicas(server, other) && of_service(server) == of_service(other)
 }
 
 fn finding(

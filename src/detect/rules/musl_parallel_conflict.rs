@@ -71,8 +71,8 @@ type Key = (SocketId, u16, u64, RecordType);
 struct MuslParallelConflict {
     open: Map<Key, Half>,
     purge: Purge,
-    /// By the server that denied and the one that knew.
-    conflicts: BTreeMap<(IpAddr, IpAddr), Conflicts>,
+    /// By the server that denied.
+    conflicts: BTreeMap<IpAddr, Conflicts>,
     kept: usize,
 }
 
@@ -80,9 +80,12 @@ struct MuslParallelConflict {
 struct Conflicts {
     wrong: BTreeMap<(Seen, IpAddr), Harmed>,
     span: Option<Span>,
-    frames: Vec<(Seen, Seen)>,
+    /// The denial, and what came too late and from whom.
+    frames: Vec<(Seen, Seen, IpAddr)>,
     names: BTreeSet<Name>,
     clients: BTreeSet<IpAddr>,
+    /// The servers that knew, for one of a list may be a service with several behind it.
+    known: BTreeSet<IpAddr>,
 }
 
 impl Detector for MuslParallelConflict {
@@ -121,7 +124,7 @@ impl Detector for MuslParallelConflict {
         self.conflicts
             .into_iter()
             .filter(|(_, conflicts)| conflicts.wrong.len() >= ENOUGH)
-            .filter_map(|((denied, known), conflicts)| finding(denied, known, conflicts, scene))
+            .filter_map(|(denied, conflicts)| finding(denied, conflicts, scene))
             .collect()
     }
 }
@@ -159,25 +162,23 @@ impl MuslParallelConflict {
     fn conflict(&mut self, no: Half, yes: &Half) {
         let Some(lookup) = no.denied.filter(|_| self.kept < MAX_LOOKUPS) else { return };
         self.kept += 1;
-        let conflicts = self.conflicts.entry((no.responder, yes.responder)).or_default();
+        let conflicts = self.conflicts.entry(no.responder).or_default();
+        conflicts.known.insert(yes.responder);
         let at = no.answered.ts;
         conflicts.span = Some(conflicts.span.map_or(Span::at(at), |span| span.with(at)));
         conflicts.names.insert(lookup.name.clone());
         conflicts.clients.insert(lookup.client);
         if conflicts.frames.len() < 4 {
-            conflicts.frames.push((no.answered, yes.answered));
+            conflicts.frames.push((no.answered, yes.answered, yes.responder));
         }
         conflicts.wrong.insert((lookup.start, lookup.client), *lookup);
     }
 }
 
-fn finding(
-    denied: IpAddr,
-    known: IpAddr,
-    conflicts: Conflicts,
-    scene: &Scene<'_>,
-) -> Option<Finding> {
+fn finding(denied: IpAddr, conflicts: Conflicts, scene: &Scene<'_>) -> Option<Finding> {
     let span = conflicts.span?;
+    let known = list(&conflicts.known, 3);
+    let example = conflicts.known.first()?;
     let lookups = conflicts.wrong.len() as u64;
     let name = conflicts.names.first()?.clone();
     Some(Finding {
@@ -213,7 +214,7 @@ fn finding(
         evidence: conflicts
             .frames
             .into_iter()
-            .flat_map(|(no, yes)| {
+            .flat_map(|(no, yes, known)| {
                 [
                     Proof { seen: no, summary: text!("{denied} denies it", denied) },
                     Proof { seen: yes, summary: text!("{known} knows it, too late", known) },
@@ -223,7 +224,7 @@ fn finding(
         actions: vec![
             Action {
                 why: text!("compare the two servers"),
-                command: format!("dig @{denied} {name}; dig @{known} {name}"),
+                command: format!("dig @{denied} {name}; dig @{example} {name}"),
             },
             Action {
                 why: text!("give musl images a single nameserver, or use a glibc image"),
@@ -287,5 +288,27 @@ mod tests {
     #[test]
     fn a_capture_that_ends_before_the_second_answer_says_nothing() {
         assert_eq!(findings_until(&scenario(2, 1, 5, "NXDOMAIN"), 1.003), "quiet\n");
+    }
+
+    /// The other server of the list is a service with two backends.
+    #[test]
+    fn one_denier_is_one_finding_whoever_knew() {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\npod = 10.244.0.2\ncorp = 192.0.2.53\n",
+        );
+        for round in 0..12_u32 {
+            let (port, via) = (40_000 + round, 1 + round % 2);
+            let name = format!("s{round}.default.svc.cluster.local.");
+            text += &format!(
+                "{round}.0000 pod:{port} > kube-dns via dns{via} id 1a rd A {name}\n\
+                 {round}.0001 pod:{port} > corp id 1a rd A {name}\n\
+                 {round}.001 pod:{port} < corp id 1a NXDOMAIN\n\
+                 {round}.005 pod:{port} < kube-dns via dns{via} id 1a aa {name} 60 A 10.96.0.20\n"
+            );
+        }
+        let said = findings(&text);
+        assert_eq!(said.matches("musl-parallel-conflict [").count(), 1, "{said}");
+        assert!(!said.contains("coredns-unsynced"), "{said}");
     }
 }
