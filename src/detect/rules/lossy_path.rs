@@ -20,6 +20,7 @@
 //!
 //! Source: rulebook 2.B; section 6.2 for the test.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use crate::detect::load::{Course, Slow};
 use crate::detect::odds::beyond_ordinary_loss;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, Layer,
-    Proof, Reached, RuledOut, Scene, Symptom, Where,
+    Proof, Reached, RuledOut, Scene, Symptom, Where, odds,
 };
 
 /// Lost datagrams (rulebook 7.6).
@@ -41,6 +42,8 @@ const ENOUGH_LOST: u64 = 5;
 const RECOVERY: f64 = 0.5;
 /// Share of the flows that fail where one backend of four is silent; services with more are rare.
 const ONE_OF_FEW: f64 = 0.25;
+/// What chance may explain of servers that lose nothing beside others that do.
+const SPARED: f64 = 0.001;
 /// Flows.
 const ENOUGH_FLOWS: u64 = 20;
 /// With so much between them, losses belong to different times.
@@ -214,15 +217,72 @@ impl<'a> Others<'a> {
     }
 }
 
+/// Servers of a row, with what was sent to them and what was lost of it.
+#[derive(Default)]
+struct Part {
+    servers: BTreeSet<IpAddr>,
+    sent: u64,
+    lost: u64,
+}
+
+impl Part {
+    fn of<'a>(servers: impl Iterator<Item = (&'a IpAddr, &'a (u64, u64))>) -> Self {
+        servers.fold(Self::default(), |mut part, (server, (sent, lost))| {
+            part.servers.insert(*server);
+            (part.sent, part.lost) = (part.sent + sent, part.lost + lost);
+            part
+        })
+    }
+}
+
+impl Row {
+    /// The servers that lose datagrams, and the rest: those are spared beyond chance, or none.
+    fn parts(&self) -> (Part, Part) {
+        let tests = self.servers.len() as u64;
+        let loses =
+            |(_, (sent, lost)): &(&IpAddr, &(u64, u64))| beyond_ordinary_loss(*lost, *sent, tests);
+        let some = Part::of(self.servers.iter().filter(loses));
+        let rest = Part::of(self.servers.iter().filter(|server| !loses(server)));
+        let all = (some.lost + rest.lost, some.sent + rest.sent);
+        let apart = some.lost > 0
+            && rest.sent >= ENOUGH_FLOWS
+            && odds::fisher(some.lost, some.sent, all.0, all.1) < SPARED;
+        if apart { (some, rest) } else { (Part::of(self.servers.iter()), Part::default()) }
+    }
+}
+
 fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
     let span = row.span?;
-    let servers: Vec<Text> = row
-        .servers
-        .iter()
-        .filter(|(_, (sent, _))| *sent > 0)
-        .map(|(server, (sent, lost))| text!("{server} {lost} of {sent}", server, lost, sent))
-        .collect();
-    let names = list(row.servers.keys(), 3);
+    let (lossy, spared) = row.parts();
+    let mut servers: Vec<(&IpAddr, &(u64, u64))> =
+        row.servers.iter().filter(|(_, (sent, _))| *sent > 0).collect();
+    servers.sort_by_key(|(_, (_, lost))| Reverse(*lost));
+    let servers = servers
+        .into_iter()
+        .map(|(server, (sent, lost))| text!("{server} {lost} of {sent}", server, lost, sent));
+    let servers: Vec<Text> = servers.collect();
+    let names = list(&lossy.servers, 3);
+    let path = Culprit::Path(network.to_string(), names.to_string());
+    let (culprits, lost_where) = if spared.servers.is_empty() {
+        let lost = text!(
+            "whichever server, name or type they asked for, and repeats get through: datagrams or \
+             their answers are lost on the way. Congestion, a faulty link, or drops on a host's \
+             network card do that."
+        );
+        (vec![path, Culprit::ClientSubnet(network)], lost)
+    } else {
+        let lost = text!(
+            "and repeats get through, while {others} lost {lost} of {sent}: the same clients reach \
+             those well, so datagrams or their answers are lost at {names}, or on the stretch of \
+             the way that leads there alone.",
+            others = list(&spared.servers, 3),
+            lost = spared.lost,
+            sent = spared.sent,
+            names
+        );
+        let backends = lossy.servers.iter().take(3).copied().map(Culprit::Backend);
+        ([path].into_iter().chain(backends).collect(), lost)
+    };
     let mut ruled_out = vec![RuledOut {
         rule: "cap-loss",
         because: text!(
@@ -246,15 +306,12 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
         rule: &DETECTOR,
         title: text!(
             "{share} of the query datagrams of {network} to {names} get no answer, at random",
-            share = percent(row.lost, row.sent),
+            share = percent(lossy.lost, lossy.sent),
             network,
             names
         ),
         confidence: Confidence::Likely,
-        culprits: vec![
-            Culprit::Path(network.to_string(), names.to_string()),
-            Culprit::ClientSubnet(network),
-        ],
+        culprits,
         place: Where::Unknown,
         span,
         ongoing: scene.lasts(span),
@@ -265,20 +322,19 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
             ..Claim::default()
         },
         cause: text!(
-            "{lost} of {sent} query datagrams went unanswered, whichever server, name or type they \
-             asked for, and repeats get through: datagrams or their answers are lost on the way. \
-             Congestion, a faulty link, or drops on a host's network card do that.",
-            lost = row.lost,
-            sent = row.sent
+            "{lost} of {sent} query datagrams went unanswered, {lost_where}",
+            lost = lossy.lost,
+            sent = lossy.sent,
+            lost_where
         ),
         facts: vec![
             Fact {
                 label: text!("lost"),
                 value: text!(
                     "{lost} of {sent} ({share})",
-                    lost = row.lost,
-                    sent = row.sent,
-                    share = percent(row.lost, row.sent)
+                    lost = lossy.lost,
+                    sent = lossy.sent,
+                    share = percent(lossy.lost, lossy.sent)
                 ),
             },
             Fact { label: text!("by server"), value: list(servers, 4) },
@@ -300,7 +356,7 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
             },
             Action {
                 why: text!("measure the path"),
-                command: format!("mtr -u -P 53 -rwc 100 {}", first(row.servers.keys())),
+                command: format!("mtr -u -P 53 -rwc 100 {}", first(&lossy.servers)),
             },
         ],
         ruled_out,
@@ -400,5 +456,19 @@ mod tests {
     fn a_capture_that_ends_with_the_fourth_loss_says_nothing() {
         let said = findings_until(&loss_text(10, 400), 26.0);
         assert!(!said.contains("lossy-path"), "{said}");
+    }
+
+    /// Of three backends the first loses every third query.
+    #[test]
+    fn the_server_that_alone_loses_is_named() {
+        let mut situation = Situation::cluster();
+        for round in 0..300_u16 {
+            let via = ["dns1", "dns2", "dns3"][usize::from(round % 3)];
+            let fate = if round % 9 == 0 { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round) * 0.7, "pod", "kube-dns", via, fate);
+        }
+        let said = findings(situation.text());
+        let culprits = "[path 10.244.0.0/24 -> 10.244.1.10, backend 10.244.1.10]";
+        assert!(said.contains(&format!(" lossy-path {culprits}")), "{said}");
     }
 }
