@@ -5,7 +5,8 @@
 //! the whole lookup after 5 s, Go waits 10 s.
 //!
 //! **Needs.** At least three lookups, at least two attempts each, and no answer to that type for
-//! these names anywhere in the capture.
+//! these names anywhere in the capture; or, from the first such lookup to the last, hardly one to that type
+//! for whatever name, and many to the other.
 //!
 //! **Not this.** An empty answer is an answer. A repeat that is answered is loss, or
 //! `conntrack-race-aaaa`. AAAA that fails behind the servers is `slow-or-dropped-aaaa`. A dead
@@ -22,7 +23,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Set, Span};
+use crate::base::{Map, Set, Span, Timestamp, entry_within};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -39,6 +40,12 @@ const ATTEMPTS: usize = 2;
 /// Chance that losses of both types fall on one alone: three of three would be 1/8, so that names
 /// asked more often count.
 const CHANCE: f64 = 0.05;
+/// Of the type that is not answered from the first to the last of these lookups, one in so many may be.
+const HARDLY: u64 = 20;
+/// Such a time is no moment.
+const LASTS: Duration = Duration::from_secs(5);
+/// Seconds tallied: more than two days of them.
+const MAX_SECONDS: usize = 200_000;
 /// Names tallied.
 const MAX_NAMES: usize = 8_192;
 /// Example frames.
@@ -60,6 +67,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct SingleFamilyStall {
     /// Names of which each type was answered.
     answered: Set<QuestionId>,
+    /// How often A and AAAA were answered, by the second of the question.
+    seconds: Map<i64, [u32; 2]>,
     stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
 }
 
@@ -81,8 +90,16 @@ impl Detector for SingleFamilyStall {
     fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
         let question = &transaction.question;
         let family = matches!(question.rtype, RecordType::A | RecordType::AAAA);
-        if family && !transaction.responses.is_empty() && self.answered.len() < MAX_NAMES {
+        if !family || transaction.responses.is_empty() {
+            return;
+        }
+        if self.answered.len() < MAX_NAMES {
             self.answered.insert(question.into());
+        }
+        let second = second_of(transaction.first().ts);
+        if let Some(entry) = entry_within(&mut self.seconds, second, MAX_SECONDS) {
+            let answered = entry.or_default();
+            answered[usize::from(question.rtype == RecordType::AAAA)] += 1;
         }
     }
 
@@ -123,42 +140,80 @@ impl Detector for SingleFamilyStall {
     }
 
     fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
+        let whole = [RecordType::AAAA, RecordType::A].into_iter().find_map(|rtype| {
+            let stalls = self.of(rtype);
+            self.lasts(rtype, &stalls).then(|| finding(rtype, None, &stalls, scene))
+        });
+        if let Some(found) = whole {
+            return found.into_iter().collect();
+        }
         let answered = std::mem::take(&mut self.answered);
         self.stalls.retain(|(rtype, name), _| {
             let question = Question { name: name.clone(), rtype: *rtype, class: Question::IN };
             !answered.contains(&QuestionId::from(&question))
         });
-        let of = |rtype: RecordType| {
-            let names: BTreeSet<Name> =
-                self.stalls.keys().filter(|key| key.0 == rtype).map(|key| key.1.clone()).collect();
-            let stalls: Vec<Stall> = self
-                .stalls
-                .iter()
-                .filter(|(key, _)| key.0 == rtype)
-                .flat_map(|(_, stalls)| stalls.iter().copied())
-                .collect();
-            (names, stalls)
-        };
-        let (a, aaaa) = (of(RecordType::A), of(RecordType::AAAA));
-        let (rtype, (names, stalls), fewer) = if a.1.len() > aaaa.1.len() {
-            (RecordType::A, a, aaaa.1.len())
+        let (a, aaaa) = (self.of(RecordType::A), self.of(RecordType::AAAA));
+        let (rtype, stalls, fewer) = if a.len() > aaaa.len() {
+            (RecordType::A, a, aaaa.len())
         } else {
-            let fewer = a.1.len();
+            let fewer = a.len();
             (RecordType::AAAA, aaaa, fewer)
         };
-        let lookups = stalls.len() as u64;
-        // Every unanswered attempt is an observation of its own: loss would spare some.
-        let attempts: usize = stalls.iter().map(|stall| stall.attempts).sum();
-        if lookups < ENOUGH || odds::sign(attempts as u64, fewer as u64 * 2) >= CHANCE {
+        if !is_no_chance(&stalls, fewer) {
             return Vec::new();
         }
-        finding(rtype, &names, &stalls, scene).into_iter().collect()
+        let names = self.stalls.keys().filter(|key| key.0 == rtype).map(|key| key.1.clone());
+        finding(rtype, Some(&names.collect()), &stalls, scene).into_iter().collect()
     }
+}
+
+impl SingleFamilyStall {
+    fn of(&self, rtype: RecordType) -> Vec<Stall> {
+        let own = self.stalls.iter().filter(|(key, _)| key.0 == rtype);
+        own.flat_map(|(_, stalls)| stalls.iter().copied()).collect()
+    }
+
+    /// Whether hardly one question of this type was answered from the first of these lookups to the last,
+    /// whatever its name.
+    fn lasts(&self, rtype: RecordType, stalls: &[Stall]) -> bool {
+        let times = || stalls.iter().map(|stall| stall.span.start);
+        let Some((first, last)) = times().min().zip(times().max()) else { return false };
+        // The seconds at its ends saw something of before and after.
+        let within = second_of(first) + 1..second_of(last);
+        let answered = |at: usize| -> u64 {
+            let within = self.seconds.iter().filter(|(second, _)| within.contains(second));
+            within.map(|(_, answered)| u64::from(answered[at])).sum()
+        };
+        let (own, other, opposite) = if rtype == RecordType::A {
+            (answered(0), answered(1), RecordType::AAAA)
+        } else {
+            (answered(1), answered(0), RecordType::A)
+        };
+        let against = self.of(opposite);
+        let fewer = against.iter().filter(|stall| (first..=last).contains(&stall.span.start));
+        let lookups = stalls.len() as u64;
+        last.since(first) >= LASTS
+            && own * HARDLY <= lookups
+            && other * 5 >= lookups * 4
+            && is_no_chance(stalls, fewer.count())
+    }
+}
+
+/// Whether these lookups are enough, and too many for losses of both types alike, `fewer` of which fell on
+/// the other one.
+fn is_no_chance(stalls: &[Stall], fewer: usize) -> bool {
+    // Every unanswered attempt is an observation of its own: loss would spare some.
+    let attempts: usize = stalls.iter().map(|stall| stall.attempts).sum();
+    stalls.len() as u64 >= ENOUGH && odds::sign(attempts as u64, fewer as u64 * 2) < CHANCE
+}
+
+fn second_of(ts: Timestamp) -> i64 {
+    ts.nanos().div_euclid(1_000_000_000)
 }
 
 fn finding(
     rtype: RecordType,
-    names: &BTreeSet<Name>,
+    names: Option<&BTreeSet<Name>>,
     stalls: &[Stall],
     scene: &Scene<'_>,
 ) -> Option<Finding> {
@@ -166,14 +221,16 @@ fn finding(
     let clients: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.client).collect();
     let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
     let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
-    let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
+    let example =
+        names.and_then(BTreeSet::first).map_or_else(|| "<name>".to_owned(), Name::to_string);
+    let listed = |n: usize| names.map_or_else(|| text!("any name"), |names| list(names, n));
     let server = servers.first().map_or_else(String::new, |server| format!("@{server} "));
     Some(Finding {
         rule: &DETECTOR,
         title: text!(
             "{rtype} of {names} was never answered while {other} was, and {lookups} waited for it",
             rtype,
-            names = list(names, 3),
+            names = listed(3),
             other,
             lookups = count(stalls.len() as u64, "lookup")
         ),
@@ -186,7 +243,7 @@ fn finding(
         claim: Claim {
             span: Some(span.widened(Duration::from_millis(5))),
             clients: Some(clients.clone()),
-            zones: Some(names.clone()),
+            zones: names.cloned(),
             rtype: Some(rtype),
             symptoms: BTreeSet::from([Symptom::Unanswered]),
             ..Claim::default()
@@ -198,7 +255,7 @@ fn finding(
             rtype
         ),
         facts: vec![
-            Fact { label: text!("names"), value: list(names, 5) },
+            Fact { label: text!("names"), value: listed(5) },
             Fact { label: text!("servers asked"), value: list(&servers, 4) },
             Fact { label: text!("clients"), value: list(&clients, 5) },
             Fact {
@@ -349,5 +406,34 @@ mod tests {
             let _ = writeln!(text, "{:.4} {turned}", at + 3.0);
         }
         assert!(!findings(&text).contains("single-family-stall"), "{}", findings(&text));
+    }
+
+    /// A is answered all the time, and AAAA but for the time from 30 s to 60 s.
+    #[test]
+    fn a_type_that_is_dropped_for_a_while_was_answered_before() {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+        for round in 0..90_u32 {
+            let (at, port) = (f64::from(round), 30_000 + round);
+            let (name, a, aaaa) =
+                (format!("n{}.example.com.", round % 5), 0x1000 + round, 0x5000 + round);
+            let dropped = (30..60).contains(&round);
+            let _ = writeln!(
+                text,
+                "{at:.4} pod:{port} > dns rd id {a:x} A {name}\n\
+                 {:.4} pod:{port} > dns rd id {aaaa:x} AAAA {name}\n\
+                 {:.4} pod:{port} < dns id {a:x} ? A {name} {name} 5 A 192.0.2.1",
+                at + 0.0001,
+                at + 0.001
+            );
+            let answer = format!("pod:{port} < dns id {aaaa:x} ? AAAA {name} NOERROR");
+            let _ = if dropped {
+                writeln!(text, "{:.4} pod:{port} > dns rd id {aaaa:x} AAAA {name}", at + 2.5)
+            } else {
+                writeln!(text, "{:.4} {answer}", at + 0.002)
+            };
+        }
+        let said = findings(&text);
+        assert!(said.contains(" single-family-stall ["), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
     }
 }
