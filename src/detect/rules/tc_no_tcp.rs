@@ -10,7 +10,8 @@
 //! follows is not in the capture, and the rule says `possible` only.
 //!
 //! **Not this.** TCP that is tried and fails is `tc-tcp-fails`. A client that asks again with a
-//! larger EDNS size and gets the whole answer is fine.
+//! larger EDNS size and gets the whole answer is fine. One that asks over TCP at other times does so here
+//! as well, of another server than the capture shows: on the node of one replica it is so.
 //!
 //! **Cannot tell.** Whether the application got by with the part that came. The TCP connection
 //! may use an address or a port that was not captured.
@@ -34,6 +35,8 @@ use crate::transaction::{Outcome, TcpAttempt, Transaction};
 const ENOUGH: u64 = 3;
 /// Names tallied one by one.
 const MAX_NAMES: usize = 4_096;
+/// Clients that are known to go on over TCP.
+const MAX_CLIENTS: usize = 65_536;
 /// Example frames kept for each name.
 const FRAMES: usize = 4;
 
@@ -53,17 +56,19 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct TcNoTcp {
     names: BTreeMap<Name, Tally>,
     tcp_seen: bool,
+    /// Clients that asked over TCP for what was truncated: what the capture does not show of theirs went
+    /// another way, to another server behind the same service for example.
+    able: BTreeSet<IpAddr>,
 }
 
 #[derive(Default)]
 struct Tally {
-    lookups: u64,
-    clients: BTreeSet<IpAddr>,
+    /// How many lookups of each client, and when.
+    lookups: BTreeMap<IpAddr, (u64, Span)>,
     servers: BTreeSet<IpAddr>,
     sizes: BTreeSet<u16>,
     held: u16,
-    span: Option<Span>,
-    evidence: Vec<Proof>,
+    evidence: Vec<(IpAddr, Proof)>,
 }
 
 impl Detector for TcNoTcp {
@@ -82,13 +87,17 @@ impl Detector for TcNoTcp {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let truncated = lookup.transactions().find(|t| t.outcome() == Outcome::Truncated);
         let Some(truncated) = truncated else { return };
-        let went_on = lookup.steps.iter().any(|step| match &step.sent {
+        let by_tcp = lookup.steps.iter().any(|step| match &step.sent {
             Sent::Connect(_) => true,
-            Sent::Question(other) => {
-                other.transport == Transport::Tcp
-                    || other.question == truncated.question && other.outcome() == Outcome::Ok
-            }
+            Sent::Question(other) => other.transport == Transport::Tcp,
         });
+        if by_tcp && self.able.len() < MAX_CLIENTS {
+            self.able.insert(lookup.client);
+        }
+        let went_on = by_tcp
+            || lookup.transactions().any(|other| {
+                other.question == truncated.question && other.outcome() == Outcome::Ok
+            });
         let name = &truncated.question.name;
         let room = self.names.len() < MAX_NAMES || self.names.contains_key(name);
         if !went_on && room {
@@ -97,10 +106,11 @@ impl Detector for TcNoTcp {
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let tcp_seen = self.tcp_seen;
-        self.names
+        let Self { names, tcp_seen, able } = *self;
+        names
             .into_iter()
-            .filter(|(_, tally)| tally.lookups >= ENOUGH)
+            .map(|(name, tally)| (name, tally.without(&able)))
+            .filter(|(_, tally)| tally.count() >= ENOUGH)
             .filter_map(|(name, tally)| tally.finding(&name, tcp_seen, scene))
             .collect()
     }
@@ -109,25 +119,37 @@ impl Detector for TcNoTcp {
 impl Tally {
     fn note(&mut self, lookup: &Lookup, truncated: &Transaction) {
         let Some(answer) = truncated.answer() else { return };
-        self.lookups += 1;
-        self.clients.insert(lookup.client);
+        let own = Span::between(truncated.first().ts, answer.delivered().ts);
+        let (lookups, span) = self.lookups.entry(lookup.client).or_insert((0, own));
+        (*lookups, *span) = (*lookups + 1, span.join(own));
         self.servers.insert(truncated.responder());
         self.sizes.insert(truncated.traits.udp_size.unwrap_or(512));
         self.held = self.held.max(answer.header.answers);
-        let own = Span::between(truncated.first().ts, answer.delivered().ts);
-        self.span = Some(self.span.map_or(own, |span| span.join(own)));
         if self.evidence.len() < FRAMES {
             let summary = text!(
                 "truncated after {answers} of the answer's records; no TCP follows from {client}",
                 answers = answer.header.answers,
                 client = lookup.client
             );
-            self.evidence.push(Proof { seen: answer.delivered(), summary });
+            self.evidence.push((lookup.client, Proof { seen: answer.delivered(), summary }));
         }
     }
 
+    /// What is left of it if these clients are left out.
+    fn without(mut self, able: &BTreeSet<IpAddr>) -> Self {
+        self.lookups.retain(|client, _| !able.contains(client));
+        self.evidence.retain(|(client, _)| !able.contains(client));
+        self
+    }
+
+    fn count(&self) -> u64 {
+        self.lookups.values().map(|(lookups, _)| lookups).sum()
+    }
+
     fn finding(self, name: &Name, tcp_seen: bool, scene: &Scene<'_>) -> Option<Finding> {
-        let span = self.span?;
+        let span = self.lookups.values().map(|(_, span)| *span).reduce(Span::join)?;
+        let (lookups, clients) = (self.count(), self.lookups.keys().copied());
+        let clients: BTreeSet<IpAddr> = clients.collect();
         let server = self.servers.first()?;
         Some(Finding {
             rule: &DETECTOR,
@@ -135,19 +157,19 @@ impl Tally {
                 "answers for {name} are truncated, and {clients} never ask over TCP: {lookups} got \
                  a part at most",
                 name,
-                clients = list(&self.clients, 2),
-                lookups = count(self.lookups, "lookup")
+                clients = list(&clients, 2),
+                lookups = count(lookups, "lookup")
             ),
             confidence: if tcp_seen { Confidence::Likely } else { Confidence::Possible },
             culprits: vec![Culprit::Name(name.clone())],
             place: Where::Unknown,
             span,
             ongoing: scene.lasts(span),
-            transactions: self.lookups,
+            transactions: lookups,
             claim: Claim {
                 span: Some(span),
                 zones: Some(BTreeSet::from([name.clone()])),
-                clients: Some(self.clients.clone()),
+                clients: Some(clients.clone()),
                 symptoms: BTreeSet::from([Symptom::Truncated]),
                 ..Claim::default()
             },
@@ -169,13 +191,13 @@ impl Tally {
             facts: vec![
                 Fact {
                     label: text!("lookups with a truncated answer only"),
-                    value: plain(self.lookups),
+                    value: plain(lookups),
                 },
                 Fact {
                     label: text!("records that came"),
                     value: text!("{held} at most", held = self.held),
                 },
-                Fact { label: text!("clients"), value: list(&self.clients, 5) },
+                Fact { label: text!("clients"), value: list(&clients, 5) },
                 Fact {
                     label: text!("first / last"),
                     value: text!(
@@ -185,7 +207,7 @@ impl Tally {
                     ),
                 },
             ],
-            evidence: self.evidence,
+            evidence: self.evidence.into_iter().map(|(_, proof)| proof).collect(),
             actions: vec![
                 Action {
                     why: text!("see how large the whole answer is"),
@@ -248,5 +270,17 @@ mod tests {
         let open = truncated(4, "").replace("0.001 pod:40000 <", "0.001 pod:40000 < lost");
         let open = open.replace("< lost dns", "< dns lost").replace("every 7", "every 0.2");
         assert_eq!(findings(&open), "quiet\n");
+    }
+
+    /// The TCP of other lookups goes to a replica on another node.
+    #[test]
+    fn a_client_that_goes_on_over_tcp_at_other_times_does_so_here() {
+        let once = "90.0   pod:50000 > dns id 9 rd A big.default.svc.cluster.local.
+             90.001 pod:50000 < dns id 9 aa tc big.default.svc.cluster.local. 5 A 10.244.9.9
+             90.002 pod:45000 > dns tcp syn\n";
+        let text = truncated(5, "");
+        assert!(findings(&text).contains("tc-no-tcp"), "{}", findings(&text));
+        let said = findings(&format!("{text}{once}"));
+        assert!(!said.contains("tc-no-tcp"), "{said}");
     }
 }
