@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use crate::base::words::{count, list, percent, text};
 use crate::base::{Rows, Span};
 use crate::capture::Seen;
+use crate::detect::blackhole::is_link_local;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     HarmKind, Interest, Layer, Proof, Scene, Where, Which,
@@ -55,13 +56,6 @@ struct NodelocalBypassed {
     known: Rows<bool>,
     span: Option<Span>,
     frames: Vec<Seen>,
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
-    }
 }
 
 impl Detector for NodelocalBypassed {

@@ -14,7 +14,7 @@
 //! Source: rulebook 2.B.
 
 use crate::base::words::{clock, duration, first, list, text};
-use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::blackhole::{Blackhole, Words, is_link_local};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
 };
@@ -42,6 +42,19 @@ impl Detector for ServiceWideOutage {
 
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let service = hole.service();
+    let (likely, label) = if hole.services.iter().copied().all(is_link_local) {
+        let likely = text!(
+            "{service} is the cache on the clients' own node: its process is down, has lost its \
+             address, or a filter drops everything.",
+            service
+        );
+        (likely, "node-local-dns")
+    } else {
+        let likely = text!(
+            "All replicas are down, the service has no endpoints, or a filter drops everything."
+        );
+        (likely, "kube-dns")
+    };
     hole.finding(
         &DETECTOR,
         Words {
@@ -58,20 +71,21 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             culprits: hole.services.iter().copied().map(Culprit::Service).collect(),
             place: Where::Unknown,
             cause: text!(
-                "All queries to {service} went unanswered for {lasted}, whoever asked. All replicas \
-                 are down, the service has no endpoints, or a filter drops everything.",
+                "All queries to {service} went unanswered for {lasted}, whoever asked. {likely}",
                 service,
-                lasted = duration(hole.length())
+                lasted = duration(hole.length()),
+                likely
             ),
             actions: vec![
                 (
                     text!("see whether any replica runs and is ready"),
-                    "kubectl -n kube-system get pod,endpointslice -l k8s-app=kube-dns -o wide"
-                        .to_owned(),
+                    format!(
+                        "kubectl -n kube-system get pod,endpointslice -l k8s-app={label} -o wide"
+                    ),
                 ),
                 (
                     text!("read what they last said"),
-                    "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50".to_owned(),
+                    format!("kubectl -n kube-system logs -l k8s-app={label} --tail=50"),
                 ),
                 (
                     text!("ask the service from a node"),
@@ -88,7 +102,8 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings, findings_until};
+    use crate::analysis::{Options, Sinks, run_frames};
+    use crate::testkit::{Fate, Scenario, Situation, findings, findings_until};
 
     fn asked_by(clients: &[&str], fate: Fate) -> String {
         findings(&asked_by_text(clients, fate))
@@ -127,5 +142,18 @@ mod tests {
     fn a_capture_that_ends_with_the_first_failures_says_nothing() {
         let text = asked_by_text(&["a", "b", "c"], Fate::Lost);
         assert_eq!(findings_until(&text, 11.5), "quiet\n");
+    }
+
+    #[test]
+    fn the_cache_on_a_node_is_looked_for_by_its_own_label() {
+        for (server, label) in [("192.0.2.53", "kube-dns"), ("169.254.20.10", "node-local-dns")] {
+            let text = asked_by_text(&["a", "b", "c"], Fate::Lost).replace("192.0.2.53", server);
+            let made = Scenario::parse(&text).frames();
+            let frames = made.iter().map(|made| made.frame());
+            let analysis = run_frames(frames, &Options::default(), Sinks::default());
+            let cause = &analysis.incidents.first().expect("an incident").cause;
+            let label = format!("k8s-app={label} ");
+            assert!(cause.actions.iter().any(|one| one.command.contains(&label)), "{server}");
+        }
     }
 }
