@@ -53,16 +53,16 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
         return Vec::new();
     }
     let mut found: Vec<Range<usize>> = Vec::new();
-    let mut start: Option<usize> = None;
+    let mut goes_on = false;
     for (index, flow) in flows.iter().enumerate() {
         if hurt(flow) {
-            match (start, found.last_mut()) {
-                (Some(_), Some(run)) => run.end = index + 1,
+            match found.last_mut() {
+                Some(run) if goes_on => run.end = index + 1,
                 _ => found.push(index..index + 1),
             }
-            start.get_or_insert(index);
+            goes_on = true;
         } else if flow.succeeded() {
-            start = None;
+            goes_on = false;
         }
     }
     found.retain(|run| run.len() as u64 >= MIN_FLOWS);
@@ -71,12 +71,11 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
     }
     let odds = Odds::of(flows, hurt);
     found.retain(|run| {
-        let mut bad = flows[run.clone()].iter().filter(|flow| hurt(flow));
-        let Some(first) = bad.next() else { return false };
-        let last = bad.next_back().unwrap_or(first).first.ts;
+        let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
+        let Some((first, last)) = bad.first().zip(bad.last()) else { return false };
+        let last = last.first.ts;
         // A server that answers repeats meanwhile is there.
-        let mut bad = flows[run.clone()].iter().filter(|flow| hurt(flow));
-        let away = bad.all(|flow| flow.failed() || flow.last_sent() > last);
+        let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
         let long_enough = last.since(first.first.ts) >= MIN_LENGTH;
         long_enough && away && odds.are_against(run)
     });
