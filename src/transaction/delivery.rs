@@ -8,7 +8,7 @@ use super::hops::Hop;
 use super::model::{Attempt, Response, Transaction, Undelivered, only_other_host};
 use super::nat::Nat;
 use super::pattern::Paths;
-use crate::base::{Set, Timestamp};
+use crate::base::{Set, Timestamp, Transport};
 use crate::capture::PointId;
 
 /// Marks the responses of a finished transaction that did not reach the client.
@@ -60,13 +60,15 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
             .filter(|source| nat.translates(asked, *source) || is_refused(*source))
             .map(|_| Undelivered::WrongSource)
     };
+    // A message over TCP is known where its stream was put together, and not where else it passed.
+    let of_datagrams = transaction.transport == Transport::Udp;
     let judged = |response: &Response| {
         let lost = if response.lost == Some(Undelivered::Refused) {
             // No socket takes an answer of another source: the client's host says so by ICMP.
             wrong_source(response).or(response.lost)
         } else if response.lost.is_some() {
             response.lost
-        } else if only_other_host(&response.hops, home.via.point) {
+        } else if of_datagrams && only_other_host(&response.hops, home.via.point) {
             Some(Undelivered::OtherHost)
         } else if arrivals.vanished(response, &home) {
             Some(Undelivered::Vanished)
