@@ -54,11 +54,7 @@ pub enum Kind {
 impl Kind {
     /// Whether it is the same for whoever asks the server, from wherever.
     pub(super) fn is_for_all(self) -> bool {
-        match self {
-            Self::Service | Self::NobodyListens | Self::Nameserver => true,
-            Self::Stale | Self::Restart | Self::Dead => true,
-            Self::WrongSource | Self::Pair | Self::Blocked | Self::Node => false,
-        }
+        !matches!(self, Self::WrongSource | Self::Pair | Self::Blocked | Self::Node)
     }
 }
 
