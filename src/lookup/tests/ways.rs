@@ -321,3 +321,26 @@ fn a_throttled_client_asks_for_the_other_family_late() {
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     "#);
 }
+
+/// On the backend's node the stream shows first where it leaves the pod, addressed to the bridge.
+#[test]
+fn an_answer_over_tcp_arrives_though_only_its_first_place_is_known() {
+    let said = lookups(
+        "
+        capture backend-node sll2 core
+        core = 10.244.1.10
+        pod = 10.244.0.2
+        0.0000 pod:40001 > core tcp syn
+        0.0005 pod:40001 < core tcp syn-ack
+        0.0010 pod:40001 > core tcp ack
+        0.0011 pod:40001 > core tcp id 1111 rd A api.example.com.
+        0.0020 pod:40001 < core tcp id 1111 api.example.com. 5 A 192.0.2.1
+        60 pod:50000 > core id 7777 rd A end.example.
+        60.001 pod:50000 < core id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    assert!(
+        said.lines().next().is_some_and(|line| line.contains(" api.example.com A ok ")),
+        "{said}"
+    );
+}
