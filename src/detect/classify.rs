@@ -82,7 +82,7 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
         return Kind::Blocked;
     }
     if fails_whoever_asks(outage) {
-        return if outage.untranslated { Kind::Service } else { server_kind(outage, nat) };
+        return server_kind(outage, nat);
     }
     if context.abroad_ok >= ENOUGH_TO_EXONERATE && context.abroad_ok > context.abroad_failed {
         return Kind::Node;
@@ -102,13 +102,15 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
 }
 
 /// Whether these clients asked this server alone, and it failed others who asked it as well, while other
-/// servers answered: then it is neither these clients' node nor all there is.
+/// servers answered: then it is neither these clients' node nor all there is. Queries that kept a service's
+/// own address fail whoever asks: those that were answered show another.
 fn fails_whoever_asks(outage: &Outage) -> bool {
     let context = &outage.context;
     let others = Flows { ok: context.others_ok, failed: context.others_failed };
     let answered = context.apart_ok();
     let all = context.abroad_ok + context.abroad_failed + outage.failed;
-    context.row.is_empty()
+    !outage.untranslated
+        && context.row.is_empty()
         && others.state() == State::Dead
         && answered >= ENOUGH_TO_EXONERATE
         && answered * ENOUGH_ANSWERED > all
