@@ -187,6 +187,35 @@ mod tests {
         assert!(!said.contains(" client-node-broken ["), "{said}");
     }
 
+    /// Some queries of two nodes are lost before they are translated, while a third is served: they show the
+    /// service's own address, as all that are lost there do.
+    #[test]
+    fn queries_that_two_nodes_lose_untranslated_say_nothing_of_the_server() {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             a = 10.244.3.2\nb = 10.244.4.2\nc = 10.244.5.2\n",
+        );
+        for round in 0..60_u16 {
+            let port = 40_000 + round;
+            for client in ["a", "b", "c"] {
+                let lost = client != "c" && round >= 16;
+                if lost && round % 2 == 1 {
+                    continue;
+                }
+                let ask = format!("{client}:{port} > kube-dns rd A a.example.com.");
+                let way = if lost { "until bridge" } else { "via dns1" };
+                text += &format!("{round} {ask} {way}\n");
+                if !lost {
+                    let answer = "a.example.com. 5 A 203.0.113.7";
+                    text += &format!("{round}.001 {client}:{port} < kube-dns via dns1 {answer}\n");
+                }
+            }
+        }
+        let said = findings(&text);
+        assert!(said.contains(" client-node-broken ["), "{said}");
+        assert!(!said.contains("dead-") && !said.contains("service-wide"), "{said}");
+    }
+
     /// `use-vc`: nothing is sent over UDP, so that a filter of TCP is an outage.
     #[test]
     fn clients_that_ask_over_tcp_alone_are_judged_by_it() {
