@@ -10,7 +10,6 @@
 //! this one never got, they were lost on their way back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -254,16 +253,12 @@ fn tell(
     joined: &mut [Joined],
 ) -> Option<Across> {
     let servers = finding.claim.servers.clone().unwrap_or_default();
-    let is_hurt = |client: &IpAddr| match &finding.claim.clients {
-        Some(clients) => clients.contains(client),
-        None => true,
-    };
     let is_failure = |sight: &&Sight<'_>| {
         servers.contains(&sight.cell.server)
             && sight.cell.spells.iter().any(|spell| {
                 spell.is_run()
                     && spell.span().overlaps(finding.span)
-                    && spell.clients.iter().any(is_hurt)
+                    && spell.clients.iter().any(|client| finding.claim.concerns(*client))
             })
     };
     let failing: Vec<&Sight<'_>> = sights.taken.iter().filter(is_failure).collect();

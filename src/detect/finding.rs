@@ -222,6 +222,12 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Whether it speaks of this client.
+    pub fn concerns(&self, client: IpAddr) -> bool {
+        self.clients.as_ref().is_none_or(|clients| clients.contains(&client))
+            && self.network.is_none_or(|network| network.contains(client))
+    }
+
     /// Whether this finding explains `harmed`, whose bad steps are among `steps`.
     pub fn holds(&self, harmed: &Harmed, steps: &Steps) -> bool {
         if harmed.kind == HarmKind::Wrong {
@@ -232,8 +238,7 @@ impl Claim {
         } else {
             self.kinds.contains(&harmed.kind)
         };
-        kind && self.clients.as_ref().is_none_or(|clients| clients.contains(&harmed.client))
-            && self.network.is_none_or(|network| network.contains(harmed.client))
+        kind && self.concerns(harmed.client)
             && if self.last_step {
                 steps.of(harmed).next_back().is_some_and(|step| self.fits(&step))
             } else {

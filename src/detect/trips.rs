@@ -240,10 +240,7 @@ impl Trips {
     }
 
     fn stretch_of(&self, claim: &Claim, span: Span) -> Option<Stretch> {
-        let client = |client: IpAddr| {
-            claim.clients.as_ref().is_none_or(|clients| clients.contains(&client))
-                && claim.network.is_none_or(|network| network.contains(client))
-        };
+        let client = |client: IpAddr| claim.concerns(client);
         let server =
             |server: IpAddr| claim.servers.as_ref().is_none_or(|servers| servers.contains(&server));
         let span = claim.span.unwrap_or(span);
