@@ -29,7 +29,7 @@ pub use hash::{Map, Set, digest, entry_within};
 pub use histogram::{Histogram, Placed};
 pub use lang::Lang;
 pub use lately::Lately;
-pub use net::{FiveTuple, Network, Transport};
+pub use net::{FiveTuple, Network, Transport, is_link_local};
 pub use nodes::{Node, Nodes};
 pub use numbered::{Number, Numbered};
 pub use purge::{Purge, forget_before_growth};

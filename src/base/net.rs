@@ -122,6 +122,14 @@ impl fmt::Display for Network {
     }
 }
 
+/// Whether an address is one of the kind that a cache on the clients' own node has (NodeLocal DNSCache).
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -284,14 +284,6 @@ impl<'a> Blackhole<'a> {
     }
 }
 
-/// Whether an address is one of the kind that a cache on the clients' own node has (NodeLocal DNSCache).
-pub(super) fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
 /// Commands that look at a DNS pod and its place in the service.
 pub(super) fn look_at_pod(server: IpAddr) -> Vec<(Text, String)> {
     vec![

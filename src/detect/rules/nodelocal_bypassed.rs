@@ -18,9 +18,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::base::words::{count, list, percent, text};
-use crate::base::{Rows, Span};
+use crate::base::{Rows, Span, is_link_local};
 use crate::capture::Seen;
-use crate::detect::blackhole::is_link_local;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     HarmKind, Interest, Layer, Proof, Scene, Where, Which,

@@ -13,8 +13,9 @@
 //!
 //! Source: rulebook 2.B.
 
+use crate::base::is_link_local;
 use crate::base::words::{clock, duration, first, list, text};
-use crate::detect::blackhole::{Blackhole, Words, is_link_local};
+use crate::detect::blackhole::{Blackhole, Words};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
 };
