@@ -74,7 +74,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// That of the same question once more, when the timer of its resolver says so.
+    /// That of the same question once more, when the timer of its resolver says so and nothing fits better.
     pub(super) fn again() -> Self {
         Self::here(Role::Retry, 5, Duration::ZERO)
     }

@@ -41,17 +41,17 @@ fn what_follows_an_error_is_no_part_of_a_timer() {
     assert!(said.lines().next().is_some_and(|line| line.contains(" 5.00 s 3 attempts")), "{said}");
 }
 
-/// Go with `timeout:1`: a new port and id each second. Once that has shown for a while, and no try
-/// ever came after the usual five seconds, they are one lookup.
+/// Go with `timeout:1` that looks one name up each eight seconds: a new port and id each second. Once that
+/// has shown for a while, and no try ever came after the usual five seconds, they are one lookup.
 #[test]
 fn go_is_known_by_its_seconds_after_a_while() {
     let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
     for round in 0..4_u16 {
         for again in 0..2_u16 {
-            let at = f64::from(round) * 12.0 + f64::from(again) * 1.001;
+            let at = f64::from(round) * 8.0 + f64::from(again) * 1.001;
             let number = 0x1000 + round * 16 + again;
             let line = format!(
-                "{at:.4} pod:{number} > dns id {number:x} rd edns 1232 A n{round}.example.com.\n"
+                "{at:.4} pod:{number} > dns id {number:x} rd edns 1232 A api.example.com.\n"
             );
             text.push_str(&line);
         }
@@ -59,11 +59,13 @@ fn go_is_known_by_its_seconds_after_a_while() {
     text.push_str("90 pod:50000 > dns id 7777 rd A end.example.\n");
     text.push_str("90.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
     let said = lookups(&text);
-    let last: Vec<&str> = said.lines().filter(|line| line.contains(" n3.")).collect();
-    assert!(matches!(last.as_slice(), [one] if one.contains(" 2 attempts go")), "{said}");
+    let lookups: Vec<&str> = said.lines().filter(|line| line.contains(" api.")).collect();
+    // Of the second one nobody knows yet what it is: the first may have been a poll.
+    let tries = lookups.iter().map(|line| if line.contains(" 2 attempts go") { 2 } else { 1 });
+    assert_eq!(tries.collect::<Vec<_>>(), [2, 1, 1, 2, 2], "{said}");
 }
 
-/// Two lookups of Go with `timeout:2` that nobody answers, and one of a poller each two seconds.
+/// A lookup of Go with `timeout:2` that nobody answers.
 #[test]
 fn go_is_known_by_its_seconds_at_once_where_a_name_is_asked_for_alone() {
     let said = lookups(
