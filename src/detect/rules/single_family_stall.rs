@@ -142,7 +142,8 @@ impl Detector for SingleFamilyStall {
     fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let whole = [RecordType::AAAA, RecordType::A].into_iter().find_map(|rtype| {
             let stalls = self.of(rtype);
-            self.lasts(rtype, &stalls).then(|| finding(rtype, None, &stalls, scene))
+            self.lasts(rtype, &stalls)
+                .then(|| finding(rtype, &self.names(rtype), true, &stalls, scene))
         });
         if let Some(found) = whole {
             return found.into_iter().collect();
@@ -162,12 +163,16 @@ impl Detector for SingleFamilyStall {
         if !is_no_chance(&stalls, fewer) {
             return Vec::new();
         }
-        let names = self.stalls.keys().filter(|key| key.0 == rtype).map(|key| key.1.clone());
-        finding(rtype, Some(&names.collect()), &stalls, scene).into_iter().collect()
+        finding(rtype, &self.names(rtype), false, &stalls, scene).into_iter().collect()
     }
 }
 
 impl SingleFamilyStall {
+    fn names(&self, rtype: RecordType) -> BTreeSet<Name> {
+        let own = self.stalls.keys().filter(|key| key.0 == rtype);
+        own.map(|key| key.1.clone()).collect()
+    }
+
     fn of(&self, rtype: RecordType) -> Vec<Stall> {
         let own = self.stalls.iter().filter(|(key, _)| key.0 == rtype);
         own.flat_map(|(_, stalls)| stalls.iter().copied()).collect()
@@ -211,9 +216,11 @@ fn second_of(ts: Timestamp) -> i64 {
     ts.nanos().div_euclid(1_000_000_000)
 }
 
+/// These names are all that were seen, or, of a time in which the type is dropped `for_all`, examples.
 fn finding(
     rtype: RecordType,
-    names: Option<&BTreeSet<Name>>,
+    names: &BTreeSet<Name>,
+    for_all: bool,
     stalls: &[Stall],
     scene: &Scene<'_>,
 ) -> Option<Finding> {
@@ -221,19 +228,45 @@ fn finding(
     let clients: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.client).collect();
     let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
     let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
-    let example =
-        names.and_then(BTreeSet::first).map_or_else(|| "<name>".to_owned(), Name::to_string);
-    let listed = |n: usize| names.map_or_else(|| text!("any name"), |names| list(names, n));
+    let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
+    let lookups = count(stalls.len() as u64, "lookup");
+    let (title, cause) = if for_all {
+        let title = text!(
+            "{rtype} was hardly ever answered from {start} to {end} while {other} was, and \
+             {lookups} waited for it",
+            rtype,
+            start = clock(span.start),
+            end = clock(span.end),
+            other,
+            lookups
+        );
+        let cause = text!(
+            "In this time the servers answered {other} and hardly ever {rtype}, for whatever name: \
+             the type is dropped at the server, behind it, or by a filter on the way.",
+            other,
+            rtype
+        );
+        (title, cause)
+    } else {
+        let title = text!(
+            "{rtype} of {names} was never answered while {other} was, and {lookups} waited for it",
+            rtype,
+            names = list(names, 3),
+            other,
+            lookups
+        );
+        let cause = text!(
+            "The servers answer {other} for these names and never {rtype}, whatever is repeated: \
+             the type is dropped at the server, behind it, or by a filter on the way.",
+            other,
+            rtype
+        );
+        (title, cause)
+    };
     let server = servers.first().map_or_else(String::new, |server| format!("@{server} "));
     Some(Finding {
         rule: &DETECTOR,
-        title: text!(
-            "{rtype} of {names} was never answered while {other} was, and {lookups} waited for it",
-            rtype,
-            names = listed(3),
-            other,
-            lookups = count(stalls.len() as u64, "lookup")
-        ),
+        title,
         confidence: Confidence::Likely,
         culprits: servers.iter().take(3).copied().map(Culprit::Backend).collect(),
         place: Where::Unknown,
@@ -243,19 +276,14 @@ fn finding(
         claim: Claim {
             span: Some(span.widened(Duration::from_millis(5))),
             clients: Some(clients.clone()),
-            zones: names.cloned(),
+            zones: (!for_all).then(|| names.clone()),
             rtype: Some(rtype),
             symptoms: BTreeSet::from([Symptom::Unanswered]),
             ..Claim::default()
         },
-        cause: text!(
-            "The servers answer {other} for these names and never {rtype}, whatever is repeated: \
-             the type is dropped at the server, behind it, or by a filter on the way.",
-            other,
-            rtype
-        ),
+        cause,
         facts: vec![
-            Fact { label: text!("names"), value: listed(5) },
+            Fact { label: text!("names"), value: list(names, 5) },
             Fact { label: text!("servers asked"), value: list(&servers, 4) },
             Fact { label: text!("clients"), value: list(&clients, 5) },
             Fact {

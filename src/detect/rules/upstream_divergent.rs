@@ -75,6 +75,7 @@ impl Detector for UpstreamDivergent {
 fn told(scene: &Scene<'_>) -> Option<Finding> {
     let mut torn: Vec<(&Name, IpAddr, &Told)> = Vec::new();
     for Inquiry { name, rtype, asked, place, .. } in scene.answers.all() {
+        // Zones that differ do so in A as well, and many names have no AAAA.
         if place.in_cluster || *rtype != RecordType::A {
             continue;
         }
