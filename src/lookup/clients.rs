@@ -12,7 +12,8 @@ use super::profile::{Profile, Setup, Suffixes};
 use super::resolver::{Resolver, Sign};
 use super::wait::{self, TIMER};
 use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set, Timestamp};
-use crate::transaction::{Transaction, timing};
+use crate::dns::AnswerKind;
+use crate::transaction::{Response, Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
 const MAX_CLIENTS: usize = 1 << 15;
@@ -205,9 +206,10 @@ impl Clients {
             }
         }
         if matches!(lookup.resolver, Resolver::Musl | Resolver::Busybox) {
-            let unanswered = asked().filter(|asked| asked.responses.is_empty());
-            known.musl_timeout =
-                unanswered.filter_map(wait::musl_shown).max().or(known.musl_timeout);
+            // What is answered in the end shows fewer rounds than there are.
+            let is_error = |response: &Response| matches!(response.kind, AnswerKind::Error(_));
+            let failed = asked().filter(|asked| asked.responses.iter().all(is_error));
+            known.musl_timeout = failed.filter_map(wait::musl_shown).max().or(known.musl_timeout);
         } else {
             known.patience = asked().find_map(whole_seconds).or(known.patience);
         }

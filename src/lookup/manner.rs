@@ -195,9 +195,12 @@ pub(super) fn is_near(a: &Transaction, aaaa: &Transaction) -> Option<bool> {
 }
 
 /// Repeats at musl's interval through the same socket, or by a part of a second, or more than once
-/// right after SERVFAIL: glibc repeats itself only once then, unless `attempts:` allows more.
+/// right after SERVFAIL and then by a timer all the same: glibc repeats itself at once as often as
+/// `attempts:` allows, and is done then.
 pub(super) fn only_musl_does(asked: &Transaction) -> bool {
-    repeats_after(asked, MUSL_INTERVAL) || again_at_once(asked) >= 2 || wait::is_quick(asked)
+    repeats_after(asked, MUSL_INTERVAL)
+        || wait::is_quick(asked)
+        || (again_at_once(asked) >= 2 && wait::musl_shown(asked).is_some())
 }
 
 /// How often the datagram was repeated because SERVFAIL had just come back.

@@ -236,7 +236,12 @@ impl<'a> Round<'a> {
                 && response.arrived().ts <= until.after(LATE)
                 && known(response.arrived().ts)
         };
-        let answer = last.transaction.responses.iter().find(in_time);
+        let mut heard = last.transaction.responses.iter().filter(in_time);
+        // What was sent at once because of an error has an answer of its own.
+        let is_own = |response: &&Response| {
+            !matches!(response.kind, AnswerKind::Error(_)) || response.delivered().ts >= last.at
+        };
+        let answer = heard.clone().find(is_own).or_else(|| heard.next());
         let rejection = self.rejection(&sendings, last).filter(|(at, _)| known(*at));
         match (answer, rejection) {
             (Some(answer), rejection)

@@ -78,27 +78,41 @@ pub(super) fn musl<'a>(asked: impl Iterator<Item = &'a Transaction>, manner: Man
 
 /// The same as far as one question shows it that was sent again.
 pub(super) fn musl_shown(asked: &Transaction) -> Option<Duration> {
-    let gaps = || timer_gaps(asked).filter(|gap| *gap >= MUSL_TIMER);
-    let slots = u32::try_from(gaps().count() + 1).unwrap_or(2);
-    gaps().next().map(|gap| gap * slots)
+    let (gap, slots) = musl_rounds(asked)?;
+    Some(gap * slots)
 }
 
 /// Whether a datagram was sent again by a timer that counts less than a second: other resolvers count
 /// in whole seconds.
 pub(super) fn is_quick(asked: &Transaction) -> bool {
-    timer_gaps(asked).any(|gap| (MUSL_TIMER..TIMER).contains(&gap))
+    musl_rounds(asked).is_some_and(|(gap, _)| gap < TIMER)
 }
 
-/// The times between the sendings of one datagram that a timer may have counted: where it is less than
-/// a second, nothing at all may have come back.
-fn timer_gaps(asked: &Transaction) -> impl Iterator<Item = Duration> {
-    asked.attempts.windows(2).filter_map(|pair| {
-        let [a, b] = pair else { return None };
-        let (gap, again) = (b.sent().ts.since(a.sent().ts), b.sent().ts);
-        let silent = || asked.responses.iter().all(|response| response.arrived().ts > again);
-        let timer = if gap < TIMER { silent() } else { !follows_error(asked, again) };
-        timer.then_some(gap)
-    })
+/// How long musl's timer let pass between two rounds of sending, and how many rounds there were. What it
+/// sends at once because an error came back belongs to the round that it is in.
+fn musl_rounds(asked: &Transaction) -> Option<(Duration, u32)> {
+    let mut sent = asked.attempts.iter().map(|attempt| attempt.sent().ts);
+    let mut start = sent.next()?;
+    let (mut shown, mut slots) = (None, 1);
+    for again in sent.filter(|again| !follows_error(asked, *again)) {
+        let gap = again.since(start);
+        if gap >= MUSL_TIMER {
+            shown.get_or_insert((gap, again));
+            slots += 1;
+        }
+        start = again;
+    }
+    let (gap, again) = shown?;
+    // A loaded host takes its time to answer an error as well: what looks like less than a second is a
+    // timer if it divides whole ones, which is how `timeout:` counts.
+    let silent = || asked.responses.iter().all(|response| response.arrived().ts > again);
+    (gap >= TIMER || silent() || is_whole(gap * slots)).then_some((gap, slots))
+}
+
+/// Whether that is a whole number of seconds, as nearly as timers run.
+fn is_whole(length: Duration) -> bool {
+    let seconds = length.as_secs_f64();
+    seconds.round() >= 1.0 && (seconds - seconds.round()).abs() <= seconds * 0.03
 }
 
 /// Whether an error had just come back: that repetition has no place in the timer's grid.

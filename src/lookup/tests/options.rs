@@ -23,6 +23,49 @@ fn musl_divides_its_timeout_by_its_attempts() {
     assert!(first.contains("timeout 1.00 s 6 attempts musl"), "{said}");
 }
 
+/// The same while SERVFAIL comes: what that makes it send at once is no part of its timer.
+#[test]
+fn musl_goes_by_its_timer_whatever_errors_come() {
+    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+    for round in 0..3_u8 {
+        let start = f64::from(round) * 0.333;
+        for again in 0..3_u8 {
+            let at = start + f64::from(again) * 0.012;
+            for (id, rtype) in [("1000", "A"), ("10b0", "AAAA")] {
+                let line = format!("{at:.4} pod:40001 > dns id {id} rd {rtype} api.example.com.\n");
+                text.push_str(&line);
+                let back = at + 0.0119;
+                text.push_str(&format!("{back:.4} pod:40001 < dns id {id} SERVFAIL\n"));
+            }
+        }
+    }
+    text.push_str("60 pod:50000 > dns id 7777 rd A end.example.\n");
+    text.push_str("60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
+    let said = lookups(&text);
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.contains("error 999 ms 18 attempts musl"), "{said}");
+}
+
+/// `attempts:3`: glibc asks three times at once where SERVFAIL comes, and is done then.
+#[test]
+fn glibc_asks_at_once_as_often_as_it_may() {
+    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+    for again in 0..3_u8 {
+        let at = f64::from(again) * 0.012;
+        for (id, rtype) in [("1561", "A"), ("496d", "AAAA")] {
+            let line = format!("{at:.4} pod:40001 > dns id {id} rd {rtype} api.example.com.\n");
+            text.push_str(&line);
+            let back = at + 0.0119;
+            text.push_str(&format!("{back:.4} pod:40001 < dns id {id} SERVFAIL\n"));
+        }
+    }
+    text.push_str("60 pod:50000 > dns id 7777 rd A end.example.\n");
+    text.push_str("60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
+    let said = lookups(&text);
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.contains("error 36 ms 6 attempts glibc"), "{said}");
+}
+
 /// SERVFAIL that comes slowly makes musl ask again at once: that is no timer.
 #[test]
 fn what_follows_an_error_is_no_part_of_a_timer() {

@@ -204,7 +204,7 @@ fn v7_glibc_with_three_suffixes_and_servfail() {
         ",
     );
     insta::assert_snapshot!(said, @r#"
-    10:00:00.000 10.244.0.2 api.example.com A+AAAA error 1.0 ms 16 attempts glibc "Temporary failure in name resolution"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA error 1.1 ms 16 attempts glibc "Temporary failure in name resolution"
     10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
     "#);
 }
