@@ -15,6 +15,8 @@ const CHANCE: f64 = 0.001;
 /// Times at which a server was away, the longest ones, that are judged for each group of its clients: each
 /// costs a look at all flows of that group.
 const MAX_ABSENCES: usize = 32;
+/// How often absences are judged anew without those that were found.
+const ROUNDS: usize = 3;
 /// How far around a run that is looked at, in time and in flows, whichever is more.
 const AROUND: Duration = Duration::from_mins(1);
 const NEIGHBOURS: usize = 50;
@@ -69,20 +71,29 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
     if found.is_empty() {
         return found;
     }
-    let odds = Odds::of(flows, hurt);
     found.retain(|run| {
         let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
         let Some((first, last)) = bad.first().zip(bad.last()) else { return false };
         let last = last.first.ts;
         // A server that answers repeats meanwhile is there.
         let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
-        let long_enough = last.since(first.first.ts) >= MIN_LENGTH;
-        long_enough && away && odds.are_against(run)
+        away && last.since(first.first.ts) >= MIN_LENGTH
     });
-    found.sort_by_key(|run| (Reverse(run.len()), run.start));
-    found.truncate(MAX_ABSENCES);
-    found.sort_by_key(|run| run.start);
-    found
+    // What a server that comes and goes lost while it was surely away says nothing of how often it fails
+    // at random: the shorter absences are judged without the longer ones.
+    let mut absences: Vec<Range<usize>> = Vec::new();
+    for _ in 0..ROUNDS {
+        let odds = Odds::beside(&absences, flows, hurt);
+        let more: Vec<Range<usize>> = found.extract_if(.., |run| odds.are_against(run)).collect();
+        if more.is_empty() {
+            break;
+        }
+        absences.extend(more);
+    }
+    absences.sort_by_key(|run| (Reverse(run.len()), run.start));
+    absences.truncate(MAX_ABSENCES);
+    absences.sort_by_key(|run| run.start);
+    absences
 }
 
 /// How often flows are bad, in all and around any of them.
@@ -96,11 +107,24 @@ struct Odds<'a> {
 
 impl<'a> Odds<'a> {
     fn of(flows: &'a [&'a Flow], is_bad: impl Fn(&Flow) -> bool) -> Self {
+        Self::beside(&[], flows, is_bad)
+    }
+
+    /// The same without the flows of these ranges.
+    fn beside(
+        ranges: &[Range<usize>],
+        flows: &'a [&'a Flow],
+        is_bad: impl Fn(&Flow) -> bool,
+    ) -> Self {
+        let mut counts = vec![true; flows.len()];
+        for range in ranges {
+            counts[range.clone()].fill(false);
+        }
         let (mut bad, mut decided) = (vec![0], vec![0.0]);
         let (mut sum, mut weight) = (0, 0.0);
-        for flow in flows {
-            sum += u64::from(is_bad(flow));
-            if flow.failed() || flow.succeeded() {
+        for (flow, counts) in flows.iter().zip(counts) {
+            sum += u64::from(counts && is_bad(flow));
+            if counts && (flow.failed() || flow.succeeded()) {
                 weight += f64::from(flow.weight());
             }
             bad.push(sum);

@@ -185,4 +185,22 @@ mod tests {
         assert!(said.contains(" backend-restart [backend 10.244.1.10]"), "{said}");
         assert!(!said.contains("lossy-path ["), "{said}");
     }
+
+    /// It is away five times, and hardly asked when it is away first: how often it fails in all would make
+    /// that a chance.
+    #[test]
+    fn what_was_lost_while_it_was_away_before_is_no_random_loss() {
+        let mut situation = Situation::cluster();
+        let mut at = 0.0;
+        for round in 0..500_u16 {
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let away = via == "dns1" && at >= 8.0 && (at - 8.0) % 8.0 < 3.0 && at < 45.0;
+            let fate = if away { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+            at += if at < 15.0 { 0.16 } else { 0.1 };
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" backend-restart [backend 10.244.1.10] likely 10:00:08"), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
+    }
 }
