@@ -11,7 +11,8 @@
 //! **Not this.** One long recursion of 0.2 to 2 s for a name that nobody asked for before is
 //! normal. Where AAAA alone is slow, somebody delays AAAA (`slow-or-dropped-aaaa`). Cluster names
 //! that are slow as well are the DNS pods' own load (`coredns-overload`). Waits for a client's
-//! retry are losses, not slowness.
+//! retry are losses, not slowness, and so are those for CoreDNS's: answers that come 2 s or 4 s after
+//! the question (`upstream-timeout`).
 //!
 //! **Cannot tell.** Whether the upstream is far, busy, or waits for the zones' own servers.
 //!

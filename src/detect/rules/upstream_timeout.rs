@@ -3,8 +3,9 @@
 //! **Signature.** Queries that DNS pods send on for their clients stay unanswered, at least half
 //! of them, for five questions or two names. CoreDNS waits 2 s for each try and gives up after
 //! 4 to 6 s, so clients are told SERVFAIL on a plateau of 3.9 to 6.2 s, or give up before; repeats
-//! within the next 5 s get the same SERVFAIL from its cache at once. Names of the cluster, which
-//! need no upstream, are answered meanwhile.
+//! within the next 5 s get the same SERVFAIL from its cache at once. Ten answers or more that come 2 s
+//! or 4 s after the question, two of three that are slow, are those of a second or third try: the
+//! first went unanswered. Names of the cluster, which need no upstream, are answered meanwhile.
 //!
 //! **Needs.** The client's queries and answers. To name the upstream, a capture that shows what
 //! the DNS pods ask: on their nodes, with `-i any`.
@@ -66,6 +67,14 @@ fn finding(failing: &Failing<'_>) -> Finding {
             forwarders,
             since
         ),
+        (false, _, Some((middle, longest))) if failing.is_retried() => text!(
+            "answers for external names take {middle} ({longest} at most) since {since}: tries of \
+             {forwarders} at the upstream go unanswered",
+            middle = duration(middle),
+            longest = duration(longest),
+            since,
+            forwarders
+        ),
         (false, _, Some((_, longest))) => text!(
             "external names fail since {since}: {forwarders} say SERVFAIL after up to {longest}, \
              as long as CoreDNS waits for a silent upstream",
@@ -93,6 +102,14 @@ fn finding(failing: &Failing<'_>) -> Finding {
             ),
             forwarders = list(failing.forwarders(), 3)
         )
+    } else if failing.is_retried() {
+        text!(
+            "CoreDNS waits 2 s for an upstream before it tries again, and {answers} for external \
+             names came just when a second or third try was answered; cluster names came at once. \
+             So an upstream, or one of several, is likely silent, or queries to it are lost; this \
+             capture does not show who it is.",
+            answers = count(failing.troubles.len() as u64, "answer")
+        )
     } else {
         text!(
             "The DNS pods answer cluster names at once and external ones with SERVFAIL after the \
@@ -116,11 +133,20 @@ fn finding(failing: &Failing<'_>) -> Finding {
         cause,
         actions,
         ruled_out: vec![
-            RuledOut {
-                rule: "upstream-servfail",
-                because: text!(
-                    "the clients' SERVFAIL came after CoreDNS's waiting time, not at once"
-                ),
+            if failing.is_retried() {
+                RuledOut {
+                    rule: "upstream-slow",
+                    because: text!(
+                        "the slow answers came 2 s after the question, or 4 s: by CoreDNS's timer"
+                    ),
+                }
+            } else {
+                RuledOut {
+                    rule: "upstream-servfail",
+                    because: text!(
+                        "the clients' SERVFAIL came after CoreDNS's waiting time, not at once"
+                    ),
+                }
             },
             RuledOut {
                 rule: "coredns-overload",
@@ -157,6 +183,37 @@ mod tests {
     fn clients_are_told_servfail_after_the_time_that_coredns_waits() {
         let text = told(5, "n{n}.example.com.", "SERVFAIL", 5.001);
         insta::assert_snapshot!(findings(&text), @"low upstream-timeout [zone example.com] likely 10:00:01.000-10:00:30.001 5/5");
+    }
+
+    /// Twelve names that are answered after `wait`.
+    fn answered_after(wait: f64) -> String {
+        format!(
+            "repeat 12 every 2 from 1.5
+             0.0    pod:25000 > core id 4 rd A s{{n}}.example.com.
+             {wait} pod:25000 < core id 4 s{{n}}.example.com. 5 A 203.0.113.7
+             end\n"
+        )
+    }
+
+    #[test]
+    fn answers_that_come_by_coredns_timer_are_those_of_further_tries() {
+        for wait in [2.005, 4.01] {
+            let text = findings(&format!("{CLUSTER}{}", answered_after(wait)));
+            assert!(text.contains(" upstream-timeout [zone example.com] likely"), "{text}");
+            assert!(!text.contains("upstream-slow"), "{text}");
+        }
+        for wait in [1.9, 2.2, 3.0] {
+            let text = findings(&format!("{CLUSTER}{}", answered_after(wait)));
+            assert!(!text.contains("upstream-timeout") && text.contains("upstream-slow"), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_silence_makes_errors_and_late_answers() {
+        let told = told(5, "n{n}.example.com.", "SERVFAIL", 5.001);
+        let text = findings(&format!("{told}{}", answered_after(2.005)));
+        assert!(text.contains(" upstream-timeout [zone example.com] likely"), "{text}");
+        assert!(text.contains(" 5/17") && !text.contains("upstream-slow"), "{text}");
     }
 
     #[test]

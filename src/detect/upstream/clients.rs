@@ -17,6 +17,11 @@ const PLATEAU_FROM: Duration = Duration::from_millis(3_900);
 /// And after this long at the most: three tries of 2 s, begun before its deadline of 5 s.
 const PLATEAU_TO: Duration = Duration::from_millis(6_200);
 
+/// How long CoreDNS waits for an upstream before it tries again (`plugin/forward`, read timeout).
+const TRY: Duration = Duration::from_secs(2);
+/// How much later than that the answer to the next try is there.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Every way in which the upstream behind these failures failed.
 pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Failing<'a>> {
     let mut found = Vec::new();
@@ -55,9 +60,26 @@ pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Fa
         );
     }
     let slow = of(TroubleKind::Slow);
-    found.extend(
-        episodes(&slow, |trouble| trouble.sent.ts).filter_map(|episode| waited(scene, episode)),
-    );
+    for episode in episodes(&slow, |trouble| trouble.sent.ts) {
+        let (retried, rest): (Vec<_>, Vec<_>) =
+            episode.iter().copied().partition(|trouble| is_retried(trouble));
+        if retried.len() < 2 * rest.len() {
+            found.extend(waited(scene, episode));
+            continue;
+        }
+        // The same silence, of which the last tries saw the end.
+        let near = |failing: &&mut Failing<'_>| {
+            let own = retried.iter().map(|trouble| trouble.span()).reduce(Span::join);
+            let long = Span::between(failing.span.start, failing.span.end.after(CACHED));
+            failing.kind == Kind::Silent && own.is_some_and(|own| own.overlaps(long))
+        };
+        if let Some(silent) = found.iter_mut().find(near) {
+            silent.troubles.extend(retried);
+            silent.settle();
+        } else {
+            found.extend(missed(scene, &retried));
+        }
+    }
     found
 }
 
@@ -120,6 +142,22 @@ fn waited<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failing<'
     let both = (n - aaaa) * 5 >= n;
     let most = n as u64 >= failing.meanwhile.outside_missed;
     (both && most && n >= 2 * ENOUGH).then_some(failing)
+}
+
+/// Answers that came when CoreDNS asked once more: so many that the tries before them were not lost by
+/// chance.
+fn missed<'a>(scene: &'a Scene<'a>, retried: &[&'a Trouble]) -> Option<Failing<'a>> {
+    let failing = contrasted(scene, Kind::Silent, retried)?;
+    let n = failing.troubles.len();
+    let often = n as u64 * 5 >= failing.meanwhile.outside_missed;
+    (often && n >= 2 * ENOUGH).then_some(failing)
+}
+
+/// Whether an answer came just when a second or third try of CoreDNS was answered, before which it had
+/// waited in vain.
+fn is_retried(trouble: &Trouble) -> bool {
+    let wait = trouble.wait().unwrap_or_default();
+    [TRY, TRY * 2].into_iter().any(|tries| (tries..=tries + LATE).contains(&wait))
 }
 
 /// Whether SERVFAIL came after CoreDNS had waited for somebody: most of those that it cannot

@@ -241,6 +241,12 @@ impl<'a> Failing<'a> {
         self.troubles.iter().map(|trouble| trouble.client).collect()
     }
 
+    /// Whether clients got all their answers in the end, late as they were.
+    pub(in crate::detect) fn is_retried(&self) -> bool {
+        let slow = |trouble: &&Trouble| trouble.kind == TroubleKind::Slow;
+        !self.is_seen() && !self.troubles.is_empty() && self.troubles.iter().all(slow)
+    }
+
     /// The middle one of the clients' waits, and the longest.
     pub(in crate::detect) fn waits(&self) -> Option<(Duration, Duration)> {
         let mut waits: Vec<Duration> = self.troubles.iter().filter_map(|t| t.wait()).collect();
