@@ -8,10 +8,11 @@
 //! **Needs.** At least five such answers, and the node's interfaces one by one (`-i any`).
 //!
 //! **Not this.** Answers addressed to another host, from another source, or to a closed socket are
-//! rules of their own. If queries are lost as well, the way is bad (`lossy-path`). A and AAAA with one id are `glibc-id-collision`; glibc repeats an answered
-//! type beside one that was lost.
+//! rules of their own. If queries are lost as well, the way is bad (`lossy-path`). A and AAAA with
+//! one id are `glibc-id-collision`; glibc repeats an answered type beside one that was lost.
 //!
-//! **Cannot tell.** Whether CPU, CFS throttling, softirq or a full socket buffer is to blame.
+//! **Cannot tell.** Whether CPU, CFS throttling, softirq, a full socket buffer or a rule of the packet
+//! filter is to blame.
 //!
 //! Source: rulebook 2.C, 4.2, K4.
 
@@ -176,6 +177,17 @@ fn finding(
         return None;
     }
     let span = ignored.iter().map(|one| Span::between(one.sent, one.again)).reduce(Span::join)?;
+    let likely = if spread > 0 {
+        text!(
+            "A node short of CPU, or a pod that its limit throttles, loses and delays packets like \
+             that."
+        )
+    } else {
+        text!(
+            "Those that came through came at once: a packet filter or a full queue on the node \
+             drops the others, or it is short of CPU for moments."
+        )
+    };
     let clients: BTreeSet<IpAddr> = ignored.iter().map(|one| one.client).collect();
     let servers: BTreeSet<IpAddr> = ignored.iter().map(|one| one.server).collect();
     let others = scene.reach.flows().iter().filter(|flow| {
@@ -214,10 +226,10 @@ fn finding(
         cause: text!(
             "Good answers came to the node before the clients' timers fired. {stopped} of them \
              were not seen on the pod's own interface, where answers usually are; {spread} took \
-             more than 5 ms through the node. A node short of CPU, or a pod that its limit \
-             throttles, loses and delays packets like that.",
+             more than 5 ms through the node. {likely}",
             stopped,
-            spread
+            spread,
+            likely
         ),
         facts: vec![
             Fact { label: text!("answers in time, asked again"), value: plain(ignored.len()) },
@@ -249,6 +261,11 @@ fn finding(
                     network
                 ),
                 command: "mpstat -P ALL 1 5; nstat -az | grep -iE 'udp.*err|SoftirqSqueezed'"
+                    .to_owned(),
+            },
+            Action {
+                why: text!("does a rule there drop them?"),
+                command: "iptables-save -c | grep -w DROP; nft list ruleset | grep -w drop"
                     .to_owned(),
             },
             Action {

@@ -2,8 +2,9 @@
 //!
 //! **Signature.** Of the query datagrams of a client network more go unanswered than ordinary loss
 //! explains (one in a hundred; binomial test, p < 0.001), at least five over at least twenty flows,
-//! repeats from the same port get through as often as independent loss lets them, and no server, port, name, type or size accounts for
-//! them: every rule that knows such a structure claims its lookups first.
+//! repeats from the same port get through as often as independent loss lets them, and no server,
+//! port, name, type or size accounts for them: every rule that knows such a structure claims its
+//! lookups first.
 //!
 //! **Needs.** Repeated queries: loss in the capture alone makes nobody ask again.
 //!

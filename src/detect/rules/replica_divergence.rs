@@ -8,10 +8,11 @@
 //! alone, answers that swing back and forth faster than their own TTL allows are reported, as
 //! possible. At least three lookups must have ended with the odd answer.
 //!
-//! **Not this.** Another order of the same addresses. Servers behind different services, as in captures of
-//! two clusters. A change on its way, which every replica makes once within a TTL (`negative-sticky`, where
-//! a cached denial lasts). Names outside the cluster, whose addresses rotate or depend on the place. Search-suffixed names that the autopath
-//! plugin answers (`autopath-wrong`). A replica that knows no name at all (`coredns-unsynced`).
+//! **Not this.** Another order of the same addresses. Servers behind different services, as in
+//! captures of two clusters. A change on its way, which every replica makes once within a TTL
+//! (`negative-sticky`, where a cached denial lasts). Names outside the cluster, whose addresses
+//! rotate or depend on the place. Search-suffixed names that the autopath plugin answers
+//! (`autopath-wrong`). A replica that knows no name at all (`coredns-unsynced`).
 //!
 //! **Cannot tell.** Which replica is right, where one says yes and the other no: the one that
 //! denies a name is charged, for that is the answer that clients fail with. Two replicas with
