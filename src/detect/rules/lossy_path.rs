@@ -17,7 +17,8 @@
 //! (Go, BIND's tools): the rule says nothing then.
 //!
 //! **Cannot tell.** Which direction loses them, and where: a second capture point on the DNS pods'
-//! node would.
+//! node would. Only of queries that keep the service's own address is it known that the clients' node
+//! lost them, before it translated them; many of those in a burst are `conntrack-full`.
 //!
 //! Source: rulebook 2.B; section 6.2 for the test.
 
@@ -266,28 +267,8 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
         .into_iter()
         .map(|(server, (sent, lost))| text!("{server} {lost} of {sent}", server, lost, sent));
     let servers: Vec<Text> = servers.collect();
-    let names = list(&lossy.servers, 3);
-    let path = Culprit::Path(network.to_string(), names.to_string());
-    let (culprits, lost_where) = if spared.servers.is_empty() {
-        let lost = text!(
-            "whichever server, name or type they asked for, and repeats get through: datagrams or \
-             their answers are lost on the way. Congestion, a faulty link, or drops on a host's \
-             network card do that."
-        );
-        (vec![path, Culprit::ClientSubnet(network)], lost)
-    } else {
-        let lost = text!(
-            "and repeats get through, while {others} lost {lost} of {sent}: the same clients reach \
-             those well, so datagrams or their answers are lost at {names}, or on the stretch of \
-             the way that leads there alone.",
-            others = list(&spared.servers, 3),
-            lost = spared.lost,
-            sent = spared.sent,
-            names
-        );
-        let backends = lossy.servers.iter().take(3).copied().map(Culprit::Backend);
-        ([path].into_iter().chain(backends).collect(), lost)
-    };
+    let words = Words::of_entry(network, row, &lossy, scene)
+        .unwrap_or_else(|| Words::of_way(network, &lossy, &spared));
     let mut ruled_out = vec![RuledOut {
         rule: "cap-loss",
         because: text!(
@@ -309,15 +290,10 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
     }
     Some(Finding {
         rule: &DETECTOR,
-        title: text!(
-            "{share} of the query datagrams of {network} to {names} get no answer, at random",
-            share = percent(lossy.lost, lossy.sent),
-            network,
-            names
-        ),
+        title: words.title,
         confidence: Confidence::Likely,
-        culprits,
-        place: Where::Unknown,
+        culprits: words.culprits,
+        place: words.place,
         span,
         ongoing: scene.lasts(span),
         transactions: row.lost,
@@ -330,7 +306,7 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
             "{lost} of {sent} query datagrams went unanswered, {lost_where}",
             lost = lossy.lost,
             sent = lossy.sent,
-            lost_where
+            lost_where = words.lost_where
         ),
         facts: vec![
             Fact {
@@ -359,13 +335,94 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
                           -i drop"
                         .to_owned(),
             },
-            Action {
-                why: text!("measure the path"),
-                command: format!("mtr -u -P 53 -rwc 100 {}", first(&lossy.servers)),
-            },
+            words.look,
         ],
         ruled_out,
     })
+}
+
+/// What is said of where the datagrams were lost.
+struct Words {
+    title: Text,
+    culprits: Vec<Culprit>,
+    place: Where,
+    lost_where: Text,
+    look: Action,
+}
+
+impl Words {
+    /// They kept the service's own address, nine of ten: the clients' node lost them before it chose a
+    /// server, so that none of those has to do with it.
+    fn of_entry(network: Network, row: &Row, lossy: &Part, scene: &Scene<'_>) -> Option<Self> {
+        let kept = row.servers.iter().filter(|(server, _)| scene.nat.is_service(**server));
+        let (service, (_, lost)) = kept.max_by_key(|(_, (_, lost))| *lost)?;
+        if lost * 10 < lossy.lost * 9 {
+            return None;
+        }
+        Some(Self {
+            title: text!(
+                "{queries} of {network} to {service} vanished on their own node, before they were \
+                 translated",
+                queries = count(*lost, "query"),
+                network,
+                service
+            ),
+            culprits: vec![Culprit::ClientSubnet(network)],
+            place: Where::ClientNode,
+            lost_where: text!(
+                "and {lost} of them were seen with the service's own address alone: the clients' \
+                 node dropped them where they entered it, whichever server was meant. A full \
+                 connection table or a rule of the packet filter does that.",
+                lost
+            ),
+            look: Action {
+                why: text!("is the node's connection table full?"),
+                command: "conntrack -S; sysctl net.netfilter.nf_conntrack_count \
+                          net.netfilter.nf_conntrack_max; dmesg -T | grep -i 'table full'"
+                    .to_owned(),
+            },
+        })
+    }
+
+    fn of_way(network: Network, lossy: &Part, spared: &Part) -> Self {
+        let names = list(&lossy.servers, 3);
+        let path = Culprit::Path(network.to_string(), names.to_string());
+        let (culprits, lost_where) = if spared.servers.is_empty() {
+            let lost = text!(
+                "whichever server, name or type they asked for, and repeats get through: \
+                 datagrams or their answers are lost on the way. Congestion, a faulty link, or \
+                 drops on a host's network card do that."
+            );
+            (vec![path, Culprit::ClientSubnet(network)], lost)
+        } else {
+            let lost = text!(
+                "and repeats get through, while {others} lost {lost} of {sent}: the same clients \
+                 reach those well, so datagrams or their answers are lost at {names}, or on the \
+                 stretch of the way that leads there alone.",
+                others = list(&spared.servers, 3),
+                lost = spared.lost,
+                sent = spared.sent,
+                names
+            );
+            let backends = lossy.servers.iter().take(3).copied().map(Culprit::Backend);
+            ([path].into_iter().chain(backends).collect(), lost)
+        };
+        Self {
+            title: text!(
+                "{share} of the query datagrams of {network} to {names} get no answer, at random",
+                share = percent(lossy.lost, lossy.sent),
+                network,
+                names
+            ),
+            culprits,
+            place: Where::Unknown,
+            lost_where,
+            look: Action {
+                why: text!("measure the path"),
+                command: format!("mtr -u -P 53 -rwc 100 {}", first(&lossy.servers)),
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -450,6 +507,37 @@ mod tests {
     fn one_socket_in_eight_is_no_backend() {
         let said = go_loses(8);
         assert!(said.contains("lossy-path"), "{said}");
+    }
+
+    /// Of the queries of two pods some vanish on the veth, as few as make no full table.
+    #[test]
+    fn what_is_never_translated_is_no_servers_fault() {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\none = 10.244.0.2\ntwo = 10.244.0.3\n",
+        );
+        for round in 0..300_u16 {
+            let (at, port) = (f64::from(round) * 0.2, 30_000 + round);
+            let (pod, via) = (["one", "two"][usize::from(round / 2 % 2)], 1 + round % 2);
+            let lost = (100..200).contains(&round) && round % 9 == 0;
+            let place = if lost { "until veth" } else { "" };
+            let name = "redis.default.svc.cluster.local.";
+            let mut ask = |at: f64, port: u16, place: &str| {
+                text +=
+                    &format!("{at:.4} {pod}:{port} > kube-dns via dns{via} rd A {name} {place}\n");
+                if place.is_empty() {
+                    let back = at + 0.001;
+                    let from = format!("kube-dns via dns{via}");
+                    text += &format!("{back:.4} {pod}:{port} < {from} {name} 5 A 10.96.0.20\n");
+                }
+            };
+            ask(at, port, place);
+            if lost {
+                ask(at + 5.0, port + 10_000, "");
+            }
+        }
+        let said = findings(&text);
+        assert!(said.contains(" lossy-path [client-subnet 10.244.0.0/24] likely"), "{said}");
     }
 
     /// Three queries of four are lost on their way: most flows die, and of the repeats `recovered` flows in
