@@ -197,7 +197,7 @@ mod tests {
             let away = via == "dns1" && at >= 8.0 && (at - 8.0) % 8.0 < 3.0 && at < 45.0;
             let fate = if away { Fate::LostOnce } else { Fate::Answered };
             situation.ask(at, "pod", "kube-dns", via, fate);
-            at += if at < 15.0 { 0.16 } else { 0.1 };
+            at += if at < 15.0 { 0.22 } else { 0.1 };
         }
         let said = findings(situation.text());
         assert!(said.contains(" backend-restart [backend 10.244.1.10] likely 10:00:08"), "{said}");
