@@ -234,10 +234,11 @@ impl<'a> Blackhole<'a> {
         let mut say = |label, value| facts.push(Fact { label, value });
         let elsewhere = self.answered_elsewhere();
         if elsewhere > 0 {
-            let by = if self.mates.is_empty() {
+            let mut others = self.mates.difference(&self.servers).peekable();
+            let by = if others.peek().is_none() {
                 Text::EMPTY
             } else {
-                text!(", by {others}", others = list(self.mates.difference(&self.servers), 3))
+                text!(", by {others}", others = list(others, 3))
             };
             say(
                 text!("answered meanwhile by others"),

@@ -62,7 +62,7 @@ pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Fa
     let slow = of(TroubleKind::Slow);
     for episode in episodes(&slow, |trouble| trouble.sent.ts) {
         let (retried, rest): (Vec<_>, Vec<_>) =
-            episode.iter().copied().partition(|trouble| is_retried(trouble));
+            episode.iter().copied().partition(|trouble| came_by_timer(trouble));
         if retried.len() < 2 * rest.len() {
             found.extend(waited(scene, episode));
             continue;
@@ -155,7 +155,7 @@ fn missed<'a>(scene: &'a Scene<'a>, retried: &[&'a Trouble]) -> Option<Failing<'
 
 /// Whether an answer came just when a second or third try of CoreDNS was answered, before which it had
 /// waited in vain.
-fn is_retried(trouble: &Trouble) -> bool {
+fn came_by_timer(trouble: &Trouble) -> bool {
     let wait = trouble.wait().unwrap_or_default();
     [TRY, TRY * 2].into_iter().any(|tries| (tries..=tries + LATE).contains(&wait))
 }
