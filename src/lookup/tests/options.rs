@@ -23,25 +23,32 @@ fn musl_divides_its_timeout_by_its_attempts() {
     assert!(first.contains("timeout 1.00 s 6 attempts musl"), "{said}");
 }
 
+/// Both families are asked for with these ids at each of these times, and told SERVFAIL 12 ms after.
+fn told_servfail(ids: [&str; 2], times: impl IntoIterator<Item = f64>) -> String {
+    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+    for at in times {
+        let back = at + 0.0119;
+        for (id, rtype) in ids.into_iter().zip(["A", "AAAA"]) {
+            text += &format!(
+                "{at:.4} pod:40001 > dns id {id} rd {rtype} api.example.com.\n\
+                 {back:.4} pod:40001 < dns id {id} SERVFAIL\n"
+            );
+        }
+    }
+    text += "60 pod:50000 > dns id 7777 rd A end.example.\n";
+    text += "60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n";
+    lookups(&text)
+}
+
+/// The three tries that SERVFAIL causes at once, from then on.
+fn at_once(start: f64) -> [f64; 3] {
+    [start, start + 0.012, start + 0.024]
+}
+
 /// The same while SERVFAIL comes: what that makes it send at once is no part of its timer.
 #[test]
 fn musl_goes_by_its_timer_whatever_errors_come() {
-    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
-    for round in 0..3_u8 {
-        let start = f64::from(round) * 0.333;
-        for again in 0..3_u8 {
-            let at = start + f64::from(again) * 0.012;
-            for (id, rtype) in [("1000", "A"), ("10b0", "AAAA")] {
-                let line = format!("{at:.4} pod:40001 > dns id {id} rd {rtype} api.example.com.\n");
-                text.push_str(&line);
-                let back = at + 0.0119;
-                text.push_str(&format!("{back:.4} pod:40001 < dns id {id} SERVFAIL\n"));
-            }
-        }
-    }
-    text.push_str("60 pod:50000 > dns id 7777 rd A end.example.\n");
-    text.push_str("60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
-    let said = lookups(&text);
+    let said = told_servfail(["1000", "10b0"], [0.0, 0.333, 0.666].into_iter().flat_map(at_once));
     let first = said.lines().next().unwrap_or_default();
     assert!(first.contains("error 999 ms 18 attempts musl"), "{said}");
 }
@@ -49,19 +56,7 @@ fn musl_goes_by_its_timer_whatever_errors_come() {
 /// `attempts:3`: glibc asks three times at once where SERVFAIL comes, and is done then.
 #[test]
 fn glibc_asks_at_once_as_often_as_it_may() {
-    let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
-    for again in 0..3_u8 {
-        let at = f64::from(again) * 0.012;
-        for (id, rtype) in [("1561", "A"), ("496d", "AAAA")] {
-            let line = format!("{at:.4} pod:40001 > dns id {id} rd {rtype} api.example.com.\n");
-            text.push_str(&line);
-            let back = at + 0.0119;
-            text.push_str(&format!("{back:.4} pod:40001 < dns id {id} SERVFAIL\n"));
-        }
-    }
-    text.push_str("60 pod:50000 > dns id 7777 rd A end.example.\n");
-    text.push_str("60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1\n");
-    let said = lookups(&text);
+    let said = told_servfail(["1561", "496d"], at_once(0.0));
     let first = said.lines().next().unwrap_or_default();
     assert!(first.contains("error 36 ms 6 attempts glibc"), "{said}");
 }
