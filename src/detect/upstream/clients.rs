@@ -64,7 +64,8 @@ pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Fa
         let (retried, rest): (Vec<_>, Vec<_>) =
             episode.iter().copied().partition(|trouble| came_by_timer(trouble));
         if retried.len() < 2 * rest.len() {
-            found.extend(waited(scene, episode));
+            // Single long recursions are normal (rulebook 8).
+            found.extend(late(scene, Kind::Slow, episode, 1));
             continue;
         }
         // The same silence, of which the last tries saw the end.
@@ -77,7 +78,8 @@ pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Fa
             silent.troubles.extend(retried);
             silent.settle();
         } else {
-            found.extend(missed(scene, &retried));
+            // One upstream of several, chosen at random: more than five are rare.
+            found.extend(late(scene, Kind::Silent, &retried, 5));
         }
     }
     found
@@ -131,26 +133,21 @@ fn swallowed<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failin
     (apart && n >= ENOUGH as u64 && names.len() >= 2).then_some(failing)
 }
 
-/// Slow answers, where most answers that no cache gave were slow: single long recursions are
-/// normal (rulebook 8).
-fn waited<'a>(scene: &'a Scene<'a>, episode: &[&'a Trouble]) -> Option<Failing<'a>> {
-    let failing = contrasted(scene, Kind::Slow, episode)?;
+/// Late answers, where enough of those that no cache gave were late: one of so many as `of`.
+fn late<'a>(
+    scene: &'a Scene<'a>,
+    kind: Kind,
+    answers: &[&'a Trouble],
+    of: u64,
+) -> Option<Failing<'a>> {
+    let failing = contrasted(scene, kind, answers)?;
     let n = failing.troubles.len();
     let is_aaaa = |trouble: &&&Trouble| only_aaaa(std::iter::once(&trouble.question));
     let aaaa = failing.troubles.iter().filter(is_aaaa).count();
-    // Where AAAA makes up nearly all of it, AAAA alone is slow.
+    // Where AAAA makes up nearly all of it, AAAA alone is late.
     let both = (n - aaaa) * 5 >= n;
-    let most = n as u64 >= failing.meanwhile.outside_missed;
-    (both && most && n >= 2 * ENOUGH).then_some(failing)
-}
-
-/// Answers that came when CoreDNS asked once more: so many that the tries before them were not lost by
-/// chance.
-fn missed<'a>(scene: &'a Scene<'a>, retried: &[&'a Trouble]) -> Option<Failing<'a>> {
-    let failing = contrasted(scene, Kind::Silent, retried)?;
-    let n = failing.troubles.len();
-    let often = n as u64 * 5 >= failing.meanwhile.outside_missed;
-    (often && n >= 2 * ENOUGH).then_some(failing)
+    let often = n as u64 * of >= failing.meanwhile.outside_missed;
+    (both && often && n >= 2 * ENOUGH).then_some(failing)
 }
 
 /// Whether an answer came just when a second or third try of CoreDNS was answered, before which it had
