@@ -113,27 +113,22 @@ impl Detector for StaleFlowPin {
             fails: false,
         });
         socket.last = second(last.ts);
-        match transaction.outcome() {
-            Outcome::Unknown if !was_in_vain(transaction) => {}
-            Outcome::Timeout | Outcome::Rejected(_) | Outcome::Unknown => {
-                socket.fails = true;
-                let failed = self.failed.entry(key).or_insert_with(|| Failed {
-                    client: transaction.client,
-                    service: transaction.server.ip(),
-                    transactions: Vec::new(),
-                });
-                if failed.transactions.len() < MAX_FAILED {
-                    failed.transactions.push((first, last.ts));
-                }
+        if was_in_vain(transaction) {
+            socket.fails = true;
+            let failed = self.failed.entry(key).or_insert_with(|| Failed {
+                client: transaction.client,
+                service: transaction.server.ip(),
+                transactions: Vec::new(),
+            });
+            if failed.transactions.len() < MAX_FAILED {
+                failed.transactions.push((first, last.ts));
             }
-            outcome if outcome.is_answered() => {
-                socket.answered = true;
-                // What failed before an answer was no removal.
-                if std::mem::take(&mut socket.fails) {
-                    self.failed.remove(&key);
-                }
+        } else if transaction.outcome().is_answered() {
+            socket.answered = true;
+            // What failed before an answer was no removal.
+            if std::mem::take(&mut socket.fails) {
+                self.failed.remove(&key);
             }
-            _ => {}
         }
     }
 
@@ -162,9 +157,16 @@ impl Detector for StaleFlowPin {
     }
 }
 
-/// Whether the client was seen to give up its first try, whatever the capture's end hides of the last one.
+/// Whether it was asked in vain: by its outcome, or because the client was seen to give up its first try,
+/// whatever the capture's end hides of the last one.
 fn was_in_vain(transaction: &Transaction) -> bool {
-    transaction.attempts.len() > 1 && transaction.responses.is_empty() && !transaction.blind
+    match transaction.outcome() {
+        Outcome::Timeout | Outcome::Rejected(_) => true,
+        Outcome::Unknown => {
+            transaction.attempts.len() > 1 && transaction.responses.is_empty() && !transaction.blind
+        }
+        _ => false,
+    }
 }
 
 /// The second since the epoch, to say that a socket has long been idle.
