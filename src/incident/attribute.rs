@@ -219,6 +219,8 @@ fn charge(
     affected.harm += harm;
     affected.lookups += 1;
     affected.failed += u64::from(lookup.kind != HarmKind::Slow);
+    affected.denied += u64::from(lookup.kind == HarmKind::Negative);
+    affected.misled += u64::from(lookup.kind == HarmKind::Wrong);
     *affected.clients.entry(lookup.client).or_default() += harm;
     // Of a connection that did not open nobody knows what it was for.
     if !lookup.name.is_root() {

@@ -43,8 +43,12 @@ pub struct Affected {
     pub transactions: u64,
     /// Lookups that failed or waited.
     pub lookups: u64,
-    /// Of them, lookups that failed.
+    /// Of them, lookups that failed, or were told at once what their application cannot work with.
     pub failed: u64,
+    /// Of those, lookups that were told at once that there is no such name or record.
+    pub denied: u64,
+    /// Of those, lookups that got a wrong answer.
+    pub misled: u64,
     /// Clients, with the harm each took.
     pub clients: BTreeMap<IpAddr, f64>,
     /// Names, with how many lookups of each were harmed.

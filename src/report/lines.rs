@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::analysis::{Analysis, ClientTally, LeftOut, ServerTally, Tally, Traffic};
 use crate::base::Span;
 use crate::base::words::{Text, ToText, clock, count, date, duration, join, list, plain, text};
-use crate::incident::{Incident, Severity};
+use crate::incident::{Affected, Incident, Severity};
 use crate::packet::Skip;
 
 /// Culprits named in one line.
@@ -20,14 +20,17 @@ pub(super) fn hurt(incident: &Incident) -> Text {
     if affected.lookups == 0 {
         return text!("nobody by itself");
     }
-    let delayed = affected.lookups - affected.failed;
+    let Affected { lookups, failed, denied, misled, .. } = *affected;
+    let kinds: [(u64, fn(Text) -> Text); 4] = [
+        (failed - denied - misled, |lookups| text!("{lookups} failed", lookups)),
+        (denied, |lookups| text!("{lookups} found nothing", lookups)),
+        (misled, |lookups| text!("{lookups} got a wrong answer", lookups)),
+        (lookups - failed, |lookups| text!("{lookups} delayed", lookups)),
+    ];
     let mut parts = Vec::new();
-    if affected.failed > 0 {
-        parts.push(text!("{lookups} failed", lookups = count(affected.failed, "lookup")));
-    }
-    if delayed > 0 {
-        let lookups = if affected.failed > 0 { plain(delayed) } else { count(delayed, "lookup") };
-        parts.push(text!("{lookups} delayed", lookups));
+    for (lookups, say) in kinds.into_iter().filter(|(lookups, _)| *lookups > 0) {
+        let counted = if parts.is_empty() { count(lookups, "lookup") } else { plain(lookups) };
+        parts.push(say(counted));
     }
     if !affected.added.is_zero() {
         parts.push(text!("{added} added", added = duration(affected.added)));

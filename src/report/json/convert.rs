@@ -317,6 +317,8 @@ fn incident(rank: usize, incident: &Incident, analysis: &Analysis) -> IncidentV1
             transactions: affected.transactions,
             lookups: affected.lookups,
             failed_lookups: affected.failed,
+            denied_lookups: affected.denied,
+            misled_lookups: affected.misled,
             clients: affected.clients.len(),
             names: affected.names.len(),
             top_names: names.iter().take(5).map(|(name, _)| (*name).clone()).collect(),

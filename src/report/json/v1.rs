@@ -456,8 +456,14 @@ pub struct Impact {
     pub transactions: u64,
     /// Lookups that failed or waited.
     pub lookups: u64,
-    /// Lookups that failed.
+    /// Lookups that failed, or were told at once what their application cannot work with: the next two.
     pub failed_lookups: u64,
+    /// Of those, lookups that were told at once that there is no such name or record.
+    #[serde(default)]
+    pub denied_lookups: u64,
+    /// Of those, lookups that got a wrong answer.
+    #[serde(default)]
+    pub misled_lookups: u64,
     /// Clients hurt.
     pub clients: usize,
     /// Names hurt.
