@@ -4,6 +4,7 @@
 
 mod address;
 mod addresses;
+mod blocks;
 mod coverage;
 mod few;
 mod hash;
@@ -23,6 +24,7 @@ pub mod words;
 
 pub use address::{Host, SocketId, halves};
 pub use addresses::{AddressId, Addresses, Rows};
+pub use blocks::Blocks;
 pub use coverage::{Coverage, Limit, MessageCounts};
 pub use few::Few;
 pub use hash::{Map, Set, digest, entry_within};

@@ -61,12 +61,11 @@ fn forget_before_growth_within<K: Hash + Eq, V>(
     if table.len() < table.capacity() || table.len() >= most {
         return;
     }
+    let room = table.capacity().max(LEAST);
     table.retain(keep);
-    // Built anew: the places of what was forgotten would be looked at for as long as it stands.
-    let mut kept = Map::default();
-    kept.reserve((table.len() * 2).max(LEAST).min(most.max(table.len() + 1)));
-    kept.extend(table.drain());
-    *table = kept;
+    // Where at most half of its room is taken, the table puts itself in order where it stands, or else it
+    // grows: the places of what was forgotten are no room yet.
+    table.reserve((room / 2).saturating_sub(table.len()).max(1));
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::answers::Answer;
 use super::asked::ServerId;
 use super::kept::{Kept, Place};
-use crate::base::{Map, Span, Timestamp};
+use crate::base::{Blocks, Map, Span, Timestamp};
 use crate::capture::Seen;
 use crate::dns::Records;
 
@@ -46,8 +46,8 @@ type At = NonZero<u32>;
 /// Answers while more come.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    all: Vec<Row>,
-    next: Vec<Next>,
+    all: Blocks<Row>,
+    next: Blocks<Next>,
     /// See [`Told::hasty`]; hardly any is.
     hasty: Map<At, u32>,
     /// A row that is free; it leads to the others.
