@@ -5,6 +5,8 @@
 //! versions before 2.4 with the two lengths the other way round. `libpcap.c` of Wireshark's wiretap
 //! is the reference, because frame numbers must agree with it.
 
+use std::ops::Range;
+
 use super::order::Order;
 use super::reader::{Fault, Record};
 use super::window::Window;
@@ -106,9 +108,22 @@ impl Classic {
         }))
     }
 
+    /// The next record if the whole of it is in memory, as nearly all are; [`Self::next`] decides about
+    /// all others, and would give the same.
+    #[inline]
+    pub(super) fn at_hand(&self, window: &mut Window) -> Option<Record> {
+        let data = window.filled()?;
+        let header = self.read(data)?;
+        let length = self.header.checked_add(usize::try_from(header.captured).ok()?)?;
+        if header.captured > self.limit || data.len() < length {
+            return None;
+        }
+        let whole = window.take(length);
+        Some(self.record(&header, whole.start + self.header..whole.end))
+    }
+
     /// The next record; `None` at the end of the file. Every fault ends the file: without a length
     /// that can be believed there is no next record.
-    #[inline]
     pub(super) fn next(&mut self, window: &mut Window) -> Option<Result<Record, Fault>> {
         if !window.need(self.header) {
             return if window.data().is_empty() { None } else { Some(Err(Fault::Cut)) };
@@ -122,15 +137,21 @@ impl Classic {
             return Some(Err(Fault::Cut));
         }
         window.take(self.header);
+        Some(Ok(self.record(&header, window.take(captured))))
+    }
+
+    /// The record with this header, and its bytes.
+    #[inline]
+    fn record(&self, header: &Header, bytes: Range<usize>) -> Record {
         let seconds = i64::from(header.seconds) * 1_000_000_000;
         let fraction = i64::from(header.fraction) * self.nanos_per_unit;
-        Some(Ok(Record {
+        Record {
             ts: Some(Timestamp::from_nanos(seconds + fraction)),
             interface: None,
             link: self.link,
             wire_len: header.wire,
-            bytes: window.take(captured),
-        }))
+            bytes,
+        }
     }
 
     /// The record header that `data` begins with.

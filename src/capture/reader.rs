@@ -72,6 +72,21 @@ pub struct FileStats {
     pub link_types: BTreeSet<LinkType>,
 }
 
+impl FileStats {
+    /// Takes the time of the next frame; the first one of all begins the span.
+    #[inline]
+    fn time(&mut self, ts: Timestamp) {
+        self.last = Some(ts);
+        match &mut self.span {
+            Some(span) if span.start <= ts => span.end = span.end.max(ts),
+            span => {
+                *span = Some(span.unwrap_or(Span::at(ts)).with(ts));
+                self.first.get_or_insert(ts);
+            }
+        }
+    }
+}
+
 /// A counter of the bytes that were taken from a source, before decompression; for progress.
 #[derive(Debug, Clone, Default)]
 pub struct BytesRead(Arc<AtomicU64>);
@@ -91,7 +106,6 @@ pub struct Reader {
     format: Format,
     stats: FileStats,
     bytes_read: BytesRead,
-    latest: Timestamp,
     link: Option<LinkType>,
     ended: bool,
 }
@@ -206,7 +220,6 @@ impl Reader {
             format: Format { container, compression },
             stats: FileStats::default(),
             bytes_read,
-            latest: Timestamp::default(),
             link: None,
             ended: false,
         })
@@ -216,8 +229,27 @@ impl Reader {
     ///
     /// A frame without a timestamp of its own (Simple Packet Blocks, and records without a packet)
     /// gets that of the frame before it, or the epoch where there is none.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a frame is then passed on in registers")]
+    #[inline(always)]
     pub fn next_frame(&mut self) -> Option<Result<Frame<'_>, Damage>> {
+        match self.at_hand() {
+            Some(record) => Some(Ok(self.frame(record))),
+            None => self.sought(),
+        }
+    }
+
+    /// The next record, where it is in memory and needs nothing but to be taken.
+    #[inline]
+    fn at_hand(&mut self) -> Option<Record> {
+        match &self.parser {
+            Parser::Classic(classic) if !self.ended => classic.at_hand(&mut self.window),
+            _ => None,
+        }
+    }
+
+    /// The next frame, for which the source may have to be read.
+    #[inline(never)]
+    fn sought(&mut self) -> Option<Result<Frame<'_>, Damage>> {
         if self.ended {
             return None;
         }
@@ -264,24 +296,27 @@ impl Reader {
     fn frame(&mut self, record: Record) -> Frame<'_> {
         self.stats.frames += 1;
         if let Some(ts) = record.ts {
-            self.latest = ts;
-            self.stats.first.get_or_insert(ts);
-            self.stats.last = Some(ts);
-            let span = self.stats.span.unwrap_or(Span::at(ts));
-            self.stats.span = Some(span.with(ts));
+            self.stats.time(ts);
         }
         if self.link != Some(record.link) {
-            self.link = Some(record.link);
-            if record.link.carries_packets() {
-                self.stats.link_types.insert(record.link);
-            }
+            self.meet(record.link);
         }
+        let ts = record.ts.or(self.stats.last).unwrap_or_default();
         Frame {
-            seen: Seen { ts: self.latest, at: FrameRef::new(self.file, self.number()) },
+            seen: Seen { ts, at: FrameRef::new(self.file, self.number()) },
             interface: record.interface,
             link: record.link,
             wire_len: record.wire_len,
             bytes: self.window.bytes(record.bytes),
+        }
+    }
+
+    /// Takes note of a link type that the frame before did not have.
+    #[cold]
+    fn meet(&mut self, link: LinkType) {
+        self.link = Some(link);
+        if link.carries_packets() {
+            self.stats.link_types.insert(link);
         }
     }
 
@@ -415,6 +450,31 @@ mod tests {
             let after = u32::try_from(expected).unwrap();
             let damage = if clean { vec![] } else { vec![Damage::CutShort { after }] };
             prop_assert_eq!(whole.damage, damage);
+        }
+
+        #[test]
+        fn a_record_at_hand_is_the_one_that_is_sought(
+            packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..90), 0..12),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            big: bool,
+        ) {
+            let (mut file, _) = written(&packets, false, big);
+            for (at, value) in changes {
+                let at = 24 + at.index(file.len() - 23);
+                if let Some(byte) = file.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            let open = || Reader::open(Box::new(io::Cursor::new(file.clone())), FileId(0)).unwrap();
+            let (mut reader, mut seeker) = (open(), open());
+            loop {
+                let (one, other) = (reader.next_frame(), seeker.sought());
+                prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+                if one.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(reader.stats(), seeker.stats());
         }
 
         #[test]

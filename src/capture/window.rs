@@ -32,7 +32,14 @@ impl Window {
     /// The bytes in memory that are not consumed.
     #[inline]
     pub(super) fn data(&self) -> &[u8] {
-        self.memory.get(self.start..self.end).unwrap_or_default()
+        self.filled().unwrap_or_default()
+    }
+
+    /// The same. It is never `None`; but whoever goes another way then is spared a choice between these
+    /// bytes and none at all.
+    #[inline]
+    pub(super) fn filled(&self) -> Option<&[u8]> {
+        self.memory.get(..self.end)?.get(self.start..)
     }
 
     /// Reads until at least `count` bytes are in memory; `false` if the source ends before.
