@@ -26,12 +26,12 @@ pub(super) struct Cooked<'a> {
 /// Version 1: packet type, device type, address length, address, protocol.
 #[inline]
 pub(super) fn sll(view: View<'_>) -> Result<Cooked<'_>, Skip> {
-    let (&[t0, t1, h0, h1, l0, l1, m0, m1, m2, m3, m4, m5, _, _, p0, p1], payload) =
+    let (&[t0, t1, h0, h1, l0, l1, ref address @ .., _, _, p0, p1], payload) =
         view.split::<16>()?;
     Ok(Cooked {
         interface: None,
         direction: direction(u16::from_be_bytes([t0, t1])),
-        sender: sender(u16::from_be_bytes([l0, l1]), [m0, m1, m2, m3, m4, m5]),
+        sender: sender(u16::from_be_bytes([l0, l1]), *address),
         device: u16::from_be_bytes([h0, h1]),
         protocol: u16::from_be_bytes([p0, p1]),
         payload,
@@ -42,11 +42,11 @@ pub(super) fn sll(view: View<'_>) -> Result<Cooked<'_>, Skip> {
 #[inline]
 pub(super) fn sll2(view: View<'_>) -> Result<Cooked<'_>, Skip> {
     let (header, payload) = view.split::<20>()?;
-    let &[p0, p1, _, _, i0, i1, i2, i3, h0, h1, kind, len, m0, m1, m2, m3, m4, m5, _, _] = header;
+    let &[p0, p1, _, _, i0, i1, i2, i3, h0, h1, kind, len, ref address @ .., _, _] = header;
     Ok(Cooked {
         interface: Some(u32::from_be_bytes([i0, i1, i2, i3])),
         direction: direction(u16::from(kind)),
-        sender: sender(u16::from(len), [m0, m1, m2, m3, m4, m5]),
+        sender: sender(u16::from(len), *address),
         device: u16::from_be_bytes([h0, h1]),
         protocol: u16::from_be_bytes([p0, p1]),
         payload,

@@ -50,17 +50,16 @@ pub fn decode<'a>(frame: &Frame<'a>, point: PointId) -> Result<Packet<'a>, Skip>
 
 /// The datagram of a frame like nearly all: one link header, IPv4 without options, UDP. What it cannot
 /// read [`decode()`] decides about.
-#[inline]
+#[expect(clippy::inline_always, reason = "what it shows is then passed on in registers")]
+#[inline(always)]
 pub fn datagram<'a>(frame: &Frame<'a>, point: PointId) -> Option<(Via, FiveTuple, Datagram<'a>)> {
-    let mut via = recorded(frame, point);
-    let view = link::straight(&mut via, frame.link, View::of(frame))?;
+    let (via, view) = link::straight(recorded(frame, point), frame.link, View::of(frame))?;
     let ip = network::plain_udp(view)?;
     let datagram = transport::datagram(ip.payload).ok()?;
     if tunnel::may_listen(datagram.src_port, datagram.dst_port) {
         return None;
     }
-    via.ttl = ip.ttl;
-    via.ip_id = ip.id;
+    let via = Via { ttl: ip.ttl, ip_id: ip.id, ..via };
     let tuple = FiveTuple {
         transport: Transport::Udp,
         src: SocketAddrV4::new(ip.src, datagram.src_port).into(),
@@ -79,8 +78,7 @@ fn recorded(frame: &Frame<'_>, point: PointId) -> Via {
 /// the parts that the walk is made of, and what it cannot read the walk decides about.
 #[inline]
 fn straight<'a>(frame: &Frame<'a>, point: PointId, view: View<'a>) -> Option<Packet<'a>> {
-    let mut via = recorded(frame, point);
-    let view = link::straight(&mut via, frame.link, view)?;
+    let (via, view) = link::straight(recorded(frame, point), frame.link, view)?;
     let ip = network::parse(view).ok()?;
     if ip.piece.is_some() {
         return None;
@@ -95,8 +93,7 @@ fn straight<'a>(frame: &Frame<'a>, point: PointId, view: View<'a>) -> Option<Pac
     {
         return None;
     }
-    via.ttl = ip.ttl;
-    via.ip_id = ip.id;
+    let via = Via { ttl: ip.ttl, ip_id: ip.id, ..via };
     Some(Packet { seen: frame.seen, via, src: ip.src, dst: ip.dst, body })
 }
 

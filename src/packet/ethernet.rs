@@ -16,9 +16,10 @@ const MAX_LENGTH: u16 = 1500;
 /// The receiver and the sender of an Ethernet frame, the type of its payload, and the payload.
 #[inline]
 pub(super) fn header(view: View<'_>) -> Result<([Mac; 2], u16, View<'_>), Skip> {
-    let (&[r0, r1, r2, r3, r4, r5, m0, m1, m2, m3, m4, m5, t0, t1], rest) = view.split::<14>()?;
-    let ends = [[r0, r1, r2, r3, r4, r5], [m0, m1, m2, m3, m4, m5]];
-    Ok((ends, u16::from_be_bytes([t0, t1]), rest))
+    let (receiver, rest) = view.split::<6>()?;
+    let (sender, rest) = rest.split::<6>()?;
+    let (kind, rest) = rest.split::<2>()?;
+    Ok(([*receiver, *sender], u16::from_be_bytes(*kind), rest))
 }
 
 /// What an `EtherType` announces.

@@ -67,43 +67,41 @@ pub(super) fn open<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Result<
 }
 
 /// The IP packet in a frame of the link types that nearly every capture has, if nothing but the
-/// link layer's header is before it.
-#[inline]
-pub(super) fn straight<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Option<View<'a>> {
-    if link == LinkType::LINUX_SLL2 {
-        let cooked = cooked::sll2(view).ok()?;
-        note(via, &cooked);
-        return cooked.ip();
-    }
-    straight_otherwise(via, link, view)
-}
-
-fn straight_otherwise<'a>(via: &mut Via, link: LinkType, view: View<'a>) -> Option<View<'a>> {
+/// link layer's header is before it, and what that header shows beyond `via`.
+#[expect(clippy::inline_always, reason = "what it shows is then passed on in registers")]
+#[inline(always)]
+pub(super) fn straight(via: Via, link: LinkType, view: View<'_>) -> Option<(Via, View<'_>)> {
     match link {
+        LinkType::LINUX_SLL2 => {
+            let cooked = cooked::sll2(view).ok()?;
+            Some((noted(via, &cooked), cooked.ip()?))
+        }
         LinkType::LINUX_SLL => {
             let cooked = cooked::sll(view).ok()?;
-            note(via, &cooked);
-            cooked.ip()
+            Some((noted(via, &cooked), cooked.ip()?))
         }
         LinkType::ETHERNET => {
             let ([receiver, sender], kind, rest) = ethernet::header(view).ok()?;
-            via.link_dst = cooked::sender(6, receiver);
-            via.link_src = cooked::sender(6, sender);
-            matches!(kind, 0x0800 | 0x86dd).then_some(rest)
+            let (link_src, link_dst) = (cooked::sender(6, sender), cooked::sender(6, receiver));
+            matches!(kind, 0x0800 | 0x86dd).then_some((Via { link_src, link_dst, ..via }, rest))
         }
         _ => None,
     }
 }
 
+/// What a cooked header shows beyond `via`.
 #[inline]
-fn note(via: &mut Via, cooked: &Cooked<'_>) {
-    via.interface = cooked.interface.or(via.interface);
-    via.direction = cooked.direction;
-    via.link_src = cooked.sender;
+fn noted(via: Via, cooked: &Cooked<'_>) -> Via {
+    Via {
+        interface: cooked.interface.or(via.interface),
+        direction: cooked.direction,
+        link_src: cooked.sender,
+        ..via
+    }
 }
 
 fn cooked<'a>(via: &mut Via, cooked: Cooked<'a>) -> Result<Next<'a>, Skip> {
-    note(via, &cooked);
+    *via = noted(*via, &cooked);
     cooked.next()
 }
 
