@@ -59,6 +59,16 @@ impl Unit {
 }
 
 impl Block {
+    /// The same without anything in it, for the room that it has.
+    fn emptied(mut self) -> Self {
+        self.units.clear();
+        self.messages.clear();
+        self.packets.clear();
+        self.raw.clear();
+        let Self { units, messages, packets, raw, .. } = self;
+        Self { units, messages, packets, raw, ..Self::default() }
+    }
+
     /// The message that a unit speaks of.
     #[inline]
     pub(super) fn message(&self, place: usize) -> Option<&Message> {
@@ -77,6 +87,8 @@ pub(super) struct Decoder {
     ports: Ports,
     datagrams: Datagrams,
     block: Block,
+    /// The room for the next block, where there is some.
+    spare: Option<Block>,
     /// Units of one block.
     units: usize,
     /// Bytes of payload that travel on as bytes, of one block.
@@ -90,18 +102,20 @@ impl Decoder {
             ports,
             datagrams: Datagrams::default(),
             block: Block::default(),
+            spare: None,
             units: (bytes / BYTES_A_UNIT).max(1),
             raw: bytes / 2,
         }
     }
 
     /// Takes the next frame. Each is counted exactly once, here or by whom it travels to.
-    #[inline]
-    pub(super) fn frame(&mut self, frame: &Frame<'_>, point: PointId) {
+    #[expect(clippy::inline_always, reason = "what a frame shows is then passed on in registers")]
+    #[inline(always)]
+    pub(super) fn frame(&mut self, frame: Frame<'_>, point: PointId) {
         let coverage = &mut self.block.coverage;
         coverage.frames += 1;
         coverage.cut_frames += u64::from(frame.is_cut());
-        if let Some((via, tuple, datagram)) = datagram(frame, point) {
+        if let Some((via, tuple, datagram)) = datagram(&frame, point) {
             self.datagram(Observed { seen: frame.seen, via, tuple }, &datagram);
         } else if frame.link.carries_packets() {
             self.unusual(frame, point);
@@ -112,8 +126,8 @@ impl Decoder {
 
     /// A frame that is no plain datagram.
     #[inline(never)]
-    fn unusual(&mut self, frame: &Frame<'_>, point: PointId) {
-        match decode(frame, point) {
+    fn unusual(&mut self, frame: Frame<'_>, point: PointId) {
+        match decode(&frame, point) {
             Ok(packet) if self.needs_order(&packet) => self.keep(&packet),
             Ok(packet) => {
                 if let (Body::Udp(datagram), Some(tuple)) = (packet.body, packet.tuple()) {
@@ -149,19 +163,20 @@ impl Decoder {
         self.block.packets.push((packet.with_payload(&[]), start..self.block.raw.len()));
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "an observation is then written to its place at once")]
+    #[inline(always)]
     fn datagram(&mut self, observed: Observed, datagram: &Datagram<'_>) {
-        let coverage = &mut self.block.coverage;
-        self.block.units.push(match self.datagrams.read(datagram, &self.ports, coverage) {
+        let Block { coverage, units, .. } = &mut self.block;
+        match self.datagrams.read(datagram, &self.ports, coverage) {
             Ok(place) => {
                 coverage.dns_frames += 1;
-                Unit::Message(observed, place)
+                units.push(Unit::Message(observed, place));
             }
             Err(held) => {
                 held.count(coverage);
-                Unit::Time(observed.seen)
+                units.push(Unit::Time(observed.seen));
             }
-        });
+        }
     }
 
     /// Whether the block is large enough to be handed on.
@@ -172,17 +187,18 @@ impl Decoder {
 
     /// The block so far, of a file of which `read` bytes were read.
     pub(super) fn take(&mut self, read: u64) -> Block {
-        // The next block will be much like this one.
-        let next = Block {
-            units: Vec::with_capacity(self.block.units.len().min(self.units)),
-            packets: Vec::with_capacity(self.block.packets.len()),
-            raw: Vec::with_capacity(self.block.raw.len().min(self.raw)),
-            ..Block::default()
-        };
+        let next = self.spare.take().unwrap_or_default();
         let mut block = std::mem::replace(&mut self.block, next);
-        block.messages = self.datagrams.take();
+        let room = std::mem::take(&mut self.block.messages);
+        block.messages = self.datagrams.take(room, &mut block.coverage);
         block.read = read;
         block
+    }
+
+    /// Takes a block that has been read. What one needs the next needs too, so that after a few of
+    /// them nothing has to be allocated.
+    pub(super) fn reuse(&mut self, block: Block) {
+        self.spare = Some(block.emptied());
     }
 }
 

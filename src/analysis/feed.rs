@@ -4,7 +4,7 @@
 //! timestamps of their next frames. What is handed on does not depend on the number of threads:
 //! a file is decoded by one of them, and files are taken in their order.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::Scope;
 use std::vec::IntoIter;
 
@@ -83,8 +83,8 @@ impl Producer<'_> {
         }
         let (file, mut reader, mut problems) = self.current.take()?;
         while !self.decoder.is_full() {
-            match &mut reader.next_frame() {
-                Some(Ok(frame)) => {
+            match reader.next_frame() {
+                Some(Ok(mut frame)) => {
                     if !self.shift.is_none() {
                         frame.seen.ts = self.shift.apply(frame.seen.ts);
                     }
@@ -109,7 +109,14 @@ enum Source<'a> {
     /// Made when they are asked for.
     Here(Box<Producer<'a>>),
     /// Made by threads, each of which takes every so many files.
-    Threads { from: Vec<Receiver<Sent>>, files: usize, at: usize },
+    Threads { from: Vec<Worker>, files: usize, at: usize },
+}
+
+/// A thread that makes blocks.
+struct Worker {
+    blocks: Receiver<Sent>,
+    /// Takes those that have been read, to be used again.
+    spent: Sender<Box<Block>>,
 }
 
 impl Source<'_> {
@@ -120,9 +127,22 @@ impl Source<'_> {
                 if *at >= *files {
                     return None;
                 }
-                let sent = from.get(*at % from.len())?.recv().ok()?;
+                let sent = from.get(*at % from.len())?.blocks.recv().ok()?;
                 *at += usize::from(matches!(sent, Sent::Done(..)));
                 Some(sent)
+            }
+        }
+    }
+
+    /// Takes back a block that has been read.
+    fn give_back(&mut self, block: Box<Block>) {
+        match self {
+            Self::Here(producer) => producer.decoder.reuse(*block),
+            Self::Threads { from, at, .. } => {
+                if let Some(worker) = from.get(*at % from.len()) {
+                    // One that has come to its end needs no more.
+                    let _ = worker.spent.send(block);
+                }
             }
         }
     }
@@ -132,7 +152,7 @@ impl Source<'_> {
 struct Lane<'a> {
     point: PointId,
     source: Source<'a>,
-    block: Block,
+    block: Box<Block>,
     /// How many of its units were handed on.
     at: usize,
     /// Bytes of the current file that were told of.
@@ -162,7 +182,7 @@ pub(super) fn feed<'scope, 'env: 'scope>(
             Lane {
                 point: point.id,
                 source: source(point.id, files, manner, workers, scope),
-                block: Block::default(),
+                block: Box::default(),
                 at: 0,
                 told: 0,
             }
@@ -222,19 +242,23 @@ fn source<'scope, 'env: 'scope>(
     }
     let share = |nth: usize| files.iter().copied().skip(nth).step_by(workers).collect();
     let spawn = |nth: usize| {
-        let (to, from) = sync_channel(AHEAD);
+        let (to, blocks) = sync_channel(AHEAD);
+        let (spent, back) = channel();
         let mut producer = producer(share(nth));
-        scope.spawn(move || work(&mut producer, &to));
-        from
+        scope.spawn(move || work(&mut producer, &to, &back));
+        Worker { blocks, spent }
     };
     Source::Threads { from: (0..workers).map(spawn).collect(), files: files.len(), at: 0 }
 }
 
-fn work(producer: &mut Producer<'_>, to: &SyncSender<Sent>) {
+fn work(producer: &mut Producer<'_>, to: &SyncSender<Sent>, back: &Receiver<Box<Block>>) {
     while let Some(sent) = producer.next() {
         if to.send(sent).is_err() {
             // Nobody listens any more.
             return;
+        }
+        if let Ok(block) = back.try_recv() {
+            producer.decoder.reuse(*block);
         }
     }
 }
@@ -254,7 +278,7 @@ impl Lane<'_> {
                     intake.account(&block.coverage, &links);
                     progress(block.read.saturating_sub(self.told));
                     self.told = block.read;
-                    self.block = *block;
+                    self.source.give_back(std::mem::replace(&mut self.block, block));
                     self.at = 0;
                     if !self.block.units.is_empty() {
                         return true;

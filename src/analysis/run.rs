@@ -263,7 +263,7 @@ fn run_frames_by<'f>(
         }
     };
     for frame in frames {
-        decoder.frame(&frame, PointId(0));
+        decoder.frame(frame, PointId(0));
         if decoder.is_full() {
             pass_on(&mut decoder);
         }

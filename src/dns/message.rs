@@ -121,17 +121,22 @@ impl Records {
 
     /// Whether both say the same, the case of names included.
     pub(super) fn is_spelled_like(&self, other: &Self) -> bool {
-        let same = |one: Option<&Name>, other: Option<&Name>| {
-            one.zip(other).is_none_or(|(one, other)| one.same_case(other))
-        };
-        self == other
-            && same(self.canonical.as_ref(), other.canonical.as_ref())
-            && same(self.zone(), other.zone())
+        let Self { addresses, address_count, address_digest, matching, canonical, min_ttl, soa } =
+            self;
+        let counts = (address_count, address_digest, matching, min_ttl);
+        counts == (&other.address_count, &other.address_digest, &other.matching, &other.min_ttl)
+            && both(canonical.as_ref(), other.canonical.as_ref(), Name::same_case)
+            && both(soa.as_ref(), other.soa.as_ref(), Soa::is_spelled_like)
+            && *addresses == other.addresses
     }
+}
 
-    /// Whom the SOA record belongs to.
-    fn zone(&self) -> Option<&Name> {
-        self.soa.as_ref().map(|soa| &soa.owner)
+/// Whether there is neither or both are alike.
+fn both<T>(one: Option<&T>, other: Option<&T>, alike: impl Fn(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => alike(one, other),
+        _ => false,
     }
 }
 
@@ -144,6 +149,13 @@ pub struct Soa {
     pub ttl: u32,
     /// Its MINIMUM field in seconds, if it was captured.
     pub minimum: Option<u32>,
+}
+
+impl Soa {
+    /// Whether both say the same, the case of the zone's name included.
+    fn is_spelled_like(&self, other: &Self) -> bool {
+        self.ttl == other.ttl && self.minimum == other.minimum && self.owner.same_case(&other.owner)
+    }
 }
 
 /// Why a message could not be read to its end.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
-use super::wire::{Expanded, expand, plain_name_end, u16_at, u32_at};
+use super::wire::{Expanded, expand, name_at, u32_at};
 use super::{
     Edns, Header, Malformed, Message, Name, NameCache, Question, RecordType, Records, Soa,
 };
@@ -28,55 +28,42 @@ const CLASS_IN: u16 = 1;
 /// cut it. On a DNS port everything with a header counts as a message, as it does for Wireshark;
 /// [`Message::is_plausible`] tells which of them are worth following.
 pub fn parse(payload: &[u8], wire_len: usize, names: &mut NameCache) -> Option<Message> {
-    read(payload, wire_len, digest(payload), names).map(|(message, _)| message)
+    parse_after(None, payload, wire_len, names)
+}
+
+/// The same, faster where it asks for the same as another message: a response repeats the question of
+/// its query.
+pub(super) fn parse_after(
+    other: Option<&Message>,
+    payload: &[u8],
+    wire_len: usize,
+    names: &mut NameCache,
+) -> Option<Message> {
+    let header = Header::read(payload)?;
+    let asked = other.and_then(|other| other.question.as_ref());
+    let mut reader = Reader::new(payload, wire_len, asked, names);
+    let stop = reader.sections(header).err();
+    Some(reader.message(header, stop, digest(payload)))
 }
 
 /// Whether `bytes` are one plausible message that can be read to its end, which is theirs too.
 pub fn is_whole_message(bytes: &[u8]) -> bool {
-    read(bytes, bytes.len(), 0, &mut NameCache::of(1)).is_some_and(|(message, end)| {
-        message.is_plausible() && message.stop.is_none() && end == bytes.len()
-    })
-}
-
-/// The message, and where reading it stopped.
-fn read(
-    payload: &[u8],
-    wire_len: usize,
-    digest: u64,
-    names: &mut NameCache,
-) -> Option<(Message, usize)> {
-    let header = Header::read(payload)?;
-    let mut reader = Reader {
-        bytes: payload,
-        at: Header::LEN,
-        cut: payload.len() < wire_len,
-        names: &mut *names,
-        question: None,
-        records: Records::default(),
-        edns: None,
-    };
-    let stop = reader.sections(header).err().map(|why| match why {
-        Malformed::Short if reader.cut => Malformed::Cut,
-        other => other,
-    });
-    let end = reader.at;
-    let message = Message {
-        header,
-        question: reader.question,
-        records: reader.names.records(reader.records),
-        edns: reader.edns,
-        stop,
-        wire_len: wire_len.max(payload.len()),
-        digest,
-    };
-    Some((message, end))
+    let Some(header) = Header::read(bytes) else { return false };
+    let mut names = NameCache::of(1);
+    let mut reader = Reader::new(bytes, bytes.len(), None, &mut names);
+    reader.sections(header).is_ok()
+        && reader.at == bytes.len()
+        && reader.message(header, None, 0).is_plausible()
 }
 
 struct Reader<'a> {
     bytes: &'a [u8],
+    wire_len: usize,
     at: usize,
     cut: bool,
     names: &'a mut NameCache,
+    /// What is probably asked.
+    asked: Option<&'a Question>,
     question: Option<Question>,
     records: Records,
     edns: Option<Edns>,
@@ -94,14 +81,54 @@ struct Record<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// One that stands behind the header.
+    #[inline]
+    fn new(
+        bytes: &'a [u8],
+        wire_len: usize,
+        asked: Option<&'a Question>,
+        names: &'a mut NameCache,
+    ) -> Self {
+        Self {
+            bytes,
+            wire_len,
+            at: Header::LEN,
+            cut: bytes.len() < wire_len,
+            names,
+            asked,
+            question: None,
+            records: Records::default(),
+            edns: None,
+        }
+    }
+
+    /// The message as far as it was read, and why no further.
+    #[inline]
+    fn message(&mut self, header: Header, stop: Option<Malformed>, digest: u64) -> Message {
+        Message {
+            header,
+            question: self.question.take(),
+            records: self.names.records(&mut self.records),
+            edns: self.edns,
+            stop: stop.map(|why| match why {
+                Malformed::Short if self.cut => Malformed::Cut,
+                other => other,
+            }),
+            wire_len: self.wire_len.max(self.bytes.len()),
+            digest,
+        }
+    }
+
     fn sections(&mut self, header: Header) -> Result<(), Malformed> {
         for n in 0..header.questions {
             self.question(n == 0)?;
         }
-        let mut aliases = SmallVec::new();
-        let answers = self.answers(header.answers, &mut aliases);
-        self.follow(&aliases);
-        answers?;
+        if header.answers > 0 {
+            let mut aliases = SmallVec::new();
+            let answers = self.answers(header.answers, &mut aliases);
+            self.follow(&aliases);
+            answers?;
+        }
         for _ in 0..header.authorities {
             let record = self.record()?;
             self.authority(&record)?;
@@ -116,27 +143,31 @@ impl<'a> Reader<'a> {
     }
 
     fn question(&mut self, first: bool) -> Result<(), Malformed> {
-        let start = self.at;
-        let mut long = None;
-        let end = match plain_name_end(self.bytes, start) {
-            Some(end) => end,
-            None => expand(self.bytes, start, long.insert(Expanded::new()))?,
-        };
-        let rtype = u16_at(self.bytes, end).ok_or(Malformed::Short)?;
-        let class = u16_at(self.bytes, end + 2).ok_or(Malformed::Short)?;
+        if first && let Some((question, end)) = self.repeated() {
+            (self.question, self.at) = (Some(question), end);
+            return Ok(());
+        }
+        let mut room = None;
+        let (wire, end) = name_at(self.bytes, self.at, &mut room)?;
+        let (rtype, class) = type_and_class(self.bytes, end).ok_or(Malformed::Short)?;
         self.at = end + 4;
         if first {
-            let wire = match &long {
-                Some(expanded) => expanded.wire(),
-                None => self.bytes.get(start..end).unwrap_or_default(),
-            };
-            self.question = Some(Question {
-                name: self.names.name(wire).ok_or(Malformed::BadName)?,
-                rtype: RecordType(rtype),
-                class,
-            });
+            let name = self.names.name(wire).ok_or(Malformed::BadName)?;
+            self.question = Some(Question { name, rtype, class });
         }
         Ok(())
+    }
+
+    /// The question here and its end, if it is the one that is probably asked. A name is well formed, so
+    /// that bytes which are its own would be read as nothing else.
+    #[inline]
+    fn repeated(&self) -> Option<(Question, usize)> {
+        let asked = self.asked?;
+        let wire = asked.name.wire();
+        let end = self.at + wire.len();
+        let same = self.bytes.get(self.at..end)? == wire
+            && type_and_class(self.bytes, end)? == (asked.rtype, asked.class);
+        same.then(|| (asked.clone(), end + 4))
     }
 
     /// Reads a record's fixed part and steps behind it (RFC 1035 section 4.1.3).
@@ -145,10 +176,7 @@ impl<'a> Reader<'a> {
         let fixed = match (self.bytes.get(owner), self.bytes.get(owner + 1)) {
             // By far the most owners are a pointer to the question's name, which was read.
             (Some(0xc0), Some(0x0c)) if self.question.is_some() => owner + 2,
-            _ => match plain_name_end(self.bytes, owner) {
-                Some(end) => end,
-                None => expand(self.bytes, owner, &mut Expanded::new())?,
-            },
+            _ => name_at(self.bytes, owner, &mut None)?.1,
         };
         let rest = self.bytes.get(fixed..).ok_or(Malformed::Short)?;
         let &[y0, y1, c0, c1, t0, t1, t2, t3, l0, l1] =
@@ -250,8 +278,8 @@ impl<'a> Reader<'a> {
         if record.rtype != RecordType::SOA || self.records.soa.is_some() {
             return Ok(());
         }
-        let mut owner = Expanded::new();
-        expand(self.bytes, record.owner, &mut owner)?;
+        let mut room = None;
+        let (owner, _) = name_at(self.bytes, record.owner, &mut room)?;
         let minimum = record
             .data
             .len()
@@ -259,7 +287,7 @@ impl<'a> Reader<'a> {
             .filter(|_| record.whole && record.data.len() >= SOA_LEAST)
             .and_then(|at| u32_at(record.data, at));
         self.records.soa =
-            self.names.name(owner.wire()).map(|owner| Soa { owner, ttl: record.ttl, minimum });
+            self.names.name(owner).map(|owner| Soa { owner, ttl: record.ttl, minimum });
         Ok(())
     }
 
@@ -271,6 +299,13 @@ impl<'a> Reader<'a> {
         self.edns = Some(edns);
         if whole || !record.whole { Ok(()) } else { Err(Malformed::BadRecord) }
     }
+}
+
+/// The two fields behind the name of a question.
+#[inline]
+fn type_and_class(bytes: &[u8], at: usize) -> Option<(RecordType, u16)> {
+    let &[y0, y1, c0, c1] = bytes.get(at..)?.first_chunk()?;
+    Some((RecordType(u16::from_be_bytes([y0, y1])), u16::from_be_bytes([c0, c1])))
 }
 
 impl Record<'_> {

@@ -85,6 +85,37 @@ pub(super) fn expand(bytes: &[u8], start: usize, into: &mut Expanded) -> Result<
     }
 }
 
+/// The wire bytes of the name at `start`, put together in `room` if need be, and where the next field
+/// begins.
+#[inline]
+pub(super) fn name_at<'a>(
+    bytes: &'a [u8],
+    start: usize,
+    room: &'a mut Option<Expanded>,
+) -> Result<(&'a [u8], usize), Malformed> {
+    if let Some(found) = whole_name(bytes, start) {
+        return Ok(found);
+    }
+    let expanded = room.insert(Expanded::new());
+    let next = expand(bytes, start, expanded)?;
+    Ok((expanded.wire(), next))
+}
+
+/// The same for a name that stands in one piece: written out, or nothing but a pointer to one that is.
+/// `None` means that [`expand`] has to look at it, which gives the same for all others.
+#[inline]
+fn whole_name(bytes: &[u8], start: usize) -> Option<(&[u8], usize)> {
+    let (from, next) = match bytes.get(start..)? {
+        &[high, low, ..] if high >= 0xc0 => {
+            let target = usize::from(u16::from_be_bytes([high & 0x3f, low]));
+            (Some(target).filter(|target| *target < start)?, Some(start + 2))
+        }
+        _ => (start, None),
+    };
+    let end = plain_name_end(bytes, from)?;
+    Some((bytes.get(from..end)?, next.unwrap_or(end)))
+}
+
 /// The end of the name at `start` if it is written out without a pointer, as a first question's
 /// always is; `None` means that [`expand`] has to look at it.
 pub(super) fn plain_name_end(bytes: &[u8], start: usize) -> Option<usize> {
@@ -103,11 +134,28 @@ pub(super) fn plain_name_end(bytes: &[u8], start: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(bytes: &[u8], start: usize) -> Result<(Vec<u8>, usize), Malformed> {
         let mut name = Expanded::new();
         expand(bytes, start, &mut name).map(|next| (name.wire().to_vec(), next))
+    }
+
+    /// Bytes in which labels and pointers are frequent.
+    fn names() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![0..6_u8, Just(0xc0_u8), any::<u8>()];
+        prop::collection::vec(byte, 0..300)
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_in_one_piece_is_what_expanding_gives(bytes in names(), start in 0..310_usize) {
+            let mut room = None;
+            let found = name_at(&bytes, start, &mut room).map(|(wire, next)| (wire.to_vec(), next));
+            prop_assert_eq!(found, read(&bytes, start));
+        }
     }
 
     #[test]

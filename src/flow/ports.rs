@@ -38,8 +38,12 @@ impl Ports {
     }
 
     /// Whether a packet between these ports may carry DNS.
+    #[inline]
     pub fn concern(&self, src: u16, dst: u16) -> bool {
-        (self.contains(src) || self.contains(dst)) && !(src == MDNS && dst == MDNS)
+        // Nearly every packet has port 53 on one side, and then both are not multicast DNS's.
+        src == DOMAIN
+            || dst == DOMAIN
+            || (self.contains(src) || self.contains(dst)) && !(src == MDNS && dst == MDNS)
     }
 
     /// Whether a message of `tuple` goes from client to server: the server's is the side with
@@ -75,6 +79,17 @@ mod tests {
         assert!(ports.concern(40000, 5353), "a server behind a service");
         assert!(!ports.concern(5353, 5353), "multicast DNS");
         assert!(!ports.concern(40000, 5355), "LLMNR");
+    }
+
+    #[test]
+    fn one_dns_port_is_enough_unless_both_are_multicast_dns() {
+        let ports = Ports::new([8053, 5353]);
+        let some = [0, 53, 8053, 5353, 5355, 40_000];
+        for (src, dst) in some.into_iter().flat_map(|src| some.map(|dst| (src, dst))) {
+            let one = ports.contains(src) || ports.contains(dst);
+            let multicast = src == MDNS && dst == MDNS;
+            assert_eq!(ports.concern(src, dst), one && !multicast, "{src} {dst}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) struct Sink<'a, F> {
 impl<F: FnMut(FlowEvent, &mut Coverage)> Sink<'_, F> {
     /// Counts a message and hands it on.
     pub(super) fn message(&mut self, message: CapturedMessage) {
-        count(self.coverage, &message.message, message.tuple.transport);
+        count(self.coverage, &message.message, message.tuple.transport, 1);
         (self.next)(FlowEvent::Message(message), self.coverage);
     }
 
@@ -42,27 +42,38 @@ pub(super) fn read_piece(
     })
 }
 
-/// Counts one observation, as Wireshark's dissector would.
-pub(super) fn count(coverage: &mut Coverage, message: &Message, transport: Transport) {
+/// Counts so many observations of a message, each as Wireshark's dissector would.
+pub(super) fn count(
+    coverage: &mut Coverage,
+    message: &Message,
+    transport: Transport,
+    sightings: u64,
+) {
     let (header, counts) = (message.header, &mut coverage.messages);
-    counts.total += 1;
+    let where_it_is = |is: bool| if is { sightings } else { 0 };
+    counts.total += sightings;
     match transport {
-        Transport::Udp => counts.udp += 1,
-        Transport::Tcp => counts.tcp += 1,
+        Transport::Udp => counts.udp += sightings,
+        Transport::Tcp => counts.tcp += sightings,
     }
     if header.is_response() {
-        counts.responses += 1;
+        counts.responses += sightings;
         if let Some(rcode) = counts.rcodes.get_mut(usize::from(header.rcode().0)) {
-            *rcode += 1;
+            *rcode += sightings;
         }
-        counts.nodata += u64::from(header.rcode() == Rcode::NOERROR && header.answers == 0);
-        counts.truncated += u64::from(header.truncated());
+        counts.nodata += where_it_is(header.rcode() == Rcode::NOERROR && header.answers == 0);
+        counts.truncated += where_it_is(header.truncated());
     } else {
-        counts.queries += 1;
+        counts.queries += sightings;
     }
     if header.opcode() != Opcode::QUERY {
-        *coverage.opcodes.entry(header.opcode().to_string()).or_default() += 1;
+        count_opcode(coverage, header.opcode(), sightings);
     }
+}
+
+#[cold]
+fn count_opcode(coverage: &mut Coverage, opcode: Opcode, sightings: u64) {
+    *coverage.opcodes.entry(opcode.to_string()).or_default() += sightings;
 }
 
 /// What a segment does to its connection, if anything.

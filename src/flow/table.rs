@@ -179,7 +179,7 @@ impl FlowTable {
         let (Some(message), Some(tuple)) = (message, packet.tuple()) else {
             return no_message(datagram, sink.coverage);
         };
-        told(&message, sink.coverage);
+        told(&message, 1, sink.coverage);
         let (seen, via, message) = (packet.seen, packet.via, Arc::new(message));
         sink.event(FlowEvent::Message(CapturedMessage { seen, via, tuple, message }));
         Held::Dns
