@@ -63,18 +63,15 @@ impl<N: Next> Intake for Engine<N> {
     }
 
     fn unit(&mut self, unit: &Unit, block: &Block, point: PointId) {
-        let seen = unit.seen();
-        self.time(seen, point);
-        self.expire(seen.ts);
-        match *unit {
-            Unit::Message(ref observed, place) => {
-                if let Some(message) = block.message(place) {
+        self.frame(unit.seen(), point);
+        match unit {
+            Unit::Message(observed, place) => {
+                if let Some(message) = block.message(*place) {
                     self.message(observed, message);
                 }
             }
             Unit::Packet(_, place) => {
-                if let Some(packet) = block.packet(place) {
-                    self.paces.packet(&packet);
+                if let Some(packet) = block.packet(*place) {
                     self.packet(&packet);
                 }
             }
@@ -99,8 +96,22 @@ impl<N: Next> Engine<N> {
         }
     }
 
+    /// Takes a frame's time, whatever the frame holds.
     #[inline]
-    fn time(&mut self, seen: Seen, point: PointId) {
+    fn frame(&mut self, seen: Seen, point: PointId) {
+        match &mut self.span {
+            // It stands behind another frame, with which the span has begun at the latest.
+            Some(span) if self.paces.goes_on(seen, point) => span.end = span.end.max(seen.ts),
+            _ => self.pause(seen, point),
+        }
+        if !self.defrag.is_empty() || self.flows.may_expire(seen.ts) {
+            self.expire(seen.ts);
+        }
+    }
+
+    /// A frame that does not follow at once.
+    #[inline(never)]
+    fn pause(&mut self, seen: Seen, point: PointId) {
         match &mut self.span {
             Some(span) if span.start <= seen.ts => span.end = span.end.max(seen.ts),
             span => {
@@ -108,14 +119,6 @@ impl<N: Next> Engine<N> {
                 self.next.item(Item::Start(seen.ts));
             }
         }
-        if !self.paces.goes_on(seen, point) {
-            self.pause(seen, point);
-        }
-    }
-
-    /// A frame that does not follow at once.
-    #[inline(never)]
-    fn pause(&mut self, seen: Seen, point: PointId) {
         if let Some(notice) = self.paces.frame(seen, point) {
             self.next.item(Item::Notice(notice));
             if let Notice::Gap(span) = notice {
@@ -126,6 +129,7 @@ impl<N: Next> Engine<N> {
 
     /// Gives up on what has waited for too long. A datagram whose other fragments never came still
     /// gives its header and question; its first fragment was counted when it came.
+    #[inline(never)]
     fn expire(&mut self, now: Timestamp) {
         if !self.defrag.is_empty() {
             for partial in self.defrag.expire(now) {
@@ -163,7 +167,9 @@ impl<N: Next> Engine<N> {
         }
     }
 
+    #[inline(never)]
     fn packet(&mut self, packet: &Packet<'_>) {
+        self.paces.packet(packet);
         let held = match packet.body {
             Body::Fragment(_) => match self.defrag.push(packet, &mut self.coverage) {
                 Some(whole) => match whole.packet() {

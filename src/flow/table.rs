@@ -114,9 +114,15 @@ impl FlowTable {
         coverage: &mut Coverage,
         next: &mut impl FnMut(FlowEvent, &mut Coverage),
     ) {
-        if self.quiet.is_none_or(|(from, until)| now <= from || now >= until) {
+        if self.may_expire(now) {
             self.expire(now, &mut Sink { coverage, next });
         }
+    }
+
+    /// Whether [`Self::advance`] may have something to do at `now`.
+    #[inline]
+    pub fn may_expire(&self, now: Timestamp) -> bool {
+        self.quiet.is_none_or(|(from, until)| now <= from || now >= until)
     }
 
     /// Takes the next packet, and hands on what it brings to an end.

@@ -24,7 +24,7 @@ const AFTER: Duration = Duration::from_secs(1);
 /// Frames nearer to each other than this belong to one exchange.
 const EXCHANGE: Duration = Duration::from_millis(50);
 /// The same, as a difference of times.
-const EXCHANGE_NANOS: i64 = 50_000_000;
+const EXCHANGE_NANOS: u64 = 50_000_000;
 /// Frames that stand this much before their place are out of order, as interfaces and queues
 /// deliver them, or stamped by a clock that was set (rulebook `cap-clock`).
 const DISORDER: Duration = Duration::from_millis(1);
@@ -84,8 +84,8 @@ impl Pace {
     #[inline]
     pub(super) fn goes_on(&mut self, seen: Seen) -> bool {
         let Some(last) = &mut self.last else { return false };
-        let pause = seen.ts.nanos().saturating_sub(last.ts.nanos());
-        let usual = (0..EXCHANGE_NANOS).contains(&pause)
+        let usual = seen.ts >= last.ts
+            && seen.ts.nanos().abs_diff(last.ts.nanos()) < EXCHANGE_NANOS
             && seen.ts < self.rate.until
             && self.candidate.is_none();
         if usual {
@@ -124,7 +124,23 @@ impl Pace {
 
     /// Takes a question. One that is asked again behind a pause, when its resolver was due to
     /// ask again, shows that the client waited: there was silence and no hole.
+    #[inline]
     pub(super) fn asked(&mut self, ts: Timestamp, client: IpAddr, name: u64) {
+        // A copy of the question before is not kept, and where there is no pause it shows nothing.
+        if self.candidate.is_some() || !self.has_just_asked(client, name) {
+            self.review(ts, client, name);
+        }
+    }
+
+    /// Whether the question seen last was the same.
+    #[inline]
+    fn has_just_asked(&self, client: IpAddr, name: u64) -> bool {
+        self.asked.back().is_some_and(|last| last.name == name && last.client == client)
+    }
+
+    /// Takes a question that may be new, or tell what a pause was.
+    #[inline(never)]
+    fn review(&mut self, ts: Timestamp, client: IpAddr, name: u64) {
         if let Some(candidate) = &self.candidate {
             let waited = self.asked.iter().any(|known| {
                 (known.client, known.name) == (client, name)
@@ -135,14 +151,13 @@ impl Pace {
                 self.candidate = None;
             }
         }
-        let asked = Asked { ts, client, name };
-        if self.asked.back().is_some_and(|last| (last.client, last.name) == (client, name)) {
+        if self.has_just_asked(client, name) {
             return;
         }
         if self.asked.len() >= ASKED {
             self.asked.pop_front();
         }
-        self.asked.push_back(asked);
+        self.asked.push_back(Asked { ts, client, name });
     }
 
     /// The hole shortly before the end, if there is one.
@@ -212,13 +227,12 @@ struct Rate {
     /// Where frames of that second are counted, and when it is over.
     place: usize,
     until: Timestamp,
-    total: u64,
 }
 
 impl Default for Rate {
     fn default() -> Self {
         let (counts, until) = ([0; SECONDS], Timestamp::MIN);
-        Self { counts, second: i64::MIN, place: 0, until, total: 0 }
+        Self { counts, second: i64::MIN, place: 0, until }
     }
 }
 
@@ -232,17 +246,16 @@ impl Rate {
     }
 
     /// Counts one more frame of the same second.
+    #[inline]
     fn one_more(&mut self) {
         self.counts[self.place] += 1;
-        self.total += 1;
     }
 
     /// Makes room for a second, and forgets what is older than a minute then.
     fn turn_to(&mut self, second: i64) {
         if second > self.second {
             for back in 0..second.saturating_sub(self.second).min(SECONDS_I64) {
-                let gone = std::mem::take(&mut self.counts[place(second - back)]);
-                self.total -= u64::from(gone);
+                self.counts[place(second - back)] = 0;
             }
         }
         self.second = second;
@@ -252,6 +265,44 @@ impl Rate {
 
     /// Frames a second, over the last minute or as long as was watched.
     fn per_second(&self, watched: Duration) -> u64 {
-        self.total / watched.as_secs().clamp(1, SECONDS as u64)
+        let frames: u64 = self.counts.iter().copied().map(u64::from).sum();
+        frames / watched.as_secs().clamp(1, SECONDS as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::{FileId, FrameRef};
+
+    proptest! {
+        #[test]
+        fn the_short_ways_are_the_long_ones(
+            frames in prop::collection::vec(
+                (
+                    prop_oneof![0..9_i64, 0..60_000_i64, -3_000..90_000_000_i64, Just(i64::MAX / 2_000)],
+                    prop::option::of((0..2_u8, 0..3_u64)),
+                ),
+                0..400,
+            ),
+            start in prop_oneof![Just(0), Just(i64::MIN), any::<i64>()],
+        ) {
+            let (mut short, mut long) = (Pace::default(), Pace::default());
+            let mut ts = Timestamp::from_nanos(start);
+            for (number, (micros, asked)) in (1..).zip(frames) {
+                ts = Timestamp::from_nanos(ts.nanos().saturating_add(micros * 1_000));
+                let seen = Seen { ts, at: FrameRef::new(FileId(0), number) };
+                let turn = if short.goes_on(seen) { Turn::None } else { short.frame(seen) };
+                prop_assert_eq!(turn, long.frame(seen));
+                if let Some((client, name)) = asked {
+                    let client = IpAddr::from([10, 0, 0, client]);
+                    short.asked(ts, client, name);
+                    long.review(ts, client, name);
+                }
+                prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::pace::{Pace, Turn};
 use super::watch::{Notice, Overlap, Step};
 use crate::base::Span;
 use crate::capture::{PointId, Seen};
-use crate::dns::Message;
+use crate::dns::{Message, Question};
 use crate::flow::Observed;
 use crate::packet::{Body, Packet};
 
@@ -49,15 +49,18 @@ impl Paces {
     }
 
     /// Takes a message.
+    #[inline]
     pub(in crate::analysis) fn message(&mut self, observed: &Observed, message: &Message) {
-        if message.header.is_response() {
-            return;
+        if !message.header.is_response()
+            && let Some(question) = &message.question
+        {
+            self.question(observed, question);
         }
-        if let Some(question) = &message.question {
-            let client = observed.tuple.src.ip();
-            let name = question.name.digest();
-            self.pace(observed.via.point).asked(observed.seen.ts, client, name);
-        }
+    }
+
+    fn question(&mut self, observed: &Observed, question: &Question) {
+        let (client, name) = (observed.tuple.src.ip(), question.name.digest());
+        self.pace(observed.via.point).asked(observed.seen.ts, client, name);
     }
 
     /// The capture is over; returns the holes shortly before its end, and what else is to be said.
@@ -67,6 +70,7 @@ impl Paces {
         (last, Notice::Kinds { icmp, later_fragments })
     }
 
+    #[inline]
     fn pace(&mut self, point: PointId) -> &mut Pace {
         let place = usize::from(point.0);
         if place >= self.points.len() {
