@@ -64,6 +64,8 @@ impl RecentMessages {
     #[inline(never)]
     fn read(&mut self, payload: &[u8], wire_len: usize, at: usize) -> Option<usize> {
         let place = self.list.len();
+        // The slot of a response's query is its own but for QR. Should another message stand there,
+        // nothing is wrong, only slower.
         let query = self
             .slots
             .get(at ^ usize::from(RESPONSE))
