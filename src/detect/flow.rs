@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::{Host, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
-use crate::transaction::Undelivered;
+use crate::transaction::{Transaction, Undelivered};
 
 /// A pair of client and server, over one transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,18 @@ pub struct Cell {
     pub responder: IpAddr,
     /// UDP or TCP.
     pub transport: Transport,
+}
+
+impl Cell {
+    /// That of a transaction, or of the part of it that went to `responder`.
+    pub(super) fn of(transaction: &Transaction, responder: IpAddr) -> Self {
+        Self {
+            client: transaction.client.ip(),
+            server: transaction.server.ip(),
+            responder,
+            transport: transaction.transport,
+        }
+    }
 }
 
 impl Hash for Cell {

@@ -57,6 +57,8 @@ pub struct Reach {
     base: u64,
     /// Which of them stands for each way, by its serial number.
     index: HashTable<u64>,
+    /// The one that was added to last: most of what a lookup asks goes from one socket to one server.
+    latest: Option<(Way, u64)>,
     hasher: foldhash::fast::RandomState,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
@@ -113,6 +115,27 @@ impl Reach {
             Outcome::Timeout | Outcome::Unknown => Reached::Unknown,
             _ => Reached::Yes,
         };
+        // Nearly all are asked once and answered once.
+        if let ([attempt], [response], []) =
+            (&*transaction.attempts, &*transaction.responses, &*transaction.rejections)
+        {
+            let sent = attempt.sent();
+            let part = Part {
+                first: sent,
+                last_sent: sent.ts,
+                reached,
+                attempts: 1,
+                unanswered: 0,
+                prompt: true,
+                repeated: (0, 0),
+                lost: response.lost,
+                icmp: None,
+                stuck: places(&attempt.hops) == 1,
+            };
+            let cell = Cell::of(transaction, transaction.responder());
+            self.add(cell, transaction.client, part, coverage);
+            return;
+        }
         // A repeat from the same port goes to another backend once conntrack has forgotten the
         // first: what went to each is a flow of its own, and only the last one was answered.
         let asked = transaction.server;
@@ -134,12 +157,7 @@ impl Reach {
                 (true, Reached::Unknown) => (Reached::Unknown, 0),
                 (true, reached) => (reached, sent.saturating_sub(answered)),
             };
-            let cell = Cell {
-                client: transaction.client.ip(),
-                server: transaction.server.ip(),
-                responder,
-                transport: transaction.transport,
-            };
+            let cell = Cell::of(transaction, responder);
             let again = attempts.get(1).map(|attempt| attempt.sent().ts);
             let arrived = transaction.responses.first().map(|response| response.arrived().ts);
             let part = Part {
@@ -281,16 +299,27 @@ impl Reach {
             self.settle_first(coverage);
         }
         let way = Way::new(client, cell.responder, cell.transport);
-        let hash = self.hasher.hash_one(way);
         let at = |serial: u64| usize::try_from(serial.checked_sub(self.base)?).ok();
-        let going = |serial: &u64| self.pending.get(at(*serial)?);
-        let is_same = |serial: &u64| going(serial).is_some_and(|one| Way::of(one) == way);
-        let known = self.index.find(hash, is_same).and_then(|serial| at(*serial));
-        if let Some(pending) = known.and_then(|at| self.pending.get_mut(at)) {
+        let latest = self.latest.filter(|(latest, _)| *latest == way);
+        if let Some(pending) =
+            latest.and_then(|(_, serial)| at(serial)).and_then(|at| self.pending.get_mut(at))
+        {
             pending.part.join(part);
             return;
         }
+        let hash = self.hasher.hash_one(way);
+        let going = |serial: &u64| self.pending.get(at(*serial)?);
+        let is_same = |serial: &u64| going(serial).is_some_and(|one| Way::of(one) == way);
+        let known = self.index.find(hash, is_same).copied();
+        if let Some((serial, at)) = known.and_then(|serial| Some((serial, at(serial)?)))
+            && let Some(pending) = self.pending.get_mut(at)
+        {
+            pending.part.join(part);
+            self.latest = Some((way, serial));
+            return;
+        }
         let serial = self.base + self.pending.len() as u64;
+        self.latest = Some((way, serial));
         self.index.insert_unique(hash, serial, |serial| {
             let at = usize::try_from(serial.saturating_sub(self.base)).ok();
             let one = at.and_then(|at| self.pending.get(at));
