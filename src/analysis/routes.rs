@@ -51,13 +51,25 @@ pub(super) struct RouteId(Number);
 
 /// The routes seen so far.
 #[derive(Debug, Default)]
-pub(super) struct Routes(Numbered<Route>);
+pub(super) struct Routes {
+    known: Numbered<Route>,
+    /// The one that was looked up last: A and AAAA of a name go the same way.
+    latest: Option<(Route, RouteId)>,
+}
 
 impl Routes {
     /// The number of a route; `None` if it is new and there is no room.
+    #[inline]
     pub(super) fn number(&mut self, route: &Route) -> Option<RouteId> {
+        if let Some((latest, number)) = self.latest
+            && latest == *route
+        {
+            return Some(number);
+        }
         let same = |known: &Route, one: &Route| known == one;
-        self.0.number_within(route, MAX_ROUTES, same, |route| *route).map(RouteId)
+        let number = self.known.number_within(route, MAX_ROUTES, same, |route| *route)?;
+        self.latest = Some((*route, RouteId(number)));
+        Some(RouteId(number))
     }
 
     /// All of them that have a row, in the order in which they came.
@@ -65,7 +77,7 @@ impl Routes {
         &'a self,
         rows: &'a ByRoute<V>,
     ) -> impl Iterator<Item = (&'a Route, &'a V)> {
-        self.0.known().iter().zip(&rows.0)
+        self.known.known().iter().zip(&rows.0)
     }
 }
 
