@@ -65,6 +65,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct IpvsStaleUdp {
     /// Whom each socket talked to last, and when.
     history: Map<SocketId, (AddressId, Moment)>,
+    /// What was written there last.
+    latest: Option<(SocketId, (AddressId, Moment))>,
     purge: Purge,
     start: Option<Timestamp>,
     /// Untranslated queries in vain, with the backend that their port had talked to, if any.
@@ -74,7 +76,7 @@ struct IpvsStaleUdp {
 }
 
 /// Time since the first transaction in units of 2^26 ns, 67 ms: short, and fine enough for five minutes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Moment(u32);
 
 impl Moment {
@@ -106,11 +108,16 @@ impl IpvsStaleUdp {
         at: Timestamp,
     ) -> Option<AddressId> {
         let now = self.moment(at);
+        // Most of what a lookup asks goes out of one socket at once.
+        if self.latest == Some((client, (backend, now))) {
+            return Some(backend);
+        }
         let when = (at, REMEMBERED);
         self.purge.make_room(&mut self.history, MAX_SOCKETS, when, |_, (_, last)| {
             last.is_remembered(now)
         });
         let known = if self.history.len() < MAX_SOCKETS {
+            self.latest = Some((client, (backend, now)));
             self.history.insert(client, (backend, now))
         } else {
             self.history.get(&client).copied()

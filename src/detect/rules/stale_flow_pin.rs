@@ -53,6 +53,8 @@ struct StaleFlowPin {
     /// Those that failed since their last answer: nearly none.
     failed: Map<(SocketId, AddressId), Failed>,
     purge: Purge,
+    /// Who was answered last, and the second of that query: one more answer in it changes nothing.
+    latest: Option<((SocketId, AddressId), u32)>,
 }
 
 /// What one socket got from one server.
@@ -94,6 +96,12 @@ impl Detector for StaleFlowPin {
             return;
         }
         let first = glance.first;
+        let (key, at) = ((transaction.client.into(), glance.responder), second(last.ts));
+        let answered = transaction.outcome().is_answered();
+        if answered && self.latest == Some((key, at)) {
+            return;
+        }
+        self.latest = None;
         if self.sockets.len() >= MAX_SOCKETS && self.purge.is_due(first.ts, PINNED) {
             let (now, pinned) = (second(first.ts), PINNED.as_secs());
             self.sockets.retain(|_, socket| {
@@ -105,14 +113,13 @@ impl Detector for StaleFlowPin {
         if self.sockets.len() >= MAX_SOCKETS {
             return;
         }
-        let key = (transaction.client.into(), glance.responder);
         let socket = self.sockets.entry(key).or_insert_with(|| Socket {
             first: first.ts,
             last: 0,
             answered: false,
             fails: false,
         });
-        socket.last = second(last.ts);
+        socket.last = at;
         if was_in_vain(transaction) {
             socket.fails = true;
             let failed = self.failed.entry(key).or_insert_with(|| Failed {
@@ -123,7 +130,8 @@ impl Detector for StaleFlowPin {
             if failed.transactions.len() < MAX_FAILED {
                 failed.transactions.push((first, last.ts));
             }
-        } else if transaction.outcome().is_answered() {
+        } else if answered {
+            self.latest = Some((key, at));
             socket.answered = true;
             // What failed before an answer was no removal.
             if std::mem::take(&mut socket.fails) {
