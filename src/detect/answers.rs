@@ -147,8 +147,7 @@ impl Answers {
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
         let Self { zones, questions, told, servers, lookups } = self;
-        let questions = questions.known.into_iter().flatten().collect();
-        Inquiries::new(questions, &told, &servers, zones, lookups)
+        Inquiries::new(questions.known, &told, &servers, zones, lookups)
     }
 }
 

@@ -78,21 +78,16 @@ pub struct Inquiries {
 
 impl Inquiries {
     pub(super) fn new(
-        questions: Vec<Open>,
+        mut questions: Vec<Option<Open>>,
         rows: &Rows,
         servers: &Servers,
         zones: ClusterZones,
         lookups: Kept,
     ) -> Self {
-        let mut questions: Vec<([u128; 2], Open)> =
-            questions.into_iter().map(|open| (open.name.rank(), open)).collect();
-        questions.sort_unstable_by(|(rank, one), (other_rank, other)| {
-            let rest = || (&one.name, one.rtype).cmp(&(&other.name, other.rtype));
-            rank.cmp(other_rank).then_with(rest)
-        });
         let order = Order::of(servers);
         let mut all: Vec<Inquiry> = Vec::with_capacity(questions.len());
-        for (_, open) in questions {
+        for place in sorted(&questions) {
+            let Some(open) = questions[place].take() else { continue };
             let (name, rtype, asked) = order.close(open, rows);
             // A and AAAA of one name stand side by side.
             let before = all.last().filter(|before| before.name == name);
@@ -104,7 +99,7 @@ impl Inquiries {
         Self { zones, all, lookups }
     }
 
-    /// Every question, in the order of names.
+    /// Every question, in the order of names and types.
     pub fn all(&self) -> &[Inquiry] {
         &self.all
     }
@@ -141,6 +136,28 @@ impl Inquiries {
         let count = rest.iter().take_while(|inquiry| inquiry.name == *name).count();
         rest.get(..count).unwrap_or_default()
     }
+}
+
+/// The places of these questions in the order of names and types.
+fn sorted(questions: &[Option<Open>]) -> impl Iterator<Item = usize> + use<> {
+    let known = (0..).zip(questions).filter_map(|(place, open)| Some((place, open.as_ref()?)));
+    let mut ranked: Vec<((u128, u128), u32)> = Vec::with_capacity(questions.len());
+    let mut before: Option<(&Name, (u128, u128))> = None;
+    for (place, Open { name, .. }) in known {
+        // Whoever asks for A and AAAA asks for them one after the other.
+        let same = before.filter(|(known, _)| *known == name);
+        let rank = same.map_or_else(|| name.rank().into(), |(_, rank)| rank);
+        before = Some((name, rank));
+        ranked.push((rank, place));
+    }
+    ranked.sort_unstable_by_key(|(rank, _)| *rank);
+    // Only what is left of the names where they rank alike has to be looked at: mostly those of
+    // A and AAAA.
+    let key = |place: u32| questions[place as usize].as_ref().map(|open| (&open.name, open.rtype));
+    for alike in ranked.chunk_by_mut(|(one, _), (other, _)| one == other) {
+        alike.sort_unstable_by(|(_, one), (_, other)| key(*one).cmp(&key(*other)));
+    }
+    ranked.into_iter().map(|(_, place)| place as usize)
 }
 
 /// A name whose addresses were asked for.
