@@ -99,38 +99,43 @@ impl<'a> Resolving<'a> {
 
 /// Insertions, deletions, replacements and swaps between two texts, counted up to [`TYPO`] + 1.
 fn edit_distance(one: &str, other: &str) -> usize {
-    const MOST: usize = Name::MAX_WIRE;
+    const FAR: usize = TYPO + 1;
+    const BAND: usize = 2 * TYPO + 1;
     let (one, other) = (one.as_bytes(), other.as_bytes());
-    if one.len().abs_diff(other.len()) > TYPO || one.len().max(other.len()) >= MOST {
-        return TYPO + 1;
+    if one.len().abs_diff(other.len()) > TYPO || one.len().max(other.len()) >= Name::MAX_WIRE {
+        return FAR;
     }
     // What both begin and end with costs nothing.
     let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
     let (one, other) = (&one[same..], &other[same..]);
     let same = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
     let (one, other) = (&one[..one.len() - same], &other[..other.len() - same]);
-    let (mut before, mut row, mut next) = ([0_u16; MOST], [0_u16; MOST], [0_u16; MOST]);
-    for (place, j) in row.iter_mut().zip(0..) {
-        *place = j;
+    // Only what lies that near to the diagonal can be few: place k of row i is column i + k - TYPO.
+    let (mut before, mut row) = ([FAR; BAND + 1], [FAR; BAND + 1]);
+    for (column, edits) in row[TYPO..BAND].iter_mut().enumerate() {
+        *edits = column;
     }
-    for (i, of_i) in (1..=one.len()).zip(1_u16..) {
-        next[0] = of_i;
-        let mut least_of_row = of_i;
-        for j in 1..=other.len() {
-            let replaced = row[j - 1] + u16::from(one[i - 1] != other[j - 1]);
-            let mut least = replaced.min(row[j] + 1).min(next[j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(before[j - 2] + 1);
+    for i in 1..=one.len() {
+        let mut next = [FAR; BAND + 1];
+        for k in 0..BAND {
+            let Some(j) = (i + k).checked_sub(TYPO).filter(|j| *j <= other.len()) else { continue };
+            if j == 0 {
+                next[k] = i;
+                continue;
             }
-            next[j] = least;
-            least_of_row = least_of_row.min(least);
+            let left = k.checked_sub(1).map_or(FAR, |left| next[left]);
+            let replaced = row[k] + usize::from(one[i - 1] != other[j - 1]);
+            next[k] = replaced.min(row[k + 1] + 1).min(left + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                next[k] = next[k].min(before[k] + 1);
+            }
         }
-        if usize::from(least_of_row) > TYPO {
-            return TYPO + 1;
+        if next.iter().all(|edits| *edits > TYPO) {
+            return FAR;
         }
-        (before, row, next) = (row, next, before);
+        (before, row) = (row, next);
     }
-    usize::from(row[other.len()])
+    row[other.len() + TYPO - one.len()].min(FAR)
 }
 
 #[cfg(test)]
