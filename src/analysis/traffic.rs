@@ -172,6 +172,15 @@ impl Tally {
     }
 }
 
+/// The rows that are there, in the order of addresses.
+fn by_address<T>(rows: Rows<Option<Box<T>>>, addresses: &Addresses) -> BTreeMap<IpAddr, T> {
+    let known = rows.into_known(addresses).filter_map(|(address, row)| Some((address, row?)));
+    let mut known: Vec<(IpAddr, Box<T>)> = known.collect();
+    // Before they are taken out of their boxes: a tree that is built sorts what it is built of.
+    known.sort_unstable_by_key(|(address, _)| *address);
+    known.into_iter().map(|(address, row)| (address, *row)).collect()
+}
+
 /// The latency of a transaction, where the clock can be trusted with it.
 fn latency(transaction: &Transaction, glance: Option<&Glance>, watch: &Watch) -> Option<Duration> {
     let latency = glance.map_or_else(|| transaction.latency(), |glance| glance.latency)?;
@@ -291,10 +300,8 @@ impl Traffic {
         nat: &Nat,
         is_upstream: impl Fn(IpAddr) -> bool,
     ) {
-        let servers = std::mem::take(&mut self.live_servers).into_known(addresses);
-        self.servers = servers.filter_map(|(address, tally)| Some((address, *tally?))).collect();
-        let clients = std::mem::take(&mut self.live_clients).into_known(addresses);
-        self.clients = clients.filter_map(|(address, tally)| Some((address, *tally?))).collect();
+        self.servers = by_address(std::mem::take(&mut self.live_servers), addresses);
+        self.clients = by_address(std::mem::take(&mut self.live_clients), addresses);
         let others = std::mem::take(&mut self.other_servers);
         for tally in self.servers.values().map(|server| &server.tally).chain([&others]) {
             self.queries += tally.queries;

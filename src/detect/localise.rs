@@ -206,13 +206,25 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
     cells
 }
 
-/// The flows to every service and from every group of clients, whoever answered them.
+/// Whether a flow went on into the node, kept the address of the service that it asked, and failed.
+fn keeps_address(flow: &Flow) -> bool {
+    flow.failed() && flow.cell().responder == flow.cell().server && !flow.is_stuck()
+}
+
+/// The flows to every service and from every group of clients, whoever answered them, where some kept the
+/// service's own address.
 fn service_cells<'a>(reach: &'a Reach, nat: &Nat) -> Cells<'a> {
-    let mut cells = Cells::new();
-    for flow in reach.flows() {
-        let service = flow.cell().server;
-        if flow.cell().transport == Transport::Udp && nat.is_service(service) {
-            cells.entry((service, reach.group(flow.cell().client))).or_default().push(flow);
+    let asks_service = |flow: &&Flow| {
+        flow.cell().transport == Transport::Udp && nat.is_service(flow.cell().server)
+    };
+    let cell = |flow: &Flow| (flow.cell().server, reach.group(flow.cell().client));
+    let kept = reach.flows().iter().filter(|flow| keeps_address(flow)).filter(asks_service);
+    let mut cells: Cells<'a> = kept.map(|flow| (cell(flow), Vec::new())).collect();
+    if !cells.is_empty() {
+        for flow in reach.flows().iter().filter(asks_service) {
+            if let Some(flows) = cells.get_mut(&cell(flow)) {
+                flows.push(flow);
+            }
         }
     }
     cells
@@ -227,11 +239,9 @@ fn untranslated(
 ) -> Vec<Outage> {
     let mut found = Vec::new();
     for (cell, flows) in service_cells(reach, nat) {
-        let (service, _) = cell;
-        let kept = |flow: &&&Flow| flow.cell().responder == service && !flow.is_stuck();
         for run in runs(&flows) {
             let failed = || flows[run.clone()].iter().filter(|flow| flow.failed());
-            let untranslated = failed().filter(kept).count();
+            let untranslated = failed().filter(|flow| keeps_address(flow)).count();
             if untranslated as u64 >= MIN_FLOWS && untranslated * 2 > failed().count() {
                 found.push(Outage { untranslated: true, ..outage(&cell, &flows, run) });
             }

@@ -221,9 +221,15 @@ impl Reach {
         });
         let of = |transport| {
             let own = self.flows.iter().filter(move |flow| flow.cell().transport == transport);
-            own.map(|flow| self.group(flow.cell().client)).collect::<BTreeSet<Network>>()
+            own.map(|flow| self.group(flow.cell().client))
         };
-        self.tcp_alone = &of(Transport::Tcp) - &of(Transport::Udp);
+        let mut tcp_alone: BTreeSet<Network> = of(Transport::Tcp).collect();
+        if !tcp_alone.is_empty() {
+            of(Transport::Udp).for_each(|group| {
+                tcp_alone.remove(&group);
+            });
+        }
+        self.tcp_alone = tcp_alone;
         let mut ways: Map<(SocketId, Host), Timestamp> = Map::default();
         for flow in &mut self.flows {
             forget_before_growth(&mut ways, |_, last| flow.first.ts.since(*last) <= PINNED);

@@ -76,8 +76,13 @@ impl Detector for SearchWildcardCapture {
             .filter_map(|suffix| {
                 let mut sets: BTreeMap<SetId, BTreeMap<&Name, Name>> = BTreeMap::new();
                 for Inquiry { name, rtype, asked, .. } in scene.answers.all() {
-                    let own = || name.strip_suffix(suffix).filter(is_outside);
-                    let Some(own) = (*rtype == RecordType::A).then(own).flatten() else { continue };
+                    // Nearly all that a search asks for is not there.
+                    let is_there = || asked.told.keys().any(|(_, answer)| answer.is_data());
+                    if *rtype != RecordType::A || !is_there() {
+                        continue;
+                    }
+                    let own = name.strip_suffix(suffix).filter(is_outside);
+                    let Some(own) = own else { continue };
                     // Whoever asked for the name as it is was not caught.
                     if scene.answers.name(&own).is_some() {
                         continue;
