@@ -23,8 +23,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use hashbrown::hash_map::Entry;
+
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{AddressId, Few, Map, Network, Rows, Span, Table, Transport};
+use crate::base::{AddressId, Few, Map, Network, Rows, Span, Table, Transport, entry_within};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
@@ -143,12 +145,12 @@ impl Detector for MtuFragment {
         side.count(transaction, glance, arrived);
         let Question { name, rtype, class: _ } = &transaction.question;
         let asked = Asked { name: name.digest(), rtype: *rtype, network };
-        let room = self.asked.len() < MAX_KEPT && side.questions < MAX_QUESTIONS;
-        let told = match self.asked.get_mut(&asked) {
-            Some(told) => told,
-            None if room => {
+        let most = if side.questions < MAX_QUESTIONS { MAX_KEPT } else { 0 };
+        let told = match entry_within(&mut self.asked, asked, most) {
+            Some(Entry::Occupied(known)) => known.into_mut(),
+            Some(Entry::Vacant(new)) => {
                 side.questions += 1;
-                self.asked.entry(asked).or_default()
+                new.insert(Told::default())
             }
             None => return,
         };
