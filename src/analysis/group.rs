@@ -96,15 +96,10 @@ impl<'a> Kinds<'a> {
     /// Shows a rule what it wants to see; lookups behind their steps.
     fn show(&self, rule: &mut dyn Detector) {
         let Interest { transactions, lookups, connects } = rule.interest();
-        for (transaction, glance) in transactions.of(&self.transactions, &self.unusual) {
-            rule.observe(transaction, glance);
-        }
+        rule.observe_all(transactions.of(&self.transactions, &self.unusual));
         if connects {
             self.connects.iter().for_each(|connect| rule.observe_connect(connect));
         }
-        lookups
-            .of(&self.lookups, &self.rough)
-            .iter()
-            .for_each(|lookup| rule.observe_lookup(lookup));
+        rule.observe_lookups(lookups.of(&self.lookups, &self.rough));
     }
 }

@@ -148,6 +148,19 @@ pub trait Detector: Send {
     /// A lookup of its interest closed. They come in the order of their first frames, each after its
     /// steps.
     fn observe_lookup(&mut self, _lookup: &Lookup) {}
+    /// Observes several transactions, one after the other: a rule that stands behind a pointer is
+    /// called once for all of them.
+    fn observe_all(&mut self, seen: &[(&Transaction, &Glance)]) {
+        for (transaction, glance) in seen {
+            self.observe(transaction, glance);
+        }
+    }
+    /// The same with lookups.
+    fn observe_lookups(&mut self, seen: &[&Lookup]) {
+        for lookup in seen {
+            self.observe_lookup(lookup);
+        }
+    }
     /// The capture is over: what was wrong, if anything.
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding>;
 }

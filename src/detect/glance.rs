@@ -42,7 +42,10 @@ impl Glance {
     ) -> Self {
         let quick = |took: Option<Duration>| took.is_some_and(|took| took < NOTICED);
         let first = transaction.first();
-        let (latency, delay) = (transaction.latency(), delay(transaction, first.ts));
+        let asked = !transaction.attempts.is_empty();
+        let answer = transaction.answer().filter(|_| asked);
+        let latency = answer.map(|answer| answer.delivered_at().since(first.ts));
+        let delay = delay(transaction, first.ts);
         let plain = transaction.attempts.len() == 1
             && transaction.responses.len() == 1
             && transaction.rejections.is_empty()

@@ -36,13 +36,21 @@ const GRADUAL: f64 = 0.25;
 
 /// How long the answer took from the first query on; `None` if none came, or if it answered a
 /// repeat of a query that was lost.
+#[inline]
 pub(super) fn delay(transaction: &Transaction, first: Timestamp) -> Option<Duration> {
     let arrived = transaction.responses.first()?.arrived_at();
     match transaction.attempts.len() {
-        0 => return None,
-        1 => return Some(arrived.since(first)),
-        _ => {}
+        0 => None,
+        1 => Some(arrived.since(first)),
+        _ => delay_of_repeated(transaction, first, arrived),
     }
+}
+
+fn delay_of_repeated(
+    transaction: &Transaction,
+    first: Timestamp,
+    arrived: Timestamp,
+) -> Option<Duration> {
     let sent = transaction.attempts.iter().map(|attempt| attempt.sent().ts);
     let asked = sent.take_while(|sent| *sent <= arrived).last().unwrap_or(first);
     (asked == first || arrived.since(asked) >= PROMPT).then(|| arrived.since(first))

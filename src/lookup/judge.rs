@@ -43,7 +43,7 @@ impl Open {
         let own = name.label_count();
         let mut types: SmallVec<[RecordType; 2]> = SmallVec::new();
         let mut suffixes: SmallVec<[Option<Name>; 4]> = SmallVec::new();
-        let mut smooth = true;
+        let (mut smooth, mut slowest) = (true, None);
         for step in &self.steps {
             let Some(transaction) = step.transaction() else {
                 smooth = false;
@@ -58,6 +58,7 @@ impl Open {
             }
             smooth &= transaction.attempts.len() == 1
                 && matches!(transaction.outcome(), Outcome::Ok | Outcome::Negative);
+            slowest = slowest.max(transaction.latency());
         }
         types.sort_unstable();
         let lookup = Lookup {
@@ -72,6 +73,7 @@ impl Open {
             suffixes_tried: suffixes.iter().flatten().count(),
             suffixes,
             smooth,
+            slowest,
             approximate: self.approximate || verdict.approximate,
             steps: self.steps,
         };

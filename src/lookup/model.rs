@@ -46,6 +46,8 @@ pub struct Lookup {
     /// Whether all went well, as it nearly always does: every step is a question that was sent once
     /// and answered in time, with data or a denial.
     pub smooth: bool,
+    /// The longest that an answer to one of its questions took ([`Transaction::latency`]), if one came.
+    pub slowest: Option<Duration>,
     /// Whether another lookup of the same name by the same client ran at the same time, so that
     /// a step may belong to that one; or an answer is missing in the capture, so that the end is
     /// that of the answers that are there.
@@ -166,6 +168,11 @@ impl Lookup {
     /// Its transactions, in the order of asking.
     pub fn transactions(&self) -> impl Iterator<Item = &Arc<Transaction>> {
         self.steps.iter().filter_map(Step::transaction)
+    }
+
+    /// Whether it was [smooth](Self::smooth), and every answer took less than that.
+    pub fn is_quicker_than(&self, limit: Duration) -> bool {
+        self.smooth && self.slowest < Some(limit)
     }
 
     /// The steps of each candidate name, in the order of asking.

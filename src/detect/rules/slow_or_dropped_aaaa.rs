@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::base::words::{Text, clock, count, duration, list, text};
 use crate::base::{Histogram, Span, Table};
 use crate::capture::Seen;
-use crate::detect::load::is_cluster_name;
+use crate::detect::load::{UNNOTICED, is_cluster_name};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which, odds,
@@ -122,8 +122,11 @@ impl Detector for SlowAaaa {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        let quick = lookup.is_quicker_than(UNNOTICED);
         for round in lookup.rounds().filter(|round| round.len() > 1) {
-            if let Some((other, asked)) = fate(round, RecordType::AAAA)
+            if quick {
+                self.fine_pair(round);
+            } else if let Some((other, asked)) = fate(round, RecordType::AAAA)
                 && let Some((one, _)) = fate(round, RecordType::A)
             {
                 self.pair(lookup, asked, one, other);
@@ -190,24 +193,46 @@ fn fate(round: &[Step], rtype: RecordType) -> Option<(Fate, &Transaction)> {
 }
 
 impl SlowAaaa {
+    /// Counts what was asked for in both types and answered at once.
+    fn fine_pair(&mut self, round: &[Step]) {
+        let asked = |rtype| of(round, rtype).next().map(|(_, asked)| asked);
+        if let (Some(aaaa), Some(_)) = (asked(RecordType::AAAA), asked(RecordType::A))
+            && !self.controls(aaaa, false)
+        {
+            self.pairs += 1;
+            self.good(aaaa);
+        }
+    }
+
+    /// Counts an AAAA of the cluster's own names, whether it was bad alone or not; `false` for others.
+    fn controls(&mut self, asked: &Transaction, bad: bool) -> bool {
+        let control = is_cluster_name(&asked.question.name);
+        self.control.0 += u64::from(control);
+        self.control.1 += u64::from(control && bad);
+        control
+    }
+
+    /// Counts a good AAAA of a name that had bad ones.
+    fn good(&mut self, asked: &Transaction) {
+        if let Some(good) = self.failed.names.get_mut(&asked.question.name) {
+            *good += 1;
+        }
+    }
+
     fn pair(&mut self, lookup: &Lookup, asked: &Transaction, a: Fate, other: Fate) {
         let bad = match (a, other) {
             (Fate::Fine(quick), Fate::Slow(long)) => long >= quick * RATIO,
             (Fate::Fine(_), Fate::Failed) => true,
             _ => false,
         };
-        if is_cluster_name(&asked.question.name) {
-            self.control.0 += 1;
-            self.control.1 += u64::from(bad);
+        if self.controls(asked, bad) {
             return;
         }
         self.pairs += 1;
         self.reverse +=
             u64::from(matches!((a, other), (Fate::Slow(_) | Fate::Failed, Fate::Fine(_))));
-        if let (Fate::Fine(_), Some(good)) =
-            (other, self.failed.names.get_mut(&asked.question.name))
-        {
-            *good += 1;
+        if matches!(other, Fate::Fine(_)) {
+            self.good(asked);
         }
         if bad {
             let tally = if other == Fate::Failed { &mut self.failed } else { &mut self.slow };

@@ -76,6 +76,9 @@ impl Detector for UnexplainedSlow {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
+        if lookup.is_quicker_than(UNNOTICED) {
+            return;
+        }
         let mut slow = false;
         for transaction in lookup.transactions() {
             let took = transaction.server_latency().filter(|took| *took >= UNNOTICED);
