@@ -23,11 +23,11 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     // translation, an answer has to come from the address that was asked; a capture behind the
     // translation shows the backend asked and the service answering: no defect.
     let stranger = |response: &Response| {
-        let here = || response.hops.iter().filter(|hop| hop.via.point == home.via.point);
-        let from_asked = |hop: &Hop| hop.server == asked;
-        if here().any(|hop| from_asked(&hop) && hop.via.interface == home.via.interface) {
+        if response.hops.shows(asked, home.via.point, home.via.interface) {
             return None;
         }
+        let here = || response.hops.iter().filter(|hop| hop.via.point == home.via.point);
+        let from_asked = |hop: &Hop| hop.server == asked;
         let query = transaction.attempts.iter().flat_map(|attempt| &attempt.hops);
         let untranslated: SmallVec<[Option<u32>; 4]> =
             query.filter(from_asked).map(|hop| hop.via.interface).collect();

@@ -293,6 +293,19 @@ impl Hops {
         }
     }
 
+    /// Whether one shows this address of the server, on an interface of a capture point.
+    #[inline]
+    pub(super) fn shows(&self, server: IpAddr, point: PointId, interface: Option<u32>) -> bool {
+        let is_there = |hop: Hop| {
+            hop.server == server && hop.via.point == point && hop.via.interface == interface
+        };
+        match &self.0 {
+            Form::Near(near) => near.point() == point && near.shows(server, interface),
+            Form::None => false,
+            Form::Far(_) => self.iter().any(is_there),
+        }
+    }
+
     /// At how many places it was seen at this capture point.
     #[inline]
     pub fn count_at(&self, point: PointId) -> usize {
@@ -497,6 +510,14 @@ mod tests {
                 let mut told = Vec::new();
                 hops.tell_places(point, asked, |place| told.push(place));
                 prop_assert_eq!(told, places);
+            }
+            for (one, other) in plain.iter().zip(plain.iter().rev()) {
+                let at = |hop: &Hop| (hop.server, hop.via.point, hop.via.interface);
+                let (wanted, server) = (at(one), other.server);
+                prop_assert!(hops.shows(wanted.0, wanted.1, wanted.2));
+                let mixed = (server, wanted.1, wanted.2);
+                let is_there = plain.iter().any(|hop| at(hop) == mixed);
+                prop_assert_eq!(hops.shows(mixed.0, mixed.1, mixed.2), is_there);
             }
             let points: BTreeSet<_> = plain.iter().map(|hop| hop.via.point).collect();
             prop_assert_eq!(hops.point(), points.first().copied().filter(|_| points.len() == 1));

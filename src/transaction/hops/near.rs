@@ -88,6 +88,14 @@ pub(super) struct Sight {
     pub(super) what: What,
 }
 
+impl Sight {
+    #[inline]
+    fn interface(&self) -> Option<u32> {
+        let [a, b, c] = self.interface;
+        self.what.has(What::INTERFACE).then_some(u32::from_le_bytes([a, b, c, 0]))
+    }
+}
+
 /// From the top: the packet type from 1 on or 0 (3 bits), whether there is an interface, whether the server's
 /// and whether the client's address was translated (1 bit each).
 #[derive(Debug, Clone, Copy, Default)]
@@ -296,21 +304,30 @@ impl Near {
     #[inline(always)]
     pub(super) fn hop(&self, at: usize) -> Option<Hop> {
         let sight = self.get(at)?;
-        let [a, b, c] = sight.interface;
-        let interface = u32::from_le_bytes([a, b, c, 0]);
         let address =
             |end: End, flag| IpAddr::V4(Ipv4Addr::from_bits(end.address(sight.what.has(flag))));
         Some(Hop {
             seen: self.frame(sight),
             via: Spot {
                 point: self.point,
-                interface: sight.what.has(What::INTERFACE).then_some(interface),
+                interface: sight.interface(),
                 direction: sight.what.direction(),
                 ttl: sight.ttl,
             },
             server: address(self.server, What::SERVER),
             client: address(self.client, What::CLIENT),
         })
+    }
+
+    /// Whether one shows this address of the server, on this interface.
+    pub(super) fn shows(&self, server: IpAddr, interface: Option<u32>) -> bool {
+        let IpAddr::V4(server) = server else { return false };
+        let server = server.to_bits();
+        let is_there = |sight: &Sight| {
+            self.server.address(sight.what.has(What::SERVER)) == server
+                && sight.interface() == interface
+        };
+        self.sights.iter().take(self.count as usize).any(is_there)
     }
 
     /// How many of the sightings are not of a datagram for another host.
@@ -329,9 +346,7 @@ impl Near {
         };
         let sights = self.sights.iter().take(self.count as usize);
         sights.map(move |sight| {
-            let [a, b, c] = sight.interface;
-            let interface = u32::from_le_bytes([a, b, c, 0]);
-            let interface = sight.what.has(What::INTERFACE).then_some(interface);
+            let interface = sight.interface();
             let server = Some(self.server.address(sight.what.has(What::SERVER)));
             let direction = sight.what.packet_type();
             Place::new(interface, direction, sight.ttl, server != asked)
