@@ -21,17 +21,17 @@ pub(super) fn hurt(incident: &Incident) -> Text {
         return text!("nobody by itself");
     }
     let Affected { lookups, failed, denied, misled, .. } = *affected;
-    let kinds: [(u64, fn(Text) -> Text); 4] = [
-        (failed - denied - misled, |lookups| text!("{lookups} failed", lookups)),
-        (denied, |lookups| text!("{lookups} found nothing", lookups)),
-        (misled, |lookups| text!("{lookups} got a wrong answer", lookups)),
-        (lookups - failed, |lookups| text!("{lookups} delayed", lookups)),
-    ];
     let mut parts = Vec::new();
-    for (lookups, say) in kinds.into_iter().filter(|(lookups, _)| *lookups > 0) {
-        let counted = if parts.is_empty() { count(lookups, "lookup") } else { plain(lookups) };
-        parts.push(say(counted));
-    }
+    let mut say = |lookups: u64, words: fn(Text) -> Text| {
+        if lookups > 0 {
+            let first = parts.is_empty();
+            parts.push(words(if first { count(lookups, "lookup") } else { plain(lookups) }));
+        }
+    };
+    say(failed - denied - misled, |lookups| text!("{lookups} failed", lookups));
+    say(denied, |lookups| text!("{lookups} found nothing", lookups));
+    say(misled, |lookups| text!("{lookups} got a wrong answer", lookups));
+    say(lookups - failed, |lookups| text!("{lookups} delayed", lookups));
     if !affected.added.is_zero() {
         parts.push(text!("{added} added", added = duration(affected.added)));
     }
