@@ -62,6 +62,12 @@ pub enum Damage {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Behind one classic file stands another, as where a ring was sent through one pipe; it is read as
+    /// well, and its frames are counted on.
+    Joined {
+        /// The last frame of the one before; 0 if there is none.
+        after: u32,
+    },
     /// The system or a decompressor would not give more bytes; the rest of the file is lost.
     Unreadable {
         /// The last whole frame before it; 0 if there is none.
@@ -76,6 +82,7 @@ impl Damage {
     pub fn after(&self) -> u32 {
         match self {
             Self::CutShort { after }
+            | Self::Joined { after }
             | Self::TooLong { after, .. }
             | Self::BadBlock { after, .. }
             | Self::LostBlocks { after, .. }
@@ -136,6 +143,9 @@ impl ToText for Damage {
                 after,
                 reason = plain(reason)
             ),
+            Self::Joined { after } => {
+                text!("another capture begins after frame {after}: both are read as one", after)
+            }
             Self::Unreadable { after, reason } => {
                 text!("unreadable after frame {after}: {reason}", after, reason = plain(reason))
             }

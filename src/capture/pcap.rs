@@ -115,20 +115,29 @@ impl Classic {
         let data = window.filled()?;
         let header = self.read(data)?;
         let length = self.header.checked_add(usize::try_from(header.captured).ok()?)?;
-        if header.captured > self.limit || data.len() < length {
+        let plain = (1..=self.limit).contains(&header.captured);
+        if !plain || data.len() < length {
             return None;
         }
         let whole = window.take(length);
         Some(self.record(&header, whole.start + self.header..whole.end))
     }
 
-    /// The next record; `None` at the end of the file. Every fault ends the file: without a length
-    /// that can be believed there is no next record.
+    /// The next record; `None` at the end of the file. Every fault ends the file, for without a length
+    /// that can be believed there is no next record; but for [`Fault::Another`], behind which that one's
+    /// records follow: files of a ring that went through one pipe.
     pub(super) fn next(&mut self, window: &mut Window) -> Option<Result<Record, Fault>> {
         if !window.need(self.header) {
             return if window.data().is_empty() { None } else { Some(Err(Fault::Cut)) };
         }
         let header = self.read(window.data())?;
+        // Of a file header that stands in the place of a record, the lengths are fields that nobody sets.
+        if (header.captured, header.wire) == (0, 0)
+            && let Ok(Some(another)) = Self::open(window)
+        {
+            *self = another;
+            return Some(Err(Fault::Another));
+        }
         if header.captured > self.limit {
             return Some(Err(Fault::TooLong(u64::from(header.captured), self.limit)));
         }
@@ -249,6 +258,25 @@ mod tests {
         assert_eq!(read(b"hello, world".to_vec()).err(), Some(OpenError::NotACapture));
         let version = OpenError::Version { format: "pcap", major: 1, minor: 4 };
         assert_eq!(read(LITTLE.pcap(0xa1b2_c3d4, (1, 4), 1)).err(), Some(version));
+    }
+
+    #[test]
+    fn files_one_behind_the_other_are_read_as_one() {
+        let mut file = LITTLE.pcap(0xa1b2_c3d4, (2, 4), 276);
+        file.extend(LITTLE.record(1, 0, b"one"));
+        file.extend(LITTLE.record(2, 0, b""));
+        for order in [BIG, LITTLE] {
+            file.extend(order.pcap(0xa1b2_3c4d, (2, 4), 1));
+            file.extend(order.record(3, 5, b"two"));
+        }
+        let read = read(file).unwrap();
+        let frames: Vec<_> =
+            read.frames.iter().map(|frame| (frame.number, frame.nanos, frame.link)).collect();
+        let behind = |number| (number, 3 * SECOND + 5, LinkType::ETHERNET);
+        let (one, none) = ((1, SECOND), (2, 2 * SECOND));
+        let first = [one, none].map(|(number, nanos)| (number, nanos, LinkType::LINUX_SLL2));
+        assert_eq!(frames, [first[0], first[1], behind(3), behind(4)]);
+        assert_eq!(read.damage, [Damage::Joined { after: 2 }, Damage::Joined { after: 3 }]);
     }
 
     #[test]

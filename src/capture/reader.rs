@@ -142,6 +142,8 @@ pub(super) enum Fault {
     BadBlock(&'static str),
     /// The next block cannot be found.
     Lost(&'static str),
+    /// Another file begins.
+    Another,
 }
 
 impl Reader {
@@ -323,7 +325,7 @@ impl Reader {
     #[cold]
     fn damage(&mut self, fault: &Fault) -> Damage {
         let after = self.number();
-        self.ended = !matches!(fault, Fault::BadBlock(_));
+        self.ended = !matches!(fault, Fault::BadBlock(_) | Fault::Another);
         match *fault {
             Fault::Cut => match self.window.failure() {
                 Some(reason) => Damage::Unreadable { after, reason },
@@ -332,6 +334,7 @@ impl Reader {
             Fault::TooLong(claimed, limit) => Damage::TooLong { after, claimed, limit },
             Fault::BadBlock(reason) => Damage::BadBlock { after, reason },
             Fault::Lost(reason) => Damage::LostBlocks { after, reason },
+            Fault::Another => Damage::Joined { after },
         }
     }
 }
