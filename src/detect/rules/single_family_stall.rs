@@ -6,7 +6,7 @@
 //!
 //! **Needs.** At least three lookups, at least two attempts each, and no answer to that type for
 //! these names anywhere in the capture; or, from the first such lookup to the last, hardly one to that type
-//! for whatever name, and many to the other.
+//! for whatever name, and many to the other: from all servers, or from one of them.
 //!
 //! **Not this.** An empty answer is an answer. A repeat that is answered is loss, or
 //! `conntrack-race-aaaa`. AAAA that fails behind the servers is `slow-or-dropped-aaaa`. A dead
@@ -18,12 +18,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, Set, Span, Timestamp, entry_within};
+use crate::base::{Host, Map, Set, Span, Timestamp, entry_within};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -67,8 +68,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct SingleFamilyStall {
     /// Names of which each type was answered.
     answered: Set<QuestionId>,
-    /// How often A and AAAA were answered, by the second of the question.
-    seconds: Map<i64, [u32; 2]>,
+    /// How often A and AAAA were answered, by the server and the second of the question.
+    seconds: Map<(Host, i64), [u32; 2]>,
     stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
 }
 
@@ -96,7 +97,7 @@ impl Detector for SingleFamilyStall {
         if self.answered.len() < MAX_NAMES {
             self.answered.insert(question.into());
         }
-        let second = second_of(transaction.first().ts);
+        let second = (Host(transaction.responder()), second_of(transaction.first().ts));
         if let Some(entry) = entry_within(&mut self.seconds, second, MAX_SECONDS) {
             let answered = entry.or_default();
             answered[usize::from(question.rtype == RecordType::AAAA)] += 1;
@@ -104,49 +105,32 @@ impl Detector for SingleFamilyStall {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        for (lacking, other) in
-            [(RecordType::AAAA, RecordType::A), (RecordType::A, RecordType::AAAA)]
-        {
-            let of = |rtype: RecordType| {
-                lookup.transactions().filter(move |asked| asked.question.rtype == rtype)
-            };
-            let silent: SmallVec<[&Transaction; 4]> = of(lacking).map(AsRef::as_ref).collect();
-            let attempts = silent.iter().map(|asked| asked.attempts.len()).sum();
-            let (Some(first), Some(last)) = (silent.first(), silent.last()) else { continue };
-            let name = &first.question.name;
-            let all_silent = silent
-                .iter()
-                .all(|asked| asked.outcome() == Outcome::Timeout && asked.question.name == *name);
-            let fine = of(other).any(|asked| {
-                asked.question.name == *name
-                    && matches!(asked.outcome(), Outcome::Ok | Outcome::Negative)
-            });
-            let key = (lacking, name.clone());
-            let room = self.stalls.len() < MAX_NAMES || self.stalls.contains_key(&key);
-            if all_silent && fine && attempts >= ATTEMPTS && room {
-                let end = last.last_sent().unwrap_or(last.first()).ts;
-                let stalls = self.stalls.entry(key).or_default();
-                if stalls.len() < MAX_NAMES {
-                    stalls.push(Stall {
-                        seen: first.first(),
-                        span: Span::between(first.first().ts, end),
-                        client: lookup.client,
-                        server: first.responder(),
-                        attempts,
-                    });
+        // Each name of a search waits for itself.
+        let mut names: SmallVec<[&Name; 4]> = SmallVec::new();
+        for asked in lookup.transactions().filter(|asked| asked.outcome() == Outcome::Timeout) {
+            if !names.contains(&&asked.question.name) {
+                names.push(&asked.question.name);
+            }
+        }
+        for name in names {
+            for (lacking, other) in
+                [(RecordType::AAAA, RecordType::A), (RecordType::A, RecordType::AAAA)]
+            {
+                let key = (lacking, name.clone());
+                let room = self.stalls.len() < MAX_NAMES || self.stalls.contains_key(&key);
+                if room && let Some(stall) = Stall::of(lookup, name, lacking, other) {
+                    let stalls = self.stalls.entry(key).or_default();
+                    if stalls.len() < MAX_NAMES {
+                        stalls.push(stall);
+                    }
                 }
             }
         }
     }
 
     fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let whole = [RecordType::AAAA, RecordType::A].into_iter().find_map(|rtype| {
-            let stalls = self.of(rtype);
-            self.lasts(rtype, &stalls)
-                .then(|| finding(rtype, &self.names(rtype), true, &stalls, scene))
-        });
-        if let Some(found) = whole {
-            return found.into_iter().collect();
+        if let Some((rtype, stalls, at)) = self.dropped() {
+            return finding(rtype, &self.names(rtype), at, &stalls, scene).into_iter().collect();
         }
         let answered = std::mem::take(&mut self.answered);
         self.stalls.retain(|(rtype, name), _| {
@@ -163,8 +147,43 @@ impl Detector for SingleFamilyStall {
         if !is_no_chance(&stalls, fewer) {
             return Vec::new();
         }
-        finding(rtype, &self.names(rtype), false, &stalls, scene).into_iter().collect()
+        finding(rtype, &self.names(rtype), At::Names, &stalls, scene).into_iter().collect()
     }
+}
+
+impl Stall {
+    /// That of a lookup which lacked one type of a name and had the other.
+    fn of(lookup: &Lookup, name: &Name, lacking: RecordType, other: RecordType) -> Option<Self> {
+        let of = |rtype: RecordType| {
+            let own = move |asked: &&Arc<Transaction>| {
+                asked.question.rtype == rtype && asked.question.name == *name
+            };
+            lookup.transactions().filter(own)
+        };
+        let (first, last) = (of(lacking).next()?, of(lacking).last()?);
+        let silent = of(lacking).all(|asked| asked.outcome() == Outcome::Timeout);
+        let fine = of(other).any(|asked| matches!(asked.outcome(), Outcome::Ok | Outcome::Negative));
+        let attempts = of(lacking).map(|asked| asked.attempts.len()).sum();
+        let end = last.last_sent().unwrap_or(last.first()).ts;
+        (silent && fine && attempts >= ATTEMPTS).then(|| Self {
+            seen: first.first(),
+            span: Span::between(first.first().ts, end),
+            client: lookup.client,
+            server: first.responder(),
+            attempts,
+        })
+    }
+}
+
+/// Where a type is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Asked for these names alone.
+    Names,
+    /// For a while, for whatever name.
+    AllServers,
+    /// The same, by some of several servers.
+    SomeServers,
 }
 
 impl SingleFamilyStall {
@@ -178,15 +197,38 @@ impl SingleFamilyStall {
         own.flat_map(|(_, stalls)| stalls.iter().copied()).collect()
     }
 
-    /// Whether hardly one question of this type was answered from the first of these lookups to the last,
-    /// whatever its name.
-    fn lasts(&self, rtype: RecordType, stalls: &[Stall]) -> bool {
+    /// The type that was dropped for a while for whatever name, and the lookups that waited for it.
+    fn dropped(&self) -> Option<(RecordType, Vec<Stall>, At)> {
+        [RecordType::AAAA, RecordType::A].into_iter().find_map(|rtype| {
+            let stalls = self.of(rtype);
+            if self.lasts(rtype, &stalls, |_| true) {
+                return Some((rtype, stalls, At::AllServers));
+            }
+            let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
+            let some: Vec<Stall> = servers
+                .into_iter()
+                .map(|server| {
+                    let own = stalls.iter().filter(|stall| stall.server == server);
+                    (server, own.copied().collect::<Vec<Stall>>())
+                })
+                .filter(|(server, own)| self.lasts(rtype, own, |other| other == *server))
+                .flat_map(|(_, own)| own)
+                .collect();
+            (!some.is_empty()).then_some((rtype, some, At::SomeServers))
+        })
+    }
+
+    /// Whether hardly one question of this type was answered by such servers from the first of these
+    /// lookups to the last, whatever its name.
+    fn lasts(&self, rtype: RecordType, stalls: &[Stall], is_one: impl Fn(IpAddr) -> bool) -> bool {
         let times = || stalls.iter().map(|stall| stall.span.start);
         let Some((first, last)) = times().min().zip(times().max()) else { return false };
         // The seconds at its ends saw something of before and after.
         let within = second_of(first) + 1..second_of(last);
         let answered = |at: usize| -> u64 {
-            let within = self.seconds.iter().filter(|(second, _)| within.contains(second));
+            let within = self.seconds.iter().filter(|((Host(server), second), _)| {
+                within.contains(second) && is_one(*server)
+            });
             within.map(|(_, answered)| u64::from(answered[at])).sum()
         };
         let (own, other, opposite) = if rtype == RecordType::A {
@@ -195,7 +237,9 @@ impl SingleFamilyStall {
             (answered(1), answered(0), RecordType::A)
         };
         let against = self.of(opposite);
-        let fewer = against.iter().filter(|stall| (first..=last).contains(&stall.span.start));
+        let fewer = against.iter().filter(|stall| {
+            (first..=last).contains(&stall.span.start) && is_one(stall.server)
+        });
         let lookups = stalls.len() as u64;
         last.since(first) >= LASTS
             && own * HARDLY <= lookups
@@ -216,11 +260,11 @@ fn second_of(ts: Timestamp) -> i64 {
     ts.nanos().div_euclid(1_000_000_000)
 }
 
-/// These names are all that were seen, or, of a time in which the type is dropped `for_all`, examples.
+/// These names are all that were seen, or, where the type is dropped for whatever name, examples.
 fn finding(
     rtype: RecordType,
     names: &BTreeSet<Name>,
-    for_all: bool,
+    at: At,
     stalls: &[Stall],
     scene: &Scene<'_>,
 ) -> Option<Finding> {
@@ -230,7 +274,7 @@ fn finding(
     let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
     let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
     let lookups = count(stalls.len() as u64, "lookup");
-    let (title, cause) = if for_all {
+    let (title, cause) = if at != At::Names {
         let title = text!(
             "{rtype} was hardly ever answered from {start} to {end} while {other} was, and \
              {lookups} waited for it",
@@ -275,8 +319,10 @@ fn finding(
         transactions: stalls.len() as u64,
         claim: Claim {
             span: Some(span.widened(Duration::from_millis(5))),
-            clients: Some(clients.clone()),
-            zones: (!for_all).then(|| names.clone()),
+            // Whoever took another port in time lost no lookup by it, and waited all the same.
+            clients: (at == At::Names).then(|| clients.clone()),
+            servers: (at == At::SomeServers).then(|| servers.clone()),
+            zones: (at == At::Names).then(|| names.clone()),
             rtype: Some(rtype),
             symptoms: BTreeSet::from([Symptom::Unanswered]),
             ..Claim::default()
