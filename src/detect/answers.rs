@@ -268,7 +268,7 @@ impl Open {
         }
         self.often |= self.told.is_some();
         let seen = response.arrived();
-        let news = rows.compare(self.told, (server, answer), seen.ts);
+        let news = rows.compare(self.told, (server, answer), seen.ts, !self.contradicted);
         self.contradicted |= news.contradicts;
         let place = news.known.or_else(|| {
             let place = rows.add(seen, (server, answer), self.told)?;

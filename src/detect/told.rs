@@ -89,12 +89,14 @@ impl Rows {
         self.of(latest).any(|row| row.server == server && row.answer == answer)
     }
 
-    /// Holds an answer that came at `ts` against those that lead from `latest`.
+    /// Holds an answer that came at `ts` against those that lead from `latest`, of which `alike` says that
+    /// they are all one.
     pub(super) fn compare(
         &mut self,
         latest: Link,
         (server, answer): (ServerId, Answer),
         ts: Timestamp,
+        alike: bool,
     ) -> News {
         let mut news = News::default();
         let mut link = latest;
@@ -104,6 +106,11 @@ impl Rows {
             let other = row.answer != answer;
             news.contradicts |= other;
             if row.server == server {
+                if alike && !other {
+                    // This server gave no other one, and those of others say the same.
+                    news.known = link;
+                    break;
+                }
                 let valid = row.ttl.take().map(|ttl| row.span.end.after(seconds(ttl.get())));
                 news.hasty |= other && valid.is_some_and(|until| ts < until);
                 news.known = if other { news.known } else { link };

@@ -123,17 +123,24 @@ struct Tally {
     examples: u32,
     /// Numbers of paths, and how many examples took each.
     paths: SmallVec<[(Number, u32); 4]>,
+    /// The whole path, if there are enough examples: it is asked for more often than it changes.
+    whole: Option<Number>,
 }
 
 impl Tally {
     /// The whole path, if there are enough examples.
     fn whole<'a>(&self, all: &'a Numbered<Path>) -> Option<&'a Path> {
+        all.get(self.whole?)
+    }
+
+    /// Which of the paths is the whole one.
+    fn longest(&self, all: &Numbered<Path>) -> Option<Number> {
         let common = |&&(_, count): &&(Number, u32)| {
             count >= ENOUGH && u64::from(count) * COMMON >= u64::from(self.examples)
         };
         let taken = self.paths.iter().filter(common);
-        let taken = taken.filter_map(|(number, count)| Some((all.get(*number)?, *count)));
-        let (whole, _) = taken.max_by_key(|(path, count)| (path.len(), *count))?;
+        let taken = taken.filter_map(|(number, count)| Some((*number, all.get(*number)?, *count)));
+        let (whole, ..) = taken.max_by_key(|(_, path, count)| (path.len(), *count))?;
         Some(whole)
     }
 
@@ -152,12 +159,17 @@ impl Tally {
         if let Some(place) = place {
             let Some((known, count)) = self.paths.get_mut(place) else { return };
             *count = count.saturating_add(weight);
+            if same.is_some() && self.whole == Some(*known) {
+                // It only became more common, and all others less.
+                return;
+            }
             if same.is_none() {
                 *known = number().unwrap_or(*known);
             }
         } else if self.paths.len() < MAX_PATHS {
             self.paths.extend(number().map(|number| (number, weight)));
         }
+        self.whole = self.longest(all);
     }
 }
 
