@@ -21,6 +21,9 @@ pub(super) struct Gate {
     names: NameKinds,
     /// The addresses that answered somebody so far.
     servers: Set<Host>,
+    /// The addresses that one of those asked: what they ask is asked for others as well, and where servers
+    /// ask each other in a circle none of it is answered.
+    asked: Set<Host>,
 }
 
 /// What is known of a route, so that nobody is looked up for every transaction.
@@ -29,18 +32,25 @@ struct Known {
     ends: Option<Ends>,
     /// Whether its responder is known to be a server.
     answers: bool,
+    /// Whether its responder is known to be asked by one.
+    asked: bool,
     /// Whether its client was one when there were so many of them.
     forwards: (usize, bool),
 }
 
 impl Known {
-    /// Whether its client is among `servers`, of which there are never fewer.
-    fn forwards(&mut self, client: IpAddr, servers: &Set<Host>) -> bool {
-        if !self.forwards.1 && self.forwards.0 != servers.len() {
-            self.forwards = (servers.len(), servers.contains(&Host(client)));
+    /// Whether its client is among these servers, of which there are never fewer.
+    fn forwards(&mut self, client: IpAddr, servers: [&Set<Host>; 2]) -> bool {
+        let all = servers.iter().map(|some| some.len()).sum();
+        if !self.forwards.1 && self.forwards.0 != all {
+            self.forwards = (all, is_among(client, servers));
         }
         self.forwards.1
     }
+}
+
+fn is_among(client: IpAddr, servers: [&Set<Host>; 2]) -> bool {
+    servers.iter().any(|some| some.contains(&Host(client)))
 }
 
 impl Gate {
@@ -62,13 +72,17 @@ impl Gate {
                 let (client, server) = (transaction.client.ip(), transaction.responder());
                 let mut apart = Known::default();
                 let known = route.map_or(&mut apart, |route| self.routes.row(route));
-                let forwarded = known.forwards(client, &self.servers);
+                let forwarded = known.forwards(client, [&self.servers, &self.asked]);
                 let peers = &mut self.peers;
                 let ends = *known.ends.get_or_insert_with(|| peers.admit(client, server));
                 let both = ends.both(coverage);
                 if both.is_some() && !known.answers && transaction.answer().is_some() {
                     known.answers = true;
                     self.servers.insert(Host(server));
+                }
+                if both.is_some() && forwarded && !known.asked {
+                    known.asked = true;
+                    self.asked.insert(Host(server));
                 }
                 let glance = both.map(|ends| {
                     let name = self.names.of(&transaction.question.name);
@@ -88,7 +102,7 @@ impl Gate {
             }
             Closed::Connect(connect) => {
                 let client = connect.client.ip();
-                let forwarded = self.servers.contains(&Host(client));
+                let forwarded = is_among(client, [&self.servers, &self.asked]);
                 let both = held.then(|| self.peers.admit(client, connect.responder()))?;
                 both.both(coverage)?;
                 Some(Event { what: What::Connect(connect), forwarded })
@@ -102,7 +116,7 @@ impl Gate {
             self.outside.lookups += 1;
             return None;
         }
-        let forwarded = self.servers.contains(&Host(lookup.client));
+        let forwarded = is_among(lookup.client, [&self.servers, &self.asked]);
         let (client, admitted) = self.peers.known(lookup.client);
         Some(Event { what: What::Lookup { lookup, client, admitted }, forwarded })
     }

@@ -14,27 +14,15 @@
 //!
 //! Source: rulebook 2.E; CoreDNS `plugin/loop`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use crate::base::Span;
 use crate::base::words::{clock, count, list, plain, text};
-use crate::detect::upstream::read_the_corefile;
+use crate::detect::upstream::{BACK, Circle, circles, read_the_corefile};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Leg,
-    Proof, Scene, Symptom, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    Scene, Symptom, Where,
 };
 use crate::dns::{Name, Rcode};
-
-/// Questions that came back, and names (rulebook 7.6).
-const ENOUGH: usize = 5;
-/// See [`ENOUGH`]: with two names, three will do.
-const ENOUGH_OF_TWO_NAMES: usize = 3;
-/// A question that is only passed on comes back at once (rulebook 2.E).
-const BACK: Duration = Duration::from_millis(50);
-/// How many of a question's legs of the last moment are looked at.
-const LOOK_BACK: usize = 64;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -52,39 +40,20 @@ struct UpstreamLoop;
 
 impl Detector for UpstreamLoop {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let legs = scene.forward.legs();
-        let mut circles: BTreeMap<BTreeSet<IpAddr>, Vec<&Leg>> = BTreeMap::new();
-        for (index, leg) in legs.iter().enumerate() {
-            let before = &legs[index.saturating_sub(LOOK_BACK)..index];
-            let back = before.iter().rev().any(|earlier| {
-                earlier.way.forwarder == leg.way.upstream
-                    && earlier.way.upstream == leg.way.forwarder
-                    && earlier.question == leg.question
-                    && leg.sent.ts.since(earlier.sent.ts) <= BACK
-            });
-            if back {
-                let circle = BTreeSet::from([leg.way.forwarder, leg.way.upstream]);
-                circles.entry(circle).or_default().push(leg);
-            }
-        }
-        circles.into_iter().filter_map(|(circle, legs)| finding(&circle, &legs, scene)).collect()
+        circles(scene).iter().map(|circle| finding(circle, scene)).collect()
     }
 }
 
-fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Option<Finding> {
+fn finding(Circle { servers: circle, legs, span }: &Circle<'_>, scene: &Scene<'_>) -> Finding {
+    let span = *span;
     let names: BTreeSet<&Name> = legs.iter().map(|leg| &leg.question.name).collect();
-    let enough = legs.len() >= ENOUGH || legs.len() >= ENOUGH_OF_TWO_NAMES && names.len() >= 2;
-    if !enough {
-        return None;
-    }
-    let span = legs.iter().map(|leg| Span::at(leg.sent.ts)).reduce(Span::join)?;
     let probes = legs.iter().filter(|leg| leg.probe).count();
-    Some(Finding {
+    Finding {
         rule: &DETECTOR,
         title: text!(
             "{circle} ask each other the same questions in a circle since {start}: {questions} \
              came back",
-            circle = list(circle, 2),
+            circle = list(circle, 3),
             start = clock(span.start),
             questions = count(legs.len() as u64, "question")
         ),
@@ -95,10 +64,13 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
         ongoing: scene.lasts(span),
         transactions: legs.len() as u64,
         claim: Claim {
-            span: Some(span),
+            // Who made the first one go round had asked a moment before.
+            span: Some(span.widened(BACK)),
             outside: scene.forward.outside.cluster_zones(),
             symptoms: BTreeSet::from([
                 Symptom::Error(Rcode::SERVFAIL),
+                // What goes round fills CoreDNS's `max_concurrent`.
+                Symptom::Error(Rcode::REFUSED),
                 Symptom::Unanswered,
                 Symptom::Late,
             ]),
@@ -111,7 +83,7 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
              closed. Its loop plugin then stops the process, which looks like a crash loop."
         ),
         facts: vec![
-            Fact { label: text!("servers"), value: list(circle, 2) },
+            Fact { label: text!("servers"), value: list(circle, 4) },
             Fact { label: text!("questions that came back"), value: plain(legs.len()) },
             Fact { label: text!("of them CoreDNS's own loop probes"), value: plain(probes) },
             Fact { label: text!("names"), value: list(&names, 5) },
@@ -145,7 +117,7 @@ fn finding(circle: &BTreeSet<IpAddr>, legs: &[&Leg], scene: &Scene<'_>) -> Optio
             },
         ],
         ruled_out: Vec::new(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -190,5 +162,42 @@ mod tests {
     fn nothing_comes_back_where_the_capture_ends_first() {
         let text = circle(6, 0.002).replace("up:31000 > core id 8", "up:31000 > core lost id 8");
         assert!(!findings(&text).contains("upstream-loop"));
+    }
+
+    /// The upstream has no other than the one that asks it, from the first question on: nobody ever hears an
+    /// answer of it, and what it asks is no client's question.
+    #[test]
+    fn a_server_that_only_ever_asks_back_is_no_silent_upstream() {
+        let text = findings(&format!(
+            "{CLUSTER}repeat 6 every 4 from 1
+             0.0    pod:20000 > core id 2 rd A n{{n}}.example.com.
+             0.001  core:30000 > up id 7 rd A n{{n}}.example.com.
+             0.002  up:31000 > core id 8 rd A n{{n}}.example.com.
+             3.9    pod:20000 < core id 2 SERVFAIL
+             end\n"
+        ));
+        assert!(
+            text.contains(" upstream-loop [upstream 10.244.1.10, upstream 192.0.2.53]"),
+            "{text}"
+        );
+        assert!(!text.contains("upstream-timeout") && text.contains(" 6/6"), "{text}");
+    }
+
+    /// Two replicas that forward to the service's address ask each other, and themselves.
+    #[test]
+    fn circles_that_share_a_server_are_one() {
+        let text = findings(&format!(
+            "{CLUSTER}mate = 10.244.1.11
+             0.1 pod:9 > mate id 5 rd A first.example.
+             0.2 pod:9 < mate id 5 first.example. 5 A 203.0.113.7
+             repeat 6 every 4 from 1
+             0.0    pod:20000 > core id 2 rd A n{{n}}.example.com.
+             0.001  core:30000 > mate id 7 rd A n{{n}}.example.com.
+             0.002  mate:31000 > core id 8 rd A n{{n}}.example.com.
+             0.003  core:30001 > core id 9 rd A n{{n}}.example.com.
+             0.004  core:30002 > core id a rd A n{{n}}.example.com.
+             end\n"
+        ));
+        assert_eq!(text.matches("upstream-loop [").count(), 1, "{text}");
     }
 }

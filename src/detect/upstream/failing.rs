@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{clients, legs};
-use crate::base::words::{Text, plain, text};
+use super::{circles, clients, legs};
+use crate::base::words::{Text, clock, plain, text};
 use crate::base::{Span, Timestamp};
-use crate::detect::{Knock, Leg, Scene, Second, Trouble, TroubleKind};
+use crate::detect::{Fate, Knock, Leg, Scene, Second, Trouble, TroubleKind};
 use crate::dns::{Name, Question, Rcode, RecordType};
 
 /// Failures that are enough by themselves (rulebook 7.6).
@@ -33,7 +33,7 @@ pub(in crate::detect) enum Kind {
     ServFail,
     /// It answers REFUSED.
     Refused,
-    /// It does not answer.
+    /// It does not answer, or ICMP says that it cannot.
     Silent,
     /// It takes a second or more.
     Slow,
@@ -91,6 +91,15 @@ pub(in crate::detect) fn failing<'a>(scene: &'a Scene<'a>, kind: Kind) -> Vec<Fa
     }
     all.extend(clients::read(scene, &rest));
     all.retain(|failing| failing.kind == kind);
+    if kind == Kind::Silent {
+        // Who asks the same questions back is not silent.
+        for circle in circles(scene) {
+            all.retain(|failing| {
+                let in_it = failing.upstream.is_some_and(|server| circle.servers.contains(&server));
+                !in_it || !failing.span.overlaps(circle.span)
+            });
+        }
+    }
     all
 }
 
@@ -173,6 +182,21 @@ impl<'a> Failing<'a> {
             || text!("the resolver behind the cluster's DNS"),
             |upstream| text!("upstream {upstream}", upstream),
         )
+    }
+
+    /// When, in words.
+    pub(in crate::detect) fn when(&self) -> Text {
+        let start = clock(self.span.start);
+        if self.scene.lasts(self.span) {
+            return text!("since {start}", start);
+        }
+        text!("from {start} to {end}", start, end = clock(self.span.end))
+    }
+
+    /// Whether ICMP errors are what most of its legs ended with.
+    pub(in crate::detect) fn is_rejected(&self) -> bool {
+        let rejected = self.legs.iter().filter(|leg| leg.fate == Fate::Rejected).count();
+        rejected * 2 > self.legs.len()
     }
 
     /// The failing names, those that failed most often first.
