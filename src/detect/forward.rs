@@ -30,7 +30,7 @@ const DISORDER: Duration = Duration::from_millis(10);
 pub struct Leg {
     /// The query.
     pub sent: Seen,
-    /// The answer, if one came.
+    /// The answer, or else the ICMP error, if one came.
     pub replied: Option<Seen>,
     /// Which way it went, shared by all legs that went it.
     pub way: Arc<Way>,
@@ -46,7 +46,7 @@ pub struct Leg {
 #[derive(Debug)]
 struct Row {
     sent: Seen,
-    /// The answer; [`NO_FRAME`] if none came.
+    /// The answer, or else the ICMP error; [`NO_FRAME`] if none came.
     replied: Seen,
     way: Number,
     question: Number,
@@ -164,6 +164,7 @@ impl Forward {
             return;
         }
         let response = transaction.responses.first();
+        let rejected = transaction.rejections.first().map(|rejected| rejected.seen);
         let fate = match transaction.outcome() {
             Outcome::Ok => Fate::Data,
             Outcome::Negative => Fate::Negative(response.map_or(Rcode::NOERROR, |r| r.rcode)),
@@ -176,7 +177,7 @@ impl Forward {
         let way = Way { forwarder, upstream, transport: transaction.transport };
         let row = Row {
             sent: glance.first,
-            replied: response.map_or(NO_FRAME, Response::arrived),
+            replied: response.map(Response::arrived).or(rejected).unwrap_or(NO_FRAME),
             way: self.ways.number(&way, |known, one| **known == *one, |one| Arc::new(*one)),
             // As it was spelled.
             question: self.questions.number(

@@ -1,7 +1,7 @@
 //! The resolver behind the cluster's DNS does not answer.
 //!
-//! **Signature.** Queries that DNS pods send on for their clients stay unanswered, at least half
-//! of them, for five questions or two names. CoreDNS waits 2 s for each try and gives up after
+//! **Signature.** Queries that DNS pods send on for their clients stay unanswered or are rejected by
+//! ICMP, at least half of them, for five questions or two names. CoreDNS waits 2 s for each try and gives up after
 //! 4 to 6 s, so clients are told SERVFAIL on a plateau of 3.9 to 6.2 s, or give up before; repeats
 //! within the next 5 s get the same SERVFAIL from its cache at once. Ten answers or more that come 2 s
 //! or 4 s after the question, two of three that are slow, are those of a second or third try: the
@@ -20,7 +20,7 @@
 //!
 //! Source: rulebook 2.E, K8, K9; CoreDNS `plugin/forward`.
 
-use crate::base::words::{clock, count, duration, list, text};
+use crate::base::words::{count, duration, list, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -50,46 +50,61 @@ impl Detector for UpstreamTimeout {
 
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
-    let since = clock(failing.span.start);
+    let when = failing.when();
     let forwarders = list(failing.forwarders(), 3);
     let title = match (failing.is_seen(), failing.by_name, failing.waits()) {
         (true, true, _) => text!(
-            "{who} has not answered {forwarders} for {what} since {since}, while it answers others",
+            "{who} gives {forwarders} no answer for {what} {when}, while it answers others",
             who,
             forwarders,
             what = failing.what(),
-            since
+            when
+        ),
+        (true, false, _) if failing.is_rejected() => text!(
+            "ICMP errors reject what {forwarders} ask {who} {when}: external names fail, cluster \
+             names do not need it",
+            forwarders,
+            who,
+            when
         ),
         (true, false, _) => text!(
-            "{who} has not answered {forwarders} since {since}: external names fail, cluster names \
-             do not need it",
+            "{who} gives {forwarders} no answer {when}: external names fail, cluster names do not \
+             need it",
             who,
             forwarders,
-            since
+            when
         ),
         (false, _, Some((middle, longest))) if failing.is_retried() => text!(
-            "answers for external names take {middle} ({longest} at most) since {since}: tries of \
+            "answers for external names take {middle} ({longest} at most) {when}: tries of \
              {forwarders} at the upstream go unanswered",
             middle = duration(middle),
             longest = duration(longest),
-            since,
+            when,
             forwarders
         ),
         (false, _, Some((_, longest))) => text!(
-            "external names fail since {since}: {forwarders} say SERVFAIL after up to {longest}, \
-             as long as CoreDNS waits for a silent upstream",
-            since,
+            "external names fail {when}: {forwarders} say SERVFAIL after up to {longest}, as long \
+             as CoreDNS waits for a silent upstream",
+            when,
             forwarders,
             longest = duration(longest)
         ),
         (false, _, None) => text!(
-            "external names are not answered since {since} by {forwarders}, which answer cluster \
-             names",
-            since,
+            "external names are not answered {when} by {forwarders}, which answer cluster names",
+            when,
             forwarders
         ),
     };
-    let cause = if failing.is_seen() {
+    let cause = if failing.is_seen() && failing.is_rejected() {
+        text!(
+            "{who} answered {answered} of {queries} that needed an answer, and ICMP rejected most \
+             others: a firewall on the way, a router without a route, or its host, where nobody \
+             listens on the port. The frames show who says it.",
+            who,
+            answered = failing.answered,
+            queries = count(failing.answered + failing.legs.len() as u64, "query")
+        )
+    } else if failing.is_seen() {
         text!(
             "{who} answered {answered} of {queries} that needed an answer. That is measured; \
              whether it is down, the way to it is cut or a firewall drops the queries is not \
@@ -133,7 +148,12 @@ fn finding(failing: &Failing<'_>) -> Finding {
         cause,
         actions,
         ruled_out: vec![
-            if failing.is_retried() {
+            if failing.is_seen() {
+                RuledOut {
+                    rule: "upstream-servfail",
+                    because: text!("the queries that failed have no answer of it at all"),
+                }
+            } else if failing.is_retried() {
                 RuledOut {
                     rule: "upstream-slow",
                     because: text!(
@@ -219,6 +239,18 @@ mod tests {
     #[test]
     fn the_upstream_is_named_where_its_legs_are_visible() {
         insta::assert_snapshot!(findings(&passed_on(5, None, 5.001)), @"low upstream-timeout [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:30.001 5/5");
+    }
+
+    /// A router on the way says that it may not pass, and CoreDNS says SERVFAIL at once.
+    #[test]
+    fn an_upstream_that_icmp_errors_stand_for_gives_no_answer() {
+        let legs = passed_on(5, None, 0.002).replace(
+            "0.501 core:30001 > up id 8 rd A n{n}.example.com.",
+            "0.0015 core:30000 > up icmp admin-prohibited from other",
+        );
+        let text = findings(&legs.replace("core:30000 > up icmp", "core:30000 < up icmp"));
+        assert!(text.contains(" upstream-timeout [upstream 192.0.2.53"), "{text}");
+        assert!(text.contains("confirmed") && text.contains(" 5/5"), "{text}");
     }
 
     #[test]

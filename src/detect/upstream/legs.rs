@@ -101,7 +101,7 @@ impl<'a> One<'a> {
             .legs
             .iter()
             .copied()
-            .filter(|leg| leg.fate == Fate::Silent)
+            .filter(|leg| matches!(leg.fate, Fate::Silent | Fate::Rejected))
             .filter(|leg| !limits.iter().any(|limit| limit.contains(leg.sent.ts)))
             .collect();
         episodes(&bad, |leg| leg.sent.ts).filter_map(|bad| self.silence(bad)).collect()

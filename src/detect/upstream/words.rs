@@ -58,6 +58,7 @@ impl Failing<'_> {
         let words = tally.into_iter().map(|(fate, n)| match fate {
             Fate::Error(rcode) => text!("{n} with {rcode}", n, rcode),
             Fate::Silent => text!("{n} unanswered", n),
+            Fate::Rejected => text!("{n} rejected by ICMP", n),
             _ => text!("{n} slow", n),
         });
         list(words, 4)
@@ -296,6 +297,7 @@ fn says(fate: Fate) -> Text {
         Fate::Error(rcode) => text!("it answers {rcode}", rcode),
         Fate::Truncated => text!("it answers truncated"),
         Fate::Silent => text!("it answers too late"),
+        Fate::Rejected => text!("ICMP rejects it"),
         _ => text!("it answers"),
     }
 }
