@@ -33,7 +33,7 @@ pub enum Kind {
     /// One network cannot reach one server, or its answers do not come back:
     /// `path-broken-pair`.
     Pair,
-    /// UDP 53 does not pass, and TCP does: `udp53-blocked`.
+    /// UDP 53 does not pass, and TCP does, or ICMP says that it may not: `udp53-blocked`.
     Blocked,
     /// One network reaches no server: `client-node-broken`.
     Node,
@@ -78,7 +78,7 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
         };
     }
     // No server answers these clients.
-    if context.tcp_ok > 0 && enough_failed(outage, all) {
+    if (context.tcp_ok > 0 || outage.is_prohibited()) && enough_failed(outage, all) {
         return Kind::Blocked;
     }
     if fails_whoever_asks(outage) {

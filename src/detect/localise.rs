@@ -143,6 +143,13 @@ impl Outage {
     pub fn rejected(&self) -> u64 {
         self.icmp.values().sum()
     }
+
+    /// Whether it is a packet filter that rejected most of them, and says so.
+    pub(super) fn is_prohibited(&self) -> bool {
+        let of_filters =
+            self.icmp.iter().filter(|((kind, _), _)| *kind == IcmpKind::AdminProhibited);
+        of_filters.map(|(_, flows)| flows).sum::<u64>() * 2 > self.failed
+    }
 }
 
 /// Finds every outage in `reach`, in the order of their starts. What servers ask the resolvers

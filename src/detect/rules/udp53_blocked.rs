@@ -44,17 +44,27 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     let tcp = hole.outages.iter().map(|outage| outage.context.tcp_ok).max().unwrap_or(0);
     let rejected = hole.sum(crate::detect::Outage::rejected);
     let how = if rejected > 0 { text!("rejected") } else { text!("dropped") };
-    hole.finding(&DETECTOR, Words {
-        title: text!(
+    let start = clock(hole.span.start);
+    let connections = count(tcp, "connection");
+    // Where nobody asked over TCP, it is ICMP that says so.
+    let title = if tcp > 0 {
+        text!(
             "UDP port 53 between {network} and {server} is blocked from {start} on; TCP passes",
             network,
             server,
-            start = clock(hole.span.start)
-        ),
-        confidence: Confidence::Confirmed,
-        culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
-        place: Where::PathToServer,
-        cause: text!(
+            start
+        )
+    } else {
+        text!(
+            "UDP port 53 between {network} and {server} is blocked from {start} on: ICMP says that \
+             it is prohibited",
+            network,
+            server,
+            start
+        )
+    };
+    let cause = if tcp > 0 {
+        text!(
             "Every UDP query of {network} to {server} was {how} for {lasted}, while {connections} \
              to port 53 over TCP succeeded: hosts, routes and DNS servers are alive, and UDP 53 \
              alone does not pass. A security group, a network policy or a switch's access list \
@@ -63,8 +73,24 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             server,
             how,
             lasted = duration(hole.length()),
-            connections = count(tcp, "connection")
-        ),
+            connections
+        )
+    } else {
+        text!(
+            "Every UDP query of {network} to {server} was rejected for {lasted}, with ICMP errors \
+             that only a packet filter sends: administratively prohibited. A firewall, a network \
+             policy or a router's access list does that; whether it lets TCP pass, nobody tried.",
+            network,
+            server,
+            lasted = duration(hole.length())
+        )
+    };
+    hole.finding(&DETECTOR, Words {
+        title,
+        confidence: Confidence::Confirmed,
+        culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
+        place: Where::PathToServer,
+        cause,
         actions: vec![
             (
                 text!("compare UDP and TCP"),
@@ -84,10 +110,11 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
         ],
         ruled_out: vec![
-            ("client-node-broken", text!(
-                "{connections} over TCP succeeded",
-                connections = count(tcp, "connection")
-            )),
+            ("client-node-broken", if tcp > 0 {
+                text!("{connections} over TCP succeeded", connections)
+            } else {
+                text!("the queries came as far as the filter that rejected them")
+            }),
             ("dead-backend", text!(
                 "{servers} fell silent at once",
                 servers = count(hole.servers.len() as u64, "server")
@@ -136,6 +163,28 @@ mod tests {
     fn udp_is_dropped_while_tcp_passes() {
         let said = udp_fails(true);
         assert!(said.contains(" udp53-blocked [client-subnet 10.244.0.0/24] confirmed"), "{said}");
+    }
+
+    /// The servers' nodes say that it is administratively prohibited.
+    #[test]
+    fn a_filter_that_says_so_needs_no_tcp() {
+        let prohibited = |kind: &str| {
+            let lines = udp_fails_text(false);
+            let said = lines.lines().filter(|line| line.contains("pod:") && line.contains(" > "));
+            let said: String = said
+                .filter_map(|line| {
+                    let (at, rest) = line.split_once(' ')?;
+                    let (at, port) = (at.parse::<f64>().ok()?, rest.split_once(' ')?.0);
+                    let late = (at >= 10.0).then_some(at + 0.001)?;
+                    let via = rest.split("via ").nth(1)?.split(' ').next()?;
+                    Some(format!("{late:.4} {port} < kube-dns via {via} icmp {kind}\n"))
+                })
+                .collect();
+            findings(&format!("{lines}{said}"))
+        };
+        let said = prohibited("admin-prohibited");
+        assert!(said.contains(" udp53-blocked [client-subnet 10.244.0.0/24] confirmed"), "{said}");
+        assert!(!prohibited("host-unreachable").contains("udp53-blocked"));
     }
 
     #[test]
