@@ -33,7 +33,12 @@ impl Open {
         let manner = self.manner();
         let signs = resolver::signs(&self.steps, manner);
         let resolver = resolver::recognise(&self.steps, &signs, manner, usual);
-        let verdict = judge(&self.steps, &self.current(), manner.is_musl());
+        let mut verdict = judge(&self.steps, &self.current(), manner.is_musl());
+        if verdict.outcome == LookupOutcome::Negative
+            && let Some(rcode) = untold(&self.steps)
+        {
+            (verdict.outcome, verdict.rcode) = (LookupOutcome::Error, Some(rcode));
+        }
         let asked = self
             .steps
             .iter()
@@ -127,6 +132,37 @@ fn is_last_resort(steps: &[Step], step: &Step) -> bool {
             let answered = a.answer().map(|answer| answer.delivered().ts);
             a.client != asked.client && answered.is_some_and(|at| at <= asked.first().ts)
         })
+}
+
+/// The code that a candidate was refused with, where the search found no such name behind it: whether there
+/// is one nobody could say, and glibc calls it a failure to be tried again (`EAI_AGAIN`). A candidate
+/// without data comes before it (glibc's `__res_context_search`).
+fn untold(steps: &[Step]) -> Option<Rcode> {
+    let mut untold = None;
+    for step in steps {
+        let Some(asked) = step.transaction() else { continue };
+        match asked.outcome() {
+            Outcome::Error(Rcode::SERVFAIL) => {
+                let answered = |other: &&Step| {
+                    other.round == step.round
+                        && other.transaction().is_some_and(|other| {
+                            other.question == asked.question && other.outcome() == Outcome::Negative
+                        })
+                };
+                if !steps.iter().any(|other| answered(&other)) {
+                    untold = Some(Rcode::SERVFAIL);
+                }
+            }
+            Outcome::Negative => {
+                let no_data = asked.answer().is_some_and(|told| told.kind == AnswerKind::NoData);
+                if no_data {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+    }
+    untold
 }
 
 /// How it ended and when, by the last candidate asked.

@@ -245,7 +245,7 @@ impl Open {
             .flat_map(|known| &known.responses)
             .filter(|answer| answer.kind == AnswerKind::Truncated && answer.reached())
             .map(|answer| answer.delivered().ts);
-        let given_up = round.connects().map(wait::connect_ends);
+        let given_up = round.connects().map(|connect| wait::connect_ends(connect, false));
         truncated.chain(given_up).filter(|at| *at <= sent.after(LATE)).max()
     }
 
@@ -453,7 +453,7 @@ impl Round<'_> {
                 since.after(self.growing_wait(rtype).max(until.since(since)) + LATE)
             }
         });
-        waits.chain(self.connects().map(wait::connect_ends)).max()
+        waits.chain(self.connects_end()).max()
     }
 
     /// The longest that the next try may take where waits double from one new socket to the next.

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::manner::Manner;
 use super::model::{Sent, Step};
 use super::wait;
-use crate::base::Timestamp;
+use crate::base::{Timestamp, Transport};
 use crate::dns::{AnswerKind, Rcode, RecordType};
 use crate::packet::IcmpKind;
 use crate::transaction::timing::{EARLY, LATE};
@@ -191,10 +191,22 @@ impl<'a> Round<'a> {
         if self.manner.is_musl() { self.musl(rtype, now) } else { self.last_try(rtype, now) }
     }
 
+    /// When its client knew what came of each connection.
+    pub(super) fn connects_end(&self) -> impl Iterator<Item = Timestamp> {
+        self.connects().map(|connect| {
+            let answered = self.transactions().any(|asked| {
+                asked.transport == Transport::Tcp
+                    && asked.client == connect.client
+                    && !asked.responses.is_empty()
+            });
+            wait::connect_ends(connect, answered)
+        })
+    }
+
     /// When the resolver is done with this candidate, where its families stand like this.
     pub(super) fn ends(&self, standings: &[(RecordType, Standing)]) -> Option<Timestamp> {
         let families = standings.iter().map(|(_, standing)| standing.ends());
-        families.chain(self.connects().map(wait::connect_ends)).max()
+        families.chain(self.connects_end()).max()
     }
 
     /// Every sending of one family's question before `now`, oldest first.

@@ -127,9 +127,13 @@ pub(super) fn follows_error(asked: &Transaction, again: Timestamp) -> bool {
 ///
 /// The kernel repeats a SYN after 1, 2, 4, … seconds for more than two minutes, and the resolver
 /// gives up with it (glibc) or by a timer of its own: a repetition that did not come says that it
-/// had given up before.
-pub(super) fn connect_ends(connect: &TcpAttempt) -> Timestamp {
+/// had given up before. Of a connection that was accepted and `answered`, the answers say the rest: some
+/// clients keep it open for seconds behind them.
+pub(super) fn connect_ends(connect: &TcpAttempt, answered: bool) -> Timestamp {
     if let Some(accepted) = connect.accepted {
+        if answered {
+            return accepted;
+        }
         let over = connect.closed.or(connect.reset.map(|(seen, _)| seen.ts));
         return over.map_or(accepted, |end| end.max(accepted));
     }

@@ -344,3 +344,49 @@ fn an_answer_over_tcp_arrives_though_only_its_first_place_is_known() {
         "{said}"
     );
 }
+
+/// A cache on the node keeps its connection to the cluster's DNS open for a while.
+#[test]
+fn a_connection_that_is_closed_long_after_its_answer_holds_nobody_up() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        core = 10.244.1.10
+        0.0000 pod:40001 > core tcp syn
+        0.0005 pod:40001 < core tcp syn-ack
+        0.0010 pod:40001 > core tcp ack
+        0.0011 pod:40001 > core tcp id 1111 rd A api.example.com.
+        0.0021 pod:40001 < core tcp id 1111 api.example.com. 5 A 192.0.2.1
+        9.0000 pod:40001 > core tcp fin
+        60 pod:50000 > core id 7777 rd A end.example.
+        60.001 pod:50000 < core id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    assert!(said.contains("api.example.com A ok 1.0 ms"), "{said}");
+}
+
+/// glibc says "try again" then (`EAI_AGAIN`), and not "no such name".
+#[test]
+fn a_search_past_a_candidate_that_a_server_could_not_tell_about_fails() {
+    let search = |first: &str| {
+        let said = lookups(&format!(
+            "
+            pod = 10.244.0.2
+            dns = 10.96.0.10
+            0.000 pod:40001 > dns id 1111 rd A api.shop.svc.cluster.local.
+            0.001 pod:40001 < dns id 1111 {first}
+            0.002 pod:40002 > dns id 2222 rd A api.svc.cluster.local.
+            0.003 pod:40002 < dns id 2222 NXDOMAIN
+            0.004 pod:40003 > dns id 3333 rd A api.
+            0.005 pod:40003 < dns id 3333 NXDOMAIN
+            60 pod:50000 > dns id 7777 rd A end.example.
+            60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+            "
+        ));
+        said.lines().next().unwrap_or_default().to_owned()
+    };
+    let said = search("SERVFAIL");
+    assert!(said.contains(" api A error 5.0 ms 3 attempts"), "{said}");
+    let said = search("NXDOMAIN");
+    assert!(said.contains(" api A negative 5.0 ms 3 attempts"), "{said}");
+}
