@@ -112,11 +112,25 @@ impl Verdict {
             );
             return Self { status: Status::Degraded, headline };
         }
-        let headline = text!(
-            "nothing is wrong: {share} of {transactions} answered in time, no lookup failed",
-            share = percent(traffic.answered, judged),
-            transactions = count(judged, "transaction")
-        );
+        let (share, transactions) =
+            (percent(traffic.answered, judged), count(judged, "transaction"));
+        let slow = traffic.slow_lookups;
+        let headline = if slow > 0 {
+            text!(
+                "no fault shows: {share} of {transactions} answered in time, no lookup failed, \
+                 {lookups} of {all} took a second or more",
+                share,
+                transactions,
+                lookups = count(slow, "lookup"),
+                all = traffic.lookups
+            )
+        } else {
+            text!(
+                "nothing is wrong: {share} of {transactions} answered in time, no lookup failed",
+                share,
+                transactions
+            )
+        };
         Self { status: Status::Healthy, headline }
     }
 }
@@ -145,5 +159,24 @@ mod tests {
         assert_eq!(status, Status::Degraded, "{headline}");
         assert!(headline.contains("TCP connections to port 53 were not answered"), "{headline}");
         assert_eq!(verdict("0.101 vc:40000 < dns tcp syn-ack").0, Status::Healthy);
+    }
+
+    /// One datagram in hundreds is lost: no fault, but whoever waited for it asks why.
+    #[test]
+    fn waits_are_told_even_where_no_fault_shows() {
+        let headline = |again: &str| {
+            let text = format!(
+                "pod = 10.244.0.2\ndns = 10.96.0.10\nrepeat 200 every 1\n\
+                 0.0   pod:20000 > dns rd A a.example.\n\
+                 0.001 pod:20000 < dns a.example. 5 A 192.0.2.1\nend\n\
+                 50.5   pod:40000 > dns id 77 rd A b.example.\n{again}\
+                 55.502 pod:40000 < dns id 77 b.example. 5 A 192.0.2.2\n"
+            );
+            let verdict = analyse(&text).verdict;
+            assert_eq!(verdict.status, Status::Healthy);
+            verdict.headline.to_string()
+        };
+        let said = headline("55.501 pod:40000 > dns id 77 rd A b.example.\n");
+        assert!(said.contains("no lookup failed, 1 lookup of 201 took a second or more"), "{said}");
     }
 }
