@@ -294,7 +294,7 @@ impl<'a> Tail<'a> {
         directions.close(&routes);
         let sided = directions.sided();
         series.finish(&sided, &routes);
-        let loss = directions.loss(&sided);
+        let loss = directions.loss(&sided, nat);
         let cut_off = CutOffs::of(&reach);
         let (outages, mut reachability) =
             localise_and_tally(&reach, nat, &forward, &trips, &cut_off);

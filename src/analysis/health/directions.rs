@@ -13,7 +13,7 @@ use crate::base::{Host, Network, Table, Timestamp};
 use crate::detect::{Finding, Harmed, Steps, Symptom};
 use crate::lookup::Lookup;
 use crate::transaction::timing::T_WAIT;
-use crate::transaction::{Outcome, Transaction};
+use crate::transaction::{Nat, Outcome, Transaction};
 
 /// Scopes told apart; the rest is in the whole.
 const MAX_SCOPES: usize = 65_536;
@@ -262,16 +262,19 @@ impl Directions {
     /// How much the capture lost, where it lost enough to say so. Responses without query of
     /// servers of which nothing else was captured are another matter, and so are those that come
     /// from one corner of the network alone.
-    pub(in crate::analysis) fn loss(&self, sided: &Sided) -> Option<Loss> {
+    pub(in crate::analysis) fn loss(&self, sided: &Sided, nat: &Nat) -> Option<Loss> {
         if sided.whole.is_some() {
             return None;
         }
-        let responders: Vec<Side> = self
-            .responders
-            .iter()
-            .filter(|(Host(address), _)| !sided.only_responses.contains(address))
-            .map(|(_, side)| *side)
-            .collect();
+        let seen = || {
+            let seen =
+                |(Host(address), _): &(&Host, &Side)| !sided.only_responses.contains(address);
+            self.responders.iter().filter(seen)
+        };
+        let responders: Vec<Side> = seen().map(|(_, side)| *side).collect();
+        // Under a service's own address stand those of which the capture missed the rest.
+        let own = seen().filter(|(Host(address), _)| !nat.is_service(*address));
+        let own: Vec<Side> = own.map(|(_, side)| *side).collect();
         let networks: Vec<Side> = self.networks.values().copied().collect();
         let loss = Loss {
             orphans: responders.iter().map(|side| side.orphans).sum(),
@@ -281,7 +284,7 @@ impl Directions {
         let lost = loss.responses >= ENOUGH_RESPONSES
             && loss.orphans >= ENOUGH_ORPHANS
             && loss.orphans * 1_000 > loss.responses * LOSS;
-        (lost && is_spread(&responders) && is_spread(&networks)).then_some(loss)
+        (lost && is_spread(&own) && is_spread(&networks)).then_some(loss)
     }
 
     /// Transactions that cannot be judged because they began less than a wait before `end`.

@@ -162,7 +162,8 @@ impl Stall {
         };
         let (first, last) = (of(lacking).next()?, of(lacking).last()?);
         let silent = of(lacking).all(|asked| asked.outcome() == Outcome::Timeout);
-        let fine = of(other).any(|asked| matches!(asked.outcome(), Outcome::Ok | Outcome::Negative));
+        let fine =
+            of(other).any(|asked| matches!(asked.outcome(), Outcome::Ok | Outcome::Negative));
         let attempts = of(lacking).map(|asked| asked.attempts.len()).sum();
         let end = last.last_sent().unwrap_or(last.first()).ts;
         (silent && fine && attempts >= ATTEMPTS).then(|| Self {
@@ -226,9 +227,10 @@ impl SingleFamilyStall {
         // The seconds at its ends saw something of before and after.
         let within = second_of(first) + 1..second_of(last);
         let answered = |at: usize| -> u64 {
-            let within = self.seconds.iter().filter(|((Host(server), second), _)| {
-                within.contains(second) && is_one(*server)
-            });
+            let within = self
+                .seconds
+                .iter()
+                .filter(|((Host(server), second), _)| within.contains(second) && is_one(*server));
             within.map(|(_, answered)| u64::from(answered[at])).sum()
         };
         let (own, other, opposite) = if rtype == RecordType::A {
@@ -237,9 +239,9 @@ impl SingleFamilyStall {
             (answered(1), answered(0), RecordType::A)
         };
         let against = self.of(opposite);
-        let fewer = against.iter().filter(|stall| {
-            (first..=last).contains(&stall.span.start) && is_one(stall.server)
-        });
+        let fewer = against
+            .iter()
+            .filter(|stall| (first..=last).contains(&stall.span.start) && is_one(stall.server));
         let lookups = stalls.len() as u64;
         last.since(first) >= LASTS
             && own * HARDLY <= lookups
@@ -508,6 +510,64 @@ mod tests {
         }
         let said = findings(&text);
         assert!(said.contains(" single-family-stall ["), "{said}");
+        assert!(!said.contains("lossy-path ["), "{said}");
+    }
+
+    /// glibc of 10.244.0.2 asks for a name under two suffixes, each first for A, and waits for AAAA twice;
+    /// `dns1` and `dns2` take turns and answer AAAA if they are to.
+    fn searches(answers: [bool; 2]) -> String {
+        let mut text = String::from(
+            "capture node sll2\npod = 10.244.0.2\nservice dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\n",
+        );
+        for round in 0..40_u32 {
+            let at = f64::from(round) * 12.0;
+            let (via, answers) =
+                if round % 2 == 0 { ("dns1", answers[0]) } else { ("dns2", answers[1]) };
+            for (step, suffix) in [(0_u32, "shop.svc.cluster.local."), (1, "svc.cluster.local.")] {
+                let at = at + f64::from(step) * if answers { 0.01 } else { 5.1 };
+                let (port, a, aaaa) = (
+                    30_000 + round * 2 + step,
+                    0x1000 + round * 2 + step,
+                    0x5000 + round * 2 + step,
+                );
+                let name = format!("api{}.{suffix}", round % 5);
+                let told = if step == 0 { "NXDOMAIN" } else { "NOERROR" };
+                let ask = |at: f64, id: u32, rtype: &str| {
+                    format!("{at:.4} pod:{port} > dns via {via} rd id {id:x} {rtype} {name}\n")
+                };
+                let tell = |at: f64, id: u32, rtype: &str| {
+                    format!(
+                        "{at:.4} pod:{port} < dns via {via} id {id:x} ? {rtype} {name} {told}\n"
+                    )
+                };
+                text += &ask(at, a, "A");
+                text += &ask(at + 0.0001, aaaa, "AAAA");
+                text += &tell(at + 0.001, a, "A");
+                if answers {
+                    text += &tell(at + 0.002, aaaa, "AAAA");
+                } else {
+                    text += &ask(at + 2.5, aaaa, "AAAA");
+                }
+            }
+        }
+        text
+    }
+
+    /// Each name of a search waits for itself.
+    #[test]
+    fn a_type_that_is_dropped_is_seen_in_searches() {
+        let said = findings(&searches([false, false]));
+        assert!(
+            said.contains(" single-family-stall [backend 10.244.1.10, backend 10.244.2.10]"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn one_of_two_servers_that_drops_a_type_is_named() {
+        let said = findings(&searches([false, true]));
+        assert!(said.contains(" single-family-stall [backend 10.244.1.10] likely"), "{said}");
         assert!(!said.contains("lossy-path ["), "{said}");
     }
 }
