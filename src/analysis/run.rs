@@ -294,7 +294,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     });
     traffic.excuse(&sided, loss);
     let (incidents, residual) = correlate(findings, &ledger, &population);
-    let mut verdict = Verdict::of(&incidents, &residual, &traffic);
+    let mut verdict = Verdict::of(&incidents, &residual, &traffic, &coverage.messages);
     if outside.transactions > 0 && traffic.transactions == 0 {
         verdict.headline = text!(
             "nothing in this capture fits: {focus}",

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::traffic::Traffic;
+use crate::base::MessageCounts;
 use crate::base::words::{Text, ToText, count, percent, text};
 use crate::incident::{Incident, Residual, Severity};
 
@@ -55,7 +56,12 @@ pub struct Verdict {
 
 impl Verdict {
     /// Judges a capture by its incidents.
-    pub fn of(incidents: &[Incident], residual: &Residual, traffic: &Traffic) -> Self {
+    pub fn of(
+        incidents: &[Incident],
+        residual: &Residual,
+        traffic: &Traffic,
+        messages: &MessageCounts,
+    ) -> Self {
         let loud: Vec<&Incident> =
             incidents.iter().filter(|incident| incident.severity > Severity::Info).collect();
         if let Some(top) = loud.first() {
@@ -64,6 +70,14 @@ impl Verdict {
             return Self { status, headline: top.cause.title.clone() };
         }
         let judged = traffic.transactions - traffic.unknown;
+        if messages.cut_questions * 2 > messages.total {
+            let headline = text!(
+                "{share} of the DNS messages are cut inside their question by the snap length; nothing \
+                 wrong is seen in the others",
+                share = percent(messages.cut_questions, messages.total)
+            );
+            return Self { status: Status::Inconclusive, headline };
+        }
         if traffic.transactions == 0 {
             let headline = if traffic.responses > 0 {
                 text!("only responses were captured: whether anybody waited cannot be told")

@@ -98,6 +98,8 @@ pub struct MessageCounts {
     pub nodata: u64,
     /// Responses with TC = 1.
     pub truncated: u64,
+    /// Messages that the capture cut before the end of their question: nobody knows what they are about.
+    pub cut_questions: u64,
 }
 
 impl MessageCounts {
@@ -112,6 +114,7 @@ impl MessageCounts {
         }
         self.nodata += other.nodata;
         self.truncated += other.truncated;
+        self.cut_questions += other.cut_questions;
     }
 }
 

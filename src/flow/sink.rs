@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::framer::Piece;
 use super::{CapturedMessage, FlowEvent, Ports, Rejection, Signal, SignalKind};
 use crate::base::{Coverage, FiveTuple, Transport};
-use crate::dns::{Message, NameCache, Opcode, Rcode, parse};
+use crate::dns::{Malformed, Message, NameCache, Opcode, Rcode, parse};
 use crate::packet::{IcmpError, Packet, TcpSegment};
 
 /// The account and the receiver of events.
@@ -66,6 +66,8 @@ pub(super) fn count(
     } else {
         counts.queries += sightings;
     }
+    let cut = message.question.is_none() && header.questions > 0;
+    counts.cut_questions += where_it_is(cut && message.stop == Some(Malformed::Cut));
     if header.opcode() != Opcode::QUERY {
         count_opcode(coverage, header.opcode(), sightings);
     }
