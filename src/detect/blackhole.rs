@@ -201,14 +201,15 @@ impl<'a> Blackhole<'a> {
     /// The harmed lookups that it explains: those that asked these servers in vain. A query that
     /// was repeated from the same port may have been sent shortly before.
     fn claim(&self) -> Claim {
-        // What fails several networks fails those as well who asked too little to show it; between outages
-        // of different times it fails nobody.
-        let everybody = self.networks.len() > 1
-            && self.outages.iter().all(|one| one.kind.is_for_all())
+        // What fails several networks fails those as well who asked too little to show it, and what fails
+        // one of them all of its clients; between outages of different times it fails nobody.
+        let everybody = self.outages.iter().all(|one| one.kind.is_for_all())
             && self.length() * 2 >= self.span.length();
+        let network = self.networks.first().filter(|_| everybody && self.networks.len() == 1);
         Claim {
             span: Some(self.span.widened(Duration::from_millis(1))),
             clients: (!everybody).then(|| self.clients.clone()),
+            network: network.copied(),
             servers: Some(self.servers.clone()),
             symptoms: BTreeSet::from([
                 Symptom::Unanswered,

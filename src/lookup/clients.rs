@@ -13,7 +13,7 @@ use super::resolver::{Resolver, Sign};
 use super::wait::{self, TIMER};
 use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set, Timestamp};
 use crate::dns::AnswerKind;
-use crate::transaction::{Response, Transaction, timing};
+use crate::transaction::{Outcome, Response, Transaction, timing};
 
 /// Clients that are remembered; lookups of further ones are judged each by itself.
 const MAX_CLIENTS: usize = 1 << 15;
@@ -34,6 +34,9 @@ const TOLD: Duration = Duration::from_secs(11);
 const PUNCTUAL: Duration = Duration::from_millis(30);
 /// Pairs of ids after which they say what a client is.
 const PAIRS: u32 = 8;
+/// So many questions in a row that one port asks in vain, and the capture did not miss all their answers:
+/// it misses a few in a hundred where it misses many.
+const IN_VAIN: u32 = 6;
 
 /// What is remembered of every client.
 #[derive(Debug, Clone, Default)]
@@ -65,8 +68,20 @@ struct Client {
     usual_timer: bool,
     ports: SmallVec<[(u16, SmallVec<[u64; NAMES]>); PORTS]>,
     one_port: Option<u16>,
+    /// What came back to that port.
+    heard: Heard,
     probes: bool,
     resolvers: Few<Resolver, Signs>,
+}
+
+/// What came back to a port that all questions come from: netty asks each name server once, and no repeat
+/// ever shows that it got nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    /// Whether something did.
+    anything: bool,
+    /// Questions in a row behind the last answer of which nothing came back.
+    silent: u32,
 }
 
 /// How often a question came again after the same time.
@@ -154,6 +169,14 @@ impl Clients {
         }
     }
 
+    /// The port of a client that asks each question once, if lately nothing came back to it: silence is
+    /// no fault of the capture there.
+    pub(super) fn unheard(&self, id: Option<AddressId>) -> Option<u16> {
+        let known = self.get(id)?;
+        let Heard { anything, silent } = known.heard;
+        known.one_port.filter(|_| anything && silent >= IN_VAIN)
+    }
+
     /// What the client mostly is, if that is probable.
     pub(super) fn usual(&self, id: Option<AddressId>) -> Option<Resolver> {
         let known = self.get(id)?;
@@ -213,6 +236,11 @@ impl Clients {
         } else {
             known.patience = asked().find_map(whole_seconds).or(known.patience);
         }
+        if let Some(port) = known.one_port {
+            asked()
+                .filter(|asked| asked.client.port() == port)
+                .for_each(|one| known.heard.note(one));
+        }
         let usual = |sign: &Sign| matches!(sign, Sign::NewId(tenths) if (50..=52).contains(tenths));
         known.usual_timer |= signs.iter().any(usual);
         known.resolvers.or_insert_with(lookup.resolver, Signs::default).add(signs);
@@ -227,6 +255,16 @@ impl Clients {
     }
 }
 
+impl Heard {
+    fn note(&mut self, asked: &Transaction) {
+        if !asked.responses.is_empty() {
+            *self = Self { anything: true, silent: 0 };
+        } else if asked.outcome() == Outcome::Timeout {
+            self.silent = self.silent.saturating_add(1);
+        }
+    }
+}
+
 impl Client {
     /// Watches for a port that several names come from.
     fn port(&mut self, transaction: &Transaction) {
@@ -235,8 +273,8 @@ impl Client {
         if let Some((_, names)) = self.ports.iter_mut().find(|(known, _)| *known == port) {
             if !names.contains(&name) && names.len() < NAMES {
                 names.push(name);
-                if names.len() == NAMES {
-                    self.one_port = Some(port);
+                if names.len() == NAMES && self.one_port.replace(port) != Some(port) {
+                    self.heard = Heard::default();
                 }
             }
             return;

@@ -126,7 +126,8 @@ impl Grouper {
             forget(&mut self.truncated, &open.client, serial);
         }
         let id = open.id;
-        let (lookup, signs) = open.close(self.clients.usual(id), &mut self.suffixes);
+        let (usual, unheard) = (self.clients.usual(id), self.clients.unheard(id));
+        let (lookup, signs) = open.close(usual, unheard, &mut self.suffixes);
         self.clients.learn(id, &lookup, &signs);
         next(lookup);
     }

@@ -23,13 +23,15 @@ struct Verdict {
 }
 
 impl Open {
-    /// Nothing more can belong to it. Returns what its steps show of its resolver as well.
+    /// Nothing more can belong to it; nothing comes back to the port `unheard`, if there is one. Returns
+    /// what its steps show of its resolver as well.
     pub(super) fn close(
         mut self,
         usual: Option<Resolver>,
+        unheard: Option<u16>,
         known: &mut Suffixes,
     ) -> (Lookup, Signs) {
-        weigh_silence(&mut self.steps);
+        weigh_silence(&mut self.steps, unheard);
         let manner = self.manner();
         let signs = resolver::signs(&self.steps, manner);
         let resolver = resolver::recognise(&self.steps, &signs, manner, usual);
@@ -86,8 +88,8 @@ impl Open {
     }
 }
 
-/// Marks silence that no retry confirms.
-fn weigh_silence(steps: &mut [Step]) {
+/// Marks silence that no retry confirms, nor what its port heard before.
+fn weigh_silence(steps: &mut [Step], unheard: Option<u16>) {
     let silent =
         |step: &Step| step.transaction().is_some_and(|asked| asked.outcome() == Outcome::Timeout);
     if !steps.iter().any(silent) {
@@ -107,6 +109,7 @@ fn weigh_silence(steps: &mut [Step]) {
         .map(|step| {
             step.transaction().is_some_and(|asked| {
                 asked.outcome() == Outcome::Timeout
+                    && unheard != Some(asked.client.port())
                     && asked.responses.iter().all(Response::vanished)
                     && tries(step, asked) == 1
                     && !is_last_resort(steps, step)

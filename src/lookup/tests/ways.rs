@@ -390,3 +390,26 @@ fn a_search_past_a_candidate_that_a_server_could_not_tell_about_fails() {
     let said = search("NXDOMAIN");
     assert!(said.contains(" api A negative 5.0 ms 3 attempts"), "{said}");
 }
+
+/// netty asks from one port, and each name server once: there is never a repeat that shows silence.
+#[test]
+fn silence_in_a_row_behind_answers_needs_no_repeat() {
+    let said = lookups(
+        "
+        pod = 10.244.0.2
+        dns = 10.96.0.10
+        repeat 10 every 1 same-port
+        0.000 pod:40001 > dns rd edns 4096 A warm{n}.example.com.
+        0.001 pod:40001 < dns warm{n}.example.com. 5 A 192.0.2.1
+        end
+        repeat 20 every 1 from 20 same-port
+        0.000 pod:40001 > dns rd edns 4096 A cold{n}.example.com.
+        end
+        60 pod:50000 > dns id 7777 rd A end.example.
+        60.001 pod:50000 < dns id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    let of = |name: &str| said.lines().find(|line| line.contains(name)).unwrap_or_default();
+    assert!(of("cold3.").contains(" unknown - "), "{said}");
+    assert!(of("cold15.").contains(" timeout 5.0 s 1 attempts"), "{said}");
+}
