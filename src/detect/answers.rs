@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use hashbrown::HashTable;
 
 use super::asked::{ServerId, Servers};
+use super::at_once::AtOnce;
 use super::inquiries::Inquiries;
 use super::kept::Kept;
 use super::told::{Link, Rows};
@@ -88,6 +89,7 @@ pub struct Answers {
     told: Rows,
     servers: Servers,
     lookups: Kept,
+    at_once: AtOnce,
 }
 
 /// Every question, as many as there is room for.
@@ -106,7 +108,8 @@ struct Questions {
 impl Answers {
     /// Notes what `lookup` was told.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
-        let Self { zones, questions, told: rows, servers, lookups } = self;
+        let Self { zones, questions, told: rows, servers, lookups, at_once } = self;
+        at_once.note(lookup);
         for transaction in lookup.transactions() {
             let question = &transaction.question;
             let told = transaction.answer().and_then(|told| Some((told, Answer::of(told)?)));
@@ -146,8 +149,8 @@ impl Answers {
 
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
-        let Self { zones, questions, told, servers, lookups } = self;
-        Inquiries::new(questions.known, &told, &servers, zones, lookups)
+        let Self { zones, questions, told, servers, lookups, at_once } = self;
+        Inquiries::new(questions.known, &told, &servers, zones, (lookups, at_once))
     }
 }
 
@@ -223,7 +226,8 @@ impl Questions {
 }
 
 impl Answer {
-    fn of(response: &Response) -> Option<Self> {
+    /// What a response is worth.
+    pub(super) fn of(response: &Response) -> Option<Self> {
         match response.kind {
             AnswerKind::Positive => Some(Self::Data(SetId::from(match *response.records {
                 Records { address_count: 0, .. } => 0,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::answers::{Answer, Open};
 use super::asked::{Asked, Order, Servers};
+use super::at_once::AtOnce;
 use super::harm::Harmed;
 use super::kept::Kept;
 use super::told::{FRAMES, Rows, Told};
@@ -74,6 +75,7 @@ pub struct Inquiries {
     pub zones: ClusterZones,
     all: Vec<Inquiry>,
     lookups: Kept,
+    pub(super) at_once: AtOnce,
 }
 
 impl Inquiries {
@@ -82,7 +84,7 @@ impl Inquiries {
         rows: &Rows,
         servers: &Servers,
         zones: ClusterZones,
-        lookups: Kept,
+        (lookups, at_once): (Kept, AtOnce),
     ) -> Self {
         let order = Order::of(servers);
         let mut all: Vec<Inquiry> = Vec::with_capacity(questions.len());
@@ -96,7 +98,7 @@ impl Inquiries {
                 && asked.alias().is_some_and(|to| !zones.is_cluster(to));
             all.push(Inquiry { name, rtype, asked, place, is_autopath });
         }
-        Self { zones, all, lookups }
+        Self { zones, all, lookups, at_once }
     }
 
     /// Every question, in the order of names and types.

@@ -6,6 +6,7 @@
 
 mod answers;
 mod asked;
+mod at_once;
 mod blackhole;
 mod classify;
 mod cutoff;

@@ -62,4 +62,16 @@ impl Scene<'_> {
     pub fn is_service(&self, address: IpAddr) -> bool {
         self.nat.is_service(address)
     }
+
+    /// Whether two servers may stand behind one service: not those that the capture shows behind
+    /// different ones, nor two nameservers of one resolv.conf that clients ask at once.
+    pub fn may_be_replicas(&self, one: IpAddr, other: IpAddr) -> bool {
+        self.nat.may_be_replicas(one, other) && self.asked_at_once(one, other).next().is_none()
+    }
+
+    /// The clients that ask two servers, or the services before them, at the same time.
+    pub fn asked_at_once(&self, one: IpAddr, other: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let asked = |server| self.service_of(server).unwrap_or(server);
+        self.answers.at_once.clients(asked(one), asked(other))
+    }
 }

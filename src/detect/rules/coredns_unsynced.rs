@@ -10,7 +10,8 @@
 //!
 //! **Not this.** SERVFAIL for outside names too comes from the upstream or the whole process
 //! (`upstream-servfail`, `upstream-timeout`). One or two names that differ are
-//! `replica-divergence`.
+//! `replica-divergence`. A second nameserver that clients ask at the same time as the cluster's service
+//! is no replica of it (`musl-parallel-conflict`).
 //!
 //! **Cannot tell.** Why the replica has no data: the API server may be out of its reach, its
 //! permissions wrong, or kube-proxy on its node not ready.
@@ -147,8 +148,11 @@ impl Detector for CorednsUnsynced {
         replicas
             .iter()
             .filter_map(|(server, replica)| {
-                let others: Vec<IpAddr> =
-                    knowing.iter().copied().filter(|other| other != server).collect();
+                let others: Vec<IpAddr> = knowing
+                    .iter()
+                    .copied()
+                    .filter(|other| other != server && scene.may_be_replicas(*server, *other))
+                    .collect();
                 finding(*server, replica, &others, self.starts.get(server).copied(), scene)
             })
             .collect()
@@ -159,7 +163,7 @@ impl Detector for CorednsUnsynced {
 /// capture shows behind which service the other stands.
 fn replicas_of_one(server: IpAddr, other: IpAddr, scene: &Scene<'_>) -> bool {
     let of_service = |address| scene.nat.is_backend(address) || scene.nat.is_service(address);
-    scene.nat.may_be_replicas(server, other) && of_service(server) == of_service(other)
+    scene.may_be_replicas(server, other) && of_service(server) == of_service(other)
 }
 
 fn finding(

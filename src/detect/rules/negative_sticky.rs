@@ -8,7 +8,8 @@
 //! failed after the name was first known.
 //!
 //! **Not this.** A server that denies a name for longer than its denial lasts, or that never
-//! denied it before the others knew it, holds other data: `replica-divergence`.
+//! denied it before the others knew it, holds other data: `replica-divergence`. So does a second
+//! nameserver that clients ask at the same time, if it never knows the name: `musl-parallel-conflict`.
 //!
 //! **Cannot tell.** Whether the denial comes from this server's cache or from one behind it.
 //!
@@ -79,6 +80,11 @@ fn finding(
         .by(server)
         .any(|(answer, told)| answer.is_data() && told.span.start < denied.span.end);
     if !before || recovered || sticky.length() > denied.denial().saturating_add(SLACK) {
+        return None;
+    }
+    // Of two nameservers that are asked at once, one that never knows the name holds other data.
+    let learns = || asked.by(server).any(|(answer, _)| answer.is_data());
+    if scene.asked_at_once(server, fresh).next().is_some() && !learns() {
         return None;
     }
     // Another server that denied it later than it knew it lost the name again: another story.

@@ -7,7 +7,8 @@
 //! **Needs.** Three lookups that failed for it, and the contrast of a server that knows the zone.
 //!
 //! **Not this.** A replica behind the service that lost its data (`coredns-unsynced`), a local
-//! cache that answers cluster names, and what the DNS pods themselves ask their upstream.
+//! cache that answers cluster names, and what the DNS pods themselves ask their upstream. Clients that
+//! ask the cluster's DNS at the same time are judged by `musl-parallel-conflict`.
 //!
 //! **Cannot tell.** Which setting of the pod it is: `dnsPolicy: Default`, `hostNetwork` without
 //! `ClusterFirstWithHostNet`, or a resolv.conf of its own. The client may be a node and no pod.
@@ -84,8 +85,14 @@ impl Detector for PodBypassesClusterDns {
                 !server.knows && !scene.nat.is_backend(**address) && !scene.is_service(**address)
             })
             .map(|(address, server)| (*address, Denied::by(*address, server, scene)))
-            .filter(|(_, server)| server.tally.ended >= ENOUGH)
-            .filter_map(|(address, server)| finding(address, &server, &knowing, scene))
+            .filter_map(|(address, mut server)| {
+                for other in &knowing {
+                    scene.asked_at_once(address, *other).for_each(|client| {
+                        server.clients.remove(&client);
+                    });
+                }
+                finding(address, &server, &knowing, scene)
+            })
             .collect()
     }
 }
@@ -114,6 +121,23 @@ fn finding(
     let example = server.names.first()?;
     let cluster = knowing.first()?;
     let client = server.clients.first()?;
+    let claim = Claim {
+        // The question comes before its answer.
+        span: Some(span.widened(Duration::from_secs(1))),
+        clients: Some(server.clients.clone()),
+        servers: Some(BTreeSet::from([address])),
+        zones: Some(scene.answers.zones.zones()),
+        symptoms: BTreeSet::from([Symptom::NxDomain]),
+        kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
+        ..Claim::default()
+    };
+    // Every candidate and both families are answers, but one lookup fails.
+    let steps = scene.ledger.steps();
+    let failed = scene.ledger.harmed().iter().filter(|harmed| claim.holds(harmed, steps));
+    let lookups = (failed.count() as u64).min(server.tally.ended);
+    if lookups < ENOUGH {
+        return None;
+    }
     Some(Finding {
         rule: &DETECTOR,
         title: text!(
@@ -121,7 +145,7 @@ fn finding(
              failed from {start} to {end}",
             clients = list(&server.clients, 2),
             address,
-            lookups = count(server.tally.ended, "lookup"),
+            lookups = count(lookups, "lookup"),
             start = clock(span.start),
             end = clock(span.end)
         ),
@@ -137,16 +161,7 @@ fn finding(
         span,
         ongoing: scene.lasts(span),
         transactions: server.tally.times,
-        claim: Claim {
-            // The question comes before its answer.
-            span: Some(span.widened(Duration::from_secs(1))),
-            clients: Some(server.clients.clone()),
-            servers: Some(BTreeSet::from([address])),
-            zones: Some(scene.answers.zones.zones()),
-            symptoms: BTreeSet::from([Symptom::NxDomain]),
-            kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
-            ..Claim::default()
-        },
+        claim,
         cause: text!(
             "{address} is not the cluster's DNS ({knowing} is), so it cannot know {example}. The \
              client's resolv.conf names it: dnsPolicy Default, hostNetwork without \

@@ -31,7 +31,6 @@ use crate::detect::{
     Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
 };
 use crate::dns::{Name, RecordType};
-use crate::transaction::Nat;
 
 /// Lookups that must have ended with the odd answer (rulebook 7.6).
 const ENOUGH: u64 = 3;
@@ -89,7 +88,7 @@ impl Detector for ReplicaDivergence {
                 if answer.is_data() {
                     knowing.insert(*server);
                 }
-                if let Some(odd) = odd(name, *rtype, asked, (*server, *answer), told, scene.nat) {
+                if let Some(odd) = odd(name, *rtype, asked, (*server, *answer), told, scene) {
                     servers.entry(*server).or_default().push(odd);
                 }
             }
@@ -112,7 +111,7 @@ fn odd<'a>(
     asked: &'a Asked,
     (server, answer): (IpAddr, Answer),
     told: &'a Told,
-    nat: &Nat,
+    scene: &Scene<'_>,
 ) -> Option<Odd<'a>> {
     if told.times() < REPEATED || matches!(answer, Answer::Error(_)) {
         return None;
@@ -129,7 +128,7 @@ fn odd<'a>(
         if !contradicts || instead.times() < REPEATED {
             continue;
         }
-        if *other == server || !nat.may_be_replicas(server, *other) {
+        if *other == server || !scene.may_be_replicas(server, *other) {
             continue;
         }
         let together = told.span.overlaps(instead.span);
