@@ -40,6 +40,8 @@ pub struct Leg {
     pub fate: Fate,
     /// Whether it is a health or loop probe, which no client waits for (rulebook K9).
     pub probe: bool,
+    /// Whether the query carried OPT.
+    pub opt: bool,
 }
 
 /// A leg while more come: in few bytes, for there may be as many of them as of the clients' questions.
@@ -52,6 +54,7 @@ struct Row {
     question: Number,
     fate: Fate,
     probe: bool,
+    opt: bool,
 }
 
 /// Frames are counted from 1.
@@ -190,6 +193,7 @@ impl Forward {
             ),
             fate,
             probe: transaction.is_infrastructure(),
+            opt: transaction.traits.udp_size.is_some(),
         };
         push_within(&mut self.rows, row, MAX_LEGS);
     }
@@ -205,6 +209,7 @@ impl Forward {
                 question: Arc::clone(questions.get(row.question)?),
                 fate: row.fate,
                 probe: row.probe,
+                opt: row.opt,
             })
         };
         self.legs = std::mem::take(rows).into_iter().filter_map(leg).collect();

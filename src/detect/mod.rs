@@ -8,6 +8,7 @@ mod answers;
 mod asked;
 mod at_once;
 mod blackhole;
+mod cached;
 mod classify;
 mod cutoff;
 mod detector;

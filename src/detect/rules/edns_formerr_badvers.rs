@@ -4,12 +4,14 @@
 //! BADVERS, or not at all, and no query with OPT with anything else, while it answers the same
 //! questions without OPT: three times, for two names. If it takes OPT again later, twenty times and
 //! for two clients. A forwarder that takes OPT for names of its own is judged by the others alone: to
-//! those it passes on what stands behind it.
+//! those it passes on what stands behind it. Whoever waits for a forwarder that is told so is hurt by it.
 //!
 //! **Needs.** Clients that ask with EDNS, and the same questions without, by them or by others.
 //!
-//! **Not this.** A server that rejects single messages as malformed rejects them without OPT as
-//! well. Answers that are lost for their size are lost for large names only (`mtu-fragment`).
+//! **Not this.** A server that rejects single messages as malformed, or all of them, rejects them without
+//! OPT as well; one that is silent to all is gone. An answer that a cache may have kept since it was last
+//! asked shows nothing. Answers that are lost for their size are lost for large names only
+//! (`mtu-fragment`).
 //!
 //! **Cannot tell.** Whether it is the server or a middlebox before it that cannot read OPT; seen from
 //! clients alone, which upstream.
@@ -19,12 +21,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::base::words::{Text, clock, list, text};
 use crate::base::{AddressId, Rows, Set, Span, Table};
+use crate::detect::cached::Cached;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, Glance,
+    Interest, Layer, Leg, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::{Name, Question, QuestionId, Rcode};
 use crate::transaction::{Outcome, Response, Transaction};
@@ -40,6 +44,8 @@ const ENOUGH_TO_END: u64 = 20;
 const CLIENTS_TO_END: usize = 2;
 /// What chance may explain where a server took OPT before.
 const CHANCE: f64 = 0.001;
+/// Of so many answers without OPT, one may be a rejection as well.
+const PLAIN: u64 = 5;
 /// Servers tallied, and questions of each.
 const MAX_SERVERS: usize = 4_096;
 /// See [`MAX_SERVERS`].
@@ -63,6 +69,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct EdnsFormerrBadvers {
     servers: Table<Ledger, Server>,
     stands: Rows<Stands>,
+    /// Names of others alone: they come from caches.
+    cached: Cached,
 }
 
 /// A server's own names, or what it passes on.
@@ -74,21 +82,8 @@ enum Names {
     Others,
 }
 
-/// How a server stands to OPT for names of its own, and for others.
-#[derive(Clone, Copy, Default)]
-struct Stands {
-    own: Stand,
-    others: Stand,
-}
-
-impl Stands {
-    fn of(&mut self, names: Names) -> &mut Stand {
-        match names {
-            Names::Own => &mut self.own,
-            Names::Others => &mut self.others,
-        }
-    }
-}
+/// How a server stands to OPT for names of its own, and for others; by [`Names`].
+type Stands = [Stand; 2];
 
 /// How a server stands to OPT, and how it stood before.
 #[derive(Clone, Copy, Default)]
@@ -107,7 +102,7 @@ enum Now {
     Unknown,
     /// It took the last one: until it rejects one, nothing else of it matters.
     Accepts,
-    /// It rejected the last one.
+    /// It rejected the last one, or was silent to it.
     Rejects,
     /// It rejected many, and takes them again.
     Ended,
@@ -119,6 +114,13 @@ struct Server {
     rejected: BTreeMap<Question, u64>,
     /// Questions without OPT that it answered.
     plain: Set<QuestionId>,
+    /// How often it did so since it first rejected one with OPT, by more than a cache; how often it rejected
+    /// such a question as well, and how often it was silent.
+    plain_taken: u64,
+    plain_rejected: u64,
+    plain_silent: u64,
+    /// Who was answered without OPT, since then.
+    plain_clients: BTreeSet<IpAddr>,
     rcodes: BTreeMap<Rcode, u64>,
     silent: u64,
     clients: BTreeSet<IpAddr>,
@@ -132,14 +134,19 @@ impl Detector for EdnsFormerrBadvers {
     }
 
     fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
-        let stands = self.stands.row(glance.responder);
         let names = names(transaction, glance);
-        let stand = stands.of(names);
+        let stand = &mut self.stands.row(glance.responder)[names as usize];
         if stand.now == Now::Ended || transaction.attempts.is_empty() {
             return;
         }
         let ledger = (glance.responder, names);
+        let cached = names == Names::Others
+            && !is_rejection(transaction.outcome())
+            && self.cached.note(transaction, glance.responder);
         if accepts_edns(transaction) {
+            if cached {
+                return;
+            }
             stand.taken = stand.taken.saturating_add(1);
             if stand.now == Now::Accepts {
                 return;
@@ -150,7 +157,7 @@ impl Detector for EdnsFormerrBadvers {
                     stand.now = Now::Ended;
                     return;
                 }
-                let rejected = u32::try_from(server.said()).unwrap_or(u32::MAX);
+                let rejected = u32::try_from(server.said() + server.silent).unwrap_or(u32::MAX);
                 stand.rejected = stand.rejected.saturating_add(rejected);
                 self.servers.remove(&ledger);
             }
@@ -162,7 +169,7 @@ impl Detector for EdnsFormerrBadvers {
             return;
         }
         if let Some(server) = self.servers.entry_within(ledger, MAX_SERVERS) {
-            server.or_default().note(transaction);
+            server.or_default().note(transaction, cached);
         }
     }
 
@@ -177,18 +184,22 @@ impl Detector for EdnsFormerrBadvers {
                 ((scene.addresses.address(server), names), (tally, *stands.row(server)))
             })
             .collect();
-        while let Some(((address, names), (mut server, mut stands))) = servers.pop_last() {
+        while let Some(((address, names), (mut server, stands))) = servers.pop_last() {
+            let own = stands[Names::Own as usize];
             // What says that it rejects OPT does not say with authority whose the name is.
-            if let Some((own, _)) = servers.get(&(address, Names::Own))
+            if let Some((known, _)) = servers.get(&(address, Names::Own))
                 && names == Names::Others
-                && stands.own.taken == 0
+                && own.taken == 0
             {
-                server.plain.extend(own.plain.iter().copied());
+                server.plain.extend(known.plain.iter().copied());
             }
-            let passed_on = names == Names::Others && stands.own.taken > 0;
+            let passed_on = names == Names::Others && own.taken > 0;
             // Where its own questions show, they tell who rejects OPT.
-            let shown = passed_on && scene.forward.shows(address);
-            if shown || !server.is_no_chance(*stands.of(names)) || !server.is_enough() {
+            let bad = |leg: &Leg| leg.opt && matches!(leg.fate, Fate::Error(_) | Fate::Silent);
+            let mut legs = scene.forward.legs().iter().filter(|leg| leg.way.forwarder == address);
+            let shown = names == Names::Others
+                && (legs.any(bad) || (passed_on && scene.forward.shows(address)));
+            if shown || !server.is_no_chance(stands[names as usize]) || !server.is_enough() {
                 continue;
             }
             let service = scene.service_of(address).unwrap_or(address);
@@ -209,6 +220,14 @@ impl Server {
         self.rcodes.values().sum()
     }
 
+    /// Whether it does without OPT what it does not do with it. Who hears nothing at all may be cut off.
+    fn takes_plain(&self) -> bool {
+        let is_silent = self.silent > self.said();
+        let silent = if is_silent { self.plain_silent } else { 0 };
+        (self.plain_rejected + silent) * PLAIN <= self.plain_taken
+            && (!is_silent || self.clients.is_subset(&self.plain_clients))
+    }
+
     fn has_rejected_many(&self) -> bool {
         self.said() >= ENOUGH_TO_END && self.clients.len() >= CLIENTS_TO_END
     }
@@ -222,13 +241,21 @@ impl Server {
         before.taken == 0 || usual.powi(row) * (taken + rejected) < CHANCE
     }
 
-    fn note(&mut self, transaction: &Transaction) {
+    fn note(&mut self, transaction: &Transaction, cached: bool) {
         let question = &transaction.question;
         let outcome = transaction.outcome();
         if transaction.traits.udp_size.is_none() {
-            let room = self.plain.len() < MAX_QUESTIONS;
-            if room && outcome.is_answered() && !is_rejection(outcome) {
-                self.plain.insert(question.into());
+            let since = u64::from(self.span.is_some());
+            if is_rejection(outcome) {
+                self.plain_rejected += since;
+            } else if outcome.is_answered() {
+                self.plain_taken += if cached { 0 } else { since };
+                self.plain_clients.extend((since > 0).then_some(transaction.client.ip()));
+                if self.plain.len() < MAX_QUESTIONS {
+                    self.plain.insert(question.into());
+                }
+            } else if outcome == Outcome::Timeout {
+                self.plain_silent += since;
             }
             return;
         }
@@ -268,7 +295,7 @@ impl Server {
     fn is_enough(&self) -> bool {
         let both = self.both();
         let names: BTreeSet<&Name> = both.keys().map(|question| &question.name).collect();
-        both.values().sum::<u64>() >= ENOUGH && names.len() >= NAMES
+        both.values().sum::<u64>() >= ENOUGH && names.len() >= NAMES && self.takes_plain()
     }
 
     /// Adds what another backend of the same service did.
@@ -277,6 +304,10 @@ impl Server {
             *self.rejected.entry(question).or_default() += n;
         }
         self.plain.extend(other.plain);
+        self.plain_taken += other.plain_taken;
+        self.plain_rejected += other.plain_rejected;
+        self.plain_silent += other.plain_silent;
+        self.plain_clients.extend(other.plain_clients);
         for (rcode, n) in other.rcodes {
             *self.rcodes.entry(rcode).or_default() += n;
         }
@@ -312,7 +343,6 @@ impl Server {
                 Culprit::Backend(*server)
             }
         };
-        let symptoms = self.rcodes.keys().map(|rcode| Symptom::Error(*rcode));
         let listed = list(servers, 4);
         let refused = if passed_on {
             text!("EDNS is refused behind {servers}", servers = listed)
@@ -346,13 +376,7 @@ impl Server {
             span,
             ongoing: scene.lasts(span),
             transactions: total,
-            claim: Claim {
-                span: Some(span),
-                servers: Some(servers.clone()),
-                outside,
-                symptoms: symptoms.chain([Symptom::Unanswered]).collect(),
-                ..Claim::default()
-            },
+            claim: self.claim(servers, outside, scene),
             cause: text!(
                 "{who} Resolvers that ask again without it (c-ares, dig) only lose time; glibc \
                  takes FORMERR for final.",
@@ -389,6 +413,38 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The lookups that it hurts: of those who ask it, and of those who wait for a forwarder that asks it.
+    fn claim(
+        &self,
+        servers: &BTreeSet<IpAddr>,
+        outside: BTreeSet<Name>,
+        scene: &Scene<'_>,
+    ) -> Claim {
+        let errors = self.rcodes.keys().map(|rcode| Symptom::Error(*rcode));
+        let mut symptoms: BTreeSet<Symptom> = errors.chain([Symptom::Unanswered]).collect();
+        let legs = scene.forward.legs().iter().filter(|leg| servers.contains(&leg.way.upstream));
+        let forwarders: BTreeSet<IpAddr> = legs.map(|leg| leg.way.forwarder).collect();
+        if forwarders.is_empty() {
+            let (span, servers) = (self.span, Some(servers.clone()));
+            return Claim { span, servers, outside, symptoms, ..Claim::default() };
+        }
+        // Silence becomes an error only when the forwarder gives up.
+        if self.silent > 0 {
+            symptoms.extend([Symptom::Error(Rcode::SERVFAIL), Symptom::Late, Symptom::Slow]);
+        }
+        Claim {
+            // A forwarder asks after it was asked.
+            span: self.span.map(|span| span.widened(Duration::from_secs(1))),
+            servers: Some(servers.union(&forwarders).copied().collect()),
+            zones: Some(self.rejected.keys().map(|question| question.name.clone()).collect()),
+            outside,
+            symptoms,
+            ..Claim::default()
+        }
+    }
+}
+
 /// Whose name a question asks for, as far as it and its answer show.
 fn names(transaction: &Transaction, glance: &Glance) -> Names {
     let authoritative = transaction.answer().is_some_and(|answer| answer.header.authoritative());
@@ -401,9 +457,10 @@ fn accepts_edns(transaction: &Transaction) -> bool {
     transaction.traits.udp_size.is_some() && outcome.is_answered() && !is_rejection(outcome)
 }
 
-/// Whether it said that it does not: silence alone has other reasons.
+/// Whether it said that it does not, or nothing at all.
 fn rejects_edns(transaction: &Transaction) -> bool {
-    transaction.traits.udp_size.is_some() && is_rejection(transaction.outcome())
+    let outcome = transaction.outcome();
+    transaction.traits.udp_size.is_some() && (is_rejection(outcome) || outcome == Outcome::Timeout)
 }
 
 fn is_rejection(outcome: Outcome) -> bool {
@@ -458,6 +515,58 @@ mod tests {
         let later: String = later.lines().skip(2).map(|line| format!("{line}\n")).collect();
         let text = findings(&format!("{fine}{later}"));
         assert!(text.contains("edns-formerr-badvers [backend 192.0.2.53] confirmed"), "{text}");
+    }
+
+    #[test]
+    fn what_a_cache_may_have_kept_shows_nothing() {
+        let cached = "0.6 pod:46000 > dns id 3 rd edns 1232 A n{n}.example.com.
+             0.601 pod:46000 < dns id 3 n{n}.example.com. 5 A 203.0.113.7
+             end\n";
+        let text = asked(4, "n{n}.example.com.", "FORMERR").replace("end\n", cached);
+        assert!(findings(&text).contains("edns-formerr"), "{}", findings(&text));
+    }
+
+    #[test]
+    fn a_server_that_rejects_everything_has_nothing_against_opt() {
+        let all = "repeat 9 every 1 from 30
+             0.0   pod:40000 > dns id 4 rd A n{n}.example.com.
+             0.001 pod:40000 < dns id 4 FORMERR
+             end\n";
+        let text = format!("{}{all}", asked(4, "n{n}.example.com.", "FORMERR"));
+        assert!(!findings(&text).contains("edns-formerr"), "{}", findings(&text));
+    }
+
+    /// A DNS pod takes over the EDNS of its clients, and its upstream says `answer` to that.
+    fn behind(answer: &str, told: &str) -> String {
+        format!(
+            "pod = 10.244.0.2\nold = 10.244.0.3\ncore = 10.244.1.10\nup = 192.0.2.53
+             repeat 9 every 20
+             0.0   pod:40000 > core id 1 rd edns 1232 A n{{n}}.example.com.
+             0.001 core:30000 > up id 2 rd edns 1232 A n{{n}}.example.com.
+             {answer}
+             {told}
+             9.0   old:40000 > core id 3 rd A n{{n}}.example.com.
+             9.001 core:30000 > up id 4 rd A n{{n}}.example.com.
+             9.010 core:30000 < up id 4 n{{n}}.example.com. 5 A 203.0.113.7
+             9.011 old:40000 < core id 3 n{{n}}.example.com. 5 A 203.0.113.7
+             end\n"
+        )
+    }
+
+    #[test]
+    fn who_waits_for_a_forwarder_is_hurt_as_well() {
+        let said =
+            behind("0.010 core:30000 < up id 2 FORMERR", "0.011 pod:40000 < core id 1 FORMERR");
+        let (said, want) = (findings(&said), "[upstream 192.0.2.53] confirmed");
+        assert!(
+            said.contains(want) && said.contains(" 9/9") && !said.contains("backend"),
+            "{said}"
+        );
+        let again = "2.002 core:30001 > up id 5 rd edns 1232 A n{n}.example.com.";
+        let silent = behind(again, "4.003 pod:40000 < core id 1 SERVFAIL");
+        let said = findings(&silent);
+        assert!(said.contains(&format!("edns-formerr-badvers {want}")), "{said}");
+        assert!(said.contains(" 9/9") && !said.contains("upstream-timeout"), "{said}");
     }
 
     #[test]

@@ -110,6 +110,13 @@ impl<'a> One<'a> {
     fn silence(&self, bad: &[&'a Leg]) -> Option<Failing<'a>> {
         let span = spanning(bad.iter().map(|leg| leg.sent.ts))?;
         let answered = self.answered(span, Fate::Silent);
+        // An upstream that is silent to EDNS alone is there for all others.
+        let bad: Vec<&Leg> = bad
+            .iter()
+            .copied()
+            .filter(|leg| !(leg.opt && only_without_opt(bad, &answered)))
+            .collect();
+        let bad = bad.as_slice();
         // Loss leaves most legs answered; an upstream that is gone does not.
         let by_name = answered.len() > bad.len();
         let bad = if by_name { stuck(bad, &answered) } else { bad.to_vec() };
@@ -205,6 +212,18 @@ impl<'a> One<'a> {
         let fast = (answers.len() - slow.len()) as u64;
         self.failing(Kind::Slow, slow, fast)
     }
+}
+
+/// Whether legs with OPT alone were silent: none of those that were answered had it, which chance does
+/// not make, and hardly any without it were silent.
+fn only_without_opt(bad: &[&Leg], answered: &[&Leg]) -> bool {
+    const CHANCE: f64 = 0.001;
+    let with_opt = |legs: &[&Leg]| legs.iter().filter(|leg| leg.opt).count();
+    let plain =
+        (bad.len() + answered.len() - with_opt(bad)) as f64 / (bad.len() + answered.len()) as f64;
+    with_opt(answered) == 0
+        && (bad.len() - with_opt(bad)) * 5 <= answered.len()
+        && plain.powf(answered.len() as f64) < CHANCE
 }
 
 /// The legs of questions that were silent again and again, and never answered.
