@@ -346,8 +346,9 @@ fn again(
     let rtype = transaction.question.rtype;
     let known = round.transactions().rfind(|known| known.question.rtype == rtype)?;
     if transaction.transport == Transport::Tcp && known.transport == Transport::Udp {
-        let Standing::Answered { at, kind: AnswerKind::Truncated } = standing else {
-            return None;
+        let at = match standing {
+            Standing::Answered { at, kind: AnswerKind::Truncated } => at,
+            _ => round.truncated_sibling(transaction, sent)?,
         };
         // The connection itself may have taken its time.
         let slow = round.connects().any(|connect| connect.client == transaction.client);
@@ -441,6 +442,22 @@ impl Round<'_> {
             Standing::Failed { at, why: Failure::Rejected(_), .. } => at.since(start) < wait::TIMER,
             _ => false,
         })
+    }
+
+    /// When the answer for the other family was truncated, of a question that went on to the connection
+    /// which this one comes over: glibc asks for both there, whatever became of this one over UDP
+    /// (`send_vc` in glibc's `resolv/res_send.c`).
+    fn truncated_sibling(&self, transaction: &Transaction, sent: Timestamp) -> Option<Timestamp> {
+        let shares = self.connects().any(|connect| connect.client == transaction.client)
+            || self.transactions().any(|known| known.client == transaction.client);
+        let others =
+            self.transactions().filter(|known| known.question.rtype != transaction.question.rtype);
+        let truncated = others
+            .filter(|known| known.transport == Transport::Udp)
+            .flat_map(|known| &known.responses)
+            .filter(|answer| answer.kind == AnswerKind::Truncated && answer.reached())
+            .map(|answer| answer.delivered().ts);
+        truncated.filter(|at| shares && *at <= sent.after(LATE)).max()
     }
 
     /// The last instant at which its resolver may ask again or go on, as far as waiting goes.

@@ -2,7 +2,8 @@
 //!
 //! **Signature.** In at least three lookups of a name the only answer over UDP carries TC, and
 //! its client opens no TCP connection to the server, asks no larger answer with EDNS, and gets no
-//! whole answer otherwise. musl before 1.2.4 takes what the truncated answer holds; others fail.
+//! whole answer otherwise. musl before 1.2.4 takes what the truncated answer holds; others fail. Where it
+//! holds nothing, nobody has anything to take, and the lookups count as failed.
 //! Headless Services with more than about 28 endpoints outgrow the 512 bytes of a query without
 //! EDNS.
 //!
@@ -23,8 +24,9 @@ use std::net::IpAddr;
 
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Transport};
+use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance, Harmed,
     Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
@@ -35,6 +37,8 @@ use crate::transaction::{Outcome, TcpAttempt, Transaction};
 const ENOUGH: u64 = 3;
 /// Names tallied one by one.
 const MAX_NAMES: usize = 4_096;
+/// Lookups kept one by one for each name.
+const MAX_FAILED: usize = 16_384;
 /// Clients that are known to go on over TCP.
 const MAX_CLIENTS: usize = 65_536;
 /// Example frames kept for each name.
@@ -68,6 +72,8 @@ struct Tally {
     servers: BTreeSet<IpAddr>,
     sizes: BTreeSet<u16>,
     held: u16,
+    /// The lookups that got nothing at all.
+    failed: BTreeMap<(Seen, IpAddr), Harmed>,
     evidence: Vec<(IpAddr, Proof)>,
 }
 
@@ -125,6 +131,13 @@ impl Tally {
         self.servers.insert(truncated.responder());
         self.sizes.insert(truncated.traits.udp_size.unwrap_or(512));
         self.held = self.held.max(answer.header.answers);
+        if let Some(end) = lookup.end
+            && answer.header.answers == 0
+            && self.failed.len() < MAX_FAILED
+            && !lookup.transactions().any(|other| other.outcome() == Outcome::Ok)
+        {
+            self.failed.insert((lookup.start, lookup.client), Harmed::wrong(lookup, end));
+        }
         if self.evidence.len() < FRAMES {
             let summary = text!(
                 "truncated after {answers} of the answer's records; no TCP follows from {client}",
@@ -139,6 +152,7 @@ impl Tally {
     fn without(mut self, able: &BTreeSet<IpAddr>) -> Self {
         self.lookups.retain(|client, _| !able.contains(client));
         self.evidence.retain(|(client, _)| !able.contains(client));
+        self.failed.retain(|(_, client), _| !able.contains(client));
         self
     }
 
@@ -151,15 +165,27 @@ impl Tally {
         let (lookups, clients) = (self.count(), self.lookups.keys().copied());
         let clients: BTreeSet<IpAddr> = clients.collect();
         let server = self.servers.first()?;
-        Some(Finding {
-            rule: &DETECTOR,
-            title: text!(
+        let failed = self.failed.len() as u64;
+        let title = if failed == lookups {
+            text!(
+                "answers for {name} are truncated to nothing, and {clients} never ask over TCP: \
+                 {lookups} got no address",
+                name,
+                clients = list(&clients, 2),
+                lookups = count(lookups, "lookup")
+            )
+        } else {
+            text!(
                 "answers for {name} are truncated, and {clients} never ask over TCP: {lookups} got \
                  a part at most",
                 name,
                 clients = list(&clients, 2),
                 lookups = count(lookups, "lookup")
-            ),
+            )
+        };
+        Some(Finding {
+            rule: &DETECTOR,
+            title,
             confidence: if tcp_seen { Confidence::Likely } else { Confidence::Possible },
             culprits: vec![Culprit::Name(name.clone())],
             place: Where::Unknown,
@@ -171,6 +197,7 @@ impl Tally {
                 zones: Some(BTreeSet::from([name.clone()])),
                 clients: Some(clients.clone()),
                 symptoms: BTreeSet::from([Symptom::Truncated]),
+                wrong: self.failed,
                 ..Claim::default()
             },
             cause: text!(
@@ -193,6 +220,7 @@ impl Tally {
                     label: text!("lookups with a truncated answer only"),
                     value: plain(lookups),
                 },
+                Fact { label: text!("of them, without any record"), value: plain(failed) },
                 Fact {
                     label: text!("records that came"),
                     value: text!("{held} at most", held = self.held),
@@ -251,6 +279,18 @@ mod tests {
     #[test]
     fn nobody_asks_over_tcp() {
         insta::assert_snapshot!(findings(&truncated(4, "")), @"info tc-no-tcp [name big.default.svc.cluster.local] possible 10:00:00.000-10:00:21.001 0/0");
+    }
+
+    /// Nobody gets by with nothing.
+    #[test]
+    fn an_answer_that_was_cut_to_nothing_is_a_failure() {
+        let text = truncated(4, "")
+            .replace(" aa tc big.default.svc.cluster.local. 5 A 10.244.9.9", " aa tc");
+        insta::assert_snapshot!(findings(&text), @"low tc-no-tcp [name big.default.svc.cluster.local] possible 10:00:00.000-10:00:21.001 4/4");
+        let then = "0.002 pod:45000 > dns tcp syn";
+        let tcp = truncated(4, then)
+            .replace(" aa tc big.default.svc.cluster.local. 5 A 10.244.9.9", " aa tc");
+        assert!(!findings(&tcp).contains("tc-no-tcp"), "{}", findings(&tcp));
     }
 
     #[test]

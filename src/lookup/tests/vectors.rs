@@ -256,6 +256,34 @@ fn v9_glibc_a_truncated_answer_and_no_tcp() {
     "#);
 }
 
+/// The AAAA answer was whole, and glibc asks for both over TCP all the same.
+#[test]
+fn what_goes_over_one_connection_for_a_truncated_answer_is_one_lookup() {
+    let said = lookups(
+        "
+            pod = 10.244.0.2
+            s1 = 10.96.0.10
+            0.00000 pod:40001 > s1 id 1111 rd A api.example.com.
+            0.00002 pod:40001 > s1 id 9f3c rd AAAA api.example.com.
+            0.0015 pod:40001 < s1 id 1111 tc NOERROR
+            0.00155 pod:40001 < s1 id 9f3c NOERROR
+            0.0018 pod:40002 > s1 tcp syn
+            0.0020 pod:40002 < s1 tcp syn-ack
+            0.0021 pod:40002 > s1 tcp ack
+            0.0022 pod:40002 > s1 tcp id 1111 rd A api.example.com.
+            0.0023 pod:40002 > s1 tcp id 9f3c rd AAAA api.example.com.
+            0.0030 pod:40002 < s1 tcp id 1111 api.example.com. 5 A 10.0.0.1
+            0.0031 pod:40002 < s1 tcp id 9f3c NOERROR
+            60 pod:50000 > s1 id 7777 rd A end.example.
+            60.001 pod:50000 < s1 id 7777 end.example. 5 A 10.0.0.1
+        ",
+    );
+    insta::assert_snapshot!(said, @r"
+    10:00:00.000 10.244.0.2 api.example.com A+AAAA ok 3.1 ms 4 attempts glibc
+    10:01:00.000 10.244.0.2 end.example A ok 1.0 ms 1 attempts unknown
+    ");
+}
+
 /// V10.
 #[test]
 fn v10_glibc_timeout_1_and_a_good_second_server() {
