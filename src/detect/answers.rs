@@ -15,8 +15,9 @@ use super::at_once::AtOnce;
 use super::inquiries::Inquiries;
 use super::kept::Kept;
 use super::told::{Link, Rows};
+use super::turns::{MAX_ALL, Said, Turns};
 use super::zone::ClusterZones;
-use crate::base::{Coverage, Few, Limit};
+use crate::base::{Coverage, Few, Limit, Timestamp};
 use crate::dns::{AnswerKind, Name, Question, Rcode, RecordType, Records};
 use crate::lookup::{Lookup, LookupOutcome};
 use crate::transaction::Response;
@@ -79,6 +80,8 @@ pub(super) struct Beside {
     pub(super) sets: Few<SetId, Box<[IpAddr]>>,
     /// Where the alias in its answers leads, if they have one.
     pub(super) alias: Option<Name>,
+    /// How the kinds of its answers took turns, if there are several.
+    pub(super) turns: Option<Box<Turns>>,
 }
 
 /// Takes down what lookups were told.
@@ -90,6 +93,8 @@ pub struct Answers {
     servers: Servers,
     lookups: Kept,
     at_once: AtOnce,
+    /// How many turns are kept.
+    turns: usize,
 }
 
 /// Every question, as many as there is room for.
@@ -108,7 +113,7 @@ struct Questions {
 impl Answers {
     /// Notes what `lookup` was told.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
-        let Self { zones, questions, told: rows, servers, lookups, at_once } = self;
+        let Self { zones, questions, told: rows, servers, lookups, at_once, turns } = self;
         at_once.note(lookup);
         for transaction in lookup.transactions() {
             let question = &transaction.question;
@@ -133,6 +138,8 @@ impl Answers {
                 coverage.limited(Limit::Servers);
                 continue;
             };
+            let said = (server, Said::from(answer));
+            *turns += open.note_turn(rows, said, response.arrived().ts, *turns < MAX_ALL);
             open.note(rows, response, (server, answer), lookup, lookups);
         }
     }
@@ -149,7 +156,7 @@ impl Answers {
 
     /// All that was asked, once the capture is over.
     pub fn close(self) -> Inquiries {
-        let Self { zones, questions, told, servers, lookups, at_once } = self;
+        let Self { zones, questions, told, servers, lookups, at_once, .. } = self;
         Inquiries::new(questions.known, &told, &servers, zones, (lookups, at_once))
     }
 }
@@ -247,6 +254,31 @@ impl Answer {
 }
 
 impl Open {
+    /// Takes down whose turn it is, once there are answers of two kinds. Returns for how many turns that
+    /// took room.
+    fn note_turn(
+        &mut self,
+        rows: &Rows,
+        (server, said): (ServerId, Said),
+        ts: Timestamp,
+        room: bool,
+    ) -> usize {
+        let beside = self.beside.as_deref_mut();
+        let turns = beside.and_then(|beside| beside.turns.as_deref_mut());
+        if let Some(turns) = turns {
+            return usize::from(turns.note(server, said, ts, room));
+        }
+        // So far all were of one kind: that of the latest one.
+        if !room || rows.said(self.told).is_none_or(|known| known == said) {
+            return 0;
+        }
+        let mut turns = Turns::begin(&rows.told(self.told));
+        turns.note(server, said, ts, room);
+        let count = turns.len();
+        self.beside.get_or_insert_default().turns = Some(Box::new(turns));
+        count
+    }
+
     /// Takes down what `response` says, as the next one of its `lookup`.
     fn note(
         &mut self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::answers::{Answer, Beside, Open};
 use super::told::{Rows, Told};
+use super::turns::Turn;
 use crate::base::Addresses;
 use crate::dns::{Name, RecordType, Records};
 
@@ -48,6 +49,8 @@ pub struct Asked {
     /// The address that clients asked.
     pub service: IpAddr,
     beside: Option<Box<Beside>>,
+    /// None where all answers are of one kind.
+    turns: Box<[Turn]>,
 }
 
 /// Answers in the order of who gave them and of what they say: the backend where it is known, else the
@@ -73,16 +76,18 @@ impl Order {
 
     /// All that was told, in order.
     pub(super) fn close(&self, open: Open, rows: &Rows) -> (Name, RecordType, Asked) {
-        let Open { name, rtype, told, service, beside, .. } = open;
+        let Open { name, rtype, told, service, mut beside, .. } = open;
         let mut rows = rows.told(told);
         for told in &mut rows {
             told.server = self.place(told.server);
         }
         rows.sort_unstable_by_key(|told| (told.server, told.answer));
-        let service = self.servers.get(usize::from(self.place(service).0)).copied();
-        let service = service.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let address = |id| self.servers.get(usize::from(self.place(id).0)).copied();
+        let turns = beside.as_mut().and_then(|beside| beside.turns.take());
+        let turns = turns.map_or_else(Box::default, |turns| turns.close(address));
+        let service = address(service).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let told = ToldBy { rows, servers: Arc::clone(&self.servers) };
-        (name, rtype, Asked { told, service, beside })
+        (name, rtype, Asked { told, service, beside, turns })
     }
 
     fn place(&self, server: ServerId) -> ServerId {
@@ -129,6 +134,17 @@ impl Asked {
     /// The servers that answered it.
     pub fn servers(&self) -> BTreeSet<IpAddr> {
         self.told.keys().map(|(server, _)| *server).collect()
+    }
+
+    /// From when to when each server gave which kind of answer, in the order in which that began.
+    pub fn turns(&self) -> Vec<Turn> {
+        if !self.turns.is_empty() {
+            return self.turns.to_vec();
+        }
+        let mut turns: Vec<Turn> =
+            self.told.iter().map(|((server, _), told)| Turn::of(*server, told)).collect();
+        turns.sort_by_key(|turn| turn.span.start);
+        turns
     }
 
     /// Whether two answers are sets of addresses that share none.

@@ -11,6 +11,7 @@ use super::at_once::AtOnce;
 use super::harm::Harmed;
 use super::kept::Kept;
 use super::told::{FRAMES, Rows, Told};
+use super::turns::{Absence, Turn, absences};
 use super::zone::ClusterZones;
 use crate::base::Span;
 use crate::capture::Seen;
@@ -195,6 +196,26 @@ impl<'a> AskedName<'a> {
             asked.told.iter().any(|((_, said), told)| *said == Answer::NoName && told.ended() > 0)
         };
         self.asked().any(denied)
+    }
+
+    /// From when to when each server gave which kind of answer, of both types.
+    pub fn turns(self) -> Vec<Turn> {
+        let mut turns: Vec<Turn> = self.asked().flat_map(Asked::turns).collect();
+        turns.sort_by_key(|turn| turn.span.start);
+        turns
+    }
+
+    /// When it was gone, if it has addresses at another time and the change took no longer than `lag` to
+    /// reach every server.
+    ///
+    /// A denial that lasts until somebody has addresses and beyond may be a cached one, and one of two
+    /// times, or of a short one, may be the answer of one of several servers.
+    pub fn absence(self, lag: Duration) -> Option<Absence> {
+        let data = self.known().data.span?;
+        let absences = absences(&self.turns(), lag)?;
+        let [absence] = absences.as_slice() else { return None };
+        let cached = !absence.before && data.start < absence.span.end;
+        (absence.span.length() > lag && !cached).then_some(*absence)
     }
 
     /// What is known of it, whatever the type and the server.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::answers::Answer;
 use super::asked::ServerId;
 use super::kept::{Kept, Place};
+use super::turns::Said;
 use crate::base::{Blocks, Map, Span, Timestamp};
 use crate::capture::Seen;
 use crate::dns::Records;
@@ -26,7 +27,7 @@ pub struct Told {
     next: Option<Box<Next>>,
     times: u32,
     hasty: u32,
-    /// In seconds.
+    /// In seconds; of records, the TTL.
     denial: u32,
     ended: u32,
     /// The latest of those lookups that is kept.
@@ -161,6 +162,9 @@ impl Rows {
             let seconds = soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl));
             row.denial = row.denial.max(seconds);
         }
+        if row.answer.is_data() {
+            row.denial = row.denial.max(records.min_ttl.unwrap_or(0));
+        }
         if let Some(later) = (row.times as usize).checked_sub(1).filter(|at| *at < FRAMES - 1) {
             if row.next.is_none() {
                 row.next = link(next.len());
@@ -194,6 +198,11 @@ impl Rows {
             link = std::mem::replace(&mut row.before, free);
             self.free = Some(at);
         }
+    }
+
+    /// The kind of the answer at `latest`.
+    pub(super) fn said(&self, latest: Link) -> Option<Said> {
+        self.of(latest).next().map(|row| row.answer.into())
     }
 
     /// All that lead from `latest`.
@@ -259,7 +268,8 @@ impl Told {
         u64::from(self.ended)
     }
 
-    /// For a negative answer: how long it may be cached (RFC 2308 section 5).
+    /// For a negative answer: how long it may be cached (RFC 2308 section 5). For records: the longest
+    /// TTL that they had.
     pub fn denial(&self) -> Duration {
         seconds(self.denial)
     }

@@ -2,13 +2,16 @@
 //!
 //! **Signature.** `<service>.<namespace>.svc.<zone>` is NXDOMAIN at every server that was asked in
 //! a window, and yet it is a Service: before or after that window it has addresses, or names of
-//! StatefulSet pods below it are asked for in a namespace that other names show.
+//! StatefulSet pods below it are asked for in a namespace that other names show. The names of its
+//! pods vanish with it, and their lookups are counted here.
 //!
-//! **Needs.** Three lookups that failed for it, and the contrast above.
+//! **Needs.** Three lookups that failed for it, and the contrast above. Where it vanished several
+//! times, four denials each on average: less may be servers that answer by turns.
 //!
-//! **Not this.** Some servers know it in that window: `replica-divergence`; the denial is only
-//! cached, and ends within its own TTL: `negative-sticky`. A name that never has addresses and no
-//! pods below it is `nxdomain-missing-name`; pods missing below a Service that resolves are
+//! **Not this.** Some servers know it in that window for longer than a change takes:
+//! `replica-divergence`; the denial is only cached, and ends within its own TTL:
+//! `negative-sticky`. A name that never has addresses and no pods below it is
+//! `nxdomain-missing-name`; pods missing below a Service that resolves are
 //! `statefulset-pod-nxdomain`.
 //!
 //! **Cannot tell.** Whether the Service is headless where all of its answers hold a single address
@@ -23,10 +26,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, duration, list, plain, text};
-use crate::base::{Map, Span};
 use crate::detect::{
-    Action, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Absence, Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor,
+    Detector, Fact, Finding, HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    absences, pods_below,
 };
 use crate::dns::Name;
 
@@ -35,6 +38,9 @@ const ENOUGH: u64 = 3;
 /// Replicas and their caches follow a change within the usual TTL of 30 s and 5 s more (K8), so
 /// for that long both answers may be seen.
 const SETTLED: Duration = Duration::from_secs(35);
+/// Denials of each time that it was gone, where there were several: so many in a row are hardly ever
+/// chance, if the answer comes from one of two servers.
+const IN_A_ROW: u64 = 4;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -52,64 +58,46 @@ struct HeadlessNxdomain;
 
 impl Detector for HeadlessNxdomain {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let denied: Vec<(&Name, Known)> = scene
+        let denied: Vec<(AskedName<'_>, Known)> = scene
             .answers
             .names()
             .filter(|asked| asked.place.is_service() && asked.is_denied())
-            .map(|asked| (asked.name, asked.known()))
+            .map(|asked| (asked, asked.known()))
             .filter(|(_, known)| known.missing.ended >= ENOUGH)
             .collect();
-        if denied.is_empty() {
-            return Vec::new();
-        }
-        // What is known beside them: their pods, and whether a Service of their namespace resolves.
-        let mut pods: Map<Name, BTreeSet<&Name>> =
-            denied.iter().map(|(name, _)| ((*name).clone(), BTreeSet::new())).collect();
-        let mut namespaces: Map<Name, bool> =
-            denied.iter().filter_map(|(name, _)| Some((name.parent()?, false))).collect();
-        for asked in scene.answers.names() {
-            let above = asked.name.ending(1);
-            if asked.place.is_service()
-                && let Some(resolves) = namespaces.get_mut(&above)
-            {
-                *resolves |= asked.resolves();
-            } else if asked.place.is_stateful_pod()
-                && let Some(below) = pods.get_mut(&above)
-            {
-                below.insert(asked.name);
-            }
-        }
+        let pods = pods_below(scene.answers, denied.iter().map(|(asked, _)| asked.name));
         denied
             .into_iter()
-            .filter_map(|(name, known)| {
-                let below = pods.get(name).filter(|below| {
-                    !below.is_empty() && namespaces.get(&name.ending(1)) == Some(&true)
-                });
-                finding(name, &known, below, scene)
-            })
+            .filter_map(|(asked, known)| finding(asked, &known, pods.get(asked.name), scene))
             .collect()
     }
 }
 
 fn finding(
-    name: &Name,
+    asked: AskedName<'_>,
     known: &Known,
     pods: Option<&BTreeSet<&Name>>,
     scene: &Scene<'_>,
 ) -> Option<Finding> {
+    let name = asked.name;
     let span = known.missing.span?;
     let data = known.data.span;
     // What knows the name never denied it: two servers with different data.
     if data.is_some() && known.data.servers.is_disjoint(&known.missing.servers) {
         return None;
     }
+    // Both answers for longer than a change takes: the servers disagree.
+    let away = absences(&asked.turns(), SETTLED)?;
+    let denials: u64 = away.iter().map(|absence| absence.times).sum();
+    if away.len() > 1 && denials < IN_A_ROW * away.len() as u64 {
+        return None;
+    }
     if let Some(data) = data {
-        // Both answers for longer than a change takes: the servers disagree, or it comes and goes.
+        // The last part of a denial that is only cached.
         let overlap = data.end.min(span.end).since(data.start.max(span.start));
-        let inside = data.overlaps(span) && overlap > SETTLED;
         let lag = SETTLED.max(known.missing.denial);
         let sticky = data.start > span.start && data.end > span.end && overlap <= lag;
-        if inside || (sticky && data.overlaps(span)) {
+        if sticky && data.overlaps(span) {
             return None;
         }
     }
@@ -166,8 +154,8 @@ fn finding(
         ongoing: scene.lasts(span),
         transactions: known.missing.times,
         claim: Claim {
-            // The question comes before its answer.
-            span: Some(span.widened(Duration::from_secs(1))),
+            // Its pods vanish with it, a little sooner or later.
+            span: Some(span.widened(SETTLED)),
             zones: Some(BTreeSet::from([name.clone()])),
             symptoms: BTreeSet::from([Symptom::NxDomain]),
             kinds: BTreeSet::from([HarmKind::Negative, HarmKind::Slow]),
@@ -178,7 +166,7 @@ fn finding(
              with a cluster IP.",
             cause
         ),
-        facts: facts(known, pods),
+        facts: facts(known, pods, &away),
         evidence: evidence(name, known),
         actions: actions(&service, &namespace),
         ruled_out: vec![RuledOut {
@@ -191,8 +179,8 @@ fn finding(
     })
 }
 
-fn facts(known: &Known, pods: Option<&BTreeSet<&Name>>) -> Vec<Fact> {
-    let away = known.missing.span.map_or(Duration::ZERO, Span::length);
+fn facts(known: &Known, pods: Option<&BTreeSet<&Name>>, away: &[Absence]) -> Vec<Fact> {
+    let away = away.iter().map(|absence| absence.span.length()).sum::<Duration>();
     vec![
         Fact { label: text!("lookups that ended with it"), value: plain(known.missing.ended) },
         Fact {
@@ -289,5 +277,63 @@ mod tests {
     fn a_capture_that_ends_before_the_pods_are_ready_shows_no_service() {
         let text = scenario(5, "aa NXDOMAIN", &format!("{TWO} lost"));
         assert!(!findings(&text).contains("headless"));
+    }
+
+    /// Both replicas are asked in turn, every two seconds, and deny the name while `gone` says so.
+    fn replicas(seconds: u32, gone: impl Fn(u32, u32) -> bool) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\npod = 10.244.0.2\n",
+        );
+        for second in 0..seconds {
+            let replica = second % 2 + 1;
+            let answer = if gone(second, replica) { "aa NXDOMAIN" } else { TWO };
+            let port = 40_000 + second * 8;
+            text.extend([format!(
+                "{second}.0 pod:{port} > kube-dns via dns{replica} rd A {NAME}\n\
+                 {second}.001 pod:{port} < kube-dns via dns{replica} {answer}\n"
+            )]);
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn a_long_outage_lies_between_times_in_which_it_has_addresses() {
+        insta::assert_snapshot!(replicas(180, |at, _| (40..130).contains(&at)), @"medium headless-nxdomain [name kafka.mq.svc.cluster.local] likely 10:00:40.001-10:02:09.001 90/90");
+    }
+
+    #[test]
+    fn it_vanishes_more_than_once() {
+        let said = replicas(240, |at, _| (20..80).contains(&at) || (140..200).contains(&at));
+        assert!(said.contains(" headless-nxdomain [name kafka.mq"), "{said}");
+        assert!(said.contains(" 10:00:20.001-10:03:19.001 120/"), "{said}");
+    }
+
+    #[test]
+    fn one_replica_that_goes_on_knowing_it_is_another_story() {
+        let said = replicas(180, |at, replica| replica == 1 && (40..130).contains(&at));
+        assert!(!said.contains("headless"), "{said}");
+        // They answer by turns.
+        let said = replicas(180, |at, replica| at > 40 && (at / 2 + replica) % 3 == 0);
+        assert!(!said.contains("headless"), "{said}");
+    }
+
+    #[test]
+    fn its_pods_vanish_with_it_and_are_no_other_matter() {
+        let mut text = String::from("pod = 10.0.0.5\ndns = 10.96.0.10\n");
+        for second in 0..60 {
+            let gone = (10..50).contains(&second);
+            let pod = format!("kafka-{}.{NAME}", second % 2);
+            let there = format!("aa {pod} 5 A 10.244.{}.7", second % 2 + 1);
+            for (half, name, there) in [(0, NAME, TWO), (5, pod.as_str(), there.as_str())] {
+                let answer = if gone { "aa NXDOMAIN" } else { there };
+                let port = 40_000 + second * 16 + half;
+                text.extend([format!(
+                    "{second}.{half} pod:{port} > dns rd A {name}\n\
+                     {second}.{half}01 pod:{port} < dns {answer}\n"
+                )]);
+            }
+        }
+        insta::assert_snapshot!(findings(&text), @"medium headless-nxdomain [name kafka.mq.svc.cluster.local] likely 10:00:10.001-10:00:49.001 80/80");
     }
 }

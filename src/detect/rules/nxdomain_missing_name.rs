@@ -2,16 +2,19 @@
 //!
 //! **Signature.** At least three lookups of one name went through every candidate, the name as it
 //! is among them, and each was answered NXDOMAIN, by whatever server; and nobody ever got an
-//! address for it.
+//! address for it, or nobody did for longer than a change takes to reach every server (35 s): it
+//! was removed, is made later, or was gone for a while.
 //!
-//! **Needs.** The clients' queries and answers. Names of the cluster, and names close to one that
-//! resolves, count as harm; other names are told as information, for what is denied on purpose
-//! (blocklists, probes) looks the same.
+//! **Needs.** The clients' queries and answers. Names of the cluster, names close to one that
+//! resolves, and names that have addresses at another time count as harm; other names are told as
+//! information, for what is denied on purpose (blocklists, probes) looks the same.
 //!
 //! **Not this.** Search noise: another candidate of the same lookup succeeded. Reverse lookups,
 //! names with an underscore, names that programs make up to test the resolver. Names that some
-//! server knows or that have addresses at another time (`replica-divergence`, `negative-sticky`,
-//! `headless-nxdomain`); pods below a Service that resolves (`statefulset-pod-nxdomain`).
+//! server knows meanwhile (`replica-divergence`, `negative-sticky`) or that come and go
+//! (`upstream-divergent`); Services that have addresses at another time or pods that are asked for
+//! below them (`headless-nxdomain`); pods below a Service that resolves
+//! (`statefulset-pod-nxdomain`).
 //!
 //! **Cannot tell.** Whether the name is mistyped, or what it names is missing, renamed or in
 //! another namespace. The nearest name that resolves is a guess. Where many names are missing, those
@@ -22,20 +25,25 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::likeness::Resolving;
+use crate::detect::spelled::{is_complete, is_everyday, is_for_cluster, is_searched};
 use crate::detect::{
-    Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
-    Finding, HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
+    Absence, Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor,
+    Detector, Fact, Finding, HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
+    Which, meant_as_headless,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::lookup::{Lookup, LookupOutcome};
 
 /// Complete lookups that must have failed (rulebook 7.6).
 const ENOUGH: u64 = 3;
+/// A change reaches every server within the usual TTL of 30 s and 5 s more (K8).
+const SETTLED: Duration = Duration::from_secs(35);
 /// Names tallied; random ones are asked once and stay below [`ENOUGH`].
 const MAX_NAMES: usize = 20_000;
 /// A name with so large a share of all such lookups is a matter of its own.
@@ -47,9 +55,6 @@ const TOLD: usize = 12;
 const FRAMES: usize = 4;
 /// Names that are compared for a suggestion.
 const MAX_COMPARED: usize = 5_000;
-/// Names that hosts ask for on their own, whether they exist or not.
-const PROBES: [&str; 5] = ["wpad", "isatap", "localhost", "localdomain", "local"];
-
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
     id: "nxdomain-missing-name",
@@ -135,13 +140,19 @@ impl Detector for NxdomainMissingName {
             .into_unordered()
             .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
             .filter(|(name, missing)| {
+                let known = |name: &Name| exists(name, scene) && absence(name, scene).is_none();
                 // A name below one that resolves is a pod without a name of its own.
                 let above = |name: &Name| name.parent().is_some_and(|above| exists(&above, scene));
-                !missing.candidates.iter().any(|name| exists(name, scene) || above(name))
-                    && is_complete(name, &missing.candidates, scene)
+                !missing.candidates.iter().any(|name| known(name) || above(name))
+                    && is_complete(name, &missing.candidates, &scene.answers.zones)
                     && !is_part_of_search(name, scene)
             })
             .collect();
+        let headless = meant_as_headless(
+            scene.answers,
+            names.iter().flat_map(|(_, missing)| &missing.candidates),
+        );
+        names.retain(|(_, missing)| !missing.candidates.iter().any(|name| headless.contains(name)));
         // They come in no order; the most asked form of a name stands for it.
         names.sort_unstable_by(|(one, a), (other, b)| {
             b.lookups.cmp(&a.lookups).then_with(|| one.cmp(other))
@@ -155,15 +166,32 @@ impl Detector for NxdomainMissingName {
         let asked: Vec<Asked> = names
             .into_iter()
             .map(|(name, missing)| {
-                let near = found.nearest(&missing.candidates);
-                Asked { name, missing, near }
+                let at = missing.candidates.iter().find_map(|name| absence(name, scene));
+                let near = if at.is_some() { None } else { found.nearest(&missing.candidates) };
+                Asked { name, missing, near, at }
             })
             .collect();
-        let (harm, information): (Vec<Asked>, Vec<Asked>) =
-            asked.into_iter().partition(|one| one.near.is_some() || is_clusters(&one.name, scene));
+        let (mut gone, never): (Vec<Asked>, Vec<Asked>) =
+            asked.into_iter().partition(|one| one.at.is_some());
+        let (harm, information): (Vec<Asked>, Vec<Asked>) = never
+            .into_iter()
+            .partition(|one| one.near.is_some() || is_for_cluster(&one.name, &scene.answers.zones));
         let mut findings = Vec::new();
         for (group, counts) in [(harm, true), (information, false)] {
             findings.extend(matters(group).iter().map(|asked| finding(asked, counts, scene)));
+        }
+        // What went or came at one time is one matter.
+        gone.sort_by_key(|one| one.at.map(|at| (at.before, at.after, at.span.start)));
+        let together = |one: &Asked, other: &Asked| match (one.at, other.at) {
+            (Some(one), Some(other)) => {
+                (one.before, one.after) == (other.before, other.after)
+                    && one.span.start.distance(other.span.start) <= SETTLED
+            }
+            _ => false,
+        };
+        for group in gone.chunk_by_mut(together) {
+            group.sort_by_key(|one| std::cmp::Reverse(one.missing.lookups));
+            findings.push(finding(group, true, scene));
         }
         findings
     }
@@ -174,6 +202,8 @@ struct Asked {
     name: Name,
     missing: Missing,
     near: Option<(Name, Text)>,
+    /// When it was gone, if it has addresses at another time.
+    at: Option<Absence>,
 }
 
 /// What is told together: names that are asked much more than others by themselves, the many others
@@ -216,6 +246,12 @@ fn merge_forms(names: &mut Vec<(Name, Missing)>, scene: &Scene<'_>) {
     names.extend(forms.into_values());
 }
 
+/// When `name` was gone, if it has addresses at another time; a Service is another rule's.
+fn absence(name: &Name, scene: &Scene<'_>) -> Option<Absence> {
+    let asked = scene.answers.name(name).filter(|asked| !asked.place.is_service())?;
+    asked.absence(SETTLED)
+}
+
 fn exists(name: &Name, scene: &Scene<'_>) -> bool {
     scene.answers.name(name).is_some_and(AskedName::resolves)
 }
@@ -242,60 +278,11 @@ impl Missing {
     }
 }
 
-/// Whether a short name was searched from the first suffix on, the client's own namespace. After
-/// a timeout glibc asks for it as it is, and that denial says nothing.
-fn is_complete(name: &Name, candidates: &[Name], scene: &Scene<'_>) -> bool {
-    let own = name.label_count();
-    let first = |candidate: &Name| {
-        candidate.common_prefix(name) == own
-            && ClusterName::of(candidate).is_some_and(|parts| parts.depth() == own + 1)
-    };
-    let inside = scene.answers.zones.is_cluster(name);
-    inside || !is_clusters(name, scene) || candidates.iter().any(first)
-}
-
 /// Whether it is an outside name that resolves, with a search suffix behind it.
 fn is_part_of_search(name: &Name, scene: &Scene<'_>) -> bool {
     (2..name.label_count()).any(|labels| {
         Name::from_labels(name.labels().take(labels)).is_some_and(|bare| exists(&bare, scene))
     })
-}
-
-/// Whether all that the capture shows is a candidate that a search list made: more than a
-/// Service's two labels before `svc`, and no pod. The rest of that search is missing.
-fn is_searched(candidates: &[Name]) -> bool {
-    let [only] = candidates else { return false };
-    ClusterName::of(only)
-        .is_some_and(|parts| parts.depth() > 3 || parts.depth() == 3 && !parts.has_ordinal())
-}
-
-/// Names that are denied every day in every network.
-fn is_everyday(name: &Name) -> bool {
-    let labels: Vec<String> =
-        name.labels().map(|label| String::from_utf8_lossy(label).to_ascii_lowercase()).collect();
-    let first = labels.first().map_or("", String::as_str);
-    let last = labels.last().map_or("", String::as_str);
-    last == "arpa"
-        || PROBES.contains(&first)
-        || PROBES.contains(&last) && labels.len() == 1
-        || labels.iter().any(|label| label.starts_with('_'))
-}
-
-/// Whether it can only be meant for the cluster: in its zone, or short and searched there.
-fn is_clusters(name: &Name, scene: &Scene<'_>) -> bool {
-    let last = name.labels().last().unwrap_or_default();
-    scene.answers.zones.is_cluster(name)
-        || name.label_count() <= 2 && !(last.len() == 2 || is_generic(last))
-}
-
-/// The generic top-level domains that applications ask most.
-fn is_generic(label: &[u8]) -> bool {
-    [
-        "com", "net", "org", "io", "dev", "app", "cloud", "info", "biz", "edu", "gov", "mil",
-        "example", "internal", "lan", "home", "corp",
-    ]
-    .iter()
-    .any(|tld| label.eq_ignore_ascii_case(tld.as_bytes()))
 }
 
 fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
@@ -309,15 +296,15 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
         asked.iter().flat_map(|one| one.missing.clients.keys().copied()).collect();
     let servers: BTreeSet<IpAddr> =
         asked.iter().flat_map(|one| one.missing.servers.iter().copied()).collect();
+    let gone = asked.first().and_then(|one| one.at);
     let (who, do_not) = match names.as_slice() {
         [name] => (plain(name), text!("does not exist")),
         several => (count(several.len() as u64, "name"), text!("do not exist")),
     };
-    let each = || {
-        asked
-            .iter()
-            .map(|one| text!("{name} ({lookups})", name = one.name, lookups = one.missing.lookups))
-    };
+    let do_not = if gone.is_some() { text!("did not exist") } else { do_not };
+    let each =
+        |one: &Asked| text!("{name} ({lookups})", name = one.name, lookups = one.missing.lookups);
+    let mut facts = Vec::new();
     let (listed, said) = match names.as_slice() {
         [first, second, ..] => (
             text!(", {first} and {second} most of all", first, second),
@@ -329,9 +316,8 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
         asked.iter().flat_map(|one| one.missing.frames.iter().map(|f| (*f, &one.name))).collect();
     frames.sort_unstable();
     frames.truncate(FRAMES);
-    let mut facts = Vec::new();
     match asked {
-        [one] => {
+        [one] if one.at.is_none() => {
             let value = one.near.as_ref().map_or_else(
                 || text!("none close to it resolves in this capture"),
                 |(near, how)| text!("{near} ({how})", near, how),
@@ -341,7 +327,10 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             facts.push(Fact { label: text!("candidates, all denied"), value });
         }
         several => {
-            facts.push(Fact { label: text!("names (lookups of each)"), value: list(each(), TOLD) });
+            facts.push(Fact {
+                label: text!("names (lookups of each)"),
+                value: list(asked.iter().map(each), TOLD),
+            });
             let close = several.iter().filter_map(|one| Some((&one.name, one.near.as_ref()?)));
             let close: Vec<Text> = close
                 .map(|(name, (near, how))| text!("{name}: {near} ({how})", name, near, how))
@@ -354,8 +343,17 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             }
         }
     }
+    facts.extend(gone.map(|gone| Fact {
+        label: text!("addresses at other times"),
+        value: match (gone.before, gone.after) {
+            (true, true) => text!("before and after"),
+            (true, false) => text!("before"),
+            (false, _) => text!("after"),
+        },
+    }));
     facts.push(Fact { label: text!("clients"), value: list(&clients, 5) });
     facts.push(Fact { label: text!("servers that denied it"), value: list(&servers, 4) });
+    let servers = servers.len();
     Finding {
         rule: &DETECTOR,
         title: text!(
@@ -386,30 +384,40 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             clients: Some(clients.clone()),
             ..Claim::default()
         },
-        cause: text!(
-            "Every server that was asked said that {said}, under each search suffix and as it is. \
+        cause: if gone.is_some() {
+            text!(
+                "Meanwhile every server that was asked said that {said}, under each search suffix \
+                 and as it is; before or after there are addresses. It was removed, or made later, \
+                 or both, where its zone is kept.",
+                said
+            )
+        } else {
+            text!(
+                "Every server that was asked said that {said}, under each search suffix and as it is. \
              A name like that is mistyped, or what it names is missing, renamed or in another \
              namespace.{rest}",
-            said,
-            rest = if counts {
-                Text::EMPTY
-            } else {
-                text!(" A blocklist answers the same on purpose.")
-            }
-        ),
+                said,
+                rest = if counts {
+                    Text::EMPTY
+                } else {
+                    text!(" A blocklist answers the same on purpose.")
+                }
+            )
+        },
         facts,
         evidence: frames
             .into_iter()
             .map(|(seen, name)| Proof { seen, summary: text!("a lookup of {name} begins", name) })
             .collect(),
-        actions: actions(&names, &clients, counts),
+        actions: actions(&names, &clients, counts, gone.is_some()),
         ruled_out: vec![
             RuledOut {
                 rule: "replica-divergence",
-                because: text!(
-                    "no server has an address ({servers} asked)",
-                    servers = servers.len()
-                ),
+                because: if gone.is_some() {
+                    text!("no server had an address meanwhile ({servers} asked)", servers)
+                } else {
+                    text!("no server has an address ({servers} asked)", servers)
+                },
             },
             RuledOut {
                 rule: "search-suffix-storm",
@@ -419,19 +427,23 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
     }
 }
 
-fn actions(names: &[&Name], clients: &BTreeSet<IpAddr>, counts: bool) -> Vec<Action> {
+fn actions(names: &[&Name], clients: &BTreeSet<IpAddr>, counts: bool, gone: bool) -> Vec<Action> {
     let first =
         |name: &Name| name.first_label().map(|label| String::from_utf8_lossy(label).into_owned());
     let services: BTreeSet<String> =
         names.iter().take(TOLD).filter_map(|name| first(name)).collect();
     let services: Vec<String> = services.into_iter().collect();
-    let look = if counts {
+    let look = if counts && !gone {
         format!("kubectl get services -A | grep -iE '{}'", services.join("|"))
     } else {
         names.first().map_or_else(String::new, |name| format!("dig {name} +trace"))
     };
-    let mut actions =
-        vec![Action { why: text!("look for what the name may have meant"), command: look }];
+    let why = if gone {
+        text!("see what its zone says by now")
+    } else {
+        text!("look for what the name may have meant")
+    };
+    let mut actions = vec![Action { why, command: look }];
     if let Some(client) = clients.first() {
         actions.push(Action {
             why: text!("find the application that asks"),
@@ -538,5 +550,42 @@ mod tests {
                     10.003 pod:40001 > dns rd id 2 A cart.\n\
                     10.004 pod:40001 < dns id 2 NXDOMAIN\nend\n";
         assert!(!findings(text).contains("nxdomain-missing-name"), "{}", findings(text));
+    }
+
+    /// An outside name at two replicas, asked every second, that is denied while `gone` says so.
+    fn outside(seconds: u32, gone: impl Fn(u32) -> bool) -> String {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             dns2 = 10.244.2.10\npod = 10.244.0.2\n",
+        );
+        for second in 0..seconds {
+            let data = "git.corp.example. 5 A 192.0.2.7";
+            let answer = if gone(second) { "NXDOMAIN" } else { data };
+            let (port, replica) = (40_000 + second * 8, second % 2 + 1);
+            text.extend([format!(
+                "{second}.0 pod:{port} > kube-dns via dns{replica} rd A git.corp.example.\n\
+                 {second}.001 pod:{port} < kube-dns via dns{replica} {answer}\n"
+            )]);
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn a_name_is_removed_or_made_or_gone_for_a_while() {
+        let rule = "medium nxdomain-missing-name [name git.corp.example] likely";
+        for (said, when) in [
+            (outside(100, |at| at >= 40), "10:00:40.000-10:01:39.001 60/60"),
+            (outside(100, |at| at < 40), "10:00:00.000-10:00:39.001 40/40"),
+            (outside(150, |at| (40..90).contains(&at)), "10:00:40.000-10:01:29.001 50/50"),
+        ] {
+            assert_eq!(said, format!("{rule} {when}\n"));
+        }
+    }
+
+    #[test]
+    fn a_name_that_just_changes_or_comes_and_goes_is_not_missing() {
+        for said in [outside(60, |at| at >= 30), outside(150, |at| at % 40 > 20)] {
+            assert!(!said.contains("nxdomain-missing-name"), "{said}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! **Signature.** `<pod>-<ordinal>.<service>.<namespace>.svc.<zone>` is answered NXDOMAIN by every
 //! server that was asked, while `<service>.<namespace>.svc.<zone>` itself, or another ordinal
-//! below it, has addresses in the same window.
+//! below it, has addresses in the same window. Denials while the Service itself is gone do not
+//! count.
 //!
 //! **Needs.** Three lookups that failed for it, and one answer that shows the Service: without
 //! that contrast the Service may be missing as a whole.
@@ -12,20 +13,20 @@
 //! another) ends no lookup. Where the Service is unknown too, it is `nxdomain-missing-name` or
 //! `headless-nxdomain`.
 //!
-//! **Cannot tell.** Why the records are missing. If no ordinal resolves, the StatefulSet's
-//! `serviceName` most likely names another Service; if some do, the others' pods are most likely
-//! not ready or do not exist.
+//! **Cannot tell.** Why the records are missing. If no ordinal ever resolves, the StatefulSet's
+//! `serviceName` most likely names another Service; if some do, or did at another time, the pods
+//! are most likely not ready or do not exist.
 //!
 //! Source: rulebook 2.F; Kubernetes StatefulSet "Stable Network ID"; RFC 8020.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::Set;
 use crate::base::words::{Text, clock, count, list, plain, text};
+use crate::base::{Set, Span};
 use crate::detect::{
     Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor, Detector, Fact,
-    Finding, HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where,
+    Finding, HarmKind, Known, Layer, Proof, RuledOut, Scene, Symptom, Tally, Where, absences,
 };
 use crate::dns::Name;
 
@@ -76,9 +77,22 @@ impl Detector for StatefulsetPodNxdomain {
             }
         }
         services
-            .iter()
+            .iter_mut()
             .filter_map(|(service, below)| {
-                let itself = scene.answers.name(service).map(AskedName::known);
+                let asked = scene.answers.name(service);
+                let itself = asked.map(AskedName::known);
+                let gone = asked.and_then(|asked| absences(&asked.turns(), NEAR));
+                // One that never has addresses shows nothing of its pods.
+                let gone = gone.iter().flatten().filter(|absence| absence.before || absence.after);
+                let away: Vec<Span> = gone.map(|absence| absence.span.widened(NEAR)).collect();
+                // What vanished with its Service is no matter of the pods.
+                let with_it = |known: &Known| {
+                    let within = |pods: Span, away: &Span| {
+                        away.contains(pods.start) && away.contains(pods.end)
+                    };
+                    known.missing.span.is_some_and(|span| away.iter().any(|one| within(span, one)))
+                };
+                below.missing.retain(|_, known| !with_it(known));
                 finding(service, itself.as_ref(), below, scene)
             })
             .collect()
@@ -112,7 +126,8 @@ fn finding(
     let pods: Vec<&Name> = below.missing.keys().copied().collect();
     let (name, namespace) = ClusterName::of(service)?.service()?;
     let whole = found.is_empty();
-    let cause = cause(service, &pods, &found);
+    let once = below.missing.values().any(|known| known.data.times > 0);
+    let cause = cause(service, &pods, &found, once);
     let contrast = service_data.or_else(|| below.found.values().find(shown));
     let evidence = evidence(service, &missing, contrast, if whole { service } else { found[0] });
     Some(Finding {
@@ -194,8 +209,16 @@ fn finding(
 }
 
 /// What most likely stands behind it.
-fn cause(service: &Name, pods: &[&Name], found: &[&Name]) -> Text {
-    if found.is_empty() {
+fn cause(service: &Name, pods: &[&Name], found: &[&Name], once: bool) -> Text {
+    if found.is_empty() && once {
+        text!(
+            "{service} has addresses, and {pods} have some at other times, so the StatefulSet's \
+             serviceName is right: most likely those pods were not ready or did not exist. A pod \
+             that is not ready has no name unless its Service publishes it.",
+            service,
+            pods = list(pods, 3)
+        )
+    } else if found.is_empty() {
         text!(
             "{service} has addresses, but no pod name below it exists. Pod names are made below \
              the Service that the StatefulSet's serviceName gives: most likely it gives another \
@@ -290,5 +313,25 @@ mod tests {
     fn answers_that_the_capture_missed_are_no_nxdomain() {
         let text = scenario(3, SERVICE, "aa NXDOMAIN lost");
         assert!(!findings(&text).contains("statefulset"));
+    }
+
+    /// The Service has addresses at the beginning and the end, and is denied meanwhile.
+    #[test]
+    fn pods_that_are_gone_while_their_service_is_do_not_count() {
+        let text = |denied: &str| {
+            format!(
+                "{}repeat 9 every 1 from 1\n\
+                 0.500 pod:41000 > dns rd A etcd.db.svc.cluster.local.\n\
+                 0.501 pod:41000 < dns {denied}\nend\n\
+                 20.000 pod:39000 > dns rd A etcd.db.svc.cluster.local.\n\
+                 20.001 pod:39000 < dns {SERVICE}\n",
+                scenario(9, SERVICE, "aa NXDOMAIN")
+            )
+        };
+        let said = findings(&text("aa NXDOMAIN"));
+        assert!(!said.contains("statefulset-pod-nxdomain"), "{said}");
+        assert!(said.contains(" headless-nxdomain [name etcd.db"), "{said}");
+        let said = findings(&text(SERVICE));
+        assert!(said.contains(" statefulset-pod-nxdomain [name etcd.db"), "{said}");
     }
 }
