@@ -2,7 +2,9 @@
 //!
 //! **Signature.** At the same time one replica says that a name of the cluster zone does not
 //! exist, has no record, or has addresses of which none is among those of the other replicas;
-//! each answer came at least twice.
+//! each answer came at least twice. Or one replica denies a name outside the cluster for good,
+//! never having it meanwhile, which another has all along, and both have asked anew for too often
+//! for that to be chance.
 //!
 //! **Needs.** The replicas' own addresses: the query after translation. With the service address
 //! alone, answers that swing back and forth faster than their own TTL allows are reported, as
@@ -10,8 +12,9 @@
 //!
 //! **Not this.** Another order of the same addresses. Servers behind different services, as in
 //! captures of two clusters. A change on its way, which every replica makes once within a TTL
-//! (`negative-sticky`, where a cached denial lasts). Names outside the cluster, whose addresses
-//! rotate or depend on the place. Search-suffixed names that the autopath plugin answers
+//! (`negative-sticky`, where a cached denial lasts). Different addresses of names outside the
+//! cluster, which rotate or depend on the place, and replicas that each have such a name by turns,
+//! as their upstream says (`upstream-divergent`). Search-suffixed names that the autopath plugin answers
 //! (`autopath-wrong`). A replica that knows no name at all (`coredns-unsynced`).
 //!
 //! **Cannot tell.** Which replica is right, where one says yes and the other no: the one that
@@ -28,7 +31,7 @@ use crate::base::Span;
 use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::detect::{
     Action, Answer, Asked, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
-    Inquiry, Layer, Proof, RuledOut, Scene, Told, Where,
+    Inquiry, Layer, Proof, RuledOut, Said, Scene, Told, Turn, Where,
 };
 use crate::dns::{Name, RecordType};
 
@@ -44,6 +47,10 @@ const CHANCE: f64 = 0.01;
 const SWINGS: u64 = 3;
 /// Names without an answer from a replica that knows none: those are another rule's.
 const KNOWS_NOTHING: usize = 3;
+
+/// Questions to the upstreams that two replicas must have had answered, each always alike: if one of two
+/// upstreams had the name, so many would be chance less than once in a hundred times.
+const ANEW: u64 = 7;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -72,18 +79,25 @@ struct Odd<'a> {
     usual_frame: Option<crate::capture::Seen>,
     /// Who gave it, and whom else it could be, if the answers alone do not say who is right.
     either: bool,
+    /// How often both sides must have asked their upstreams meanwhile; none for names of the cluster.
+    anew: Option<u64>,
 }
 
 impl Detector for ReplicaDivergence {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut servers: BTreeMap<IpAddr, Vec<Odd<'_>>> = BTreeMap::new();
         let mut knowing: BTreeSet<IpAddr> = BTreeSet::new();
-        let own_data = |inquiry: &&Inquiry| {
-            inquiry.place.in_cluster
-                && matches!(inquiry.rtype, RecordType::A | RecordType::AAAA)
-                && !inquiry.is_autopath
+        let addresses = |inquiry: &&Inquiry| {
+            matches!(inquiry.rtype, RecordType::A | RecordType::AAAA) && !inquiry.is_autopath
         };
-        for Inquiry { name, rtype, asked, .. } in scene.answers.all().iter().filter(own_data) {
+        for inquiry in scene.answers.all().iter().filter(addresses) {
+            let Inquiry { name, rtype, asked, place, .. } = inquiry;
+            if !place.in_cluster {
+                for odd in odd_outside(inquiry, scene.nat) {
+                    servers.entry(odd.0).or_default().push(odd.1);
+                }
+                continue;
+            }
             for ((server, answer), told) in asked.told.iter() {
                 if answer.is_data() {
                     knowing.insert(*server);
@@ -96,7 +110,8 @@ impl Detector for ReplicaDivergence {
         servers
             .into_iter()
             .filter(|(server, odd)| {
-                let names: BTreeSet<&Name> = odd.iter().map(|odd| odd.name).collect();
+                let own = odd.iter().filter(|odd| odd.anew.is_none());
+                let names: BTreeSet<&Name> = own.map(|odd| odd.name).collect();
                 knowing.contains(server) || names.len() < KNOWS_NOTHING
             })
             .filter_map(|(server, odd)| finding(server, &odd, scene))
@@ -172,7 +187,72 @@ fn odd<'a>(
         others,
         usual_frame: instead.frames().next(),
         either,
+        anew: None,
     })
+}
+
+/// The replicas that deny this name outside the cluster all the time that another one has it.
+fn odd_outside<'a>(inquiry: &'a Inquiry, nat: &Nat) -> Vec<(IpAddr, Odd<'a>)> {
+    let Inquiry { name, rtype, asked, .. } = inquiry;
+    let is_denied = |(_, answer): (&IpAddr, &Answer)| *answer == Answer::NoName;
+    if !asked.told.keys().any(is_denied) || asked.servers().len() < 2 {
+        return Vec::new();
+    }
+    let turns = asked.turns();
+    let by = |server: IpAddr, said: Said| {
+        turns.iter().filter(move |turn| turn.server == server && turn.said == said)
+    };
+    let longest = |server, said| by(server, said).max_by_key(|turn: &&Turn| turn.span.length());
+    let denied = asked.told.iter().filter(|((_, answer), _)| **answer == Answer::NoName);
+    denied
+        .filter_map(|((server, answer), told)| {
+            let no = longest(*server, Said::NoName)?;
+            // Not there as long as the longest change takes, at either side.
+            let lasts = told.denial().saturating_add(Duration::from_secs(5)).max(SETTLED);
+            let along = |yes: &Turn, had: &Told| {
+                let ttl = had.denial().saturating_add(Duration::from_secs(5));
+                let changed = by(*server, Said::Data).next().is_some()
+                    || by(yes.server, Said::NoName).next().is_some();
+                let limit = if changed { lasts.max(ttl) } else { SETTLED };
+                let agrees = |same: &Turn| same.along(no) > SETTLED;
+                no.along(yes) > limit
+                    && !by(*server, Said::Data).any(|turn| no.span.contains(turn.span.start))
+                    && !by(yes.server, Said::NoName).any(agrees)
+            };
+            let others = asked.told.iter().filter(|((other, said), had)| {
+                said.is_data() && *other != server && had.times() >= REPEATED
+            });
+            let others: Vec<(IpAddr, Answer, &Told, &Turn)> = others
+                .filter(|((other, _), _)| nat.may_be_replicas(*server, **other))
+                .filter_map(|((other, said), had)| {
+                    let yes = longest(*other, Said::Data).filter(|yes| along(yes, had))?;
+                    Some((*other, *said, had, yes))
+                })
+                .collect();
+            let (_, usual, had, yes) = others.iter().max_by_key(|(.., had, _)| had.times())?;
+            if no.times < 2 {
+                return None;
+            }
+            // A cache asks no oftener than answers expire, and nobody oftener than clients do.
+            let together = no.along(yes).as_secs();
+            let asks = |turn: &Turn, told: &Told| {
+                u64::from(turn.times).min(together / told.denial().as_secs().max(1) + 1)
+            };
+            let odd = Odd {
+                name,
+                rtype: *rtype,
+                asked,
+                answer: *answer,
+                told,
+                usual: *usual,
+                others: others.iter().map(|(other, ..)| *other).collect(),
+                usual_frame: had.frames().next(),
+                either: false,
+                anew: Some(asks(no, told) + asks(yes, had)),
+            };
+            Some((*server, odd))
+        })
+        .collect()
 }
 
 /// Whether the two answers are one change, seen before on one server and after on the other.
@@ -215,6 +295,10 @@ fn words(asked: &Asked, answer: Answer) -> Text {
 }
 
 fn finding(server: IpAddr, odd: &[Odd<'_>], scene: &Scene<'_>) -> Option<Finding> {
+    let outside: Option<u64> = odd.iter().map(|odd| odd.anew).sum();
+    if outside.is_some_and(|anew| anew < ANEW) {
+        return None;
+    }
     let wrong: BTreeMap<_, _> =
         odd.iter().flat_map(|odd| scene.answers.wronged(odd.told)).collect();
     let ended = odd.iter().map(|odd| odd.told.ended()).max()?;
@@ -432,5 +516,19 @@ mod tests {
     fn answers_after_the_end_of_the_capture_do_not_count() {
         let data = format!("{NAME} 5 A 10.96.0.20");
         insta::assert_snapshot!(findings(&turns(3, "NXDOMAIN lost", &data)), @"quiet");
+    }
+
+    #[test]
+    fn one_replica_denies_an_outside_name_for_good() {
+        let data = "cdn.example.net. 5 A 203.0.113.1";
+        let text = |times, one, other| turns(times, one, other).replace(NAME, "cdn.example.net.");
+        insta::assert_snapshot!(findings(&text(40, "NXDOMAIN", data)), @"medium replica-divergence [backend 10.244.1.10, name cdn.example.net] likely 10:00:00.001-10:01:18.001 40/40");
+        // Not for longer than a change takes.
+        assert!(!findings(&text(17, "NXDOMAIN", data)).contains("divergence"));
+        // Cached once, each, as far as this capture shows.
+        let soa = "NXDOMAIN auth example.net. 300 SOA ns.example.net. h.example.net. 1 7200 1800 \
+                   86400 300";
+        let said = findings(&text(40, soa, &data.replace(" 5 ", " 300 ")));
+        assert!(!said.contains("divergence"), "{said}");
     }
 }
