@@ -3,7 +3,9 @@
 //! **Signature.** For the same name and type one upstream answers with data and another NXDOMAIN
 //! or without data, back and forth: data comes again after the negative answer, or the negative
 //! answer again after data, within a minute each. Two names, or five negative answers. Where only
-//! clients' questions show, one server has a name outside the cluster and has not, back and forth.
+//! clients' questions show, one server has a name outside the cluster and has not, back and forth:
+//! at least three changes, each within a minute. Other servers that had it and denied it count with
+//! that one.
 //!
 //! **Needs.** To name the upstreams, a capture that shows what the DNS pods ask: on their nodes, with
 //! `-i any`.
@@ -25,7 +27,7 @@ use crate::base::{Span, Table};
 use crate::detect::upstream::read_the_corefile;
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding,
-    HarmKind, Inquiry, Layer, Leg, Proof, RuledOut, Scene, Symptom, Told, Where,
+    HarmKind, Inquiry, Layer, Leg, Proof, RuledOut, Said, Scene, Symptom, Told, Turn, Where,
 };
 use crate::dns::{Name, Question, RecordType};
 
@@ -33,6 +35,8 @@ use crate::dns::{Name, Question, RecordType};
 const ENOUGH: usize = 5;
 /// See [`ENOUGH`].
 const NAMES: usize = 2;
+/// Changes of one server, where its upstreams do not show.
+const CHANGES: usize = 3;
 /// Longer apart than this, the data itself may have changed.
 const APART: Duration = Duration::from_mins(1);
 
@@ -79,17 +83,14 @@ fn told(scene: &Scene<'_>) -> Option<Finding> {
         if place.in_cluster || *rtype != RecordType::A {
             continue;
         }
+        let turns = asked.turns();
+        // A name that is made, or removed, changes once, and one that was gone for a while twice.
+        if !asked.servers().iter().any(|server| changes(&turns, *server) >= CHANGES) {
+            continue;
+        }
         for ((server, answer), no) in asked.told.iter() {
             let negative = matches!(answer, Answer::NoName | Answer::NoData);
-            // A name that is made, or removed, changes once, and one that was gone for a while twice.
-            let among = |one: &Told, other: &Told| {
-                let Span { start, end } = other.span;
-                one.frames().any(|seen| start < seen.ts && seen.ts < end)
-            };
-            let again = |(answer, yes): (Answer, &Told)| {
-                answer.is_data() && among(yes, no) && among(no, yes)
-            };
-            if negative && !scene.forward.shows(*server) && asked.by(*server).any(again) {
+            if negative && !scene.forward.shows(*server) && changes(&turns, *server) > 0 {
                 torn.push((name, *server, no));
             }
         }
@@ -170,6 +171,20 @@ fn told(scene: &Scene<'_>) -> Option<Finding> {
             because: text!("the same server answered with data before and after"),
         }],
     })
+}
+
+/// How often `server` went from yes to no or back, each time within a minute.
+fn changes(turns: &[Turn], server: IpAddr) -> usize {
+    let own: Vec<&Turn> =
+        turns.iter().filter(|turn| turn.server == server && turn.said != Said::Error).collect();
+    let changed = |pair: &&[&Turn]| match pair {
+        [one, next] => {
+            (one.said == Said::Data) != (next.said == Said::Data)
+                && next.span.start.since(one.span.end) <= APART
+        }
+        _ => false,
+    };
+    own.windows(2).filter(changed).count()
 }
 
 /// The part of `legs` in which answers with data and without went back and forth between different
@@ -394,5 +409,12 @@ mod tests {
             let said = seen_by_clients(answers);
             assert!(!said.contains("upstream-divergent"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_name_that_was_there_for_a_while_before_it_comes_and_goes() {
+        let said = seen_by_clients(&format!("{}{}", "y".repeat(30), "ynnynyynnyny"));
+        assert!(said.contains(" upstream-divergent [name git.example.com"), "{said}");
+        assert!(said.contains(" 10:00:31.010-"), "{said}");
     }
 }
