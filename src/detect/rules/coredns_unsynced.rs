@@ -6,9 +6,10 @@
 //! right after its start, which the loop plugin's HINFO probe marks.
 //!
 //! **Needs.** The replicas' own addresses: the query after translation. Another replica that
-//! answers cluster names.
+//! answers cluster names; or, for SERVFAIL, the probe of a start up to half a minute before it and
+//! outside names that it answers meanwhile.
 //!
-//! **Not this.** SERVFAIL for outside names too comes from the upstream or the whole process
+//! **Not this.** SERVFAIL for outside names in the same window comes from the upstream or the whole process
 //! (`upstream-servfail`, `upstream-timeout`). One or two names that differ are
 //! `replica-divergence`. A second nameserver that clients ask at the same time as the cluster's service
 //! is no replica of it (`musl-parallel-conflict`).
@@ -27,8 +28,8 @@ use crate::base::{Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Answer, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
-    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Scene, Symptom, Tally, Told,
-    Where, Which,
+    HarmKind, Harmed, Inquiry, Interest, Layer, Proof, RuledOut, Said, Scene, Symptom, Tally, Told,
+    Turn, Where, Which,
 };
 use crate::dns::{Name, Rcode, RecordType};
 use crate::transaction::Transaction;
@@ -40,6 +41,8 @@ const LOOKUPS: u64 = 3;
 /// Answers with addresses that it must have given meanwhile, had it known the names: so few are none by
 /// chance once in a hundred times.
 const MISSED: f64 = 4.6;
+/// It is without data for as long after its start, or was asked for nothing else.
+const STARTING: Duration = Duration::from_secs(30);
 /// Servers whose start is remembered.
 const MAX_STARTS: usize = 1_024;
 
@@ -68,11 +71,32 @@ struct Replica<'a> {
     denied: Tally,
     denied_names: BTreeSet<&'a Name>,
     known: Vec<(&'a Name, &'a Told)>,
-    outside_ok: u64,
-    outside_failed: u64,
+    /// What it said of names outside the cluster.
+    outside: Vec<Turn>,
 }
 
 impl Replica<'_> {
+    /// How many questions for outside names it answered in `span`, and how many it failed.
+    fn outside(&self, span: Span) -> (u64, u64) {
+        let (mut answered, mut failed) = (0, 0);
+        for Turn { span: turn, times, said, .. } in &self.outside {
+            if !turn.overlaps(span) {
+                continue;
+            }
+            // As many as fall into it if they are spread evenly.
+            let within = turn.end.min(span.end).since(turn.start.max(span.start)).as_nanos();
+            let (times, all) = (u128::from(*times), turn.length().as_nanos());
+            let times = if within < all { (times * within + all / 2) / all } else { times };
+            let times = u64::try_from(times).unwrap_or(u64::MAX);
+            match said {
+                Said::Data | Said::NoData => answered += times,
+                Said::Error => failed += times,
+                Said::NoName => {}
+            }
+        }
+        (answered, failed)
+    }
+
     /// Whether it gave addresses in `span`, in which it did not know `lost`.
     ///
     /// Of an answer that came often, the first few times and the last are known; the others were spread
@@ -113,11 +137,17 @@ impl Detector for CorednsUnsynced {
         let mut replicas: BTreeMap<IpAddr, Replica<'_>> = BTreeMap::new();
         for Inquiry { name, asked, place, .. } in scene.answers.all() {
             let (inside, cluster) = (place.is_service(), place.in_cluster);
+            if !cluster {
+                for turn in asked.turns() {
+                    replicas.entry(turn.server).or_default().outside.push(turn);
+                }
+                continue;
+            }
             for ((server, answer), told) in asked.told.iter() {
                 let replica = replicas.entry(*server).or_default();
                 match answer {
                     Answer::Data(_) if inside => replica.known.push((name, told)),
-                    Answer::Error(Rcode::SERVFAIL) if cluster => {
+                    Answer::Error(Rcode::SERVFAIL) => {
                         replica.failed.add(*server, told);
                         replica.failed_names.insert(name);
                     }
@@ -132,10 +162,6 @@ impl Detector for CorednsUnsynced {
                             replica.denied_names.insert(name);
                         }
                     }
-                    Answer::Data(_) | Answer::NoData if !cluster => {
-                        replica.outside_ok += told.times();
-                    }
-                    Answer::Error(_) if !cluster => replica.outside_failed += told.times(),
                     _ => {}
                 }
             }
@@ -181,8 +207,11 @@ fn finding(
     };
     let span = bad.span.filter(|_| names.len() >= ENOUGH && bad.ended >= LOOKUPS)?;
     let knows = replica.knows_names(span, names);
-    let upstream = replica.outside_failed > 0 && replica.outside_failed >= replica.outside_ok;
-    if others.is_empty() || knows || upstream {
+    let (outside_ok, outside_failed) = replica.outside(span);
+    let upstream = outside_failed > 0 && outside_failed >= outside_ok;
+    let fresh = start.is_some_and(|start| span.start.distance(start) <= STARTING);
+    let alone = others.is_empty() && !(servfail && fresh && outside_ok > 0);
+    if alone || knows || upstream {
         return None;
     }
     let word = plain(if servfail { Rcode::SERVFAIL } else { Rcode::NXDOMAIN });
@@ -214,13 +243,22 @@ fn finding(
             wrong,
             ..Claim::default()
         },
-        cause: text!(
-            "{server} runs and answers, but knew no name of the cluster while {others} did. \
+        cause: if others.is_empty() {
+            text!(
+                "{server} runs and answers names outside the cluster, but knew no name of the cluster \
+             after its start. CoreDNS says so until its first synchronisation with the API server \
+             is complete: the API server is out of its reach, or its permissions are wrong.",
+                server
+            )
+        } else {
+            text!(
+                "{server} runs and answers, but knew no name of the cluster while {others} did. \
              CoreDNS says so until its first synchronisation with the API server is complete: the \
              API server is out of its reach, or its permissions are wrong.",
-            server,
-            others = list(others, 3)
-        ),
+                server,
+                others = list(others, 3)
+            )
+        },
         facts: vec![
             Fact { label: text!("names that it did not know"), value: list(names, 4) },
             Fact {
@@ -235,8 +273,8 @@ fn finding(
                 label: text!("names outside the cluster"),
                 value: text!(
                     "{outside_ok} answered, {outside_failed} failed",
-                    outside_ok = replica.outside_ok,
-                    outside_failed = replica.outside_failed
+                    outside_ok,
+                    outside_failed
                 ),
             },
             Fact {
@@ -258,8 +296,8 @@ fn finding(
             because: text!(
                 "cluster names are answered from memory; outside names: {outside_ok} answered, \
                  {outside_failed} failed",
-                outside_ok = replica.outside_ok,
-                outside_failed = replica.outside_failed
+                outside_ok,
+                outside_failed
             ),
         }],
     })
@@ -393,5 +431,40 @@ mod tests {
         text.insert_str(at, &format!("{}\n", first.join("\n").replace("a.default", "e.default")));
         let said = findings(&text);
         assert!(!said.contains("unsynced ["), "{said}");
+    }
+
+    #[test]
+    fn outside_names_that_fail_meanwhile_are_what_counts() {
+        let mut text = scenario(2, &["a", "b", "c"], "SERVFAIL", "SERVFAIL");
+        for second in 30..90 {
+            let port = 60_000 + second;
+            text += &format!("{second}.0 pod:{port} > kube-dns via dns1 rd A www.example.com.\n");
+            text += &format!("{second}.001 pod:{port} < kube-dns via dns1 {OUT}\n");
+        }
+        let said = findings(&text);
+        assert!(!said.contains("unsynced"), "{said}");
+    }
+
+    /// The only server that the capture shows, with its start at 0.5 s or without.
+    #[test]
+    fn a_server_without_a_peer_has_its_start_to_show() {
+        let alone = |start: &str| {
+            let text = scenario(2, &["a", "b", "c"], "SERVFAIL", OUT);
+            let own = text.lines().filter(|line| !line.contains("via dns2"));
+            let mut text = String::from("up = 192.0.2.53\n");
+            for line in own {
+                text += &format!("{line}\n");
+                if line.contains("0.001 ") && !start.is_empty() && !text.contains("HINFO") {
+                    text += start;
+                }
+            }
+            findings(&text)
+        };
+        let start = "0.500 dns1:30000 > up rd HINFO 1234567.7654321.cluster.local.\n\
+                     0.501 dns1:30000 < up NXDOMAIN\n";
+        let said = alone(start);
+        assert!(said.contains(" coredns-unsynced [backend 10.244.1.10] likely"), "{said}");
+        let said = alone("");
+        assert!(!said.contains("unsynced"), "{said}");
     }
 }
