@@ -182,7 +182,7 @@ impl Ledger {
             return;
         }
         self.negative += usize::from(negative);
-        let steps = lookup.steps.iter().filter_map(bad_step).take(MAX_STEPS);
+        let steps = lookup.steps.iter().filter_map(|step| bad_step(step, lookup)).take(MAX_STEPS);
         let bad = self.steps.note(steps, answers);
         let harmed = Harmed {
             client: lookup.client,
@@ -293,14 +293,14 @@ impl Steps {
     }
 }
 
-fn bad_step(step: &Step) -> Option<BadStep<'_>> {
+fn bad_step<'a>(step: &'a Step, lookup: &Lookup) -> Option<BadStep<'a>> {
     match &step.sent {
-        Sent::Question(transaction) => bad_question(transaction),
+        Sent::Question(transaction) => bad_question(transaction, lookup),
         Sent::Connect(connect) => bad_connect(connect),
     }
 }
 
-fn bad_question(transaction: &Transaction) -> Option<BadStep<'_>> {
+fn bad_question<'a>(transaction: &'a Transaction, lookup: &Lookup) -> Option<BadStep<'a>> {
     transaction.attempts.last()?;
     let symptom = match transaction.outcome() {
         Outcome::Timeout => Symptom::Unanswered,
@@ -313,6 +313,8 @@ fn bad_question(transaction: &Transaction) -> Option<BadStep<'_>> {
                 Symptom::AskedAgain
             } else if transaction.attempts.len() > 1 && !matches!(outcome, Outcome::Error(_)) {
                 Symptom::Unanswered
+            } else if answer.stopped && lookup.asked_anew(transaction).is_some() {
+                Symptom::AskedAgain
             } else {
                 match outcome {
                     Outcome::Error(rcode) => Symptom::Error(rcode),

@@ -175,6 +175,16 @@ impl Lookup {
         self.smooth && self.slowest < Some(limit)
     }
 
+    /// When the question of `transaction`, one of its own, was asked again from a new socket or of another
+    /// server.
+    pub fn asked_anew(&self, transaction: &Transaction) -> Option<Timestamp> {
+        let retries = self.steps.iter().filter(|step| step.role == Role::Retry);
+        let same = retries.filter_map(Step::transaction).filter(|other| {
+            other.question == transaction.question && other.first() > transaction.first()
+        });
+        same.map(|again| again.first().ts).min()
+    }
+
     /// The steps of each candidate name, in the order of asking.
     pub fn rounds(&self) -> impl DoubleEndedIterator<Item = &[Step]> {
         self.steps.chunk_by(|one, next| one.round == next.round)

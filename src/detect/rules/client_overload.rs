@@ -1,9 +1,9 @@
 //! A client's own node loses good answers, or hands them over too late.
 //!
 //! **Signature.** Answers reach the node in time but are never seen on the client's own interface,
-//! where answers usually are, and the client repeats the query on its timer; or they are delivered,
-//! and it repeats it all the same while copies of one packet lie far apart on the way through the
-//! node. Clients of other nodes are fine with the same servers.
+//! where answers usually are, and the client repeats the query on its timer, as Go does from a new
+//! socket; or they are delivered, and it repeats it all the same while copies of one packet lie far
+//! apart on the way through the node. Clients of other nodes are fine with the same servers.
 //!
 //! **Needs.** At least five such answers, and the node's interfaces one by one (`-i any`).
 //!
@@ -82,7 +82,9 @@ impl Detector for ClientOverload {
     fn observe_lookup(&mut self, lookup: &Lookup) {
         let asked = || lookup.transactions().map(AsRef::as_ref);
         let arrived = |asked| Some(places_home(asked, Transaction::answer(asked)?));
-        if lookup.smooth {
+        // A question that is asked again from a new socket was sent but once, and answered.
+        let stopped = |asked: &Transaction| asked.answer().is_some_and(|answer| answer.stopped);
+        if lookup.smooth && !asked().any(stopped) {
             self.usual.note(lookup.client, asked().filter_map(arrived));
             return;
         }
@@ -93,10 +95,10 @@ impl Detector for ClientOverload {
         if lost > 0 {
             *self.unanswered.entry(Network::of(lookup.client)).or_default() += lost;
         }
-        let once = asked().filter(|asked| repeated(asked).is_none());
+        let once = asked().filter(|asked| repeated(asked, lookup).is_none());
         self.usual.note(lookup.client, once.filter_map(arrived));
         for transaction in asked() {
-            if let Some((answer, again)) = repeated(transaction)
+            if let Some((answer, again)) = repeated(transaction, lookup)
                 && !excused(transaction, lookup)
             {
                 self.note(transaction, answer, again);
@@ -121,26 +123,36 @@ impl Detector for ClientOverload {
 }
 
 /// The answer that came before the client's timer fired, and when it asked again.
-fn repeated(transaction: &Transaction) -> Option<(&Response, Timestamp)> {
-    let (first, again) = (transaction.attempts.first()?, transaction.attempts.get(1)?.sent().ts);
+fn repeated<'a>(
+    transaction: &'a Transaction,
+    lookup: &Lookup,
+) -> Option<(&'a Response, Timestamp)> {
+    let first = transaction.attempts.first()?;
     let answer = transaction.responses.first().filter(|answer| answer.lost.is_none())?;
+    // What another socket asks after an answer was delivered may be another lookup's.
+    let anew = || lookup.asked_anew(transaction).filter(|_| answer.stopped);
+    let again = transaction.attempts.get(1).map(|again| again.sent().ts).or_else(anew)?;
     let in_time = answer.arrived().ts <= again.before(timing::LATE);
     let on_timer = timing::on_retry_grid(again.since(first.sent().ts));
     (in_time && on_timer).then_some((answer, again))
 }
 
-/// Whether the repeat has another reason: a sibling without an answer, or with the same id, or an
-/// answer that clients refuse.
+/// Whether the repeat has another reason: a sibling whose answer did not come or stopped on the node, or
+/// with the same id, or an answer that clients refuse. One that stopped itself needs no sibling: musl
+/// repeats it alone.
 fn excused(transaction: &Transaction, lookup: &Lookup) -> bool {
-    let unlike = lookup.transactions().any(|other| {
+    let answer = transaction.responses.first();
+    let stops = |answer: &Response| answer.stopped;
+    let unlike = |other: &Transaction| {
         other.client == transaction.client
             && other.question != transaction.question
-            && (other.id == transaction.id || repeated(other).is_none())
-    });
-    let refused = transaction.responses.first().is_some_and(|answer| {
+            && (other.id == transaction.id
+                || repeated(other, lookup).is_none_or(|(answer, _)| answer.stopped))
+    };
+    let refused = answer.is_some_and(|answer| {
         !answer.case_kept || matches!(answer.kind, crate::dns::AnswerKind::Error(_))
     });
-    unlike || refused
+    refused || !answer.is_some_and(stops) && lookup.transactions().any(|other| unlike(other))
 }
 
 impl ClientOverload {
@@ -322,6 +334,67 @@ mod tests {
     #[test]
     fn answers_end_on_the_overlay_of_the_clients_node() {
         insta::assert_snapshot!(findings(&answers(6, "until overlay", false)), @"low client-overload [client-subnet 10.244.0.0/24] likely 10:01:00.000-10:01:35.001 0/6");
+    }
+
+    /// Ten healthy pairs of A and AAAA, and six of which `again` makes the A that stops on the overlay be
+    /// asked again, with port and id of the pair.
+    fn pairs(again: impl Fn(f64, u32, u32) -> String) -> String {
+        let mut text = answers(0, "", false);
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..16_u32 {
+            let (at, port, id) = (100.0 + f64::from(round) * 8.0, 45_000 + round, 0x2000 + round);
+            let (other, lost) = (id + 0x1000, round >= 10);
+            let place = if lost { "until overlay" } else { "" };
+            let _ = writeln!(
+                text,
+                "{at:.4} pod:{port} > kube-dns via dns1 rd id {id:x} A {name}\n\
+                 {:.4} pod:{port} > kube-dns via dns1 rd id {other:x} AAAA {name}\n\
+                 {:.4} pod:{port} < kube-dns id {id:x} ? A {name} {name} 5 A 10.96.0.20 {place}\n\
+                 {:.4} pod:{port} < kube-dns id {other:x} ? AAAA {name} NOERROR",
+                at + 0.0001,
+                at + 0.001,
+                at + 0.0011
+            );
+            if lost {
+                text += &again(at, port, id);
+            }
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn musl_repeats_only_the_one_that_stopped() {
+        let said = pairs(|at, port, id| {
+            let name = "redis.default.svc.cluster.local.";
+            format!(
+                "{:.4} pod:{port} > kube-dns via dns1 rd id {id:x} A {name}\n\
+                 {:.4} pod:{port} < kube-dns id {id:x} ? A {name} {name} 5 A 10.96.0.20\n",
+                at + 2.5,
+                at + 2.501
+            )
+        });
+        assert!(said.contains(" client-overload [client-subnet 10.244.0.0/24] likely"), "{said}");
+        assert!(said.contains(" 0/6"), "{said}");
+    }
+
+    #[test]
+    fn go_asks_again_from_a_new_socket() {
+        let mut text = answers(0, "", false);
+        let name = "redis.default.svc.cluster.local.";
+        for round in 0..6_u32 {
+            let (at, port) = (100.0 + f64::from(round) * 8.0, 45_000 + round);
+            for (at, port, place) in [(at, port, "until overlay"), (at + 5.002, port + 5_000, "")] {
+                let _ = writeln!(
+                    text,
+                    "{at:.4} pod:{port} > kube-dns via dns1 rd id {port:x} A {name} edns 1232\n\
+                     {:.4} pod:{port} < kube-dns id {port:x} {name} 5 A 10.96.0.20 {place}",
+                    at + 0.001
+                );
+            }
+        }
+        let said = findings(&text);
+        assert!(said.contains(" client-overload [client-subnet 10.244.0.0/24] likely"), "{said}");
+        assert!(said.contains(" 0/6"), "{said}");
     }
 
     #[test]

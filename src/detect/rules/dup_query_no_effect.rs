@@ -136,7 +136,7 @@ fn nothing() -> Claim {
 fn is_plain(transaction: &Transaction) -> bool {
     let Some(answer) = transaction.responses.first() else { return false };
     let again = transaction.attempts.get(1).map(|attempt| attempt.sent().ts);
-    answer.lost.is_none()
+    answer.reached()
         && places_home(transaction, answer) > 0
         && answer.case_kept
         && transaction.outcome().is_answered()
@@ -183,6 +183,37 @@ mod tests {
             let said = findings(&text);
             assert!(!said.contains("dup-query-no-effect"), "{said}");
         }
+    }
+
+    /// As the musl of a pod repeats what its node loses.
+    #[test]
+    fn answers_that_stop_on_the_node_were_not_delivered() {
+        let repeats = |place: &str| {
+            let name = "a.example.com.";
+            let mut text = String::from(
+                "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+                 pod = 10.244.0.2\n",
+            );
+            for round in 0..60_u32 {
+                let (at, port, id) = (f64::from(round) * 7.0, 30_000 + round, 0x1000 + round);
+                let lost = round >= 40;
+                for (at, place) in [(at, if lost { place } else { "" }), (at + 5.001, "")] {
+                    let _ = writeln!(
+                        text,
+                        "{at:.3} pod:{port} > kube-dns via dns1 rd id {id:x} A {name}\n\
+                         {:.3} pod:{port} < kube-dns id {id:x} {name} 5 A 192.0.2.1 {place}",
+                        at + 0.001
+                    );
+                    if !lost {
+                        break;
+                    }
+                }
+            }
+            findings(&text)
+        };
+        assert!(repeats("").contains("dup-query-no-effect"), "{}", repeats(""));
+        let said = repeats("until overlay");
+        assert!(!said.contains("dup-query-no-effect"), "{said}");
     }
 
     #[test]

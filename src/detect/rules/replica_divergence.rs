@@ -34,6 +34,7 @@ use crate::detect::{
     Inquiry, Layer, Proof, RuledOut, Said, Scene, Told, Turn, Where,
 };
 use crate::dns::{Name, RecordType};
+use crate::transaction::Nat;
 
 /// Lookups that must have ended with the odd answer (rulebook 7.6).
 const ENOUGH: u64 = 3;
