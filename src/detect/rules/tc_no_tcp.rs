@@ -3,7 +3,8 @@
 //! **Signature.** In at least three lookups of a name the only answer over UDP carries TC, and
 //! its client opens no TCP connection to the server, asks no larger answer with EDNS, and gets no
 //! whole answer otherwise. musl before 1.2.4 takes what the truncated answer holds; others fail. Where it
-//! holds nothing, nobody has anything to take, and the lookups count as failed.
+//! holds nothing and nobody ever gets an address, nobody has anything to take, and the lookups count as
+//! failed.
 //! Headless Services with more than about 28 endpoints outgrow the 512 bytes of a query without
 //! EDNS.
 //!
@@ -26,8 +27,8 @@ use crate::base::words::{Text, clock, count, list, plain, text};
 use crate::base::{Span, Transport};
 use crate::capture::Seen;
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance, Harmed,
-    Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
+    Action, AskedName, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
+    Glance, Harmed, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
 };
 use crate::dns::Name;
 use crate::lookup::{Lookup, Sent};
@@ -116,6 +117,13 @@ impl Detector for TcNoTcp {
         names
             .into_iter()
             .map(|(name, tally)| (name, tally.without(&able)))
+            .map(|(name, mut tally)| {
+                // What is whole at other times was not cut for its size: a server limits its rate so.
+                if scene.answers.name(&name).is_some_and(AskedName::resolves) {
+                    tally.failed.clear();
+                }
+                (name, tally)
+            })
             .filter(|(_, tally)| tally.count() >= ENOUGH)
             .filter_map(|(name, tally)| tally.finding(&name, tcp_seen, scene))
             .collect()
