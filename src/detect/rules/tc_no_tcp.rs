@@ -4,7 +4,7 @@
 //! its client opens no TCP connection to the server, asks no larger answer with EDNS, and gets no
 //! whole answer otherwise. musl before 1.2.4 takes what the truncated answer holds; others fail. Where it
 //! holds nothing and nobody ever gets an address, nobody has anything to take, and the lookups count as
-//! failed.
+//! failed, if the capture holds TCP of anybody.
 //! Headless Services with more than about 28 endpoints outgrow the 512 bytes of a query without
 //! EDNS.
 //!
@@ -119,7 +119,8 @@ impl Detector for TcNoTcp {
             .map(|(name, tally)| (name, tally.without(&able)))
             .map(|(name, mut tally)| {
                 // What is whole at other times was not cut for its size: a server limits its rate so.
-                if scene.answers.name(&name).is_some_and(AskedName::resolves) {
+                // And where a capture holds no TCP at all, its filter may have left out the rest.
+                if !tcp_seen || scene.answers.name(&name).is_some_and(AskedName::resolves) {
                     tally.failed.clear();
                 }
                 (name, tally)
@@ -294,6 +295,9 @@ mod tests {
     fn an_answer_that_was_cut_to_nothing_is_a_failure() {
         let text = truncated(4, "")
             .replace(" aa tc big.default.svc.cluster.local. 5 A 10.244.9.9", " aa tc");
+        // A filter that leaves TCP out would look the same.
+        assert!(findings(&text).starts_with("info tc-no-tcp"), "{}", findings(&text));
+        let text = format!("{text}mate = 10.244.0.3\n0.5 mate:45001 > dns tcp syn\n");
         insta::assert_snapshot!(findings(&text), @"low tc-no-tcp [name big.default.svc.cluster.local] possible 10:00:00.000-10:00:21.001 4/4");
         let then = "0.002 pod:45000 > dns tcp syn";
         let tcp = truncated(4, then)
