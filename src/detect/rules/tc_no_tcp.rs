@@ -298,7 +298,7 @@ mod tests {
         // A filter that leaves TCP out would look the same.
         assert!(findings(&text).starts_with("info tc-no-tcp"), "{}", findings(&text));
         let text = format!("{text}mate = 10.244.0.3\n0.5 mate:45001 > dns tcp syn\n");
-        insta::assert_snapshot!(findings(&text), @"low tc-no-tcp [name big.default.svc.cluster.local] possible 10:00:00.000-10:00:21.001 4/4");
+        insta::assert_snapshot!(findings(&text), @"low tc-no-tcp [name big.default.svc.cluster.local] likely 10:00:00.000-10:00:21.001 4/4");
         let then = "0.002 pod:45000 > dns tcp syn";
         let tcp = truncated(4, then)
             .replace(" aa tc big.default.svc.cluster.local. 5 A 10.244.9.9", " aa tc");

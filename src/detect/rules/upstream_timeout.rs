@@ -61,8 +61,8 @@ fn finding(failing: &Failing<'_>) -> Finding {
             when
         ),
         (true, false, _) if failing.is_rejected() => text!(
-            "ICMP errors reject what {forwarders} ask {who} {when}: external names fail, cluster \
-             names do not need it",
+            "queries of {forwarders} to {who} are rejected by ICMP errors {when}: external names \
+             fail, cluster names do not need it",
             forwarders,
             who,
             when
