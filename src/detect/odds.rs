@@ -4,14 +4,25 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 
 /// Ordinary loss: sporadic loss of UDP is normal (rulebook `p0`: 0.2 % to 5 %).
 const ORDINARY_LOSS: f64 = 0.01;
+/// No loss is ordinary above this.
+const WORST_ORDINARY_LOSS: f64 = 0.05;
 /// Loss must be less likely than this by ordinary loss (rulebook 7.6).
 const LOSS_CHANCE: f64 = 0.001;
 
 /// Whether `lost` of `sent` datagrams are more than ordinary loss explains, `looked_at` such counts
 /// having been tried.
 pub(super) fn beyond_ordinary_loss(lost: u64, sent: u64, looked_at: u64) -> bool {
+    beyond_loss_of(ORDINARY_LOSS, lost, sent, looked_at)
+}
+
+/// The same of the highest loss that is still ordinary.
+pub(super) fn beyond_worst_ordinary_loss(lost: u64, sent: u64, looked_at: u64) -> bool {
+    beyond_loss_of(WORST_ORDINARY_LOSS, lost, sent, looked_at)
+}
+
+fn beyond_loss_of(share: f64, lost: u64, sent: u64, looked_at: u64) -> bool {
     lost > 0
-        && Binomial::new(ORDINARY_LOSS, sent.max(lost))
+        && Binomial::new(share, sent.max(lost))
             .is_ok_and(|ordinary| ordinary.sf(lost - 1) < LOSS_CHANCE / looked_at.max(1) as f64)
 }
 
