@@ -157,9 +157,14 @@ fn beyond(stalls: &[Stall], scene: &Scene<'_>) -> Vec<Scope> {
             tallies.entry(kind(stall.client, stall.responder)).or_default().0 += 1;
         }
         for flow in scene.reach.flows() {
-            let Cell { client, responder, .. } = *flow.cell();
-            if let Some(tally) = tallies.get_mut(&kind(client, responder)) {
-                tally.1 += u64::from(flow.attempts()) * u64::from(flow.weight());
+            let Cell { client, server, responder, .. } = *flow.cell();
+            let (own, asked) = (kind(client, responder), kind(client, server));
+            // A query that is lost before it is translated keeps the address of its service: beside those
+            // stand all that were sent to it.
+            for scope in std::iter::once(own).chain((asked != own).then_some(asked)) {
+                if let Some(tally) = tallies.get_mut(&scope) {
+                    tally.1 += u64::from(flow.attempts()) * u64::from(flow.weight());
+                }
             }
         }
         // Only who stalled can be found at fault, but all were looked at.
@@ -363,6 +368,34 @@ mod tests {
     fn ordinary_loss_is_no_incident() {
         let text = among(700).replace("other = 10.0.0.6\n", "").replace("other", "pod");
         insta::assert_snapshot!(findings(&text), @"quiet");
+    }
+
+    /// They are lost before they are translated, so that no backend has them.
+    #[test]
+    fn ordinary_loss_where_queries_enter_the_node_is_no_incident() {
+        let mut text = String::from(
+            "capture node sll2\nservice kube-dns = 10.96.0.10\ndns1 = 10.244.1.10\n\
+             one = 10.244.0.2\ntwo = 10.244.0.3\n",
+        );
+        for round in 0..1_400_u32 {
+            let (at, port) = (f64::from(round) * 0.1, 20_000 + round);
+            let pod = ["one", "two"][(round % 2) as usize];
+            let ask = |at: f64, port: u32| {
+                format!(
+                    "{at:.3} {pod}:{port} > kube-dns via dns1 rd edns 1232 A n{round}.example.com."
+                )
+            };
+            let (mut at, mut port) = (at, port);
+            if round % 200 < 2 {
+                text += &format!("{} until veth\n", ask(at, port));
+                (at, port) = (at + 5.002, port + 10_000);
+            }
+            let answer = format!("via dns1 n{round}.example.com. 5 A 203.0.113.7");
+            text +=
+                &format!("{}\n{:.3} {pod}:{port} < kube-dns {answer}\n", ask(at, port), at + 0.001);
+        }
+        let said = findings(&text);
+        assert!(!said.contains("timeout-retries"), "{said}");
     }
 
     #[test]
