@@ -6,7 +6,7 @@ use super::inquiries::{AskedName, Inquiries};
 use crate::base::{Map, Set};
 use crate::dns::Name;
 
-/// The pods of StatefulSets that are asked for below each of these `services`, where another Service of
+/// The pods of `StatefulSet`s that are asked for below each of these `services`, where another Service of
 /// their namespace has addresses: a namespace that nothing shows may be a mistyped one.
 pub fn pods_below<'a, 'b>(
     answers: &'a Inquiries,

@@ -518,7 +518,7 @@ mod tests {
         let mut dice = 1_u32;
         let mut lost = || {
             dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (dice >> 16) % 20 == 0
+            (dice >> 16).is_multiple_of(20)
         };
         for round in 0..400_u32 {
             let port = 30_000 + round;

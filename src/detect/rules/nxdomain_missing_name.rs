@@ -302,9 +302,6 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
         several => (count(several.len() as u64, "name"), text!("do not exist")),
     };
     let do_not = if gone.is_some() { text!("did not exist") } else { do_not };
-    let each =
-        |one: &Asked| text!("{name} ({lookups})", name = one.name, lookups = one.missing.lookups);
-    let mut facts = Vec::new();
     let (listed, said) = match names.as_slice() {
         [first, second, ..] => (
             text!(", {first} and {second} most of all", first, second),
@@ -316,33 +313,7 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
         asked.iter().flat_map(|one| one.missing.frames.iter().map(|f| (*f, &one.name))).collect();
     frames.sort_unstable();
     frames.truncate(FRAMES);
-    match asked {
-        [one] if one.at.is_none() => {
-            let value = one.near.as_ref().map_or_else(
-                || text!("none close to it resolves in this capture"),
-                |(near, how)| text!("{near} ({how})", near, how),
-            );
-            facts.push(Fact { label: text!("nearest name that resolves"), value });
-            let value = list(&one.missing.candidates, 6);
-            facts.push(Fact { label: text!("candidates, all denied"), value });
-        }
-        several => {
-            facts.push(Fact {
-                label: text!("names (lookups of each)"),
-                value: list(asked.iter().map(each), TOLD),
-            });
-            let close = several.iter().filter_map(|one| Some((&one.name, one.near.as_ref()?)));
-            let close: Vec<Text> = close
-                .map(|(name, (near, how))| text!("{name}: {near} ({how})", name, near, how))
-                .collect();
-            if !close.is_empty() {
-                facts.push(Fact {
-                    label: text!("nearest names that resolve"),
-                    value: list(close, 4),
-                });
-            }
-        }
-    }
+    let mut facts = names_and_nearest(asked);
     facts.extend(gone.map(|gone| Fact {
         label: text!("addresses at other times"),
         value: match (gone.before, gone.after) {
@@ -425,6 +396,41 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             },
         ],
     }
+}
+
+/// The names, and what they may have been meant to be.
+fn names_and_nearest(asked: &[Asked]) -> Vec<Fact> {
+    let each =
+        |one: &Asked| text!("{name} ({lookups})", name = one.name, lookups = one.missing.lookups);
+    let mut facts = Vec::new();
+    match asked {
+        [one] if one.at.is_none() => {
+            let value = one.near.as_ref().map_or_else(
+                || text!("none close to it resolves in this capture"),
+                |(near, how)| text!("{near} ({how})", near, how),
+            );
+            facts.push(Fact { label: text!("nearest name that resolves"), value });
+            let value = list(&one.missing.candidates, 6);
+            facts.push(Fact { label: text!("candidates, all denied"), value });
+        }
+        several => {
+            facts.push(Fact {
+                label: text!("names (lookups of each)"),
+                value: list(asked.iter().map(each), TOLD),
+            });
+            let close = several.iter().filter_map(|one| Some((&one.name, one.near.as_ref()?)));
+            let close: Vec<Text> = close
+                .map(|(name, (near, how))| text!("{name}: {near} ({how})", name, near, how))
+                .collect();
+            if !close.is_empty() {
+                facts.push(Fact {
+                    label: text!("nearest names that resolve"),
+                    value: list(close, 4),
+                });
+            }
+        }
+    }
+    facts
 }
 
 fn actions(names: &[&Name], clients: &BTreeSet<IpAddr>, counts: bool, gone: bool) -> Vec<Action> {

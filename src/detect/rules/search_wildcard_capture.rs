@@ -142,7 +142,7 @@ impl Detector for SearchWildcardCapture {
             }
         }
         most.into_iter()
-            .filter_map(|(suffix, (_, caught))| finding(&suffix, caught, scene))
+            .filter_map(|(suffix, (_, caught))| finding(&suffix, &caught, scene))
             .collect()
     }
 }
@@ -224,7 +224,7 @@ fn is_written_outside<'a>(labels: impl Iterator<Item = &'a [u8]>) -> bool {
     count >= 2 && (generic || country)
 }
 
-fn finding(suffix: &Name, caught: BTreeMap<Key, Caught>, scene: &Scene<'_>) -> Option<Finding> {
+fn finding(suffix: &Name, caught: &BTreeMap<Key, Caught>, scene: &Scene<'_>) -> Option<Finding> {
     let names: BTreeMap<&Name, &Name> = caught.values().map(|one| (&one.own, &one.asked)).collect();
     if names.len() < PREFIXES || caught.len() < ENOUGH {
         return None;

@@ -276,7 +276,22 @@ fn finding(
     let other = if rtype == RecordType::A { RecordType::AAAA } else { RecordType::A };
     let example = names.first().map_or_else(|| "<name>".to_owned(), Name::to_string);
     let lookups = count(stalls.len() as u64, "lookup");
-    let (title, cause) = if at != At::Names {
+    let (title, cause) = if at == At::Names {
+        let title = text!(
+            "{rtype} of {names} was never answered while {other} was, and {lookups} waited for it",
+            rtype,
+            names = list(names, 3),
+            other,
+            lookups
+        );
+        let cause = text!(
+            "The servers answer {other} for these names and never {rtype}, whatever is repeated: \
+             the type is dropped at the server, behind it, or by a filter on the way.",
+            other,
+            rtype
+        );
+        (title, cause)
+    } else {
         let title = text!(
             "{rtype} was hardly ever answered from {start} to {end} while {other} was, and \
              {lookups} waited for it",
@@ -288,21 +303,6 @@ fn finding(
         );
         let cause = text!(
             "In this time the servers answered {other} and hardly ever {rtype}, for whatever name: \
-             the type is dropped at the server, behind it, or by a filter on the way.",
-            other,
-            rtype
-        );
-        (title, cause)
-    } else {
-        let title = text!(
-            "{rtype} of {names} was never answered while {other} was, and {lookups} waited for it",
-            rtype,
-            names = list(names, 3),
-            other,
-            lookups
-        );
-        let cause = text!(
-            "The servers answer {other} for these names and never {rtype}, whatever is repeated: \
              the type is dropped at the server, behind it, or by a filter on the way.",
             other,
             rtype
@@ -321,7 +321,7 @@ fn finding(
         transactions: stalls.len() as u64,
         claim: Claim {
             span: Some(span.widened(Duration::from_millis(5))),
-            // Whoever took another port in time lost no lookup by it, and waited all the same.
+            // A try from another port may have met another server: who made it waited all the same.
             clients: (at == At::Names).then(|| clients.clone()),
             servers: (at == At::SomeServers).then(|| servers.clone()),
             zones: (at == At::Names).then(|| names.clone()),

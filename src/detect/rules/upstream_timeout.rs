@@ -20,7 +20,7 @@
 //!
 //! Source: rulebook 2.E, K8, K9; CoreDNS `plugin/forward`.
 
-use crate::base::words::{count, duration, list, text};
+use crate::base::words::{Text, count, duration, list, text};
 use crate::detect::upstream::{
     Failing, Kind, Words, ask_it, failing, read_the_corefile, record_the_legs,
 };
@@ -50,51 +50,6 @@ impl Detector for UpstreamTimeout {
 
 fn finding(failing: &Failing<'_>) -> Finding {
     let who = failing.who();
-    let when = failing.when();
-    let forwarders = list(failing.forwarders(), 3);
-    let title = match (failing.is_seen(), failing.by_name, failing.waits()) {
-        (true, true, _) => text!(
-            "{who} gives {forwarders} no answer for {what} {when}, while it answers others",
-            who,
-            forwarders,
-            what = failing.what(),
-            when
-        ),
-        (true, false, _) if failing.is_rejected() => text!(
-            "queries of {forwarders} to {who} are rejected by ICMP errors {when}: external names \
-             fail, cluster names do not need it",
-            forwarders,
-            who,
-            when
-        ),
-        (true, false, _) => text!(
-            "{who} gives {forwarders} no answer {when}: external names fail, cluster names do not \
-             need it",
-            who,
-            forwarders,
-            when
-        ),
-        (false, _, Some((middle, longest))) if failing.is_retried() => text!(
-            "answers for external names take {middle} ({longest} at most) {when}: tries of \
-             {forwarders} at the upstream go unanswered",
-            middle = duration(middle),
-            longest = duration(longest),
-            when,
-            forwarders
-        ),
-        (false, _, Some((_, longest))) => text!(
-            "external names fail {when}: {forwarders} say SERVFAIL after up to {longest}, as long \
-             as CoreDNS waits for a silent upstream",
-            when,
-            forwarders,
-            longest = duration(longest)
-        ),
-        (false, _, None) => text!(
-            "external names are not answered {when} by {forwarders}, which answer cluster names",
-            when,
-            forwarders
-        ),
-    };
     let cause = if failing.is_seen() && failing.is_rejected() {
         text!(
             "{who} answered {answered} of {queries} that needed an answer, and ICMP rejected most \
@@ -143,7 +98,7 @@ fn finding(failing: &Failing<'_>) -> Finding {
     });
     let meanwhile = failing.meanwhile;
     let words = Words {
-        title,
+        title: title(failing),
         confidence: confidence(failing),
         cause,
         actions,
@@ -180,6 +135,55 @@ fn finding(failing: &Failing<'_>) -> Finding {
         ],
     };
     failing.finding(&DETECTOR, words)
+}
+
+fn title(failing: &Failing<'_>) -> Text {
+    let who = failing.who();
+    let when = failing.when();
+    let forwarders = list(failing.forwarders(), 3);
+    match (failing.is_seen(), failing.by_name, failing.waits()) {
+        (true, true, _) => text!(
+            "{who} gives {forwarders} no answer for {what} {when}, while it answers others",
+            who,
+            forwarders,
+            what = failing.what(),
+            when
+        ),
+        (true, false, _) if failing.is_rejected() => text!(
+            "queries of {forwarders} to {who} are rejected by ICMP errors {when}: external names \
+             fail, cluster names do not need it",
+            forwarders,
+            who,
+            when
+        ),
+        (true, false, _) => text!(
+            "{who} gives {forwarders} no answer {when}: external names fail, cluster names do not \
+             need it",
+            who,
+            forwarders,
+            when
+        ),
+        (false, _, Some((middle, longest))) if failing.is_retried() => text!(
+            "answers for external names take {middle} ({longest} at most) {when}: tries of \
+             {forwarders} at the upstream go unanswered",
+            middle = duration(middle),
+            longest = duration(longest),
+            when,
+            forwarders
+        ),
+        (false, _, Some((_, longest))) => text!(
+            "external names fail {when}: {forwarders} say SERVFAIL after up to {longest}, as long \
+             as CoreDNS waits for a silent upstream",
+            when,
+            forwarders,
+            longest = duration(longest)
+        ),
+        (false, _, None) => text!(
+            "external names are not answered {when} by {forwarders}, which answer cluster names",
+            when,
+            forwarders
+        ),
+    }
 }
 
 /// Confirmed where the legs show the silence and clients its effect; without cluster names to
