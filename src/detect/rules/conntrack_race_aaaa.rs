@@ -9,8 +9,9 @@
 //! loss is not independent: the order, as independent loss takes the first and the second packet of a
 //! pair alike and the race nearly always the second (sign test, p < 0.001); or lone queries that are
 //! lost five times more seldom (Fisher, p < 0.01). Where the capture shows the way out of the node
-//! (`-i any`), three that stopped before it confirm the rule, and nearly all must. There an order ten
-//! times likelier by the race (p < 0.05) is enough if more is lost than ordinary loss takes.
+//! (`-i any`), three that stopped before it confirm the rule, and nearly all must. There an order that
+//! the race, which takes the second of nineteen pairs in twenty, makes ten times likelier is enough if
+//! more is lost than ordinary loss takes.
 //! Behind the node, the query that was lost is first seen with its repeat.
 //!
 //! **Not this.** AAAA that is never answered, repeated or not, is `slow-or-dropped-aaaa`. Pairs
@@ -56,8 +57,10 @@ const TIMERS: [Duration; 2] = [Duration::from_millis(2_500), Duration::from_secs
 const MARGIN: Duration = Duration::from_secs(1);
 /// See the module docs.
 const SIGN: f64 = 0.001;
-/// Ten times likelier by the race than by a coin (rulebook 7.5).
-const SIGN_AT_HOME: f64 = 0.05;
+/// How often the race takes the second of a pair, and how much likelier than by a coin its order must be
+/// (rulebook 7.5).
+const SECOND: f64 = 0.95;
+const LIKELIER: f64 = 10.0;
 const FISHER: f64 = 0.01;
 const TIMES_LONE: f64 = 5.0;
 /// Sockets remembered, as many as a table of 2^16 places takes, and client networks tallied.
@@ -286,6 +289,12 @@ impl Tally {
         self.first + self.second
     }
 
+    /// How much likelier the order is by the race than by a coin, as a logarithm.
+    fn likelier(&self) -> f64 {
+        let (second, first) = (self.second as f64, self.first as f64);
+        second * (2.0 * SECOND).ln() + first * (2.0 * (1.0 - SECOND)).ln()
+    }
+
     /// What proves it of one network among so many suspected ones, if anything does.
     fn confidence(&self, suspects: usize) -> Option<Confidence> {
         let one = self.alone();
@@ -313,7 +322,7 @@ impl Tally {
         // The capture shows the way out: nearly all must have stopped before it.
         let inside = self.stopped >= CONFIRMING && self.stopped >= self.passed * 4;
         let much = odds::beyond_ordinary_loss(lost, packets, suspects as u64);
-        let at_home = order < SIGN_AT_HOME / tests && rarely_lone && much;
+        let at_home = self.likelier() >= (LIKELIER * tests).ln() && rarely_lone && much;
         (inside && (proven || at_home)).then_some(Confidence::Confirmed)
     }
 
@@ -521,25 +530,19 @@ mod tests {
             (dice >> 16).is_multiple_of(20)
         };
         for round in 0..400_u32 {
-            let port = 30_000 + round;
-            for (part, rtype) in [(0.0, "A"), (0.0001, "AAAA")] {
+            for (part, rtype, id) in [(0.0, "A", 0x1000), (0.0001, "AAAA", 0x5000)] {
                 if lone && round % 2 == 0 && rtype == "AAAA" {
                     continue;
                 }
                 let mut at = f64::from(round) + part;
+                let (pod, id) = (format!("pod:{}", 30_000 + round), format!("id {:x}", id + round));
+                let ask = format!("{pod} > kube-dns via dns1 rd {id} {rtype} {NAME}");
                 while lost() {
-                    let _ = writeln!(
-                        text,
-                        "{at:.4} pod:{port} > kube-dns via dns1 rd {rtype} {NAME} {place}"
-                    );
+                    let _ = writeln!(text, "{at:.4} {ask} {place}");
                     at += 5.0;
                 }
-                let _ = writeln!(text, "{at:.4} pod:{port} > kube-dns via dns1 rd {rtype} {NAME}");
-                let back = at + 0.001;
-                let _ = writeln!(
-                    text,
-                    "{back:.4} pod:{port} < kube-dns via dns1 ? {rtype} {NAME} NOERROR"
-                );
+                let answer = format!("{pod} < kube-dns via dns1 {id} ? {rtype} {NAME} NOERROR");
+                let _ = writeln!(text, "{at:.4} {ask}\n{:.4} {answer}", at + 0.001);
             }
         }
         text
