@@ -1,18 +1,16 @@
 //! Which servers clients ask at the same time, as musl does with every nameserver of resolv.conf.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lookup::{Lookup, Role};
 
-/// Pairs of servers told apart.
-const MAX_PAIRS: usize = 1_024;
-/// Clients kept of each.
-const MAX_CLIENTS: usize = 4_096;
+/// Pairs of servers kept, each once for every client that asks both.
+const MAX_PAIRS: usize = 16_384;
 
-/// Pairs of servers, the lesser address first, with the clients that ask both at once.
+/// Pairs of servers, the lesser address first, and a client that asks both at once.
 #[derive(Debug, Default)]
-pub(super) struct AtOnce(BTreeMap<(IpAddr, IpAddr), BTreeSet<IpAddr>>);
+pub(super) struct AtOnce(BTreeSet<([IpAddr; 2], IpAddr)>);
 
 impl AtOnce {
     /// Takes down whom `lookup` asked at once.
@@ -23,23 +21,24 @@ impl AtOnce {
                 other.client == asked.client && other.id == asked.id && other.server != asked.server
             });
             for twin in twins {
-                let pair = pair(twin.server.ip(), asked.server.ip());
-                if self.0.len() < MAX_PAIRS || self.0.contains_key(&pair) {
-                    let clients = self.0.entry(pair).or_default();
-                    if clients.len() < MAX_CLIENTS {
-                        clients.insert(lookup.client);
-                    }
+                if self.0.len() >= MAX_PAIRS {
+                    return;
                 }
+                self.0.insert((pair(twin.server.ip(), asked.server.ip()), lookup.client));
             }
         }
     }
 
     /// Who asks these two at once.
     pub(super) fn clients(&self, one: IpAddr, other: IpAddr) -> impl Iterator<Item = IpAddr> {
-        self.0.get(&pair(one, other)).into_iter().flatten().copied()
+        let pair = pair(one, other);
+        // The least of all addresses.
+        let from = (pair, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let from = self.0.range(from..);
+        from.take_while(move |(known, _)| *known == pair).map(|(_, client)| *client)
     }
 }
 
-fn pair(one: IpAddr, other: IpAddr) -> (IpAddr, IpAddr) {
-    (one.min(other), one.max(other))
+fn pair(one: IpAddr, other: IpAddr) -> [IpAddr; 2] {
+    [one.min(other), one.max(other)]
 }

@@ -266,11 +266,8 @@ impl Directions {
         if sided.whole.is_some() {
             return None;
         }
-        let seen = || {
-            let seen =
-                |(Host(address), _): &(&Host, &Side)| !sided.only_responses.contains(address);
-            self.responders.iter().filter(seen)
-        };
+        let asked = |host: &Host| !sided.only_responses.contains(&host.0);
+        let seen = || self.responders.iter().filter(|(host, _)| asked(host));
         let responders: Vec<Side> = seen().map(|(_, side)| *side).collect();
         // Under a service's own address stand those of which the capture missed the rest.
         let own = seen().filter(|(Host(address), _)| !nat.is_service(*address));

@@ -111,11 +111,8 @@ impl<'a> One<'a> {
         let span = spanning(bad.iter().map(|leg| leg.sent.ts))?;
         let answered = self.answered(span, Fate::Silent);
         // An upstream that is silent to EDNS alone is there for all others.
-        let bad: Vec<&Leg> = bad
-            .iter()
-            .copied()
-            .filter(|leg| !(leg.opt && only_without_opt(bad, &answered)))
-            .collect();
+        let edns = only_without_opt(bad, &answered);
+        let bad: Vec<&Leg> = bad.iter().copied().filter(|leg| !(edns && leg.opt)).collect();
         let bad = bad.as_slice();
         // Loss leaves most legs answered; an upstream that is gone does not.
         let by_name = answered.len() > bad.len();
