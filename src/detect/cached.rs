@@ -7,7 +7,7 @@ use crate::dns::QuestionId;
 use crate::transaction::Transaction;
 
 /// Answers kept.
-const MAX_ANSWERS: usize = 65_536;
+const MAX_ANSWERS: usize = 32_768;
 /// Caches count in whole seconds.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -24,9 +24,8 @@ impl Cached {
     pub(super) fn note(&mut self, transaction: &Transaction, server: AddressId) -> bool {
         let Some(answer) = transaction.answer() else { return false };
         let (asked, records) = (transaction.first().ts, &answer.records);
-        let denial = records.soa.as_ref();
-        let denial = denial.map(|soa| soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl)));
-        let ttl = Duration::from_secs(records.min_ttl.or(denial).unwrap_or(0).into());
+        let ttl = records.min_ttl.or(records.negative_ttl()).unwrap_or(0);
+        let ttl = Duration::from_secs(ttl.into());
         let until = answer.delivered().ts.after(ttl.saturating_add(SLACK));
         let key = (server, QuestionId::from(&transaction.question));
         let room = (asked, SLACK);

@@ -258,8 +258,8 @@ pub struct Tally {
     pub servers: BTreeSet<IpAddr>,
     /// The first few.
     pub frames: Vec<Seen>,
-    /// How long they may be cached, where they are negative.
-    pub denial: Duration,
+    /// See [`Told::longest_ttl`].
+    pub longest_ttl: Duration,
 }
 
 impl Known {
@@ -297,7 +297,7 @@ impl Tally {
         self.frames.extend(told.frames());
         self.frames.sort_unstable();
         self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(told.denial());
+        self.longest_ttl = self.longest_ttl.max(told.longest_ttl());
     }
 
     /// Adds another tally.
@@ -312,6 +312,6 @@ impl Tally {
         self.frames.extend(other.frames.iter().copied());
         self.frames.sort_unstable();
         self.frames.truncate(FRAMES);
-        self.denial = self.denial.max(other.denial);
+        self.longest_ttl = self.longest_ttl.max(other.longest_ttl);
     }
 }

@@ -27,8 +27,8 @@ pub struct Told {
     next: Option<Box<Next>>,
     times: u32,
     hasty: u32,
-    /// In seconds; of records, the TTL.
-    denial: u32,
+    /// See [`Told::longest_ttl`], in seconds.
+    longest_ttl: u32,
     ended: u32,
     /// The latest of those lookups that is kept.
     last: Place,
@@ -63,7 +63,7 @@ struct Row {
     ended: u32,
     /// How many seconds its latest one may be cached, if that is the latest answer of its server.
     ttl: Option<NonZero<u32>>,
-    denial: u32,
+    longest_ttl: u32,
     last: Place,
     /// The place of the next few frames, counted from 1.
     next: Link,
@@ -134,7 +134,7 @@ impl Rows {
             times: 0,
             ended: 0,
             ttl: None,
-            denial: 0,
+            longest_ttl: 0,
             last: None,
             next: None,
             before,
@@ -158,13 +158,8 @@ impl Rows {
         let Some(row) = all.get_mut(place(at)) else { return };
         row.ttl = NonZero::new(records.min_ttl.unwrap_or(0));
         row.span = row.span.with(seen.ts);
-        if let Some(soa) = &records.soa {
-            let seconds = soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl));
-            row.denial = row.denial.max(seconds);
-        }
-        if row.answer.is_data() {
-            row.denial = row.denial.max(records.min_ttl.unwrap_or(0));
-        }
+        let ttl = if row.answer.is_data() { records.min_ttl } else { records.negative_ttl() };
+        row.longest_ttl = row.longest_ttl.max(ttl.unwrap_or(0));
         if let Some(later) = (row.times as usize).checked_sub(1).filter(|at| *at < FRAMES - 1) {
             if row.next.is_none() {
                 row.next = link(next.len());
@@ -217,7 +212,7 @@ impl Rows {
                 next: next.map(|next| Box::new(*next)),
                 times: row.times,
                 hasty: self.hasty.get(&at).copied().unwrap_or(0),
-                denial: row.denial,
+                longest_ttl: row.longest_ttl,
                 ended: row.ended,
                 last: row.last,
                 server: row.server,
@@ -268,10 +263,10 @@ impl Told {
         u64::from(self.ended)
     }
 
-    /// For a negative answer: how long it may be cached (RFC 2308 section 5). For records: the longest
-    /// TTL that they had.
-    pub fn denial(&self) -> Duration {
-        seconds(self.denial)
+    /// How long it may be cached, where it may longest: by the TTL of its records, or, where it is
+    /// negative, by its SOA record (RFC 2308 section 5).
+    pub fn longest_ttl(&self) -> Duration {
+        seconds(self.longest_ttl)
     }
 
     /// The first few answers.

@@ -101,6 +101,12 @@ impl Records {
     /// How many addresses are kept one by one.
     pub const MAX_ADDRESSES: usize = 16;
 
+    /// How many seconds a negative answer may be cached (RFC 2308 section 5); `None` if it does not say.
+    pub fn negative_ttl(&self) -> Option<u32> {
+        let soa = self.soa.as_ref()?;
+        Some(soa.minimum.map_or(soa.ttl, |minimum| minimum.min(soa.ttl)))
+    }
+
     /// Whether they say nothing. Every record of the answer section has a TTL.
     pub(super) fn is_silent(&self) -> bool {
         self.min_ttl.is_none() && self.canonical.is_none() && self.soa.is_none()

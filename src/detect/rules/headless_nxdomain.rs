@@ -95,7 +95,7 @@ fn finding(
     if let Some(data) = data {
         // The last part of a denial that is only cached.
         let overlap = data.end.min(span.end).since(data.start.max(span.start));
-        let lag = SETTLED.max(known.missing.denial);
+        let lag = SETTLED.max(known.missing.longest_ttl);
         let sticky = data.start > span.start && data.end > span.end && overlap <= lag;
         if sticky && data.overlaps(span) {
             return None;

@@ -79,7 +79,7 @@ fn finding(
     let recovered = asked
         .by(server)
         .any(|(answer, told)| answer.is_data() && told.span.start < denied.span.end);
-    if !before || recovered || sticky.length() > denied.denial().saturating_add(SLACK) {
+    if !before || recovered || sticky.length() > denied.longest_ttl().saturating_add(SLACK) {
         return None;
     }
     // Of two nameservers that are asked at once, one that never knows the name holds other data.
@@ -120,11 +120,14 @@ fn finding(
              long.",
             server,
             name,
-            denial = duration(denied.denial())
+            denial = duration(denied.longest_ttl())
         ),
         facts: vec![
             Fact { label: text!("lookups that failed meanwhile"), value: count(lookups, "lookup") },
-            Fact { label: text!("the denial may be cached for"), value: duration(denied.denial()) },
+            Fact {
+                label: text!("the denial may be cached for"),
+                value: duration(denied.longest_ttl()),
+            },
             Fact {
                 label: text!("first known / last denied"),
                 value: text!(

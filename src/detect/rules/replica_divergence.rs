@@ -209,9 +209,9 @@ fn odd_outside<'a>(inquiry: &'a Inquiry, nat: &Nat) -> Vec<(IpAddr, Odd<'a>)> {
         .filter_map(|((server, answer), told)| {
             let no = longest(*server, Said::NoName)?;
             // Not there as long as the longest change takes, at either side.
-            let lasts = told.denial().saturating_add(Duration::from_secs(5)).max(SETTLED);
+            let lasts = told.longest_ttl().saturating_add(Duration::from_secs(5)).max(SETTLED);
             let along = |yes: &Turn, had: &Told| {
-                let ttl = had.denial().saturating_add(Duration::from_secs(5));
+                let ttl = had.longest_ttl().saturating_add(Duration::from_secs(5));
                 let changed = by(*server, Said::Data).next().is_some()
                     || by(yes.server, Said::NoName).next().is_some();
                 let limit = if changed { lasts.max(ttl) } else { SETTLED };
@@ -237,7 +237,7 @@ fn odd_outside<'a>(inquiry: &'a Inquiry, nat: &Nat) -> Vec<(IpAddr, Odd<'a>)> {
             // A cache asks no oftener than answers expire, and nobody oftener than clients do.
             let together = no.along(yes).as_secs();
             let asks = |turn: &Turn, told: &Told| {
-                u64::from(turn.times).min(together / told.denial().as_secs().max(1) + 1)
+                u64::from(turn.times).min(together / told.longest_ttl().as_secs().max(1) + 1)
             };
             let odd = Odd {
                 name,
@@ -267,7 +267,7 @@ fn is_change(asked: &Asked, one: (IpAddr, Answer), other: (IpAddr, Answer)) -> b
     };
     let switched = before_or_after((one.0, other.1), mine.span)
         || before_or_after((other.0, one.1), theirs.span);
-    let settled = SETTLED.max(mine.denial().saturating_add(Duration::from_secs(5)));
+    let settled = SETTLED.max(mine.longest_ttl().saturating_add(Duration::from_secs(5)));
     switched && overlap <= settled
 }
 
