@@ -50,6 +50,8 @@ const PLAIN: u64 = 5;
 const MAX_SERVERS: usize = 4_096;
 /// See [`MAX_SERVERS`].
 const MAX_QUESTIONS: usize = 4_096;
+/// Clients kept of each, of those that ask with EDNS and of those that ask without.
+const MAX_CLIENTS: usize = 4_096;
 /// Example frames kept for each server.
 const FRAMES: usize = 6;
 
@@ -64,12 +66,12 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<EdnsFormerrBadvers>::default(),
 };
 
-/// Bounded by [`MAX_SERVERS`] times [`MAX_QUESTIONS`].
+/// Bounded by [`MAX_SERVERS`] times [`MAX_QUESTIONS`] and [`MAX_CLIENTS`].
 #[derive(Default)]
 struct EdnsFormerrBadvers {
     servers: Table<Ledger, Server>,
     stands: Rows<Stands>,
-    /// Names of others alone: they come from caches.
+    /// Names of others alone, which come from caches, and servers that are asked with OPT.
     cached: Cached,
 }
 
@@ -89,6 +91,8 @@ type Stands = [Stand; 2];
 #[derive(Clone, Copy, Default)]
 struct Stand {
     now: Now,
+    /// Whether anybody asks it with OPT. Where nobody does, all that it says says nothing here.
+    asked: bool,
     /// Questions with OPT that it took, and that it rejected before it took one again.
     taken: u32,
     rejected: u32,
@@ -139,8 +143,10 @@ impl Detector for EdnsFormerrBadvers {
         if stand.now == Now::Ended || transaction.attempts.is_empty() {
             return;
         }
+        stand.asked |= transaction.traits.udp_size.is_some();
         let ledger = (glance.responder, names);
         let cached = names == Names::Others
+            && stand.asked
             && !is_rejection(transaction.outcome())
             && self.cached.note(transaction, glance.responder);
         if accepts_edns(transaction) {
@@ -250,7 +256,9 @@ impl Server {
                 self.plain_rejected += since;
             } else if outcome.is_answered() {
                 self.plain_taken += if cached { 0 } else { since };
-                self.plain_clients.extend((since > 0).then_some(transaction.client.ip()));
+                if since > 0 && self.plain_clients.len() < MAX_CLIENTS {
+                    self.plain_clients.insert(transaction.client.ip());
+                }
                 if self.plain.len() < MAX_QUESTIONS {
                     self.plain.insert(question.into());
                 }
@@ -269,7 +277,9 @@ impl Server {
         if self.rejected.len() < MAX_QUESTIONS || self.rejected.contains_key(question) {
             *self.rejected.entry(question.clone()).or_default() += 1;
         }
-        self.clients.insert(transaction.client.ip());
+        if self.clients.len() < MAX_CLIENTS {
+            self.clients.insert(transaction.client.ip());
+        }
         let seen = transaction.answer().map_or(transaction.first(), Response::delivered);
         let own = Span::between(transaction.first().ts, seen.ts);
         self.span = Some(self.span.map_or(own, |span| span.join(own)));

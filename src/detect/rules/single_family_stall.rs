@@ -24,7 +24,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Host, Map, Set, Span, Timestamp, entry_within};
+use crate::base::{AddressId, Rows, Set, Span, Timestamp};
 use crate::capture::Seen;
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Glance,
@@ -45,7 +45,7 @@ const CHANCE: f64 = 0.05;
 const HARDLY: u64 = 20;
 /// Such a time is no moment.
 const LASTS: Duration = Duration::from_secs(5);
-/// Seconds tallied: more than two days of them.
+/// Seconds tallied, each for every server: more than half a day of four servers.
 const MAX_SECONDS: usize = 200_000;
 /// Names tallied.
 const MAX_NAMES: usize = 8_192;
@@ -63,14 +63,22 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<SingleFamilyStall>::default(),
 };
 
-/// Bounded by [`MAX_NAMES`].
+/// Bounded by [`MAX_NAMES`] and [`MAX_SECONDS`].
 #[derive(Default)]
 struct SingleFamilyStall {
     /// Names of which each type was answered.
     answered: Set<QuestionId>,
-    /// How often A and AAAA were answered, by the server and the second of the question.
-    seconds: Map<(Host, i64), [u32; 2]>,
+    /// What each server answered in the latest second of its questions, and in those before it.
+    now: Rows<Second>,
+    before: Vec<(AddressId, Second)>,
     stalls: BTreeMap<(RecordType, Name), Vec<Stall>>,
+}
+
+/// A second, and how often questions of it for A and for AAAA were answered.
+#[derive(Clone, Copy, Default)]
+struct Second {
+    at: i64,
+    answered: [u32; 2],
 }
 
 /// A lookup that lacked one type.
@@ -88,7 +96,7 @@ impl Detector for SingleFamilyStall {
         Interest::new(Which::All, Which::Unusual)
     }
 
-    fn observe(&mut self, transaction: &Transaction, _glance: &Glance) {
+    fn observe(&mut self, transaction: &Transaction, glance: &Glance) {
         let question = &transaction.question;
         let family = matches!(question.rtype, RecordType::A | RecordType::AAAA);
         if !family || transaction.responses.is_empty() {
@@ -97,11 +105,14 @@ impl Detector for SingleFamilyStall {
         if self.answered.len() < MAX_NAMES {
             self.answered.insert(question.into());
         }
-        let second = (Host(transaction.responder()), second_of(transaction.first().ts));
-        if let Some(entry) = entry_within(&mut self.seconds, second, MAX_SECONDS) {
-            let answered = entry.or_default();
-            answered[usize::from(question.rtype == RecordType::AAAA)] += 1;
+        let (now, at) = (self.now.row(glance.responder), second_of(glance.first.ts));
+        if now.at != at {
+            let before = std::mem::replace(now, Second { at, ..Second::default() });
+            if before.answered != [0; 2] && self.before.len() < MAX_SECONDS {
+                self.before.push((glance.responder, before));
+            }
         }
+        now.answered[place(question.rtype)] += 1;
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
@@ -129,7 +140,7 @@ impl Detector for SingleFamilyStall {
     }
 
     fn finish(mut self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        if let Some((rtype, stalls, at)) = self.dropped() {
+        if let Some((rtype, stalls, at)) = self.dropped(scene) {
             return finding(rtype, &self.names(rtype), at, &stalls, scene).into_iter().collect();
         }
         let answered = std::mem::take(&mut self.answered);
@@ -199,54 +210,82 @@ impl SingleFamilyStall {
     }
 
     /// The type that was dropped for a while for whatever name, and the lookups that waited for it.
-    fn dropped(&self) -> Option<(RecordType, Vec<Stall>, At)> {
+    fn dropped(&self, scene: &Scene<'_>) -> Option<(RecordType, Vec<Stall>, At)> {
+        if self.stalls.is_empty() {
+            return None;
+        }
+        let servers = self.servers(scene);
+        let mut all = Server::default();
+        for server in servers.values() {
+            all.join(server);
+        }
         [RecordType::AAAA, RecordType::A].into_iter().find_map(|rtype| {
-            let stalls = self.of(rtype);
-            if self.lasts(rtype, &stalls, |_| true) {
-                return Some((rtype, stalls, At::AllServers));
+            if all.drops(rtype) {
+                return Some((rtype, all.stalls(rtype).to_vec(), At::AllServers));
             }
-            let servers: BTreeSet<IpAddr> = stalls.iter().map(|stall| stall.server).collect();
-            let some: Vec<Stall> = servers
-                .into_iter()
-                .map(|server| {
-                    let own = stalls.iter().filter(|stall| stall.server == server);
-                    (server, own.copied().collect::<Vec<Stall>>())
-                })
-                .filter(|(server, own)| self.lasts(rtype, own, |other| other == *server))
-                .flat_map(|(_, own)| own)
-                .collect();
+            let drops = servers.values().filter(|server| server.drops(rtype));
+            let some: Vec<Stall> = drops.flat_map(|server| server.stalls(rtype)).copied().collect();
             (!some.is_empty()).then_some((rtype, some, At::SomeServers))
         })
     }
 
-    /// Whether hardly one question of this type was answered by such servers from the first of these
-    /// lookups to the last, whatever its name.
-    fn lasts(&self, rtype: RecordType, stalls: &[Stall], is_one: impl Fn(IpAddr) -> bool) -> bool {
+    /// What is known of each server.
+    fn servers(&self, scene: &Scene<'_>) -> BTreeMap<IpAddr, Server> {
+        let mut servers: BTreeMap<IpAddr, Server> = BTreeMap::new();
+        for ((rtype, _), stalls) in &self.stalls {
+            for stall in stalls {
+                servers.entry(stall.server).or_default().stalls[place(*rtype)].push(*stall);
+            }
+        }
+        let before = self.before.iter().map(|(id, second)| (scene.addresses.address(*id), second));
+        for (server, second) in self.now.sorted(scene.addresses).into_iter().chain(before) {
+            servers.entry(server).or_default().seconds.push(*second);
+        }
+        servers
+    }
+}
+
+/// What one server answered, or all of them, and which lookups lacked A, and which AAAA.
+#[derive(Default)]
+struct Server {
+    seconds: Vec<Second>,
+    stalls: [Vec<Stall>; 2],
+}
+
+impl Server {
+    fn join(&mut self, other: &Self) {
+        self.seconds.extend(&other.seconds);
+        for (own, other) in self.stalls.iter_mut().zip(&other.stalls) {
+            own.extend(other);
+        }
+    }
+
+    fn stalls(&self, lacking: RecordType) -> &[Stall] {
+        &self.stalls[place(lacking)]
+    }
+
+    /// Whether hardly one question of this type was answered from the first of these lookups to the last,
+    /// whatever its name.
+    fn drops(&self, rtype: RecordType) -> bool {
+        let own = place(rtype);
+        let other = 1 - own;
+        let stalls = &self.stalls[own];
         let times = || stalls.iter().map(|stall| stall.span.start);
         let Some((first, last)) = times().min().zip(times().max()) else { return false };
+        let against =
+            self.stalls[other].iter().filter(|stall| (first..=last).contains(&stall.span.start));
+        if last.since(first) < LASTS || !is_no_chance(stalls, against.count()) {
+            return false;
+        }
         // The seconds at its ends saw something of before and after.
         let within = second_of(first) + 1..second_of(last);
-        let answered = |at: usize| -> u64 {
-            let within = self
-                .seconds
-                .iter()
-                .filter(|((Host(server), second), _)| within.contains(second) && is_one(*server));
-            within.map(|(_, answered)| u64::from(answered[at])).sum()
-        };
-        let (own, other, opposite) = if rtype == RecordType::A {
-            (answered(0), answered(1), RecordType::AAAA)
-        } else {
-            (answered(1), answered(0), RecordType::A)
-        };
-        let against = self.of(opposite);
-        let fewer = against
-            .iter()
-            .filter(|stall| (first..=last).contains(&stall.span.start) && is_one(stall.server));
-        let lookups = stalls.len() as u64;
-        last.since(first) >= LASTS
-            && own * HARDLY <= lookups
-            && other * 5 >= lookups * 4
-            && is_no_chance(stalls, fewer.count())
+        let within = self.seconds.iter().filter(|second| within.contains(&second.at));
+        let (mut answered, lookups) = ([0; 2], stalls.len() as u64);
+        for second in within {
+            answered[0] += u64::from(second.answered[own]);
+            answered[1] += u64::from(second.answered[other]);
+        }
+        answered[0] * HARDLY <= lookups && answered[1] * 5 >= lookups * 4
     }
 }
 
@@ -256,6 +295,11 @@ fn is_no_chance(stalls: &[Stall], fewer: usize) -> bool {
     // Every unanswered attempt is an observation of its own: loss would spare some.
     let attempts: usize = stalls.iter().map(|stall| stall.attempts).sum();
     stalls.len() as u64 >= ENOUGH && odds::sign(attempts as u64, fewer as u64 * 2) < CHANCE
+}
+
+/// Where A stands of both types, and where AAAA.
+fn place(rtype: RecordType) -> usize {
+    usize::from(rtype == RecordType::AAAA)
 }
 
 fn second_of(ts: Timestamp) -> i64 {
