@@ -81,10 +81,23 @@ struct Course<'a> {
     /// Flows that were answered, and that failed, up to now.
     ok: u64,
     failed: u64,
+    /// Those that failed since the last one that was answered at once, how many were answered before, and
+    /// when the first was answered after all that was sent again.
     run: SmallVec<[&'a Flow; 1]>,
+    ok_before: u64,
+    healed: Option<Timestamp>,
 }
 
-/// A run of flows that failed, with none answered in between.
+impl<'a> Course<'a> {
+    /// Ends the run of failures, and returns it if it is long enough.
+    fn close(&mut self, client: IpAddr) -> Option<Run<'a>> {
+        let (failed, healed) = (std::mem::take(&mut self.run), self.healed.take());
+        let ok_before = self.ok_before;
+        (failed.len() >= ENOUGH).then_some(Run { client, failed, ok_before, healed })
+    }
+}
+
+/// A run of flows that failed, while none was answered.
 struct Run<'a> {
     client: IpAddr,
     failed: SmallVec<[&'a Flow; 1]>,
@@ -111,27 +124,31 @@ fn find(reach: &Reach) -> Vec<CutOff<'_>> {
         }
         if flow.failed() {
             let course = courses.entry(client).or_default();
+            if course.healed.is_some_and(|at| at <= flow.first.ts) {
+                runs.extend(course.close(client));
+            }
+            if course.run.is_empty() {
+                course.ok_before = course.ok;
+            }
             course.failed += 1;
             course.run.push(flow);
         } else if flow.succeeded() {
             let course = courses.entry(client).or_default();
-            let healed = Some(flow.first.ts);
-            let ok_before = course.ok;
             course.ok += u64::from(flow.weight());
-            let failed = std::mem::take(&mut course.run);
-            if failed.len() >= ENOUGH {
-                runs.push(Run { client, failed, ok_before, healed });
+            if !course.run.is_empty() {
+                let at = flow.reached_at();
+                course.healed = Some(course.healed.map_or(at, |known| known.min(at)));
+            }
+            if !flow.stalled() {
+                runs.extend(course.close(client));
             }
         }
     }
     let courses: BTreeMap<IpAddr, Course<'_>> = courses.into_iter().collect();
     let mut totals: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
-    for (client, course) in courses {
-        let Course { ok, failed, run } = course;
-        totals.insert(client, (ok, failed));
-        if run.len() >= ENOUGH {
-            runs.push(Run { client, failed: run, ok_before: ok, healed: None });
-        }
+    for (client, mut course) in courses {
+        totals.insert(client, (course.ok, course.failed));
+        runs.extend(course.close(client));
     }
     let length = |run: &Run<'_>| {
         let ends = run.failed.first().zip(run.failed.last());
@@ -184,7 +201,7 @@ fn judge<'a>(run: Run<'a>, (ok, failed): (u64, u64), reach: &'a Reach) -> Option
         if flow.succeeded() && !flow.stalled() {
             neighbours.insert(flow.cell().client);
             answered += u64::from(flow.weight());
-        } else if flow.failed() || flow.stalled() {
+        } else if flow.began_in_vain() {
             failing.insert(flow.cell().client);
             unanswered += u64::from(flow.weight());
         }

@@ -255,6 +255,17 @@ impl Flow {
             .is_some_and(|part| part.reached == Reached::Yes && part.unanswered > 0 && !part.prompt)
     }
 
+    /// Whether the server did not hear it when it began, whatever came of it later.
+    pub(super) fn began_in_vain(&self) -> bool {
+        self.failed() || self.stalled()
+    }
+
+    /// When it reached the server, if it did: with its first datagram, or, where it was answered only when
+    /// everything had been sent again, with its last one.
+    pub(super) fn reached_at(&self) -> Timestamp {
+        if self.stalled() { self.last_sent() } else { self.first.ts }
+    }
+
     /// Transactions in it that were repeated from the same port, and of them those answered then.
     pub fn repeated(&self) -> (u16, u16) {
         self.rough().map_or((0, 0), |part| part.repeated)

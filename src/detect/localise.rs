@@ -328,6 +328,19 @@ fn keep_fresh(flows: &mut Vec<&Flow>) {
     }
 }
 
+/// When the first of these flows that reached the server did so.
+fn answered_again(flows: &[&Flow]) -> Option<Timestamp> {
+    let mut first = None;
+    for flow in flows.iter().filter(|flow| flow.succeeded()) {
+        let at = flow.reached_at();
+        first = Some(first.map_or(at, |known: Timestamp| known.min(at)));
+        if !flow.stalled() {
+            break;
+        }
+    }
+    first
+}
+
 fn outage(
     server: IpAddr,
     network: Network,
@@ -336,14 +349,14 @@ fn outage(
     around: &mut Surroundings<'_>,
 ) -> Outage {
     let failed: Vec<&Flow> =
-        flows[run.clone()].iter().copied().filter(|flow| flow.failed() || flow.stalled()).collect();
+        flows[run.clone()].iter().copied().filter(|flow| flow.began_in_vain()).collect();
     let start = failed.first().map_or(Timestamp::MIN, |flow| flow.first.ts);
     // What was sent again with success was sent to a server that was back.
     let sent = |flow: &&Flow| if flow.failed() { flow.last_sent() } else { flow.first.ts };
     let last = failed.iter().map(sent).max().unwrap_or(start);
     let (until, after) = flows.split_at(run.end);
     let undecided = after.iter().take_while(|flow| !flow.succeeded());
-    let recovered = after.iter().find(|flow| flow.succeeded()).map(|flow| flow.first.ts);
+    let recovered = answered_again(&flows[run.start..]);
     // What is undecided was sent there as well.
     let unanswered = until.iter().skip(run.start).chain(undecided);
     let last_new = unanswered.filter(|flow| !flow.succeeded()).last();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::flow::Flow;
 use super::localise::MIN_FLOWS;
+use crate::base::Timestamp;
 
 /// A run shorter than this is a burst of loss, not an outage (rulebook 6.7).
 const MIN_LENGTH: Duration = Duration::from_secs(2);
@@ -21,15 +22,24 @@ const ROUNDS: usize = 3;
 const AROUND: Duration = Duration::from_mins(1);
 const NEIGHBOURS: usize = 50;
 
-/// Runs of failed flows without a success in between, as ranges of indexes.
+/// Runs of failed flows during which none reached the server, as ranges of indexes. What was answered only
+/// when it was sent again after them may lie before and between them.
 pub(super) fn runs(flows: &[&Flow]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start: Option<usize> = None;
+    let mut back: Option<Timestamp> = None;
     for (index, flow) in flows.iter().enumerate() {
-        if flow.failed() {
-            start.get_or_insert(index);
-        } else if flow.succeeded() {
+        let hurt = flow.began_in_vain();
+        if (flow.succeeded() && !hurt) || back.is_some_and(|at| at <= flow.first.ts) {
             found.extend(start.take().map(|start| start..index));
+            back = None;
+        }
+        if hurt {
+            start.get_or_insert(index);
+        }
+        if flow.stalled() {
+            let at = flow.reached_at();
+            back = Some(back.map_or(at, |known| known.min(at)));
         }
     }
     found.extend(start.map(|start| start..flows.len()));
@@ -50,14 +60,13 @@ pub(super) fn runs(flows: &[&Flow]) -> Vec<Range<usize>> {
 /// Times at which a server was away so shortly that most flows were answered when they were sent again: from
 /// one instant on it answered nothing at all, for as long as such a run of flows began.
 pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
-    let hurt = |flow: &Flow| flow.failed() || flow.stalled();
     if !flows.iter().any(|flow| flow.stalled()) {
         return Vec::new();
     }
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut goes_on = false;
     for (index, flow) in flows.iter().enumerate() {
-        if hurt(flow) {
+        if flow.began_in_vain() {
             match found.last_mut() {
                 Some(run) if goes_on => run.end = index + 1,
                 _ => found.push(index..index + 1),
@@ -72,7 +81,8 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
         return found;
     }
     found.retain(|run| {
-        let bad: Vec<&&Flow> = flows[run.clone()].iter().filter(|flow| hurt(flow)).collect();
+        let bad: Vec<&&Flow> =
+            flows[run.clone()].iter().filter(|flow| flow.began_in_vain()).collect();
         let Some((first, last)) = bad.first().zip(bad.last()) else { return false };
         let last = last.first.ts;
         // A server that answers repeats meanwhile is there.
@@ -83,7 +93,7 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
     // at random: the shorter absences are judged without the longer ones.
     let mut absences: Vec<Range<usize>> = Vec::new();
     for _ in 0..ROUNDS {
-        let odds = Odds::beside(&absences, flows, hurt);
+        let odds = Odds::beside(&absences, flows, Flow::began_in_vain);
         let more: Vec<Range<usize>> = found.extract_if(.., |run| odds.are_against(run)).collect();
         if more.is_empty() {
             break;

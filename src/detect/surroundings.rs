@@ -77,7 +77,7 @@ pub struct Column {
     pub dead: usize,
 }
 
-/// What flows add up to, from the first one to each instant at which one began.
+/// What flows add up to, from the first one to each instant at which one began, or reached its server.
 #[derive(Debug, Default)]
 pub(super) struct Sums(Vec<(Timestamp, u32, u32)>);
 
@@ -100,7 +100,7 @@ impl Sums {
         self.0.push((at, sum(known_ok, ok), sum(known_failed, failed)));
     }
 
-    /// Those that began within a span; `None` if none did.
+    /// Those of a span; `None` if there are none.
     pub(super) fn within(&self, span: Span) -> Option<Flows> {
         let from = self.0.partition_point(|(at, ..)| *at < span.start);
         let until = self.0.partition_point(|(at, ..)| *at <= span.end);
@@ -145,8 +145,10 @@ impl<'a> Surroundings<'a> {
         let mut cells: Map<(Host, Network), Cell> = Map::default();
         let (mut all, mut servers) = (Sums::default(), Map::<Host, Sums>::default());
         let counts = |flow: &&Flow| reach.tells(flow) && !cut_off.cover(flow);
-        for flow in reach.flows().iter().filter(counts) {
-            let (at, (ok, failed)) = (flow.first.ts, fate(flow));
+        let mut flows: Vec<&Flow> = reach.flows().iter().filter(counts).collect();
+        flows.sort_by_key(|flow| flow.reached_at());
+        for flow in flows {
+            let (at, (ok, failed)) = (flow.reached_at(), fate(flow));
             let (server, client) = (Host(flow.cell().responder), flow.cell().client);
             let network = reach.group(client);
             all.add(at, ok, failed);
@@ -177,7 +179,7 @@ impl<'a> Surroundings<'a> {
             let cell = flow.cell();
             let (ok, failed) = fate(flow);
             let here = cell.responder == outage.server;
-            let within = outage.span.contains(flow.first.ts);
+            let within = outage.span.contains(flow.reached_at());
             if cell.transport == Transport::Tcp {
                 context.tcp_ok += if within { ok } else { 0 };
             }

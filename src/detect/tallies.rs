@@ -63,7 +63,7 @@ pub struct CellTally {
 /// A spell in which a cell fared alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spell {
-    /// When its first flow began.
+    /// When its first flow began, or, if it was answered only when sent again, when that was.
     pub start: Timestamp,
     /// When its last flow began.
     pub last: Timestamp,
@@ -110,7 +110,7 @@ impl Spell {
     }
 
     fn count(&mut self, flow: &Flow) {
-        self.last = self.last.max(flow.first.ts);
+        self.last = self.last.max(flow.reached_at());
         self.end = self.end.max(self.last);
         let weight = u64::from(flow.weight());
         if flow.succeeded() {
@@ -181,8 +181,9 @@ fn spells(cells: &[CellTally]) -> usize {
 
 fn tally(cells: &Cells<'_>, transport: Transport, grid: Duration) -> Vec<CellTally> {
     let tallied = cells.iter().filter_map(|((server, group), flows)| {
-        let flows: Vec<&Flow> =
+        let mut flows: Vec<&Flow> =
             flows.iter().copied().filter(|flow| flow.succeeded() || flow.failed()).collect();
+        flows.sort_by_key(|flow| flow.reached_at());
         let told = flows.iter().find(|flow| flow.failed()).or(flows.first())?;
         Some(CellTally {
             group: group.to_string(),
@@ -214,12 +215,13 @@ fn told_in_spells(flows: &[&Flow], grid: Duration) -> Vec<Spell> {
             continue;
         }
         for flow in part {
-            let fits = |last: &&mut Spell| slot(last.start, grid) == slot(flow.first.ts, grid);
+            let at = flow.reached_at();
+            let fits = |last: &&mut Spell| slot(last.start, grid) == slot(at, grid);
             if let Some(last) = told.last_mut().filter(|_| open).filter(fits) {
                 last.count(flow);
                 continue;
             }
-            let mut spell = Spell::between(flow.first.ts, flow.first.ts);
+            let mut spell = Spell::between(at, at);
             spell.count(flow);
             told.push(spell);
             open = true;

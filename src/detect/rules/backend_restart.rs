@@ -89,7 +89,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings, findings_until};
+    use std::time::Duration;
+
+    use crate::analysis::{Options, Sinks, run_frames};
+    use crate::testkit::{Fate, Scenario, Situation, findings, findings_until};
 
     /// The first of two backends is silent from 20 s to `back`.
     fn away(back: f64) -> String {
@@ -161,6 +164,30 @@ mod tests {
         let said = findings(situation.text());
         assert!(said.contains(" backend-restart [backend 10.244.1.10] likely"), "{said}");
         assert!(!said.contains("lossy-path"), "{said}");
+    }
+
+    /// Who asked for the last time five seconds before it was back hears it when it asks again.
+    #[test]
+    fn what_is_answered_when_sent_again_was_asked_while_it_was_away() {
+        let mut situation = Situation::cluster();
+        for round in 0..200_u16 {
+            let at = f64::from(round) * 0.5;
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let fate = match at {
+                _ if via != "dns1" => Fate::Answered,
+                20.0..33.0 => Fate::Lost,
+                33.0..38.0 => Fate::LostOnce,
+                _ => Fate::Answered,
+            };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+        }
+        let made = Scenario::parse(situation.text()).frames();
+        let frames = made.iter().map(|made| made.frame());
+        let found = run_frames(frames, &Options::default(), Sinks::default()).incidents;
+        let rules: Vec<&str> = found.iter().map(|incident| incident.cause.rule.id).collect();
+        assert_eq!(rules, ["backend-restart"]);
+        let cause = &found[0].cause;
+        assert_eq!((cause.transactions, cause.span.length()), (18, Duration::from_secs(17)));
     }
 
     #[test]
