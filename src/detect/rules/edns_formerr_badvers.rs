@@ -71,7 +71,7 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 struct EdnsFormerrBadvers {
     servers: Table<Ledger, Server>,
     stands: Rows<Stands>,
-    /// Names of others alone, which come from caches, and servers that are asked with OPT.
+    /// Names of others alone: they come from caches.
     cached: Cached,
 }
 
@@ -91,8 +91,6 @@ type Stands = [Stand; 2];
 #[derive(Clone, Copy, Default)]
 struct Stand {
     now: Now,
-    /// Whether anybody asks it with OPT. Where nobody does, all that it says says nothing here.
-    asked: bool,
     /// Questions with OPT that it took, and that it rejected before it took one again.
     taken: u32,
     rejected: u32,
@@ -143,10 +141,8 @@ impl Detector for EdnsFormerrBadvers {
         if stand.now == Now::Ended || transaction.attempts.is_empty() {
             return;
         }
-        stand.asked |= transaction.traits.udp_size.is_some();
         let ledger = (glance.responder, names);
         let cached = names == Names::Others
-            && stand.asked
             && !is_rejection(transaction.outcome())
             && self.cached.note(transaction, glance.responder);
         if accepts_edns(transaction) {
