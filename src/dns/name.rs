@@ -141,6 +141,13 @@ impl Name {
         self.labels().next()
     }
 
+    /// A digest of the leftmost label in lower case: all candidates of a search have the same.
+    pub fn first_label_digest(&self) -> u64 {
+        let mut label: SmallVec<[u8; 64]> = SmallVec::from_slice(self.first_label().unwrap_or(&[]));
+        label.make_ascii_lowercase();
+        digest(&label)
+    }
+
     /// The name without its leftmost `skip` labels; the root if it has no more than that.
     #[must_use]
     pub fn without_leading(&self, skip: usize) -> Self {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::fingerprint::{Fingerprint, Signs};
+use super::in_vain::Runs;
 use super::manner::{self, Habits};
 use super::model::Lookup;
 use super::profile::{Profile, Setup, Suffixes};
 use super::resolver::{Resolver, Sign};
 use super::wait::{self, TIMER};
-use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set, Timestamp};
+use crate::base::{AddressId, Addresses, Coverage, Few, Host, Limit, Set, SocketId, Timestamp};
 use crate::dns::AnswerKind;
 use crate::transaction::{Outcome, Response, Transaction, timing};
 
@@ -34,9 +35,6 @@ const TOLD: Duration = Duration::from_secs(11);
 const PUNCTUAL: Duration = Duration::from_millis(30);
 /// Pairs of ids after which they say what a client is.
 const PAIRS: u32 = 8;
-/// So many questions in a row that one port asks in vain, and the capture did not miss all their answers:
-/// it misses a few in a hundred where it misses many.
-const IN_VAIN: u32 = 6;
 
 /// What is remembered of every client.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +47,7 @@ pub(super) struct Clients {
     servers: Set<Host>,
     /// The last two of them, which most answers come from as well.
     latest: Option<[IpAddr; 2]>,
+    in_vain: InVain,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,20 +67,29 @@ struct Client {
     usual_timer: bool,
     ports: SmallVec<[(u16, SmallVec<[u64; NAMES]>); PORTS]>,
     one_port: Option<u16>,
-    /// What came back to that port.
     heard: Heard,
     probes: bool,
     resolvers: Few<Resolver, Signs>,
 }
 
-/// What came back to a port that all questions come from: netty asks each name server once, and no repeat
-/// ever shows that it got nothing.
+/// Who asked in vain.
+#[derive(Debug, Clone, Default)]
+struct InVain {
+    /// Servers that answered nobody.
+    servers: Runs<Host>,
+    /// Clients whom nobody answered.
+    clients: Runs<Host>,
+    /// Ports of clients that ask everything from there: netty asks each name server once.
+    ports: Runs<SocketId>,
+}
+
+/// What came back to a client.
 #[derive(Debug, Clone, Copy, Default)]
 struct Heard {
     /// Whether something did.
     anything: bool,
-    /// Questions in a row behind the last answer of which nothing came back.
-    silent: u32,
+    /// The one port that all its questions come from, if something came back to that.
+    port: Option<u16>,
 }
 
 /// How often a question came again after the same time.
@@ -121,7 +129,52 @@ impl Clients {
             })
         })?;
         self.known.get_mut(id.place())?.port(transaction);
+        self.weigh(id, transaction);
         Some(id)
+    }
+
+    /// Notes whether anything came back for it.
+    fn weigh(&mut self, id: AddressId, transaction: &Transaction) {
+        let Some(known) = self.known.get_mut(id.place()) else { return };
+        let (client, responder) = (Host(transaction.client.ip()), || Host(transaction.responder()));
+        let port = SocketId::from(transaction.client);
+        let one_port = known.one_port == Some(transaction.client.port());
+        if !transaction.responses.is_empty() {
+            known.heard.anything = true;
+            if one_port {
+                known.heard.port = known.one_port;
+            }
+            self.in_vain.servers.heard(responder);
+            self.in_vain.clients.heard(|| client);
+            self.in_vain.ports.heard(|| port);
+        } else if transaction.outcome() == Outcome::Timeout {
+            let at = transaction.first().ts;
+            // Of what never answered the capture may show one direction only.
+            if self.servers.contains(&responder()) {
+                self.in_vain.servers.unheard(responder(), at);
+            }
+            if known.heard.anything {
+                self.in_vain.clients.unheard(client, at);
+            }
+            if one_port && known.heard.port == known.one_port {
+                self.in_vain.ports.unheard(port, at);
+            }
+        }
+    }
+
+    /// Notes that the client behind `transaction` went on to it as if the one before had been answered.
+    pub(super) fn went_on(&mut self, transaction: &Transaction, at: Timestamp) {
+        self.in_vain.servers.doubt(Host(transaction.responder()), at);
+        self.in_vain.clients.doubt(Host(transaction.client.ip()), at);
+        self.in_vain.ports.doubt(transaction.client.into(), at);
+    }
+
+    /// Whether the answer to a question is missing in a row of so many that the capture did not miss it.
+    pub(super) fn asked_in_vain(&self, asked: &Transaction) -> bool {
+        let at = asked.first().ts;
+        self.in_vain.servers.holds(Host(asked.responder()), at)
+            || self.in_vain.clients.holds(Host(asked.client.ip()), at)
+            || self.in_vain.ports.holds(asked.client.into(), at)
     }
 
     /// Notes that `server` answered somebody.
@@ -167,14 +220,6 @@ impl Clients {
             patience: known.patience.filter(|_| !forwarder),
             musl_timeout: known.musl_timeout,
         }
-    }
-
-    /// The port of a client that asks each question once, if lately nothing came back to it: silence is
-    /// no fault of the capture there.
-    pub(super) fn unheard(&self, id: Option<AddressId>) -> Option<u16> {
-        let known = self.get(id)?;
-        let Heard { anything, silent } = known.heard;
-        known.one_port.filter(|_| anything && silent >= IN_VAIN)
     }
 
     /// What the client mostly is, if that is probable.
@@ -236,11 +281,6 @@ impl Clients {
         } else {
             known.patience = asked().find_map(whole_seconds).or(known.patience);
         }
-        if let Some(port) = known.one_port {
-            asked()
-                .filter(|asked| asked.client.port() == port)
-                .for_each(|one| known.heard.note(one));
-        }
         let usual = |sign: &Sign| matches!(sign, Sign::NewId(tenths) if (50..=52).contains(tenths));
         known.usual_timer |= signs.iter().any(usual);
         known.resolvers.or_insert_with(lookup.resolver, Signs::default).add(signs);
@@ -255,16 +295,6 @@ impl Clients {
     }
 }
 
-impl Heard {
-    fn note(&mut self, asked: &Transaction) {
-        if !asked.responses.is_empty() {
-            *self = Self { anything: true, silent: 0 };
-        } else if asked.outcome() == Outcome::Timeout {
-            self.silent = self.silent.saturating_add(1);
-        }
-    }
-}
-
 impl Client {
     /// Watches for a port that several names come from.
     fn port(&mut self, transaction: &Transaction) {
@@ -273,8 +303,8 @@ impl Client {
         if let Some((_, names)) = self.ports.iter_mut().find(|(known, _)| *known == port) {
             if !names.contains(&name) && names.len() < NAMES {
                 names.push(name);
-                if names.len() == NAMES && self.one_port.replace(port) != Some(port) {
-                    self.heard = Heard::default();
+                if names.len() == NAMES {
+                    self.one_port = Some(port);
                 }
             }
             return;

@@ -30,8 +30,7 @@ use super::open::{Open, Place};
 use super::profile::Profiles;
 use super::search::{SearchLists, Suffixes};
 use super::starts::Starts;
-use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, digest, push_back};
-use crate::dns::Name;
+use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, push_back};
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
 /// How many lookups are open at once: each waits for its resolver's next try, sixteen seconds at
@@ -126,8 +125,8 @@ impl Grouper {
             forget(&mut self.truncated, &open.client, serial);
         }
         let id = open.id;
-        let (usual, unheard) = (self.clients.usual(id), self.clients.unheard(id));
-        let (lookup, signs) = open.close(usual, unheard, &mut self.suffixes);
+        let in_vain = |asked: &Transaction| self.clients.asked_in_vain(asked);
+        let (lookup, signs) = open.close(self.clients.usual(id), in_vain, &mut self.suffixes);
         self.clients.learn(id, &lookup, &signs);
         next(lookup);
     }
@@ -140,7 +139,7 @@ impl Grouper {
     ) {
         let client = transaction.client.ip();
         let id = self.clients.note(transaction, coverage);
-        let label = label(&transaction.question.name);
+        let label = transaction.question.name.first_label_digest();
         let hash = self.hash(client, label);
         let latest = self.latest.find(hash, |serial| self.is_of(*serial, client, label)).copied();
         let mut best: Option<(u64, Place)> = None;
@@ -159,9 +158,14 @@ impl Grouper {
             let asks = open.asks(transaction);
             same_name |= asks;
             let Some(place) = open.place(transaction, sent, asks, &mut self.lists) else {
-                if asks && unanswered.is_none() {
-                    let waited = open.unanswered_for(transaction, sent);
-                    unanswered = waited.map(|waited| (serial, waited, open.started()));
+                if unanswered.is_none() {
+                    let waited = if asks {
+                        open.unanswered_for(transaction, sent)
+                    } else {
+                        open.given_up_after((transaction, sent), &mut self.lists)
+                    };
+                    unanswered =
+                        waited.map(|(waited, place)| (serial, waited, place, open.started()));
                 }
                 continue;
             };
@@ -171,10 +175,10 @@ impl Grouper {
             }
         }
         let again = || {
-            let (serial, waited, start) = unanswered?;
+            let (serial, waited, place, start) = unanswered?;
             let alone = self.starts.is_alone(id?, label, start);
             let is_timer = self.clients.asked_again(id?, waited, sent, alone);
-            is_timer.then(|| (serial, Place::again()))
+            is_timer.then_some((serial, place))
         };
         let found = best.or_else(again).and_then(|(serial, place)| {
             let at = index(self.base, serial)?;
@@ -183,6 +187,9 @@ impl Grouper {
         let serial = if let Some((serial, place, open)) = found {
             if let Some(base) = place.next_round {
                 open.next_round(base);
+            }
+            if place.is_unseen() {
+                self.clients.went_on(transaction, sent);
             }
             open.add(place.role, Sent::Question(Arc::clone(transaction)));
             serial
@@ -274,13 +281,6 @@ impl Grouper {
 
 fn index(base: u64, serial: u64) -> Option<usize> {
     usize::try_from(serial.checked_sub(base)?).ok()
-}
-
-/// A digest of the first label, in lower case.
-fn label(name: &Name) -> u64 {
-    let mut label: SmallVec<[u8; 64]> = SmallVec::from_slice(name.first_label().unwrap_or(&[]));
-    label.make_ascii_lowercase();
-    digest(&label)
 }
 
 fn forget<K: std::hash::Hash + Eq>(table: &mut Map<K, SmallVec<[u64; 2]>>, key: &K, serial: u64) {

@@ -23,15 +23,15 @@ struct Verdict {
 }
 
 impl Open {
-    /// Nothing more can belong to it; nothing comes back to the port `unheard`, if there is one. Returns
+    /// Nothing more can belong to it; `in_vain` says of a question whether it was surely not answered. Returns
     /// what its steps show of its resolver as well.
     pub(super) fn close(
         mut self,
         usual: Option<Resolver>,
-        unheard: Option<u16>,
+        in_vain: impl Fn(&Transaction) -> bool,
         known: &mut Suffixes,
     ) -> (Lookup, Signs) {
-        weigh_silence(&mut self.steps, unheard);
+        weigh_silence(&mut self.steps, in_vain);
         let manner = self.manner();
         let signs = resolver::signs(&self.steps, manner);
         let resolver = resolver::recognise(&self.steps, &signs, manner, usual);
@@ -88,8 +88,8 @@ impl Open {
     }
 }
 
-/// Marks silence that no retry confirms, nor what its port heard before.
-fn weigh_silence(steps: &mut [Step], unheard: Option<u16>) {
+/// Marks silence that no retry confirms, nor that of others.
+fn weigh_silence(steps: &mut [Step], in_vain: impl Fn(&Transaction) -> bool) {
     let silent =
         |step: &Step| step.transaction().is_some_and(|asked| asked.outcome() == Outcome::Timeout);
     if !steps.iter().any(silent) {
@@ -109,10 +109,10 @@ fn weigh_silence(steps: &mut [Step], unheard: Option<u16>) {
         .map(|step| {
             step.transaction().is_some_and(|asked| {
                 asked.outcome() == Outcome::Timeout
-                    && unheard != Some(asked.client.port())
                     && asked.responses.iter().all(Response::vanished)
                     && tries(step, asked) == 1
                     && !is_last_resort(steps, step)
+                    && !in_vain(asked)
             })
         })
         .collect();
@@ -212,6 +212,11 @@ fn judge(steps: &[Step], round: &Round<'_>, musl: bool) -> Verdict {
         return unknown;
     }
     let approximate = standings.len() < asked;
+    // Nobody waits for what comes to a socket that is closed already.
+    standings.retain(|(rtype, _)| !round.is_left(*rtype));
+    if standings.is_empty() {
+        return unknown;
+    }
     let end = round.ends(&standings);
     let rcode = standings.iter().rev().find_map(|(_, standing)| match standing {
         Standing::Failed { why: Failure::Error(rcode), .. } => Some(*rcode),

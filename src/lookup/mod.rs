@@ -3,6 +3,7 @@
 mod clients;
 mod fingerprint;
 mod grouper;
+mod in_vain;
 mod judge;
 mod manner;
 mod model;

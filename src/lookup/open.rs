@@ -56,6 +56,9 @@ pub(super) struct Open {
     pub(super) approximate: bool,
 }
 
+/// The looseness of what follows an answer that the capture missed: everything else fits better.
+const UNSEEN: u8 = 6;
+
 /// How well a step fits an open lookup: the kind of tie first, then the distance from the
 /// expected time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +80,11 @@ impl Place {
     /// That of the same question once more, when the timer of its resolver says so and nothing fits better.
     pub(super) fn again() -> Self {
         Self::here(Role::Retry, 5, Duration::ZERO)
+    }
+
+    /// Whether the capture missed the answer that its client went on with.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.fit.looseness == UNSEEN
     }
 
     fn here(role: Role, looseness: u8, off: Duration) -> Self {
@@ -179,10 +187,7 @@ impl Open {
             return None;
         }
         let standings = round.standings(sent);
-        let happy = |standing: &Standing| {
-            matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
-        };
-        if standings.iter().any(|(_, standing)| happy(standing))
+        if standings.iter().any(|(_, standing)| is_found(standing))
             // Near ids alone do not make a musl: one that goes on is none.
             || (manner.is_surely_musl() && stops_musl(&standings))
             || (!manner.new_ids && round.is_turned_away(&standings))
@@ -207,7 +212,7 @@ impl Open {
         }
         let candidate = lists.next(from, to, self.base)?;
         let fit =
-            Fit { looseness: if missed { 6 } else { 4 }, off: if missed { LATE } else { off } };
+            if missed { Fit { looseness: UNSEEN, off: LATE } } else { Fit { looseness: 4, off } };
         Some(Place { fit, role: Role::First, next_round: Some(candidate) })
     }
 
@@ -217,15 +222,47 @@ impl Open {
         &self,
         transaction: &Transaction,
         sent: Timestamp,
-    ) -> Option<Duration> {
+    ) -> Option<(Duration, Place)> {
         let manner = self.manner();
         if !manner.new_ids || manner.forwarder || manner.is_surely_musl() {
             return None;
         }
         match self.current().standing(transaction.question.rtype, sent)? {
-            Standing::Silent { since, .. } => Some(sent.since(since)),
+            Standing::Silent { since, .. } => Some((sent.since(since), Place::again())),
             Standing::Answered { .. } | Standing::Failed { .. } => None,
         }
+    }
+
+    /// For how long its resolver has waited at `sent`, if it waits for a candidate that was asked for once,
+    /// and this is the one behind it in a search list: one with `attempts:1` goes on as soon as its
+    /// `timeout:` is over.
+    pub(super) fn given_up_after(
+        &self,
+        (transaction, sent): (&Transaction, Timestamp),
+        lists: &mut SearchLists,
+    ) -> Option<(Duration, Place)> {
+        let (manner, round) = (self.manner(), self.current());
+        if self.plain.is_some() || manner.forwarder || manner.is_surely_musl() {
+            return None;
+        }
+        let last = round.transactions().next()?;
+        let once = |(_, standing): &(RecordType, Standing)| match *standing {
+            Standing::Silent { since, tries: 1, .. } => Some(sent.since(since)),
+            _ => None,
+        };
+        let standings = round.standings(sent);
+        let waited = standings.iter().filter_map(once).max()?;
+        let (from, to) = (&last.question.name, &transaction.question.name);
+        if last.traits != transaction.traits
+            || self.asked_before(transaction)
+            || standings.iter().any(|(_, standing)| is_found(standing))
+            || !lists.follows(from, to, self.base)
+        {
+            return None;
+        }
+        let candidate = lists.next(from, to, self.base)?;
+        let fit = Fit { looseness: 5, off: Duration::ZERO };
+        Some((waited, Place { fit, role: Role::First, next_round: Some(candidate) }))
     }
 
     /// No resolver asks for one candidate twice.
@@ -411,6 +448,11 @@ fn stops_musl(standings: &[(RecordType, Standing)]) -> bool {
         }
     }
     true
+}
+
+/// Whether nobody goes on to another candidate.
+fn is_found(standing: &Standing) -> bool {
+    matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
 }
 
 /// How late a wait seems that is taken from the one before it: that one's timer fired as much later than

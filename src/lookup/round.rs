@@ -19,7 +19,7 @@ use crate::base::{Timestamp, Transport};
 use crate::dns::{AnswerKind, Rcode, RecordType};
 use crate::packet::IcmpKind;
 use crate::transaction::timing::{EARLY, LATE};
-use crate::transaction::{Response, TcpAttempt, Transaction};
+use crate::transaction::{Response, TcpAttempt, Transaction, Undelivered};
 
 /// A resolver goes on to its next question this soon after an answer.
 pub(super) const AT_ONCE: Duration = Duration::from_millis(150);
@@ -349,6 +349,17 @@ impl<'a> Round<'a> {
             && unheard(before.transaction)
             && unheard(last.transaction);
         (at_once && !self.manner.is_musl()).then_some(last.at)
+    }
+
+    /// Whether the client had closed its socket, sooner than any timer would have it do, when the answer to a
+    /// question came that it sent but once: it was killed, or went on with the other family's address.
+    pub(super) fn is_left(&self, rtype: RecordType) -> bool {
+        let sendings = self.sendings(rtype, Timestamp::MAX);
+        let [only] = sendings.as_slice() else { return false };
+        only.transaction.responses.iter().any(|response| {
+            response.lost == Some(Undelivered::Refused)
+                && response.arrived().ts.since(only.at) < wait::TIMER
+        })
     }
 
     fn musl(&self, rtype: RecordType, now: Timestamp) -> Option<Standing> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::{Span, Timestamp};
 use crate::capture::Seen;
+use crate::dns::Name;
 use crate::transaction::timing::on_retry_grid;
 
 /// A hole is longer than this, and than [`TIMES`] the usual pause (rulebook `cap-gap`).
@@ -70,6 +71,8 @@ struct Asked {
     ts: Timestamp,
     client: IpAddr,
     name: u64,
+    /// A digest of the first label: a resolver that waited may go on to the next candidate of its search.
+    label: u64,
 }
 
 #[derive(Debug)]
@@ -122,10 +125,10 @@ impl Pace {
         self.confirmed(ts).map_or(Turn::None, Turn::Hole)
     }
 
-    /// Takes a question. One that is asked again behind a pause, when its resolver was due to
-    /// ask again, shows that the client waited: there was silence and no hole.
+    /// Takes a question. One that is asked again behind a pause, or whose search goes on, when its
+    /// resolver was due to, shows that the client waited: there was silence and no hole.
     #[inline]
-    pub(super) fn asked(&mut self, ts: Timestamp, client: IpAddr, name: u64) {
+    pub(super) fn asked(&mut self, ts: Timestamp, client: IpAddr, name: &Name) {
         // A copy of the question before is not kept, and where there is no pause it shows nothing.
         if self.candidate.is_some() || !self.has_just_asked(client, name) {
             self.review(ts, client, name);
@@ -134,16 +137,18 @@ impl Pace {
 
     /// Whether the question seen last was the same.
     #[inline]
-    fn has_just_asked(&self, client: IpAddr, name: u64) -> bool {
-        self.asked.back().is_some_and(|last| last.name == name && last.client == client)
+    fn has_just_asked(&self, client: IpAddr, name: &Name) -> bool {
+        let last = self.asked.back();
+        last.is_some_and(|last| last.name == name.digest() && last.client == client)
     }
 
     /// Takes a question that may be new, or tell what a pause was.
     #[inline(never)]
-    fn review(&mut self, ts: Timestamp, client: IpAddr, name: u64) {
+    fn review(&mut self, ts: Timestamp, client: IpAddr, name: &Name) {
+        let label = name.first_label_digest();
         if let Some(candidate) = &self.candidate {
             let waited = self.asked.iter().any(|known| {
-                (known.client, known.name) == (client, name)
+                (known.client, known.label) == (client, label)
                     && known.ts <= candidate.hole.start
                     && on_retry_grid(ts.since(known.ts))
             });
@@ -157,7 +162,7 @@ impl Pace {
         if self.asked.len() >= ASKED {
             self.asked.pop_front();
         }
-        self.asked.push_back(Asked { ts, client, name });
+        self.asked.push_back(Asked { ts, client, name: name.digest(), label });
     }
 
     /// The hole shortly before the end, if there is one.
@@ -283,7 +288,7 @@ mod tests {
             frames in prop::collection::vec(
                 (
                     prop_oneof![0..9_i64, 0..60_000_i64, -3_000..90_000_000_i64, Just(i64::MAX / 2_000)],
-                    prop::option::of((0..2_u8, 0..3_u64)),
+                    prop::option::of((0..2_u8, 0..3_usize)),
                 ),
                 0..400,
             ),
@@ -298,8 +303,9 @@ mod tests {
                 prop_assert_eq!(turn, long.frame(seen));
                 if let Some((client, name)) = asked {
                     let client = IpAddr::from([10, 0, 0, client]);
-                    short.asked(ts, client, name);
-                    long.review(ts, client, name);
+                    let name = Name::parse(["a.example", "b.example", "a"][name]).unwrap();
+                    short.asked(ts, client, &name);
+                    long.review(ts, client, &name);
                 }
                 prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
             }

@@ -59,8 +59,8 @@ impl Paces {
     }
 
     fn question(&mut self, observed: &Observed, question: &Question) {
-        let (client, name) = (observed.tuple.src.ip(), question.name.digest());
-        self.pace(observed.via.point).asked(observed.seen.ts, client, name);
+        let client = observed.tuple.src.ip();
+        self.pace(observed.via.point).asked(observed.seen.ts, client, &question.name);
     }
 
     /// The capture is over; returns the holes shortly before its end, and what else is to be said.

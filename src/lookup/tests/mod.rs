@@ -1,3 +1,4 @@
+mod once;
 mod options;
 mod profiles;
 mod vectors;

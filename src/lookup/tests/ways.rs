@@ -410,6 +410,7 @@ fn silence_in_a_row_behind_answers_needs_no_repeat() {
         ",
     );
     let of = |name: &str| said.lines().find(|line| line.contains(name)).unwrap_or_default();
-    assert!(of("cold3.").contains(" unknown - "), "{said}");
-    assert!(of("cold15.").contains(" timeout 5.00 s 1 attempts"), "{said}");
+    for name in ["cold0.", "cold19."] {
+        assert!(of(name).contains(" timeout 5.00 s 1 attempts"), "{said}");
+    }
 }
