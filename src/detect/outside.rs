@@ -32,7 +32,7 @@ const STUCK: u64 = 3;
 /// (rulebook `slow_any`).
 const SLOW: Duration = Duration::from_secs(1);
 /// A cache answers sooner than this: in less than a millisecond, and the way there and back.
-const CACHE: Duration = Duration::from_millis(10);
+pub(super) const CACHE: Duration = Duration::from_millis(10);
 
 /// A question of a client that did not go well.
 #[derive(Debug, Clone)]

@@ -3,41 +3,32 @@
 //! **Signature.** A DNS pod whose own questions are visible answers REFUSED to clients without
 //! asking anybody, five times or for two names, and nearly each time at least twenty of its questions
 //! are on their way upstream, never less than half of the most that there ever were: a plateau. Two
-//! on their way are enough if it forwards most of the refused questions at other times.
+//! on their way are enough if it forwards most of the refused questions at other times, or, of twenty and
+//! more, names beside most of them. From clients alone:
+//! nine of ten refusals come at once, within 10 ms, and meanwhile as many other answers from there take a
+//! second or more.
 //!
-//! **Needs.** A capture that shows what the DNS pods ask: on their nodes, with `-i any`.
+//! **Needs.** A capture that shows what the DNS pods ask: on their nodes, with `-i any`; or an upstream that
+//! is slow enough for clients to show it.
 //!
 //! **Not this.** REFUSED that an upstream said is passed on (`upstream-refused`). REFUSED while
 //! nothing is in flight is a zone that no `forward` covers.
 //!
 //! **Cannot tell.** The configured limit; the plateau is its measure.
 //!
-//! Source: rulebook 2.E; CoreDNS `plugin/forward` (`max_concurrent`).
+//! Source: rulebook 2.E; CoreDNS `plugin/forward` (`max_concurrent`); dnsmasq(8) (`--dns-forward-max`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
+use crate::base::Span;
 use crate::base::words::{clock, count, list, plain, text};
-use crate::base::{Map, Span, Timestamp};
-use crate::detect::upstream::read_the_corefile;
+use crate::detect::upstream::{AtLimit, at_limit, read_the_corefile};
 use crate::detect::{
-    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Fate, Finding, Layer,
-    Leg, Proof, RuledOut, Scene, Symptom, Trouble, TroubleKind, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
+    RuledOut, Scene, Symptom, Where,
 };
-use crate::dns::{Name, Question, Rcode};
-
-/// Refused questions, and names (rulebook 7.6).
-const ENOUGH: usize = 5;
-/// See [`ENOUGH`]: with two names, three will do.
-const ENOUGH_OF_TWO_NAMES: usize = 3;
-/// Questions in flight below which nobody sets a limit.
-const BUSY: usize = 20;
-/// See [`BUSY`]: where most of the refused questions were forwarded and answered at other times, no zone
-/// without a forward explains the refusals, and a low limit does.
-const BUSY_FOR_KNOWN: usize = 2;
-/// CoreDNS gives a leg up after this long.
-const LEG: Duration = Duration::from_secs(2);
+use crate::dns::{Name, Rcode};
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -55,72 +46,12 @@ struct CorednsRefusedBurst;
 
 impl Detector for CorednsRefusedBurst {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        let mut servers: BTreeMap<IpAddr, Vec<&Trouble>> = BTreeMap::new();
-        for trouble in scene.forward.outside.troubles() {
-            let refused = trouble.kind == TroubleKind::Error(Rcode::REFUSED);
-            if refused && scene.forward.shows(trouble.responder) {
-                servers.entry(trouble.responder).or_default().push(trouble);
-            }
-        }
-        servers.into_iter().filter_map(|(server, refused)| judge(server, &refused, scene)).collect()
+        at_limit(scene).iter().filter_map(|limit| finding(limit, scene)).collect()
     }
 }
 
-fn judge(server: IpAddr, refused: &[&Trouble], scene: &Scene<'_>) -> Option<Finding> {
-    let legs: Vec<&Leg> =
-        scene.forward.legs().iter().filter(|leg| leg.way.forwarder == server).collect();
-    let mut asked: Map<&Question, Vec<&Leg>> =
-        refused.iter().map(|trouble| (&trouble.question, Vec::new())).collect();
-    for leg in &legs {
-        if let Some(legs) = asked.get_mut(&*leg.question) {
-            legs.push(leg);
-        }
-    }
-    let own: Vec<&Trouble> = refused
-        .iter()
-        .copied()
-        .filter(|trouble| {
-            let own_leg = |leg: &&Leg| leg.serves(trouble);
-            !asked.get(&trouble.question).is_some_and(|legs| legs.iter().any(own_leg))
-        })
-        .collect();
-    let names: BTreeSet<&Name> = own.iter().map(|trouble| &trouble.question.name).collect();
-    if own.len() < ENOUGH && (own.len() < ENOUGH_OF_TWO_NAMES || names.len() < 2) {
-        return None;
-    }
-    // What it has asked for at other times, it has a forward for.
-    let answered = |legs: &Vec<&Leg>| {
-        legs.iter().any(|leg| matches!(leg.fate, Fate::Data | Fate::Negative(_)))
-    };
-    let known = own.iter().filter(|trouble| asked.get(&trouble.question).is_some_and(answered));
-    let busy = if known.count() * 2 > own.len() { BUSY_FOR_KNOWN } else { BUSY };
-    let most = legs.iter().map(|leg| in_flight(&legs, leg.sent.ts)).max()?;
-    // An answer is on the wire before the server counts it as done: of so many, some meet that moment.
-    let mut flying: Vec<usize> =
-        own.iter().map(|trouble| in_flight(&legs, trouble.sent.ts)).collect();
-    flying.sort_unstable();
-    let least = *flying.get(flying.len() / 10)?;
-    (least >= busy && least * 2 >= most)
-        .then(|| finding(server, &own, least, most, scene))
-        .flatten()
-}
-
-/// How many legs were on their way at this instant. Legs stand in the order of sending, and
-/// none is waited for longer than [`LEG`].
-fn in_flight(legs: &[&Leg], at: Timestamp) -> usize {
-    let from = legs.partition_point(|leg| leg.sent.ts < at.before(LEG));
-    let to = legs.partition_point(|leg| leg.sent.ts <= at);
-    let open = |leg: &&&Leg| leg.replied.is_none_or(|replied| replied.ts > at);
-    legs.get(from..to).unwrap_or_default().iter().filter(open).count()
-}
-
-fn finding(
-    server: IpAddr,
-    own: &[&Trouble],
-    least: usize,
-    most: usize,
-    scene: &Scene<'_>,
-) -> Option<Finding> {
+fn finding(limit: &AtLimit<'_>, scene: &Scene<'_>) -> Option<Finding> {
+    let AtLimit { server, ref own, least, most, shown } = *limit;
     let span = own.iter().map(|trouble| trouble.span()).reduce(Span::join)?;
     let names: BTreeSet<&Name> = own.iter().map(|trouble| &trouble.question.name).collect();
     let clients: BTreeSet<IpAddr> = own.iter().map(|trouble| trouble.client).collect();
@@ -134,7 +65,7 @@ fn finding(
             start = clock(span.start),
             least
         ),
-        confidence: Confidence::Likely,
+        confidence: if shown { Confidence::Likely } else { Confidence::Possible },
         culprits: vec![Culprit::Backend(server)],
         place: Where::Server,
         span,
@@ -148,15 +79,35 @@ fn finding(
             ..Claim::default()
         },
         cause: text!(
-            "{server} said REFUSED without asking its upstream, while {least} to {most} of its \
-             questions were on their way. CoreDNS does so at max_concurrent. Slow or silent \
+            "{what} CoreDNS does so at max_concurrent, dnsmasq at dns-forward-max. Slow or silent \
              upstreams fill that limit; so do search lists that multiply queries.",
-            server,
-            least,
-            most
+            what = if shown {
+                text!(
+                    "{server} said REFUSED without asking its upstream, while {least} to {most} of \
+                     its questions were on their way.",
+                    server,
+                    least,
+                    most
+                )
+            } else {
+                text!(
+                    "{server} said REFUSED sooner than it can have asked its upstream, while the \
+                     clients seen here waited for {least} to {most} other answers from there.",
+                    server,
+                    least,
+                    most
+                )
+            }
         ),
         facts: vec![
-            Fact { label: text!("refused without a question upstream"), value: plain(own.len()) },
+            Fact {
+                label: if shown {
+                    text!("refused without a question upstream")
+                } else {
+                    text!("refused at once")
+                },
+                value: plain(own.len()),
+            },
             Fact {
                 label: text!("in flight upstream at those moments"),
                 value: text!("{least} at least, {most} at most in the capture", least, most),
@@ -183,7 +134,11 @@ fn finding(
         ],
         ruled_out: vec![RuledOut {
             rule: "upstream-refused",
-            because: text!("no query to an upstream stands behind these answers"),
+            because: if shown {
+                text!("no query to an upstream stands behind these answers")
+            } else {
+                text!("these answers came at once, and those of the upstream take seconds")
+            },
         }],
     })
 }
@@ -235,6 +190,33 @@ mod tests {
     fn two_refusals_are_not_enough_wherever_the_capture_ends() {
         assert!(findings(&burst(40, 3)).contains("refused-burst"));
         assert!(!findings(&burst(40, 2)).contains("refused-burst"));
+    }
+
+    /// `slow` lookups wait for five seconds, and as many are refused meanwhile after so long.
+    fn seen_by_clients(slow: u32, refused_after: f64) -> String {
+        let mut text = String::from("pod = 10.244.0.2\ndns = 10.96.0.10\n");
+        for n in 0..slow {
+            let (sent, told) = (f64::from(n) / 100.0, 2.0 + f64::from(n) / 100.0);
+            let (late, back) = (sent + 4.9, told + refused_after);
+            let (one, other) = (format!("s{n}.example.com."), format!("r{n}.example.com."));
+            text += &format!("{sent:.4} pod:2{n:04} > dns rd A {one}\n");
+            text += &format!("{late:.4} pod:2{n:04} < dns {one} 5 A 203.0.113.7\n");
+            text += &format!("{told:.4} pod:3{n:04} > dns rd A {other}\n");
+            text += &format!("{back:.4} pod:3{n:04} < dns REFUSED\n");
+        }
+        text += "repeat 200 every 0.05\n0.000 pod > dns rd A redis.default.svc.cluster.local.\n\
+                 0.001 pod < dns aa redis.default.svc.cluster.local. 5 A 10.96.0.20\nend\n";
+        findings(&text)
+    }
+
+    #[test]
+    fn clients_that_wait_for_many_others_are_refused_at_once() {
+        let said = seen_by_clients(30, 0.001);
+        assert!(said.contains(" coredns-refused-burst [backend 10.96.0.10] possible"), "{said}");
+        assert!(!said.contains("upstream-refused"), "{said}");
+        let said = seen_by_clients(30, 0.040);
+        assert!(said.contains(" upstream-refused "), "asked and told: {said}");
+        assert!(!said.contains("refused-burst"), "{said}");
     }
 
     #[test]

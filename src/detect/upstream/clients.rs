@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::failing::{
     CACHED, ENOUGH, ENOUGH_OF_TWO_NAMES, Failing, Kind, episodes, is_enough, only_aaaa,
 };
+use super::limit::at_limit;
 use crate::base::{Span, Timestamp, Transport};
 use crate::detect::{Scene, Second, Trouble, TroubleKind};
 use crate::dns::{Name, Rcode};
@@ -28,8 +29,12 @@ pub(super) fn read<'a>(scene: &'a Scene<'a>, troubles: &[&'a Trouble]) -> Vec<Fa
     let of = |kind: TroubleKind| -> Vec<&'a Trouble> {
         troubles.iter().copied().filter(|trouble| trouble.kind == kind).collect()
     };
+    // What a server refuses at its own limit says nothing of what stands behind it.
+    let full: BTreeSet<IpAddr> = at_limit(scene).iter().map(|limit| limit.server).collect();
     for rcode in [Rcode::SERVFAIL, Rcode::REFUSED] {
-        for episode in episodes(&of(TroubleKind::Error(rcode)), |trouble| trouble.sent.ts) {
+        let mut told = of(TroubleKind::Error(rcode));
+        told.retain(|trouble| rcode != Rcode::REFUSED || !full.contains(&trouble.responder));
+        for episode in episodes(&told, |trouble| trouble.sent.ts) {
             let by_tcp = episode.iter().all(|trouble| trouble.transport == Transport::Tcp);
             let kind = match rcode {
                 Rcode::REFUSED => Kind::Refused,

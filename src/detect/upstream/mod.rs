@@ -5,10 +5,12 @@ mod circle;
 mod clients;
 mod failing;
 mod legs;
+mod limit;
 #[cfg(test)]
 pub(super) mod scenarios;
 mod words;
 
 pub(super) use circle::{BACK, Circle, circles};
 pub(super) use failing::{Failing, Kind, failing};
+pub(super) use limit::{AtLimit, at_limit};
 pub(super) use words::{Words, ask_it, read_the_corefile, record_the_legs};
