@@ -50,12 +50,17 @@ fn finding(failing: &Failing<'_>) -> Finding {
     let title = if failing.is_seen() {
         text!("{who} refuses {what} since {since}, and clients are told REFUSED", who, what, since)
     } else {
-        text!(
-            "{what} are REFUSED since {since} by {forwarders}, which answer cluster names",
-            what,
-            since,
-            forwarders = list(failing.forwarders(), 3)
-        )
+        let forwarders = list(failing.forwarders(), 3);
+        if failing.meanwhile.cluster_ok > 0 {
+            text!(
+                "{what} are REFUSED since {since} by {forwarders}, which answer cluster names",
+                what,
+                since,
+                forwarders
+            )
+        } else {
+            text!("{what} are REFUSED since {since} by {forwarders}", what, since, forwarders)
+        }
     };
     let mut actions = vec![ask_it(failing, "+tries=1"), read_the_corefile()];
     actions.extend(record_the_legs(failing));
@@ -75,6 +80,11 @@ fn finding(failing: &Failing<'_>) -> Finding {
              allow for the address that asks.",
             rest = if failing.is_seen() {
                 text!("{who} answers REFUSED, and the DNS pods pass it on.", who)
+            } else if meanwhile.cluster_ok == 0 {
+                text!(
+                    "No name of a cluster was asked for or answered there: whether these servers \
+                     refuse by themselves or pass it on, this capture does not show."
+                )
             } else {
                 text!(
                     "CoreDNS passes REFUSED on from its upstream; by itself it says so only for \
