@@ -24,6 +24,7 @@ mod kept;
 mod likeness;
 mod load;
 mod localise;
+mod missing;
 mod mixture;
 mod odds;
 mod outside;

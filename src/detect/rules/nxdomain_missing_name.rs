@@ -9,6 +9,8 @@
 //! resolves, and names that have addresses at another time count as harm; other names are told as
 //! information, for what is denied on purpose (blocklists, probes) looks the same.
 //!
+//! A name with a CNAME record is there: what is missing is what it leads to.
+//!
 //! **Not this.** Search noise: another candidate of the same lookup succeeded. Reverse lookups,
 //! names with an underscore, names that programs make up to test the resolver. Names that some
 //! server knows meanwhile (`replica-divergence`, `negative-sticky`) or that come and go
@@ -23,38 +25,34 @@
 //! Source: rulebook 2.F; RFC 2308 section 2.1, RFC 8020.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::base::Span;
 use crate::base::words::{Text, clock, count, list, plain, text};
-use crate::base::{Span, Table};
 use crate::capture::Seen;
 use crate::detect::likeness::Resolving;
-use crate::detect::spelled::{is_complete, is_everyday, is_for_cluster, is_searched};
+use crate::detect::missing::{FRAMES, Missing, MissingNames, merge_forms};
+use crate::detect::spelled::{is_complete, is_for_cluster};
 use crate::detect::{
-    Absence, Action, AskedName, Claim, Class, ClusterName, Confidence, Culprit, Descriptor,
-    Detector, Fact, Finding, HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where,
-    Which, meant_as_headless,
+    Absence, Action, AskedName, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact,
+    Finding, HarmKind, Interest, Layer, Proof, RuledOut, Scene, Symptom, Where, Which,
+    meant_as_headless,
 };
-use crate::dns::{Name, Rcode, RecordType};
-use crate::lookup::{Lookup, LookupOutcome};
+use crate::dns::{Name, RecordType};
+use crate::lookup::Lookup;
 
-/// Complete lookups that must have failed (rulebook 7.6).
-const ENOUGH: u64 = 3;
 /// A change reaches every server within the usual TTL of 30 s and 5 s more (K8).
 const SETTLED: Duration = Duration::from_secs(35);
-/// Names tallied; random ones are asked once and stay below [`ENOUGH`].
-const MAX_NAMES: usize = 20_000;
 /// A name with so large a share of all such lookups is a matter of its own.
 const OWN_MATTER: f64 = 0.2;
 /// More names than this beside those are told as one list.
 const FEW: usize = 3;
-/// Names of a list that are spelled out, and frames shown of it.
+/// Names of a list that are spelled out.
 const TOLD: usize = 12;
-const FRAMES: usize = 4;
 /// Names that are compared for a suggestion.
 const MAX_COMPARED: usize = 5_000;
+
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
     id: "nxdomain-missing-name",
@@ -66,22 +64,10 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::<NxdomainMissingName>::default(),
 };
 
-/// Bounded by [`MAX_NAMES`].
+/// Judges the names that nobody had.
 #[derive(Default)]
 struct NxdomainMissingName {
-    names: Table<Name, Missing>,
-}
-
-/// Lookups of one name, all of whose candidates were denied.
-struct Missing {
-    lookups: u64,
-    transactions: u64,
-    span: Span,
-    frames: Vec<Seen>,
-    clients: BTreeMap<IpAddr, u64>,
-    servers: BTreeSet<IpAddr>,
-    /// The candidates of the latest lookup.
-    candidates: Vec<Name>,
+    names: MissingNames,
 }
 
 impl Detector for NxdomainMissingName {
@@ -90,55 +76,13 @@ impl Detector for NxdomainMissingName {
     }
 
     fn observe_lookup(&mut self, lookup: &Lookup) {
-        if lookup.outcome != LookupOutcome::Negative || is_everyday(&lookup.name) {
-            return;
-        }
-        let mut candidates: Vec<Name> = Vec::new();
-        let mut servers = BTreeSet::new();
-        let mut transactions = 0;
-        for transaction in lookup.transactions() {
-            let Some(answer) = transaction.answer() else { return };
-            let asked = matches!(transaction.question.rtype, RecordType::A | RecordType::AAAA);
-            if answer.rcode != Rcode::NXDOMAIN || !asked {
-                return;
-            }
-            if candidates.last() != Some(&transaction.question.name) {
-                candidates.push(transaction.question.name.clone());
-            }
-            servers.insert(transaction.responder());
-            transactions += 1;
-        }
-        let complete = candidates.contains(&lookup.name) && !is_searched(&candidates);
-        let room = self.names.len() < MAX_NAMES || self.names.contains_key(&lookup.name);
-        if !complete || !room {
-            return;
-        }
-        let start = lookup.start;
-        let missing = self.names.entry(lookup.name.clone()).or_insert_with(|| Missing {
-            lookups: 0,
-            transactions: 0,
-            span: Span::at(start.ts),
-            frames: Vec::new(),
-            clients: BTreeMap::new(),
-            servers: BTreeSet::new(),
-            candidates: Vec::new(),
-        });
-        missing.lookups += 1;
-        missing.transactions += transactions;
-        missing.span = missing.span.with(lookup.end.unwrap_or(start.ts));
-        *missing.clients.entry(lookup.client).or_default() += 1;
-        missing.servers.extend(servers);
-        missing.candidates = candidates;
-        if missing.frames.len() < FRAMES {
-            missing.frames.push(start);
-        }
+        self.names.note(lookup);
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
         let mut names: Vec<(Name, Missing)> = self
             .names
-            .into_unordered()
-            .filter_map(|(name, missing)| Some((name, missing.without(scene.servers)?)))
+            .close(scene.servers)
             .filter(|(name, missing)| {
                 let known = |name: &Name| exists(name, scene) && absence(name, scene).is_none();
                 // A name below one that resolves is a pod without a name of its own.
@@ -157,7 +101,7 @@ impl Detector for NxdomainMissingName {
         names.sort_unstable_by(|(one, a), (other, b)| {
             b.lookups.cmp(&a.lookups).then_with(|| one.cmp(other))
         });
-        merge_forms(&mut names, scene);
+        merge_forms(&mut names, &scene.answers.zones);
         if names.is_empty() {
             return Vec::new();
         }
@@ -167,16 +111,21 @@ impl Detector for NxdomainMissingName {
             .into_iter()
             .map(|(name, missing)| {
                 let at = missing.candidates.iter().find_map(|name| absence(name, scene));
-                let near = if at.is_some() { None } else { found.nearest(&missing.candidates) };
-                Asked { name, missing, near, at }
+                let leads = missing.candidates.iter().find_map(|name| leads_to(name, scene));
+                let strange = at.is_none() && leads.is_none();
+                let near = if strange { found.nearest(&missing.candidates) } else { None };
+                Asked { name, missing, near, at, leads }
             })
             .collect();
         let (mut gone, never): (Vec<Asked>, Vec<Asked>) =
             asked.into_iter().partition(|one| one.at.is_some());
+        let (led, never): (Vec<Asked>, Vec<Asked>) =
+            never.into_iter().partition(|one| one.leads.is_some());
         let (harm, information): (Vec<Asked>, Vec<Asked>) = never
             .into_iter()
             .partition(|one| one.near.is_some() || is_for_cluster(&one.name, &scene.answers.zones));
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> =
+            led.into_iter().map(|one| finding(&[one], true, scene)).collect();
         for (group, counts) in [(harm, true), (information, false)] {
             findings.extend(matters(group).iter().map(|asked| finding(asked, counts, scene)));
         }
@@ -204,6 +153,8 @@ struct Asked {
     near: Option<(Name, Text)>,
     /// When it was gone, if it has addresses at another time.
     at: Option<Absence>,
+    /// The candidate that is there, and where it leads: to a name that is missing (RFC 2308 section 2.1).
+    leads: Option<(Name, Name)>,
 }
 
 /// What is told together: names that are asked much more than others by themselves, the many others
@@ -225,25 +176,11 @@ fn matters(mut asked: Vec<Asked>) -> Vec<Vec<Asked>> {
     matters
 }
 
-/// `cart.shop` and `cart.shop.svc.cluster.local` are one Service: the form that comes first stands
-/// for both.
-fn merge_forms(names: &mut Vec<(Name, Missing)>, scene: &Scene<'_>) {
-    let service = |name: &Name| -> Name {
-        let whole = scene.answers.zones.is_cluster(name)
-            && ClusterName::of(name).is_some_and(|parts| parts.depth() == 2);
-        let short = whole.then(|| Name::from_labels(name.labels().take(2))).flatten();
-        short.unwrap_or_else(|| name.clone())
-    };
-    let mut forms: BTreeMap<Name, (Name, Missing)> = BTreeMap::new();
-    for (name, missing) in names.drain(..) {
-        match forms.entry(service(&name)) {
-            Entry::Vacant(place) => {
-                place.insert((name, missing));
-            }
-            Entry::Occupied(mut known) => known.get_mut().1.absorb(missing),
-        }
-    }
-    names.extend(forms.into_values());
+/// Where `name` leads, if it is an alias.
+fn leads_to(name: &Name, scene: &Scene<'_>) -> Option<(Name, Name)> {
+    let of = |rtype| scene.answers.asked(name, rtype)?.alias();
+    let to = of(RecordType::A).or_else(|| of(RecordType::AAAA))?;
+    Some((name.clone(), to.clone()))
 }
 
 /// When `name` was gone, if it has addresses at another time; a Service is another rule's.
@@ -254,28 +191,6 @@ fn absence(name: &Name, scene: &Scene<'_>) -> Option<Absence> {
 
 fn exists(name: &Name, scene: &Scene<'_>) -> bool {
     scene.answers.name(name).is_some_and(AskedName::resolves)
-}
-
-impl Missing {
-    fn absorb(&mut self, other: Self) {
-        self.lookups += other.lookups;
-        self.transactions += other.transactions;
-        self.span = self.span.join(other.span);
-        self.frames.extend(other.frames);
-        self.frames.sort_unstable();
-        self.frames.truncate(FRAMES);
-        for (client, lookups) in other.clients {
-            *self.clients.entry(client).or_default() += lookups;
-        }
-        self.servers.extend(other.servers);
-    }
-
-    /// What is left without the lookups that DNS servers made for others, if it is enough.
-    fn without(mut self, servers: &BTreeSet<IpAddr>) -> Option<Self> {
-        self.clients.retain(|client, _| !servers.contains(client));
-        self.lookups = self.clients.values().sum();
-        (self.lookups >= ENOUGH).then_some(self)
-    }
 }
 
 /// Whether it is an outside name that resolves, with a search suffix behind it.
@@ -301,7 +216,12 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
         [name] => (plain(name), text!("does not exist")),
         several => (count(several.len() as u64, "name"), text!("do not exist")),
     };
-    let do_not = if gone.is_some() { text!("did not exist") } else { do_not };
+    let leads = asked.first().and_then(|one| one.leads.as_ref());
+    let do_not = match leads {
+        Some((_, to)) => text!("leads to {to}, which does not exist", to),
+        None if gone.is_some() => text!("did not exist"),
+        None => do_not,
+    };
     let (listed, said) = match names.as_slice() {
         [first, second, ..] => (
             text!(", {first} and {second} most of all", first, second),
@@ -355,7 +275,15 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             clients: Some(clients.clone()),
             ..Claim::default()
         },
-        cause: if gone.is_some() {
+        cause: if let Some((name, to)) = leads {
+            text!(
+                "{name} is there, and an alias for {to}: a Service of type ExternalName, or a CNAME \
+                 record. What it leads to is missing, mistyped or renamed (RFC 2308 section 2.1: \
+                 NXDOMAIN is said of the last name of the chain).",
+                name,
+                to
+            )
+        } else if gone.is_some() {
             text!(
                 "Meanwhile every server that was asked said that {said}, under each search suffix \
                  and as it is; before or after there are addresses. It was removed, or made later, \
@@ -380,7 +308,7 @@ fn finding(asked: &[Asked], counts: bool, scene: &Scene<'_>) -> Finding {
             .into_iter()
             .map(|(seen, name)| Proof { seen, summary: text!("a lookup of {name} begins", name) })
             .collect(),
-        actions: actions(&names, &clients, counts, gone.is_some()),
+        actions: actions(&names, &clients, (counts, gone.is_some()), leads),
         ruled_out: vec![
             RuledOut {
                 rule: "replica-divergence",
@@ -409,7 +337,13 @@ fn names_and_nearest(asked: &[Asked]) -> Vec<Fact> {
                 || text!("none close to it resolves in this capture"),
                 |(near, how)| text!("{near} ({how})", near, how),
             );
-            facts.push(Fact { label: text!("nearest name that resolves"), value });
+            let label = text!("nearest name that resolves");
+            facts.push(match &one.leads {
+                Some((name, to)) => {
+                    Fact { label: text!("alias"), value: text!("{name}, for {to}", name, to) }
+                }
+                None => Fact { label, value },
+            });
             let value = list(&one.missing.candidates, 6);
             facts.push(Fact { label: text!("candidates, all denied"), value });
         }
@@ -433,18 +367,27 @@ fn names_and_nearest(asked: &[Asked]) -> Vec<Fact> {
     facts
 }
 
-fn actions(names: &[&Name], clients: &BTreeSet<IpAddr>, counts: bool, gone: bool) -> Vec<Action> {
+fn actions(
+    names: &[&Name],
+    clients: &BTreeSet<IpAddr>,
+    (counts, gone): (bool, bool),
+    leads: Option<&(Name, Name)>,
+) -> Vec<Action> {
     let first =
         |name: &Name| name.first_label().map(|label| String::from_utf8_lossy(label).into_owned());
     let services: BTreeSet<String> =
         names.iter().take(TOLD).filter_map(|name| first(name)).collect();
     let services: Vec<String> = services.into_iter().collect();
-    let look = if counts && !gone {
+    let look = if let Some((_, to)) = leads {
+        format!("kubectl get services -A | grep -F {to}; dig {to}")
+    } else if counts && !gone {
         format!("kubectl get services -A | grep -iE '{}'", services.join("|"))
     } else {
         names.first().map_or_else(String::new, |name| format!("dig {name} +trace"))
     };
-    let why = if gone {
+    let why = if leads.is_some() {
+        text!("see who leads there, and whether it is there by now")
+    } else if gone {
         text!("see what its zone says by now")
     } else {
         text!("look for what the name may have meant")
@@ -477,6 +420,23 @@ mod tests {
              0.004 pod:40002 > dns rd A {name}.\n\
              0.005 pod:40002 < dns {last}\nend\n"
         )
+    }
+
+    #[test]
+    fn an_alias_that_leads_nowhere_is_there_itself() {
+        let first = "0.001 pod:40000 < dns aa NXDOMAIN";
+        let alias = "0.001 pod:40000 < dns aa NXDOMAIN legacy.shop.svc.cluster.local. 5 CNAME \
+                     old.example.net.";
+        let text = scenario(3, "legacy", "NXDOMAIN").replace(first, alias);
+        let (_, frames) = (findings(&text), crate::testkit::Scenario::parse(&text).frames());
+        let frames = frames.iter().map(|made| made.frame());
+        let found = crate::analysis::run_frames(frames, &Default::default(), Default::default());
+        let cause = &found.incidents.first().expect("an incident").cause;
+        let title = cause.title.to_string();
+        assert!(
+            title.starts_with("legacy leads to old.example.net, which does not exist"),
+            "{title}"
+        );
     }
 
     #[test]
