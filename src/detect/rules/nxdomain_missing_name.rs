@@ -404,7 +404,8 @@ fn actions(
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::findings;
+    use crate::analysis::{Options, Sinks, run_frames};
+    use crate::testkit::{Scenario, findings};
 
     /// One lookup a second of `name` under two suffixes and as it is, and one of a real Service.
     fn scenario(times: usize, name: &str, last: &str) -> String {
@@ -428,9 +429,9 @@ mod tests {
         let alias = "0.001 pod:40000 < dns aa NXDOMAIN legacy.shop.svc.cluster.local. 5 CNAME \
                      old.example.net.";
         let text = scenario(3, "legacy", "NXDOMAIN").replace(first, alias);
-        let (_, frames) = (findings(&text), crate::testkit::Scenario::parse(&text).frames());
-        let frames = frames.iter().map(|made| made.frame());
-        let found = crate::analysis::run_frames(frames, &Default::default(), Default::default());
+        let made = Scenario::parse(&text).frames();
+        let frames = made.iter().map(|made| made.frame());
+        let found = run_frames(frames, &Options::default(), Sinks::default());
         let cause = &found.incidents.first().expect("an incident").cause;
         let title = cause.title.to_string();
         assert!(
