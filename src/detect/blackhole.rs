@@ -9,9 +9,10 @@ use super::classify::Kind;
 use super::finding::{Action, Claim, Confidence, Culprit, Fact, Finding, Proof, RuledOut, Where};
 use super::harm::Symptom;
 use super::localise::{End, Outage};
+use super::mixture::mixtures;
 use super::scene::Scene;
 use crate::base::words::{Text, clock, count, duration, list, text};
-use crate::base::{Network, Span};
+use crate::base::{Network, Span, Timestamp};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
 
@@ -30,7 +31,9 @@ pub(super) struct Blackhole<'a> {
     pub(super) networks: BTreeSet<Network>,
     /// Clients that failed.
     pub(super) clients: BTreeSet<IpAddr>,
-    /// Other servers of the service that answered these networks.
+    /// Other servers that answered these networks meanwhile.
+    pub(super) others: BTreeSet<IpAddr>,
+    /// Other servers of the service that answered these networks at any time.
     pub(super) mates: BTreeSet<IpAddr>,
     pub(super) outages: Vec<&'a Outage>,
     scene: &'a Scene<'a>,
@@ -54,10 +57,53 @@ pub(super) struct Words {
     pub(super) ruled_out: Vec<(&'static str, Text)>,
 }
 
+/// The outages of `kind`, without those that chance makes of a silent backend which the capture does not show.
+fn of_kind<'a>(scene: &'a Scene<'a>, kind: Kind) -> Vec<&'a Outage> {
+    let mut outages: Vec<&Outage> =
+        scene.outages.iter().filter(|outage| outage.kind == kind).collect();
+    if outages.iter().any(|outage| outage.server == outage.service) {
+        let mixtures = mixtures(scene);
+        outages.retain(|outage| !mixtures.iter().any(|mixture| mixture.explains(outage)));
+    }
+    outages
+}
+
 impl<'a> Blackhole<'a> {
     /// The outages of `kind`, one finding for each server.
     pub(super) fn by_server(scene: &'a Scene<'a>, kind: Kind) -> Vec<Self> {
         Self::by(scene, kind, |outage| outage.server)
+    }
+
+    /// The outages of `kind`, one finding for each server; but servers that the same clients ask by their own
+    /// addresses stand in one list, and their lookups wait for one after the other.
+    pub(super) fn by_list(scene: &'a Scene<'a>, kind: Kind) -> Vec<Self> {
+        let mut groups: Vec<Vec<&Outage>> = Vec::new();
+        let mut by_server: BTreeMap<(bool, IpAddr), usize> = BTreeMap::new();
+        // The group of the last outage of each client, and when that was over.
+        let mut by_client: BTreeMap<IpAddr, (usize, Timestamp)> = BTreeMap::new();
+        for outage in of_kind(scene, kind) {
+            let direct = outage.server == outage.service;
+            let own = (direct, outage.server);
+            let goes_on = |(_, until): &&(usize, Timestamp)| *until >= outage.span.start;
+            let shared = || {
+                let mut known = outage.clients.iter().filter_map(|one| by_client.get(one));
+                known.find(goes_on).filter(|_| direct).map(|(group, _)| *group)
+            };
+            let group = by_server.get(&own).copied().or_else(shared);
+            let group = group.unwrap_or_else(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            });
+            by_server.insert(own, group);
+            if direct {
+                let until = |client: &IpAddr| (*client, (group, outage.span.end));
+                by_client.extend(outage.clients.iter().map(until));
+            }
+            if let Some(group) = groups.get_mut(group) {
+                group.push(outage);
+            }
+        }
+        groups.into_iter().filter_map(|outages| Self::of(outages, scene)).collect()
     }
 
     /// The outages of `kind`, one finding for each client network.
@@ -72,7 +118,7 @@ impl<'a> Blackhole<'a> {
 
     fn by<K: Ord>(scene: &'a Scene<'a>, kind: Kind, key: impl Fn(&Outage) -> K) -> Vec<Self> {
         let mut groups: BTreeMap<K, Vec<&Outage>> = BTreeMap::new();
-        for outage in scene.outages.iter().filter(|outage| outage.kind == kind) {
+        for outage in of_kind(scene, kind) {
             groups.entry(key(outage)).or_default().push(outage);
         }
         groups.into_values().filter_map(|outages| Self::of(outages, scene)).collect()
@@ -80,14 +126,18 @@ impl<'a> Blackhole<'a> {
 
     fn of(outages: Vec<&'a Outage>, scene: &'a Scene<'a>) -> Option<Self> {
         let span = outages.iter().map(|outage| outage.span).reduce(Span::join)?;
+        let servers: BTreeSet<IpAddr> = outages.iter().map(|outage| outage.server).collect();
+        let rows = outages.iter().flat_map(|outage| &outage.context.row);
+        let others = rows.filter(|(server, flows)| flows.ok > 0 && !servers.contains(server));
         Some(Self {
+            others: others.map(|(server, _)| *server).collect(),
+            mates: outages.iter().flat_map(|o| o.context.mates.iter().copied()).collect(),
             span,
             failed: outages.iter().map(|outage| outage.failed).sum(),
-            servers: outages.iter().map(|outage| outage.server).collect(),
+            servers,
             services: outages.iter().map(|outage| outage.service).collect(),
             networks: outages.iter().map(|outage| outage.network).collect(),
             clients: outages.iter().flat_map(|o| o.clients.iter().copied()).collect(),
-            mates: outages.iter().flat_map(|o| o.context.mates.iter().copied()).collect(),
             outages,
             scene,
         })
@@ -108,9 +158,32 @@ impl<'a> Blackhole<'a> {
         list(&self.networks, 3)
     }
 
-    /// From the first failure to the end of the outage.
+    /// The times that its outages took: those of several networks or servers at once are one.
+    pub(super) fn times(&self) -> Vec<Span> {
+        let mut times: Vec<Span> = Vec::new();
+        for outage in &self.outages {
+            let own = Span::between(outage.span.start, outage.span.start.after(outage.length()));
+            match times.last_mut() {
+                Some(last) if last.overlaps(own) => *last = last.join(own),
+                _ => times.push(own),
+            }
+        }
+        times
+    }
+
+    /// From the first failure to the end of the outage; of the longest one, if there were several.
     pub(super) fn length(&self) -> Duration {
-        self.outages.iter().map(|outage| outage.length()).max().unwrap_or_default()
+        self.times().into_iter().map(Span::length).max().unwrap_or_default()
+    }
+
+    /// Whether it was over before the capture was: the servers answered again.
+    pub(super) fn is_over(&self) -> bool {
+        self.outages.iter().all(|outage| matches!(outage.end, End::Recovered(_)))
+    }
+
+    /// Whether clients asked the servers themselves, and no address before them.
+    pub(super) fn is_direct(&self) -> bool {
+        self.services == self.servers
     }
 
     /// Where another capture point shows that the datagrams ended.
@@ -203,11 +276,14 @@ impl<'a> Blackhole<'a> {
     fn claim(&self) -> Claim {
         // What fails several networks fails those as well who asked too little to show it, and what fails
         // one of them all of its clients; between outages of different times it fails nobody.
-        let everybody = self.outages.iter().all(|one| one.kind.is_for_all())
-            && self.length() * 2 >= self.span.length();
+        let away: Duration = self.times().into_iter().map(Span::length).sum();
+        let everybody =
+            self.outages.iter().all(|one| one.kind.is_for_all()) && away * 2 >= self.span.length();
+        let until = self.outages.iter().map(|outage| outage.until).max();
+        let asked = until.map_or(self.span, |until| self.span.with(until));
         let network = self.networks.first().filter(|_| everybody && self.networks.len() == 1);
         Claim {
-            span: Some(self.span.widened(Duration::from_millis(1))),
+            span: Some(asked.widened(Duration::from_millis(1))),
             clients: (!everybody).then(|| self.clients.clone()),
             network: network.copied(),
             servers: Some(self.servers.clone()),
@@ -235,42 +311,57 @@ impl<'a> Blackhole<'a> {
         let mut say = |label, value| facts.push(Fact { label, value });
         let elsewhere = self.answered_elsewhere();
         if elsewhere > 0 {
-            let mut others = self.mates.difference(&self.servers).peekable();
-            let by = if others.peek().is_none() {
+            let by = if self.others.is_empty() {
                 Text::EMPTY
             } else {
-                text!(", by {others}", others = list(others, 3))
+                text!(", by {others}", others = list(&self.others, 3))
             };
             say(
                 text!("answered meanwhile by others"),
                 text!("{flows}{by}", flows = count(elsewhere, "flow"), by),
             );
         }
-        if let Some(good) = self.outages.iter().filter_map(|outage| outage.last_good).max() {
+        let before = |good: &Timestamp| *good < self.span.start;
+        let mut good = self.outages.iter().filter_map(|outage| outage.last_good).peekable();
+        if good.peek().is_none() {
+            say(text!("answered before"), text!("never in this capture"));
+        } else if let Some(good) = good.filter(before).max() {
             let value =
                 text!("{good} / {start}", good = clock(good), start = clock(self.span.start));
             say(text!("last answered / first failed"), value);
-        } else {
-            say(text!("answered before"), text!("never in this capture"));
         }
-        let ended = match self.outages.iter().map(|outage| outage.end).max() {
-            Some(End::Removed(at)) => {
-                text!("last new flow to it at {at}, then none", at = clock(at))
-            }
-            Some(End::Recovered(at)) => text!("it answered again at {at}", at = clock(at)),
-            Some(End::Open) | None => text!("not before the capture did"),
-        };
-        say(text!("ended"), text!("{ended} ({length})", ended, length = duration(self.length())));
-        let said: BTreeSet<Text> = self
-            .outages
-            .iter()
-            .flat_map(|outage| outage.icmp.iter())
+        say(text!("ended"), self.ended());
+        let mut rejections: BTreeMap<(IcmpKind, IpAddr), u64> = BTreeMap::new();
+        for (said, flows) in self.outages.iter().flat_map(|outage| &outage.icmp) {
+            *rejections.entry(*said).or_default() += flows;
+        }
+        let said: Vec<Text> = rejections
+            .into_iter()
             .map(|((kind, from), flows)| text!("{kind} from {from} ({flows})", kind, from, flows))
             .collect();
         if !said.is_empty() {
             say(text!("ICMP"), list(said, 3));
         }
         facts
+    }
+
+    /// How the last time ended, and how long it was.
+    fn ended(&self) -> Text {
+        let times = self.times();
+        let last = times.last().map_or(self.span.start, |last| last.start);
+        let of_last = self.outages.iter().filter(|outage| outage.span.start >= last);
+        let ended = match of_last.map(|outage| outage.end).max() {
+            Some(End::Removed(at)) => {
+                text!("last new flow to it at {at}, then none", at = clock(at))
+            }
+            Some(End::Recovered(at)) => text!("it answered again at {at}", at = clock(at)),
+            Some(End::Open) | None => text!("not before the capture did"),
+        };
+        let length = duration(self.length());
+        if times.len() < 2 {
+            return text!("{ended} ({length})", ended, length);
+        }
+        text!("{ended}; {times} times, the longest {length}", ended, times = times.len(), length)
     }
 
     fn evidence(&self) -> Vec<Proof> {
@@ -284,6 +375,17 @@ impl<'a> Blackhole<'a> {
         let summary = |server: IpAddr| text!("query to {server} without an answer", server);
         frames.into_iter().map(|(seen, server)| Proof { seen, summary: summary(server) }).collect()
     }
+}
+
+/// Commands that look at a server that clients ask by its own address: it may be anything.
+pub(super) fn look_at_server(server: IpAddr) -> Vec<(Text, String)> {
+    vec![
+        (
+            text!("see what has this address"),
+            format!("kubectl get pods,services,nodes -A -o wide | grep -wF {server}"),
+        ),
+        (text!("see whether it serves at all"), format!("dig @{server} . NS +tries=1 +time=2")),
+    ]
 }
 
 /// Commands that look at a DNS pod and its place in the service.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::finding::Where;
 use super::localise::{End, MIN_FLOWS, Outage};
 use super::posterior::{Flows, State};
+use crate::base::{Span, is_link_local};
 use crate::packet::IcmpKind;
 use crate::transaction::Nat;
 
@@ -22,6 +23,8 @@ pub(super) const LONGEST_RESTART: Duration = Duration::from_secs(30);
 pub(super) const ENOUGH_TO_EXONERATE: u64 = 4;
 /// Where more than one flow in so many is answered, not all servers fail (rulebook `service-wide-outage`).
 const ENOUGH_ANSWERED: u64 = 5;
+/// So often servers come back that are started anew each time (rulebook 7.6: recurring).
+const CRASH_LOOP: usize = 3;
 /// Failed flows of a blocked port (rulebook 7.6).
 const ENOUGH_BLOCKED: u64 = 10;
 
@@ -77,7 +80,11 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
             _ => server_kind(outage, nat),
         };
     }
-    // No server answers these clients.
+    // No server answers these clients. The cache on their own node says itself that it does not run: what
+    // speaks for a service's address is the node, about a service without endpoints.
+    if is_link_local(outage.server) && nobody_listens(outage) {
+        return Kind::NobodyListens;
+    }
     if (context.tcp_ok > 0 || outage.is_prohibited()) && enough_failed(outage, all) {
         return Kind::Blocked;
     }
@@ -89,7 +96,7 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     }
     let abroad_dead = context.abroad_failed >= MIN_FLOWS;
     let alone = context.elsewhere_failed + context.neighbours_failed == 0;
-    if abroad_dead || (alone && outage.clients.len() >= 3) {
+    if abroad_dead || (alone && outage.clients.len() >= 3) || comes_and_goes(outage, all) {
         Kind::Service
     } else if alone && !outage.untranslated {
         match place {
@@ -99,6 +106,29 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     } else {
         Kind::Node
     }
+}
+
+/// Whether all servers were away for this network, and back, so often that they crash and are started again:
+/// the capture holds no other network, and what breaks one node does not mend itself each time.
+fn comes_and_goes(outage: &Outage, all: &[Outage]) -> bool {
+    let context = &outage.context;
+    if outage.untranslated || context.abroad_ok + context.abroad_failed > 0 {
+        return false;
+    }
+    let over = |other: &&Outage| {
+        let same = other.network == outage.network && !other.untranslated;
+        same && matches!(other.end, End::Recovered(_)) && !other.clients_are_fine()
+    };
+    let mut times: Vec<Span> = Vec::new();
+    let mut often = |span: Span| {
+        match times.iter_mut().find(|time| time.overlaps(span)) {
+            Some(time) => *time = time.join(span),
+            None => times.push(span),
+        }
+        times.len() >= CRASH_LOOP
+    };
+    matches!(outage.end, End::Recovered(_))
+        && all.iter().filter(over).any(|other| often(other.span))
 }
 
 /// Whether these clients asked this server alone, and it failed others who asked it as well, while other
@@ -125,14 +155,19 @@ fn enough_failed(outage: &Outage, all: &[Outage]) -> bool {
     })
 }
 
-/// What is wrong with a server that fails alone.
-fn server_kind(outage: &Outage, nat: &Nat) -> Kind {
+/// Whether the server itself says that nobody listens there.
+fn nobody_listens(outage: &Outage) -> bool {
     let own_voice = |(said, count): (&(IcmpKind, IpAddr), &u64)| {
         let (kind, from) = said;
         let itself = *from == outage.server || *from == outage.service;
         (*kind == IcmpKind::PortUnreachable && itself).then_some(*count)
     };
-    if outage.icmp.iter().filter_map(own_voice).sum::<u64>() >= 2 {
+    outage.icmp.iter().filter_map(own_voice).sum::<u64>() >= 2
+}
+
+/// What is wrong with a server that fails alone.
+fn server_kind(outage: &Outage, nat: &Nat) -> Kind {
+    if nobody_listens(outage) {
         return Kind::NobodyListens;
     }
     let asked_directly = outage.server == outage.service && !nat.is_backend(outage.server);

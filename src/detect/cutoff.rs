@@ -262,7 +262,7 @@ mod tests {
                 reached,
                 attempts: 1,
                 unanswered: u32::from(reached == Reached::No),
-                prompt: reached == Reached::Yes,
+                heard: (reached == Reached::Yes).then(|| Span::at(ts)),
                 repeated: (0, 0),
                 lost: None,
                 icmp: None,

@@ -6,10 +6,14 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Host, Timestamp, Transport};
+use crate::base::{Host, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
 use crate::transaction::{Transaction, Undelivered};
+
+/// What is sent so shortly after another was sent beside it, and not because that got no answer (rulebook
+/// `pair_win`).
+const BESIDE: Duration = Duration::from_millis(50);
 
 /// A pair of client and server, over one transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,8 +138,8 @@ pub(super) struct Part {
     pub(super) reached: Reached,
     pub(super) attempts: u32,
     pub(super) unanswered: u32,
-    /// Whether something came back before anything was sent again.
-    pub(super) prompt: bool,
+    /// When the first and the last of its datagrams were sent that were answered.
+    pub(super) heard: Option<Span>,
     pub(super) repeated: (u16, u16),
     pub(super) lost: Option<Undelivered>,
     pub(super) icmp: Option<Box<(IcmpKind, IpAddr)>>,
@@ -144,13 +148,24 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Adds a later part of the same flow.
+    /// Whether one of the datagrams that were sent at first was answered.
+    fn began_well(&self) -> bool {
+        let first = self.first.ts.after(BESIDE);
+        self.heard.is_none_or(|heard| heard.start <= first)
+    }
+
+    /// Adds another part of the same flow.
     pub(super) fn join(&mut self, later: Self) {
+        // Of two lookups that ask from one socket, the one that began first may be over last.
+        self.first = self.first.min(later.first);
         self.last_sent = self.last_sent.max(later.last_sent);
         self.reached = self.reached.min(later.reached);
         self.attempts += later.attempts;
         self.unanswered += later.unanswered;
-        self.prompt |= later.prompt;
+        self.heard = match (self.heard, later.heard) {
+            (Some(one), Some(other)) => Some(one.join(other)),
+            (one, other) => one.or(other),
+        };
         let (repeated, answered) = self.repeated;
         self.repeated =
             (repeated.saturating_add(later.repeated.0), answered.saturating_add(later.repeated.1));
@@ -171,6 +186,7 @@ impl Going {
             && repeated == (0, 0)
             && lost.is_none()
             && icmp.is_none()
+            && self.part.began_well()
             && self.weight == 1
             && last_sent >= first.ts;
         let attempts = u8::try_from(attempts).ok().and_then(NonZero::new).filter(|_| smooth)?;
@@ -248,11 +264,17 @@ impl Flow {
         self.rough().map_or(0, |part| part.unanswered)
     }
 
-    /// Whether it was answered only when everything had been sent again: all that was sent before was
-    /// lost.
+    /// Whether the server heard it when it began. A flow may be answered only when it was sent again, or when
+    /// another lookup or another process used its socket.
+    pub(super) fn began_well(&self) -> bool {
+        self.succeeded() && self.rough().is_none_or(Part::began_well)
+    }
+
+    /// Whether the server did not hear it when it began, and did later: all that was sent before was lost.
     pub(super) fn stalled(&self) -> bool {
-        self.rough()
-            .is_some_and(|part| part.reached == Reached::Yes && part.unanswered > 0 && !part.prompt)
+        self.rough().is_some_and(|part| {
+            part.reached == Reached::Yes && part.unanswered > 0 && !part.began_well()
+        })
     }
 
     /// Whether the server did not hear it when it began, whatever came of it later.
@@ -260,10 +282,20 @@ impl Flow {
         self.failed() || self.stalled()
     }
 
-    /// When it reached the server, if it did: with its first datagram, or, where it was answered only when
-    /// everything had been sent again, with its last one.
+    /// When it reached the server, if it did: with its first datagram, or, where that was not answered,
+    /// with the first one that was.
     pub(super) fn reached_at(&self) -> Timestamp {
-        if self.stalled() { self.last_sent() } else { self.first.ts }
+        let late = self.rough().filter(|part| !part.began_well());
+        late.and_then(|part| part.heard).map_or(self.first.ts, |heard| heard.start)
+    }
+
+    /// When the last of its datagrams was sent that was answered and sent before this, as far as is known.
+    pub(super) fn heard_before(&self, at: Timestamp) -> Option<Timestamp> {
+        let heard = match self.rough() {
+            None => Some(Span::between(self.first.ts, self.last_sent())),
+            Some(part) => part.heard.filter(|_| self.succeeded()),
+        };
+        heard.and_then(|heard| [heard.end, heard.start].into_iter().find(|sent| *sent < at))
     }
 
     /// Transactions in it that were repeated from the same port, and of them those answered then.
@@ -337,10 +369,62 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::{FileId, FrameRef};
 
     /// Hundreds of thousands are kept.
     #[test]
     fn a_flow_takes_few_bytes() {
         assert_eq!(size_of::<Flow>(), 32);
+    }
+
+    fn part(first: i64, heard: Option<(i64, i64)>) -> Part {
+        let at = |second| Timestamp::from_parts(second, 0);
+        let reached = if heard.is_some() { Reached::Yes } else { Reached::No };
+        Part {
+            first: Seen { ts: at(first), at: FrameRef::new(FileId(0), 1) },
+            last_sent: heard.map_or(at(first), |(_, last)| at(last)),
+            reached,
+            attempts: 1,
+            unanswered: u32::from(heard.is_none()),
+            heard: heard.map(|(first, last)| Span::between(at(first), at(last))),
+            repeated: (0, 0),
+            lost: None,
+            icmp: None,
+            stuck: false,
+        }
+    }
+
+    fn flow(parts: Vec<Part>) -> Flow {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let cell = Cell {
+            client: address,
+            server: address,
+            responder: address,
+            transport: Transport::Udp,
+        };
+        let part = parts.into_iter().reduce(|mut one, other| {
+            one.join(other);
+            one
+        });
+        let going = Going { cell: Arc::new(cell), port: 1, weight: 1, part: part.unwrap() };
+        Flow::from(going)
+    }
+
+    /// What is asked later from the same socket says nothing of what was asked first.
+    #[test]
+    fn a_flow_reaches_its_server_when_the_first_of_it_is_answered() {
+        let at = |second| Timestamp::from_parts(second, 0);
+        let lost_at_first = flow(vec![part(10, None), part(25, Some((25, 25)))]);
+        assert!(lost_at_first.stalled() && lost_at_first.succeeded());
+        assert_eq!(lost_at_first.reached_at(), at(25));
+        // Lookups end in another order than they began.
+        let noted_late = flow(vec![part(25, Some((25, 25))), part(10, None)]);
+        assert_eq!((noted_late.first.ts, noted_late.reached_at()), (at(10), at(25)));
+        let lost_later = flow(vec![part(10, Some((10, 12))), part(25, None)]);
+        assert!(lost_later.began_well() && !lost_later.began_in_vain());
+        assert_eq!(lost_later.reached_at(), at(10));
+        assert_eq!(lost_later.heard_before(at(20)), Some(at(12)));
+        assert_eq!(lost_later.heard_before(at(11)), Some(at(10)));
+        assert_eq!(lost_later.heard_before(at(10)), None);
     }
 }

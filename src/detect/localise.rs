@@ -25,7 +25,7 @@ use super::trips::{Scope, Trips};
 use crate::base::{Network, Span, Timestamp, Transport};
 use crate::capture::Seen;
 use crate::packet::IcmpKind;
-use crate::transaction::{Nat, Undelivered};
+use crate::transaction::{Nat, Undelivered, timing};
 
 /// Three failures out of three leave a healthy server with a chance of one in a million at one
 /// per cent of loss (rulebook `min_flows`).
@@ -62,9 +62,11 @@ pub struct Outage {
     pub network: Network,
     /// The clients that failed.
     pub clients: BTreeSet<IpAddr>,
-    /// First to last bad packet.
+    /// First to last bad packet, or until it answered again.
     pub span: Span,
-    /// The last flow before it that was answered.
+    /// When the last datagram of what failed was sent: who asked in vain may go on so afterwards.
+    pub until: Timestamp,
+    /// When the last datagram before it was sent that was answered.
     pub last_good: Option<Timestamp>,
     /// How it ended.
     pub end: End,
@@ -334,11 +336,24 @@ fn answered_again(flows: &[&Flow]) -> Option<Timestamp> {
     for flow in flows.iter().filter(|flow| flow.succeeded()) {
         let at = flow.reached_at();
         first = Some(first.map_or(at, |known: Timestamp| known.min(at)));
-        if !flow.stalled() {
+        if flow.began_well() {
             break;
         }
     }
     first
+}
+
+/// When the last datagram before this was sent that the server answered. A flow goes on for a while, so that
+/// it may not be the flow that began last.
+fn last_heard(flows: &[&Flow], before: Timestamp) -> Option<Timestamp> {
+    let mut last: Option<Timestamp> = None;
+    for flow in flows.iter().rev() {
+        if last.is_some_and(|last| flow.first.ts.after(timing::T_KEEP) < last) {
+            break;
+        }
+        last = last.max(flow.heard_before(before));
+    }
+    last
 }
 
 fn outage(
@@ -353,16 +368,17 @@ fn outage(
     let start = failed.first().map_or(Timestamp::MIN, |flow| flow.first.ts);
     // What was sent again with success was sent to a server that was back.
     let sent = |flow: &&Flow| if flow.failed() { flow.last_sent() } else { flow.first.ts };
-    let last = failed.iter().map(sent).max().unwrap_or(start);
-    let (until, after) = flows.split_at(run.end);
-    let undecided = after.iter().take_while(|flow| !flow.succeeded());
+    let until = failed.iter().map(sent).max().unwrap_or(start);
+    // Who failed may fail again in a later outage, from the same port.
     let recovered = answered_again(&flows[run.start..]);
+    let last = recovered.map_or(until, |recovered| until.min(recovered));
+    let (before, after) = flows.split_at(run.end);
+    let undecided = after.iter().take_while(|flow| !flow.succeeded());
     // What is undecided was sent there as well.
-    let unanswered = until.iter().skip(run.start).chain(undecided);
+    let unanswered = before.iter().skip(run.start).chain(undecided);
     let last_new = unanswered.filter(|flow| !flow.succeeded()).last();
     let last_new = last_new.map_or(start, |flow| flow.first.ts);
     let service = failed.first().map_or(server, |flow| flow.cell().server);
-    let good = |flow: &&&Flow| flow.succeeded();
     let mut outage = Outage {
         kind: Kind::Dead,
         server,
@@ -370,7 +386,8 @@ fn outage(
         network,
         clients: failed.iter().map(|flow| flow.cell().client).collect(),
         span: Span::between(start, last),
-        last_good: flows[..run.start].iter().rev().find(good).map(|flow| flow.last_sent()),
+        until,
+        last_good: last_heard(&flows[..run.start], start),
         end: End::Open,
         failed: failed.iter().map(|flow| u64::from(flow.weight())).sum(),
         icmp: BTreeMap::new(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::classify::{Kind, LONGEST_REMOVAL, SHORTEST_REMOVAL};
 use super::flow::Flow;
+use super::localise::Outage;
 use super::scene::Scene;
 use crate::base::{Span, Timestamp, Transport};
 use crate::capture::Seen;
@@ -55,6 +56,18 @@ impl Mixture {
             length if length < SHORTEST_REMOVAL => Kind::Restart,
             _ => Kind::Stale,
         }
+    }
+
+    /// Whether an outage of the service is no more than chance makes of one silent backend among several: so
+    /// many sockets in a row were pinned to it.
+    pub(super) fn explains(&self, outage: &Outage) -> bool {
+        let all = (self.failed + self.answered).max(1) as f64;
+        let row = i32::try_from(outage.failed).unwrap_or(i32::MAX);
+        let chance = (self.failed as f64 / all).powi(row) * all;
+        outage.server == self.service
+            && self.span.contains(outage.span.start)
+            && self.span.contains(outage.span.end)
+            && chance >= CHANCE
     }
 
     /// One backend in about how many is silent.

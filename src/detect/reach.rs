@@ -14,11 +14,13 @@ use hashbrown::HashTable;
 use super::flow::{Cell, Flow, Going, Part, Reached};
 use super::vanish::places;
 use crate::base::{
-    Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Timestamp, Transport,
+    Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Span, Timestamp, Transport,
     forget_before_growth, push_back, push_within,
 };
 use crate::lookup::{Lookup, Sent};
-use crate::transaction::{Attempt, ConnectOutcome, Outcome, TcpAttempt, Transaction, timing};
+use crate::transaction::{
+    Attempt, ConnectOutcome, Outcome, Response, TcpAttempt, Transaction, timing,
+};
 
 /// How many flows are kept one by one; beyond that, answered ones are thinned out by halves
 /// and carry the weight of those left out, and so are the others where they are too many.
@@ -126,7 +128,7 @@ impl Reach {
                 reached,
                 attempts: 1,
                 unanswered: 0,
-                prompt: true,
+                heard: Some(Span::at(sent.ts)),
                 repeated: (0, 0),
                 lost: response.lost,
                 icmp: None,
@@ -158,15 +160,13 @@ impl Reach {
                 (true, reached) => (reached, sent.saturating_sub(answered)),
             };
             let cell = Cell::of(transaction, responder);
-            let again = attempts.get(1).map(|attempt| attempt.sent().ts);
-            let arrived = transaction.responses.first().map(|response| response.arrived().ts);
             let part = Part {
                 first: start,
                 last_sent: attempts.last().map_or(start.ts, |attempt| attempt.sent().ts),
                 reached,
                 attempts: sent,
                 unanswered,
-                prompt: last && arrived.is_some_and(|at| again.is_none_or(|again| at <= again)),
+                heard: if last { heard(attempts, &transaction.responses, reached) } else { None },
                 repeated: (u16::from(sent > 1), u16::from(sent > 1 && reached == Reached::Yes)),
                 lost: transaction.responses.iter().find_map(|response| response.lost),
                 icmp: transaction
@@ -188,6 +188,7 @@ impl Reach {
             ConnectOutcome::Unknown => Reached::Unknown,
         };
         let attempts = u32::try_from(connect.syns.len()).unwrap_or(u32::MAX);
+        let last_sent = connect.syns.last().map_or(connect.first().ts, |seen| seen.ts);
         let cell = Cell {
             client: connect.client.ip(),
             server: connect.server.ip(),
@@ -196,11 +197,11 @@ impl Reach {
         };
         let part = Part {
             first: connect.first(),
-            last_sent: connect.syns.last().map_or(connect.first().ts, |seen| seen.ts),
+            last_sent,
             reached,
             attempts,
             unanswered: attempts.saturating_sub(u32::from(reached == Reached::Yes)),
-            prompt: reached == Reached::Yes && attempts == 1,
+            heard: (reached == Reached::Yes).then(|| Span::at(last_sent)),
             repeated: (0, 0),
             lost: None,
             icmp: None,
@@ -377,6 +378,22 @@ impl Reach {
     }
 }
 
+/// When the first and the last of these were sent that were answered: of an answer in time, the one sent
+/// last before it came.
+fn heard(attempts: &[Attempt], responses: &[Response], reached: Reached) -> Option<Span> {
+    let first = attempts.first()?.sent().ts;
+    let of = |response: &Response| {
+        let arrived = response.arrived().ts;
+        let sent = attempts.iter().map(|attempt| attempt.sent().ts);
+        sent.take_while(|sent| *sent <= arrived).last().unwrap_or(first)
+    };
+    match reached {
+        Reached::Yes => Some(Span::between(of(responses.first()?), of(responses.last()?))),
+        Reached::Late => Some(Span::at(first)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,7 +411,7 @@ mod tests {
             reached: Reached::Yes,
             attempts: 1,
             unanswered: 0,
-            prompt: true,
+            heard: Some(Span::at(ts)),
             repeated: (0, 0),
             lost: None,
             icmp: None,

@@ -30,14 +30,14 @@ pub(super) fn runs(flows: &[&Flow]) -> Vec<Range<usize>> {
     let mut back: Option<Timestamp> = None;
     for (index, flow) in flows.iter().enumerate() {
         let hurt = flow.began_in_vain();
-        if (flow.succeeded() && !hurt) || back.is_some_and(|at| at <= flow.first.ts) {
+        if flow.began_well() || back.is_some_and(|at| at <= flow.first.ts) {
             found.extend(start.take().map(|start| start..index));
             back = None;
         }
         if hurt {
             start.get_or_insert(index);
         }
-        if flow.stalled() {
+        if flow.succeeded() && !flow.began_well() {
             let at = flow.reached_at();
             back = Some(back.map_or(at, |known| known.min(at)));
         }
@@ -72,7 +72,7 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
                 _ => found.push(index..index + 1),
             }
             goes_on = true;
-        } else if flow.succeeded() {
+        } else if flow.began_well() {
             goes_on = false;
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn absences(flows: &[&Flow]) -> Vec<Range<usize>> {
         let Some((first, last)) = bad.first().zip(bad.last()) else { return false };
         let last = last.first.ts;
         // A server that answers repeats meanwhile is there.
-        let away = bad.iter().all(|flow| flow.failed() || flow.last_sent() > last);
+        let away = bad.iter().all(|flow| flow.failed() || flow.reached_at() > last);
         away && last.since(first.first.ts) >= MIN_LENGTH
     });
     // What a server that comes and goes lost while it was surely away says nothing of how often it fails

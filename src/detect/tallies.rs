@@ -291,7 +291,7 @@ impl CellTally {
                 reached: if failed { Reached::No } else { Reached::Yes },
                 attempts: 1,
                 unanswered: u32::from(failed),
-                prompt: !failed,
+                heard: (!failed).then(|| Span::at(first)),
                 repeated: (0, 0),
                 lost: None,
                 icmp: None,

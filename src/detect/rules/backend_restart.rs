@@ -6,11 +6,15 @@
 //!
 //! **Needs.** The query after translation, or clients that ask the server directly.
 //!
-//! **Not this.** Silence of 25 to 75 s that ends with a removal is `stale-backend`.
+//! **Not this.** Silence of 25 to 75 s that ends with a removal is `stale-backend`. Sockets of a service that
+//! fail in a row while one of its hidden backends is silent are chance where others are answered before and
+//! after.
 //!
 //! **Cannot tell.** Why: a deployment, a crash, memory, a bad configuration file.
 //!
 //! Source: rulebook 2.B; coredns/coredns `plugin/health` (lameduck).
+
+use std::time::Duration;
 
 use crate::base::words::{Text, clock, duration, list, text};
 use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
@@ -44,12 +48,14 @@ impl Detector for BackendRestart {
 
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
-    let times = hole.outages.len() as u64;
-    let mut others = hole.mates.difference(&hole.servers).peekable();
-    let others = if others.peek().is_some() {
-        text!(", while {others} answered the same clients", others = list(others, 3))
-    } else {
+    let times = hole.times();
+    let start = clock(hole.span.start);
+    let lasted: Duration = times.iter().map(|time| time.length()).sum();
+    let lasted = duration(lasted);
+    let others = if hole.others.is_empty() {
         Text::EMPTY
+    } else {
+        text!(", while {others} answered the same clients", others = list(&hole.others, 3))
     };
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push((
@@ -64,14 +70,21 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
     hole.finding(
         &DETECTOR,
         Words {
-            title: text!(
-                "backend {server} was away for {outages} at {start}{rest}",
-                server,
-                outages =
-                    duration(hole.outages.first().map_or(hole.length(), |outage| outage.length())),
-                start = clock(hole.span.start),
-                rest = if times > 1 { text!(", {times} times", times) } else { Text::EMPTY }
-            ),
+            title: match times.len() {
+                0 | 1 => text!(
+                    "backend {server} was away for {lasted} at {start}",
+                    server,
+                    lasted,
+                    start
+                ),
+                times => text!(
+                    "backend {server} was away {times} times from {start} on, {lasted} in all",
+                    server,
+                    times,
+                    start,
+                    lasted
+                ),
+            },
             confidence: Confidence::Likely,
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: Where::Server,
@@ -138,9 +151,9 @@ mod tests {
             "{}",
             away(26.0)
         );
-        // The last failure's repeat goes 27 s after the first failure, or 31 s.
-        assert!(away(44.0).contains(" backend-restart ["), "{}", away(44.0));
-        assert!(!away(48.0).contains("backend-restart ["), "{}", away(48.0));
+        // It is back 28 s after the first failure, or 32 s.
+        assert!(away(48.0).contains(" backend-restart ["), "{}", away(48.0));
+        assert!(!away(52.0).contains("backend-restart ["), "{}", away(52.0));
     }
 
     /// Repeats are answered all the while: that is loss, not absence.
@@ -229,5 +242,44 @@ mod tests {
         let said = findings(situation.text());
         assert!(said.contains(" backend-restart [backend 10.244.1.10] likely 10:00:08"), "{said}");
         assert!(!said.contains("lossy-path ["), "{said}");
+    }
+
+    /// It is away twice; a client of the first time fails again in the second, from the same port.
+    #[test]
+    fn what_fails_twice_from_one_port_makes_no_long_outage() {
+        let mut situation = Situation::cluster();
+        for round in 0..200_u16 {
+            let at = f64::from(round) * 0.5;
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let silent =
+                via == "dns1" && ((20.0..30.0).contains(&at) || (40.0..50.0).contains(&at));
+            let fate = if silent { Fate::Lost } else { Fate::Answered };
+            situation.ask(at, "pod", "kube-dns", via, fate);
+        }
+        for (at, id) in [(28.2, "7001"), (46.2, "7002")] {
+            let query = format!("pod:39000 > kube-dns via dns1 id {id} rd A {id}.example.com.");
+            situation.line(at, &query);
+        }
+        let made = Scenario::parse(situation.text()).frames();
+        let frames = made.iter().map(|made| made.frame());
+        let found = run_frames(frames, &Options::default(), Sinks::default()).incidents;
+        let title = found.first().map(|one| one.cause.title.to_string()).unwrap_or_default();
+        let says = "was away 2 times from 10:00:20.000 on, 20.0 s in all";
+        assert!(title.ends_with(says), "{title}");
+    }
+
+    /// Behind an address that hides them, one of two backends is silent for a while, and chance sends ten
+    /// queries in a row to it.
+    #[test]
+    fn a_service_of_which_half_is_silent_is_not_away() {
+        let mut situation = Situation::new("service = 10.96.0.10\npod = 10.244.0.2");
+        for round in 0..160_u16 {
+            let half = (60..100).contains(&round) && round % 2 == 0;
+            let fate = if half || (75..84).contains(&round) { Fate::Lost } else { Fate::Answered };
+            situation.ask(f64::from(round), "pod", "service", "", fate);
+        }
+        let said = findings(situation.text());
+        assert!(said.contains(" stale-backend [service 10.96.0.10] possible"), "{said}");
+        assert!(!said.contains("backend-restart"), "{said}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! **Signature.** ICMP port unreachable (type 3 code 3, ICMPv6 type 1 code 4) comes back for
 //! queries. From the pod's own address: the process is not listening (it crashed or starts up).
+//! So it is of the cache on the clients' own node (a link-local address), whoever else fails then.
 //! From another address on the way: a firewall there rejects. From the client's own node, for a
 //! query that was never translated: the service has no endpoints.
 //!
@@ -16,8 +17,9 @@
 //! Source: rulebook 2.B; RFC 792, RFC 4443 section 3.1.
 
 use super::icmp_host_unreachable::Rejections;
-use crate::base::words::text;
-use crate::detect::blackhole::{Blackhole, Words, look_at_pod};
+use crate::base::is_link_local;
+use crate::base::words::{Text, clock, duration, text};
+use crate::detect::blackhole::{Blackhole, Words, look_at_pod, look_at_server};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Glance, Interest, Kind, Layer,
     Scene, Where, Which,
@@ -57,29 +59,52 @@ impl Detector for IcmpPortUnreachable {
 
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
-    let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
+    let direct = hole.is_direct();
+    let of_node = hole.servers.iter().copied().all(is_link_local);
+    let look = if direct { look_at_server } else { look_at_pod };
+    let mut actions: Vec<_> = hole.servers.iter().take(3).flat_map(|one| look(*one)).collect();
+    let label = if of_node { "node-local-dns" } else { "kube-dns" };
     actions.push((
         text!("read what it said when it stopped"),
-        "kubectl -n kube-system logs -l k8s-app=kube-dns --previous --tail=50".to_owned(),
+        format!("kubectl -n kube-system logs -l k8s-app={label} --previous --tail=50"),
     ));
+    let title = if !direct {
+        text!(
+            "nobody listens on port 53 of {server} any more, and {service} still sends queries \
+             there",
+            server,
+            service = hole.service()
+        )
+    } else if hole.is_over() {
+        text!(
+            "nobody listened on port 53 of {server} from {start} on for {lasted}",
+            server,
+            start = clock(hole.span.start),
+            lasted = duration(hole.length())
+        )
+    } else {
+        text!("nobody listens on port 53 of {server} any more", server)
+    };
+    let still = if of_node {
+        text!(". It is the cache on the clients' own node")
+    } else if direct {
+        Text::EMPTY
+    } else {
+        text!(", and the service still has it as a backend")
+    };
     hole.finding(
         &DETECTOR,
         Words {
-            title: text!(
-                "nobody listens on port 53 of {server} any more, and {service} still sends queries \
-                 there",
-                server,
-                service = hole.service()
-            ),
+            title,
             confidence: Confidence::Confirmed,
             culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
             place: Where::Server,
             cause: text!(
                 "{server} itself answers queries with ICMP port unreachable: the host is up and \
-                 reachable, the DNS process on it is not running or not listening, and the service \
-                 still has it as a backend. Resolvers that heed ICMP fail at once, musl waits in \
-                 vain.",
-                server
+                 reachable, the DNS process on it is not running or not listening{still}. Resolvers \
+                 that heed ICMP fail at once, musl waits in vain.",
+                server,
+                still
             ),
             actions,
             ruled_out: vec![
@@ -208,5 +233,26 @@ mod tests {
         let said = analysis.incidents.iter().find(|one| one.cause.rule.id == rule);
         let cause = said.expect("an incident").cause.cause.to_string();
         assert!(cause.contains("firewall") && !cause.contains("endpoint"), "{cause}");
+    }
+
+    /// The cache on the clients' own node is restarted: nobody else is asked.
+    #[test]
+    fn the_cache_of_the_node_says_itself_that_it_does_not_run() {
+        let hosts = "cache = 169.254.20.10\na = 10.244.0.2\nb = 10.244.0.3\nc = 10.244.0.4";
+        let mut situation = Situation::new(hosts);
+        for round in 0..120_u16 {
+            let at = f64::from(round) * 0.5;
+            for client in ["a", "b", "c"] {
+                let down = (40..58).contains(&round);
+                let fate = if down { Fate::Unreachable } else { Fate::Answered };
+                situation.ask(at, client, "cache", "", fate);
+            }
+        }
+        let said = findings(situation.text());
+        assert!(
+            said.contains(" icmp-port-unreachable [backend 169.254.20.10] confirmed"),
+            "{said}"
+        );
+        assert!(!said.contains("service-wide-outage"), "{said}");
     }
 }

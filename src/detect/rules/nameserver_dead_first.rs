@@ -3,7 +3,7 @@
 //! **Signature.** An address that is asked directly answers none of at least three flows in the whole
 //! capture, and the same clients are answered by another address, seconds later or at once. Stubs keep
 //! no memory: they ask the dead one first every time. Or clients that ask it alone get no answer, while
-//! others are answered by theirs.
+//! others are answered by theirs. Several that the same clients wait for at the same time are one finding.
 //!
 //! **Needs.** Clients that ask two addresses, or others that ask another.
 //!
@@ -17,7 +17,7 @@
 //!
 //! Source: rulebook 2.D and section 3; resolv.conf(5).
 
-use crate::base::words::{clock, count, duration, text};
+use crate::base::words::{clock, count, duration, first, text};
 use crate::detect::blackhole::{Blackhole, Words, give_up_sooner};
 use crate::detect::{
     Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
@@ -39,17 +39,18 @@ struct NameserverDeadFirst;
 
 impl Detector for NameserverDeadFirst {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        Blackhole::by_server(scene, Kind::Nameserver).iter().map(finding).collect()
+        Blackhole::by_list(scene, Kind::Nameserver).iter().map(finding).collect()
     }
 }
 
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let server = hole.server();
     hole.finding(&DETECTOR, Words {
-        title: text!(
-            "name server {server} never answers, and clients go on asking it",
-            server
-        ),
+        title: if hole.servers.len() > 1 {
+            text!("name servers {server} never answer, and clients go on asking them", server)
+        } else {
+            text!("name server {server} never answers, and clients go on asking it", server)
+        },
         confidence: if hole.clients.len() > 1 { Confidence::Confirmed } else { Confidence::Likely },
         culprits: hole.servers.iter().copied().map(Culprit::Backend).collect(),
         place: Where::Unknown,
@@ -72,7 +73,10 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                 text!("see which name servers the pods have"),
                 "kubectl exec <pod> -- cat /etc/resolv.conf".to_owned(),
             ),
-            (text!("see whether it serves at all"), format!("dig @{server} . NS +tries=1 +time=2")),
+            (
+                text!("see whether it serves at all"),
+                format!("dig @{} . NS +tries=1 +time=2", first(&hole.servers)),
+            ),
             (
                 text!("take it out of resolv.conf, or let the next one be asked sooner"),
                 give_up_sooner().1,
@@ -173,5 +177,29 @@ mod tests {
         let said = findings(situation.text());
         assert!(said.contains("[backend 192.0.2.1]"), "its death is seen: {said}");
         assert!(!said.contains("nameserver-dead-first"), "{said}");
+    }
+
+    /// They wait for the first and then for the second, in the same lookups.
+    #[test]
+    fn dead_servers_of_one_list_are_one_finding() {
+        let hosts = "ns1 = 192.0.2.1\nns2 = 192.0.2.2\nns3 = 192.0.2.3\na = 10.0.0.5\nb = 10.0.0.6";
+        let mut situation = Situation::new(hosts);
+        for round in 0..12_u16 {
+            for client in ["a", "b"] {
+                let (at, name) = (f64::from(round) * 15.0, "www.example.com.");
+                for (index, server) in (0_u16..).zip(["ns1", "ns2", "ns3"]) {
+                    let (at, port) = (at + 5.0 * f64::from(index), 40_000 + 10 * round + index);
+                    let id = 0x2000 + round;
+                    situation
+                        .line(at, &format!("{client}:{port} > {server} id {id:x} rd A {name}"));
+                }
+                let (port, id) = (40_002 + 10 * round, 0x2000 + round);
+                let answer = format!("{client}:{port} < ns3 id {id:x} {name} 60 A 203.0.113.7");
+                situation.line(at + 10.002, &answer);
+            }
+        }
+        let said = findings(situation.text());
+        let both = " nameserver-dead-first [backend 192.0.2.1, backend 192.0.2.2] confirmed";
+        assert!(said.contains(both), "{said}");
     }
 }

@@ -163,7 +163,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                     text!(
                         "{flows} of the same network were answered by {others}",
                         flows = count(hole.answered_elsewhere(), "flow"),
-                        others = list(hole.mates.difference(&hole.servers), 3)
+                        others = list(&hole.others, 3)
                     ),
                 ),
             ],
