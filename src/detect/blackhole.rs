@@ -201,15 +201,15 @@ impl<'a> Blackhole<'a> {
         }
     }
 
-    /// Whether clients of one network alone are in the capture, and no point beyond them, so that
-    /// the server and the path to it look alike (rulebook 6.4).
+    /// Whether clients of one network or one node alone are in the capture, and no point beyond them,
+    /// so that the server and the path to it look alike (rulebook 6.4).
     pub(super) fn one_vantage(&self) -> bool {
-        self.place() == Where::Unknown
-            && self.networks.len() == 1
-            && self.outages.iter().all(|outage| {
-                let context = &outage.context;
-                context.abroad_ok + context.abroad_failed == 0
-            })
+        let alone = |outage: &&Outage| {
+            let context = &outage.context;
+            context.abroad_ok + context.abroad_failed == 0
+        };
+        let one_network = || self.networks.len() == 1 && self.outages.iter().all(|one| alone(one));
+        self.place() == Where::Unknown && (self.scene.reach.is_of_one_node() || one_network())
     }
 
     /// Flows of the same networks that other servers answered meanwhile.

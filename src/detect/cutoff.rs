@@ -267,6 +267,7 @@ mod tests {
                 lost: None,
                 icmp: None,
                 stuck: false,
+                unwatched: false,
             },
         }
     }

@@ -145,6 +145,9 @@ pub(super) struct Part {
     pub(super) icmp: Option<Box<(IcmpKind, IpAddr)>>,
     /// Whether its datagrams were seen where they entered and nowhere behind that.
     pub(super) stuck: bool,
+    /// Whether its queries came from elsewhere to the capture point, so that no frame shows whether what
+    /// was answered arrived.
+    pub(super) unwatched: bool,
 }
 
 impl Part {
@@ -172,6 +175,7 @@ impl Part {
         self.lost = self.lost.or(later.lost);
         self.icmp = self.icmp.take().or(later.icmp);
         self.stuck &= later.stuck;
+        self.unwatched &= later.unwatched;
     }
 }
 
@@ -311,6 +315,19 @@ impl Flow {
     /// Whether its datagrams were seen where they entered and nowhere behind that.
     pub(super) fn is_stuck(&self) -> bool {
         self.rough().is_some_and(|part| part.stuck)
+    }
+
+    /// Whether all that was sent in it was answered at once, as a capture at the server's side shows, and
+    /// was sent again all the same: the client did not hear it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.rough().is_some_and(|part| {
+            part.unwatched
+                && part.reached == Reached::Yes
+                && part.began_well()
+                && part.unanswered == 0
+                && part.repeated.0 > 0
+                && part.lost.is_none()
+        })
     }
 
     /// What an ICMP error said, and who sent it.

@@ -41,6 +41,7 @@ mod tallies;
 mod told;
 mod trips;
 mod turns;
+mod unheard;
 mod upstream;
 mod vanish;
 mod zone;

@@ -12,11 +12,12 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashTable;
 
 use super::flow::{Cell, Flow, Going, Part, Reached};
-use super::vanish::places;
+use super::vanish::{is_from_afar, node_of_client, places};
 use crate::base::{
     Coverage, Host, Limit, Map, Network, Nodes, Set, SocketId, Span, Timestamp, Transport,
     forget_before_growth, push_back, push_within,
 };
+use crate::capture::PointId;
 use crate::lookup::{Lookup, Sent};
 use crate::transaction::{
     Attempt, ConnectOutcome, Outcome, Response, TcpAttempt, Transaction, timing,
@@ -64,6 +65,9 @@ pub struct Reach {
     hasher: foldhash::fast::RandomState,
     flows: Vec<Flow>,
     cells: Set<Arc<Cell>>,
+    /// The capture point whose own node all queries came from so far, and whether any did not.
+    vantage: Option<PointId>,
+    elsewhere: bool,
     /// Groups of clients that ask over TCP alone, as `use-vc` and some caches do.
     tcp_alone: BTreeSet<Network>,
     /// Places of flows by the prefix of their client, once somebody asked for those of one.
@@ -88,6 +92,19 @@ impl Reach {
         self.nodes.group(client)
     }
 
+    /// Whether all that asked live on one node, whatever their prefixes: the capture shows their queries
+    /// where they set out, or leave (rulebook 6.6). In flat networks a prefix is no node.
+    pub(super) fn is_of_one_node(&self) -> bool {
+        self.vantage.is_some() && !self.elsewhere
+    }
+
+    /// Notes where the queries of a transaction set out.
+    fn note_vantage(&mut self, transaction: &Transaction) {
+        let own = node_of_client(transaction);
+        self.elsewhere |= own.is_none() || self.vantage.is_some_and(|known| Some(known) != own);
+        self.vantage = own.or(self.vantage);
+    }
+
     /// Adds the steps of a lookup to the flows that they belong to.
     pub fn note(&mut self, lookup: &Lookup, coverage: &mut Coverage) {
         for step in &lookup.steps {
@@ -109,10 +126,17 @@ impl Reach {
         if transaction.attempts.is_empty() {
             return;
         }
+        if !self.elsewhere {
+            self.note_vantage(transaction);
+        }
         let outcome = transaction.outcome();
         let reached = match outcome {
             Outcome::Late => Reached::Late,
             Outcome::Rejected(_) => Reached::Rejected,
+            // The server was heard, though not to the end.
+            Outcome::Timeout if transaction.responses.iter().any(Response::is_incomplete) => {
+                Reached::Yes
+            }
             Outcome::Timeout if !unproven => Reached::No,
             Outcome::Timeout | Outcome::Unknown => Reached::Unknown,
             _ => Reached::Yes,
@@ -133,6 +157,7 @@ impl Reach {
                 lost: response.lost,
                 icmp: None,
                 stuck: places(&attempt.hops) == 1,
+                unwatched: false,
             };
             let cell = Cell::of(transaction, transaction.responder());
             self.add(cell, transaction.client, part, coverage);
@@ -174,6 +199,8 @@ impl Reach {
                     .first()
                     .map(|rejected| Box::new((rejected.kind, rejected.from))),
                 stuck: attempts.iter().all(|attempt| places(&attempt.hops) == 1),
+                unwatched: is_from_afar(transaction)
+                    && transaction.responses.iter().all(|response| response.case_kept),
             };
             self.add(cell, transaction.client, part, coverage);
         }
@@ -206,6 +233,7 @@ impl Reach {
             lost: None,
             icmp: None,
             stuck: false,
+            unwatched: false,
         };
         self.add(cell, connect.client, part, coverage);
     }
@@ -416,6 +444,7 @@ mod tests {
             lost: None,
             icmp: None,
             stuck: false,
+            unwatched: false,
         };
         Going { cell: Arc::new(cell), port: 4_000, weight: 1, part }
     }

@@ -296,6 +296,7 @@ impl CellTally {
                 lost: None,
                 icmp: None,
                 stuck: false,
+                unwatched: false,
             },
         };
         if failed && spell.is_run() {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use crate::base::{Network, Table, Timestamp};
+use crate::capture::PointId;
 use crate::lookup::Step;
+use crate::packet::Direction;
 use crate::transaction::{Attempt, Hops, Outcome, Response, Transaction};
 
 /// With fewer answered examples nothing is usual (rulebook K4).
@@ -51,6 +53,26 @@ pub(super) fn places(hops: &Hops) -> usize {
 pub(super) fn places_home(transaction: &Transaction, response: &Response) -> usize {
     let asked = transaction.attempts.first().and_then(|attempt| attempt.hops.first_point());
     asked.map_or(0, |point| response.hops.arrivals_at(point))
+}
+
+/// The capture point on the client's own node, if the first query shows by its packet type that it set
+/// out or left there.
+pub(super) fn node_of_client(transaction: &Transaction) -> Option<PointId> {
+    let hop = transaction.attempts.first()?.hops.first()?;
+    let here = match hop.via.direction? {
+        Direction::Outgoing => true,
+        _ => hop.via.is_at_its_host(),
+    };
+    here.then_some(hop.via.point)
+}
+
+/// Whether the queries of a transaction came to the capture point from elsewhere: what it saw of the
+/// answers, it saw leaving, and not arriving.
+pub(super) fn is_from_afar(transaction: &Transaction) -> bool {
+    let first = transaction.attempts.first().and_then(|attempt| attempt.hops.first());
+    first.is_some_and(|hop| {
+        !hop.via.is_at_its_host() && hop.via.direction != Some(Direction::Outgoing)
+    })
 }
 
 /// At how many places the first attempt was seen on its way.

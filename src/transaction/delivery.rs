@@ -63,11 +63,15 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
     // A message over TCP is known where its stream was put together, and not where else it passed.
     let of_datagrams = transaction.transport == Transport::Udp;
     let judged = |response: &Response| {
-        let lost = if response.lost == Some(Undelivered::Refused) {
+        let stopped = paths.stopped(transaction, response, home.via.point);
+        // A filter for port 53 never shows further fragments. A host that waits for them in vain shows
+        // it: the first goes no further there, nor does any answer that is not whole.
+        let known = response.lost.filter(|lost| *lost != Undelivered::Incomplete || stopped);
+        let lost = if known == Some(Undelivered::Refused) {
             // No socket takes an answer of another source: the client's host says so by ICMP.
-            wrong_source(response).or(response.lost)
-        } else if response.lost.is_some() {
-            response.lost
+            wrong_source(response).or(known)
+        } else if known.is_some() {
+            known
         } else if of_datagrams && only_other_host(&response.hops, home.via.point) {
             Some(Undelivered::OtherHost)
         } else if arrivals.vanished(response, &home) {
@@ -75,7 +79,7 @@ pub(super) fn judge(transaction: &mut Transaction, nat: &Nat, arrivals: &Arrival
         } else {
             wrong_source(response)
         };
-        (lost, paths.stopped(transaction, &response.hops, home.via.point))
+        (lost, stopped)
     };
     let verdicts: SmallVec<[(Option<Undelivered>, bool); 2]> =
         transaction.responses.iter().map(judged).collect();

@@ -188,6 +188,9 @@ pub enum Undelivered {
     Vanished,
     /// The client's host answered it with ICMP port unreachable: the socket was closed.
     Refused,
+    /// Its first fragment alone was seen, and stopped on the client's own host: the others did not come.
+    /// As long as its transaction is open, that it stopped is not known.
+    Incomplete,
     /// It was sent to another link address than its query came from: as long as its transaction is
     /// open, nobody knows whether that was wrong.
     Elsewhere,
@@ -263,6 +266,11 @@ impl Response {
     /// Whether the client's own capture point never saw it, though another one did.
     pub fn vanished(&self) -> bool {
         self.lost == Some(Undelivered::Vanished)
+    }
+
+    /// Whether its first fragment alone came to the client's host.
+    pub fn is_incomplete(&self) -> bool {
+        self.lost == Some(Undelivered::Incomplete)
     }
 
     /// The address it was first seen coming from: the backend, where translation is visible.

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::hops::{Hop, Hops};
-use super::model::{Attempt, Transaction};
+use super::model::{Attempt, Response, Transaction};
 use super::path::{Path, Waypoint};
 use super::timing::DISORDER;
 use crate::base::{Map, Network, Number, Numbered, Transport, entry_within, halves};
@@ -74,30 +74,40 @@ struct Key {
 }
 
 impl Key {
-    fn new(point: PointId, client: IpAddr, server: IpAddr, network: bool) -> Self {
-        let kinds = [client.is_ipv6(), server.is_ipv6(), network];
+    fn new(point: PointId, client: IpAddr, server: IpAddr, networks: [bool; 2]) -> Self {
+        let [of_client, of_server] = networks;
+        let kinds = [client.is_ipv6(), server.is_ipv6(), of_client, of_server];
         let kinds = kinds.into_iter().fold(0, |bits, kind| bits << 1 | u32::from(kind));
-        let rest = u32::from(point.0) << 3 | kinds;
+        let rest = u32::from(point.0) << 4 | kinds;
         Self { client: halves(client), server: halves(server), rest }
     }
 
     /// The client with the server that answered or was chosen first.
     fn own(ends: &Ends, point: PointId) -> Self {
-        Self::new(point, ends.client, ends.responder, false)
+        Self::new(point, ends.client, ends.responder, [false; 2])
     }
 
     /// The client with what servers of that kind have in common: for queries the service that
     /// was asked, for responses the network that they come from.
     fn wider(ends: &Ends, point: PointId, forth: bool) -> Self {
         if forth {
-            return Self::new(point, ends.client, ends.asked, false);
+            return Self::new(point, ends.client, ends.asked, [false; 2]);
         }
-        let first = match Network::of(ends.responder) {
-            Network::V4(first) => IpAddr::V4(first),
-            Network::V6(first) => IpAddr::V6(first),
-            Network::Node(_) => ends.responder,
-        };
-        Self::new(point, ends.client, first, true)
+        Self::new(point, ends.client, first_of(ends.responder), [false, true])
+    }
+
+    /// What answers to the client's neighbours and from the server's have in common.
+    fn neighbours(ends: &Ends, point: PointId) -> Self {
+        Self::new(point, first_of(ends.client), first_of(ends.responder), [true; 2])
+    }
+}
+
+/// The first address of the network that an address lies in.
+fn first_of(address: IpAddr) -> IpAddr {
+    match Network::of(address) {
+        Network::V4(first) => IpAddr::V4(first),
+        Network::V6(first) => IpAddr::V6(first),
+        Network::Node(_) => address,
     }
 }
 
@@ -221,6 +231,10 @@ impl Paths {
             // A message over TCP is seen where its stream was put together, not where it passed.
             return;
         }
+        if answer.is_incomplete() {
+            // How far it came is still to be judged.
+            return;
+        }
         let ends = Ends::of(transaction);
         let arrived = answer.arrived().ts;
         let last = transaction.attempts.iter().rfind(|sent| sent.sent().ts <= arrived);
@@ -234,7 +248,7 @@ impl Paths {
             if weight == 0 {
                 continue;
             }
-            let mut wider: SmallVec<[(Key, bool, Path); 2]> = SmallVec::new();
+            let mut wider: SmallVec<[(Key, bool, Path); 3]> = SmallVec::new();
             for (hops, forth) in
                 forth.map(|hops| (hops, true)).into_iter().chain([(&answer.hops, false)])
             {
@@ -255,6 +269,9 @@ impl Paths {
                 }
                 // What stands in for keys with few examples has enough of those with many.
                 if examples <= SHARED {
+                    if !forth {
+                        wider.push((Key::neighbours(&ends, point), forth, path.clone()));
+                    }
                     wider.push((Key::wider(&ends, point, forth), forth, path));
                 }
             }
@@ -281,11 +298,13 @@ impl Paths {
 
     fn healthy(&self, transaction: &Transaction, point: PointId, forth: bool) -> Option<&Path> {
         let ends = Ends::of(transaction);
-        let whole = |key: Key| {
-            let place = usize::try_from(*self.places.get(&key)?).ok()?;
-            self.known.get(place)?.tally(forth).whole(&self.all)
-        };
-        whole(Key::own(&ends, point)).or_else(|| whole(Key::wider(&ends, point, forth)))
+        let own = self.whole(Key::own(&ends, point), forth);
+        own.or_else(|| self.whole(Key::wider(&ends, point, forth), forth))
+    }
+
+    fn whole(&self, key: Key, forth: bool) -> Option<&Path> {
+        let place = usize::try_from(*self.places.get(&key)?).ok()?;
+        self.known.get(place)?.tally(forth).whole(&self.all)
     }
 
     /// Where queries like this one are seen first at `point`, if enough were.
@@ -334,6 +353,15 @@ impl Paths {
             return None;
         }
         let whole = self.healthy(transaction, point, forth)?;
+        Self::vanish_from(whole, transaction, hops, (point, forth))
+    }
+
+    fn vanish_from(
+        whole: &Path,
+        transaction: &Transaction,
+        hops: &Hops,
+        (point, forth): (PointId, bool),
+    ) -> Option<Vanish> {
         let mine = Path::of(hops, point, transaction.server.ip());
         let last = mine.last()?;
         if !mine.begins(whole) {
@@ -351,14 +379,31 @@ impl Paths {
 
     /// Whether a response stopped on its way to the client, as far as the client's own capture
     /// point shows.
-    pub(super) fn stopped(&self, transaction: &Transaction, hops: &Hops, point: PointId) -> bool {
+    pub(super) fn stopped(
+        &self,
+        transaction: &Transaction,
+        response: &Response,
+        point: PointId,
+    ) -> bool {
+        let hops = &response.hops;
         let last_sent = transaction.last_sent().map(|seen| seen.ts);
         let arrived = hops.earliest().map(|seen| seen.ts);
         let asked_again = last_sent.zip(arrived).is_some_and(|(sent, arrived)| sent > arrived);
-        (asked_again || self.holes * HOLES <= self.seen)
-            && self
-                .vanish(transaction, hops, point, false)
-                .is_some_and(|vanish| vanish.missing.is_some())
+        if transaction.transport != Transport::Udp
+            || !(asked_again || self.holes * HOLES <= self.seen)
+        {
+            return false;
+        }
+        // Who gets first fragments alone may have too few whole answers to show where those pass.
+        let near = || {
+            let ends = Ends::of(transaction);
+            let near = response.is_incomplete().then(|| Key::neighbours(&ends, point));
+            near.and_then(|key| self.whole(key, false))
+        };
+        let whole = self.healthy(transaction, point, false).or_else(near);
+        let vanish =
+            whole.and_then(|whole| Self::vanish_from(whole, transaction, hops, (point, false)));
+        vanish.is_some_and(|vanish| vanish.missing.is_some())
     }
 }
 

@@ -13,7 +13,8 @@
 //! `icmp-port-unreachable`. TCP 53 works while UDP does not: `udp53-blocked`.
 //!
 //! **Cannot tell.** Whether the process hangs, its interface is down, or the packets are filtered on
-//! the way; a capture on the server's node shows whether the queries arrive there.
+//! the way; a capture on the server's node shows whether the queries arrive there. With clients of one
+//! node alone, whatever their prefixes, it may be the way from that node: then it is likely at most.
 //!
 //! Source: rulebook 2.B.
 

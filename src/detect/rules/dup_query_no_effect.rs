@@ -1,6 +1,7 @@
-//! A query was repeated although its answer had reached the client in time; nobody knows why.
+//! A query was repeated although it had been answered in time; nobody knows why.
 //!
-//! **Signature.** The answer is delivered, and the same query with the same id from the same port
+//! **Signature.** The answer is delivered, or leaves for the client where the capture was taken on the
+//! way to it or at the server's side, and the same query with the same id from the same port
 //! follows on a retry timer. Not harm by itself as far as the capture shows.
 //!
 //! **Needs.** At least twenty such repeats.
@@ -9,7 +10,9 @@
 //! `glibc-id-collision`; other rules say why an answer was refused (`wrong-source-reply`,
 //! `case-mismatch`) or lost on the node (`client-overload`). Here nothing of the kind is seen.
 //!
-//! **Cannot tell.** The reason: it lies in the client. Information only.
+//! **Cannot tell.** The reason. Where the capture shows the client's own interface, it lies in the
+//! client; from further off, the answers may as well be lost on the rest of their way
+//! (`path-broken-pair`, where it is all that a client asks). Information only.
 //!
 //! Source: rulebook 2.G, 4.6.
 
@@ -21,7 +24,7 @@ use smallvec::SmallVec;
 use crate::base::Span;
 use crate::base::words::{count, list, text};
 use crate::capture::Seen;
-use crate::detect::vanish::places_home;
+use crate::detect::vanish::{is_from_afar, places_home};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, HarmKind,
     Interest, Layer, Proof, Scene, Where, Which,
@@ -50,6 +53,8 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
 #[derive(Default)]
 struct DupQuery {
     repeats: u64,
+    /// Of them, those whose queries came to the capture point from elsewhere.
+    from_afar: u64,
     clients: BTreeSet<IpAddr>,
     span: Option<Span>,
     frames: Vec<Seen>,
@@ -75,6 +80,7 @@ impl Detector for DupQuery {
         }
         for transaction in asked.iter().filter(|asked| asked.attempts.len() > 1) {
             self.repeats += 1;
+            self.from_afar += u64::from(is_from_afar(transaction));
             let own = Span::at(transaction.first().ts);
             self.span = Some(self.span.map_or(own, |span| span.join(own)));
             if self.clients.len() < MAX_CLIENTS {
@@ -89,24 +95,42 @@ impl Detector for DupQuery {
         let Some(span) = self.span.filter(|_| self.repeats >= ENOUGH) else {
             return Vec::new();
         };
-        vec![Finding {
-            rule: &DETECTOR,
-            title: text!(
+        let queries = count(self.repeats, "query");
+        let (title, cause, place) = if self.from_afar == 0 {
+            let title = text!(
                 "{queries} repeated after the answer had been delivered, for no reason that the \
                  capture shows",
-                queries = count(self.repeats, "query")
-            ),
+                queries
+            );
+            let cause = text!(
+                "The answers were delivered to the client's interface and fit their questions; the \
+                 client asked again on its timer."
+            );
+            (title, cause, Where::ClientNode)
+        } else {
+            let title = text!(
+                "{queries} repeated after the answer had been sent, for no reason that the capture \
+                 shows",
+                queries
+            );
+            let cause = text!(
+                "The answers passed the capture point on their way to the client and fit their \
+                 questions; the client asked again on its timer. Whether they arrived does not show \
+                 here: record on the client's node."
+            );
+            (title, cause, Where::Unknown)
+        };
+        vec![Finding {
+            rule: &DETECTOR,
+            title,
             confidence: Confidence::Possible,
             culprits: self.clients.iter().take(5).copied().map(Culprit::Client).collect(),
-            place: Where::ClientNode,
+            place,
             span,
             ongoing: scene.lasts(span),
             transactions: self.repeats,
             claim: nothing(),
-            cause: text!(
-                "The answers were delivered to the client's interface and fit their questions; the \
-                 client asked again on its timer."
-            ),
+            cause,
             facts: vec![Fact { label: text!("clients"), value: list(&self.clients, 5) }],
             evidence: self
                 .frames

@@ -6,13 +6,14 @@
 //! than 512 bytes, and no answer as large as the lost ones might be ever arrives. That the lost
 //! answers are large shows where they were answered whole or truncated to others, over TCP, or in
 //! a capture of the server's node, where they leave; a name of the cluster, which the DNS answers
-//! from memory, has no other reason to be silent.
+//! from memory, has no other reason to be silent. Or a first fragment comes to the clients' node and
+//! stops there, where whole answers are seen at further places: the node waits for the others.
 //!
 //! **Needs.** Clients that ask with EDNS. A capture on the servers' nodes makes it sure and gives
 //! the sizes.
 //!
 //! **Not this.** Further fragments are missing from every capture with the filter `port 53`
-//! (rulebook K1): the first fragment counts as arrived. Names that fail for clients without EDNS
+//! (rulebook K1): the first fragment counts as arrived, unless it stops half-way on the node. Names that fail for clients without EDNS
 //! as well are not lost for their size.
 //!
 //! **Cannot tell.** Which hop drops: a tunnel whose header does not fit the MTU, a firewall that
@@ -119,6 +120,8 @@ struct Losses {
     room: usize,
     /// The smallest lost answer that was seen leaving the server.
     left_server: Option<usize>,
+    /// Of how many the first fragment came to the clients' node.
+    incomplete: u64,
     clients: BTreeSet<IpAddr>,
     servers: BTreeSet<IpAddr>,
     span: Option<Span>,
@@ -235,11 +238,12 @@ fn room_of(transaction: &Transaction) -> usize {
     transaction.traits.udp_size.map_or(SMALL, usize::from).max(SMALL)
 }
 
-/// The answer that the client's own place of capture saw, if any: at the server's node they all
-/// seem to be on their way.
+/// The answer that the client's own place of capture saw, if any, and not only the first fragment of
+/// it: at the server's node they all seem to be on their way.
 fn arrived(transaction: &Transaction) -> Option<&Response> {
     let home = transaction.attempts.first()?.hops.first_point()?;
-    transaction.responses.iter().find(|response| response.hops.is_seen_at(home))
+    let is_here = |response: &&Response| response.hops.is_seen_at(home);
+    transaction.responses.iter().filter(is_here).find(|response| !response.is_incomplete())
 }
 
 impl Side {
@@ -303,6 +307,7 @@ impl Side {
             .sum::<f64>()
             * f64::from(self.questions);
         let seen_leaving = lost.values().any(|tally| tally.left_server.is_some());
+        let incomplete = lost.values().map(|tally| tally.incomplete).sum();
         let known = lost.iter().any(|(question, losses)| {
             losses.tcp_lost > 0
                 || known.told(question, number).small_answered
@@ -317,7 +322,16 @@ impl Side {
             && (seen_leaving || known || cluster))
             .then(|| {
                 finding(
-                    &Lost { network, side: self, tallies: lost, total, small, seen_leaving, known },
+                    &Lost {
+                        network,
+                        side: self,
+                        tallies: lost,
+                        total,
+                        small,
+                        seen_leaving,
+                        incomplete,
+                        known,
+                    },
                     scene,
                 )
             })
@@ -333,6 +347,7 @@ impl Losses {
         if let Some(left) = left {
             let known = self.left_server.unwrap_or(usize::MAX);
             self.left_server = Some(known.min(left.wire_len()));
+            self.incomplete += u64::from(left.is_incomplete());
         }
         self.clients.insert(transaction.client.ip());
         self.servers.insert(transaction.responder());
@@ -371,6 +386,8 @@ struct Lost<'s> {
     total: u64,
     small: u64,
     seen_leaving: bool,
+    /// Of how many the first fragment came to the clients' node.
+    incomplete: u64,
     known: bool,
 }
 
@@ -406,6 +423,12 @@ impl Lost<'_> {
             label: text!("smallest lost answer seen leaving"),
             value: text!("{size} bytes", size),
         }));
+        if self.incomplete > 0 {
+            facts.push(Fact {
+                label: text!("first fragments that stopped on the clients' node"),
+                value: plain(self.incomplete),
+            });
+        }
         facts.push(Fact {
             label: text!("names"),
             value: list(
@@ -422,7 +445,7 @@ impl Lost<'_> {
 }
 
 fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
-    let Lost { network, side, tallies, total, small, seen_leaving, known } = all;
+    let Lost { network, side, tallies, total, small, seen_leaving, incomplete, known } = all;
     let span = tallies.values().filter_map(|tally| tally.span).reduce(Span::join)?;
     let set: BTreeSet<Name> = tallies.keys().map(|question| question.name.clone()).collect();
     let servers = all.servers();
@@ -439,7 +462,8 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
             questions = count(*total, "question"),
             set = list(&set, 2)
         ),
-        confidence: match (seen_leaving, known) {
+        // What drops the others, the clients' own node or the way to it, a first fragment does not say.
+        confidence: match (*seen_leaving && *incomplete == 0, *known || *seen_leaving) {
             (true, _) => Confidence::Confirmed,
             (false, true) => Confidence::Likely,
             (false, false) => Confidence::Possible,
@@ -466,7 +490,12 @@ fn finding(all: &Lost<'_>, scene: &Scene<'_>) -> Option<Finding> {
              are not in a capture filtered for port 53, so their absence proves nothing.",
             network,
             servers = list(&servers, 3),
-            rest = if *seen_leaving {
+            rest = if *incomplete > 0 {
+                text!(
+                    "Their first fragments come to the clients' node and go no further there: the \
+                     node waits in vain for the others, and delivers an answer whole or not at all."
+                )
+            } else if *seen_leaving {
                 text!("The capture at the servers shows the lost answers leaving.")
             } else {
                 text!(
@@ -570,6 +599,41 @@ mod tests {
     fn five_lost_answers_are_enough_and_four_are_not() {
         assert!(findings(&large(5, "edns 1232", "")).contains("mtu-fragment"));
         assert!(!findings(&large(4, "edns 1232", "")).contains("mtu-fragment"));
+    }
+
+    /// The way loses all fragments but the first, which is all that a filter for port 53 shows: what
+    /// the node puts together goes on to the pod, in fragments again, as other answers show.
+    #[test]
+    fn first_fragments_that_stop_on_the_node_are_lost_answers() {
+        let record = "big.example.com. 5 TXT \"v=spf1 include:a.example include:b.example ~all\" ";
+        let record = record.repeat(24);
+        let fragments = |place: &str| {
+            let text = format!(
+                "capture node sll2
+                 service kube-dns = 10.96.0.10
+                 dns1 = 10.244.1.10
+                 pod = 10.244.0.2
+                 other = 10.244.0.3
+                 repeat 60 every 1
+                 0.0    pod:40000 > kube-dns via dns1 id 1 rd A redis.example.com.
+                 0.0005 pod:40000 < kube-dns id 1 redis.example.com. 5 A 10.96.0.20
+                 end
+                 repeat 6 every 9 from 1
+                 0.0    other:20000 > kube-dns via dns1 id 2 rd edns 4096 TXT big.example.com.
+                 0.001  other:20000 < kube-dns id 2 {record} fragment 2 alone {place}
+                 5.0    other:20000 > kube-dns via dns1 id 2 rd edns 4096 TXT big.example.com.
+                 5.001  other:20000 < kube-dns id 2 {record} fragment 2 alone {place}
+                 end\n"
+            );
+            println!("{}", crate::testkit::lookups(&text));
+            findings(&text)
+        };
+        let said = fragments("until overlay");
+        assert!(said.contains("mtu-fragment [client-subnet 10.244.0.0/24, name big"), "{said}");
+        assert!(said.contains("likely"), "{said}");
+        assert!(!said.contains("client-overload"), "{said}");
+        let said = fragments("");
+        assert!(!said.contains("mtu-fragment"), "{said}");
     }
 
     #[test]

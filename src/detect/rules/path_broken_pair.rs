@@ -4,10 +4,12 @@
 //! between the two nothing passes, for as long as the capture lasts. Or: the server's answers reach
 //! this node and end there, addressed to somebody else's link address (packet type OTHERHOST on the
 //! overlay device, and never again): a stale ARP or FDB entry still names the MAC address that this
-//! node's VXLAN device had before a reboot.
+//! node's VXLAN device had before a reboot. Or, in a capture at the servers' side: their answers leave, and
+//! at least two clients send all that they ask again from the same port with the same id, on their timers,
+//! while the same servers' other clients send nothing again.
 //!
 //! **Needs.** Two client networks and two servers in the capture; or, for the second form, a capture
-//! on the client's node with `-i any`.
+//! on the client's node with `-i any`; for the third, other clients that the servers answer.
 //!
 //! Without the second form, the network's failures against the rest of the server's column have to be
 //! beyond chance (Fisher's test, p < 0.02 over the number of cells), or the finding is only possible.
@@ -15,19 +17,30 @@
 //! **Not this.** A server that answers nobody: `stale-backend`, `dead-backend`. A network that reaches
 //! no server: `client-node-broken`. Packet type OTHERHOST on a veth is normal.
 //!
-//! **Cannot tell.** Without the OTHERHOST form: which hop loses the packets, and in which direction.
+//! **Cannot tell.** Without the OTHERHOST form: which hop loses the packets, and in which direction. In the
+//! third form the direction is known; that the clients have a node in common is likely where half of a
+//! network does so or more, beyond chance (some resolvers, as Go's, take a new port for every try and show
+//! nothing), and only possible where they lie among others.
 //!
 //! Source: rulebook 2.B, K4; flannel-io/flannel issues 1036 and 1795.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::base::Network;
 use crate::base::words::{count, list, text};
 use crate::detect::blackhole::{Blackhole, Words};
+use crate::detect::unheard::Unheard;
 use crate::detect::{
-    Class, Confidence, Culprit, Descriptor, Detector, Finding, Kind, Layer, Scene, Where,
+    Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Flow, HarmKind,
+    Kind, Layer, Proof, RuledOut, Scene, Where,
 };
 
 /// So many failures of one network must be rarer than this by chance if the server failed all alike,
 /// divided by the cells that were looked at (rulebook 6.3).
 const CHANCE: f64 = 0.02;
+/// Clients and frames named one by one.
+const NAMED: usize = 6;
 
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
@@ -45,7 +58,91 @@ struct PathBrokenPair;
 
 impl Detector for PathBrokenPair {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        Blackhole::by_network(scene, Kind::Pair).iter().map(finding).collect()
+        let pairs = Blackhole::by_network(scene, Kind::Pair);
+        let unheard = Unheard::of(scene.reach);
+        pairs.iter().map(finding).chain(unheard.iter().map(|all| deaf(all, scene))).collect()
+    }
+}
+
+/// The finding of the third form.
+fn deaf(all: &Unheard<'_>, scene: &Scene<'_>) -> Finding {
+    let Unheard { clients, networks, servers, flows, span, others } = all;
+    let server = list(servers, 3);
+    let whole = !networks.is_empty();
+    let whom = if whole { list(networks, 3) } else { list(clients, 4) };
+    let mut culprits: Vec<Culprit> = Vec::new();
+    for server in servers {
+        let way = |network: &Network| Culprit::Path(server.to_string(), network.to_string());
+        culprits.extend(networks.iter().map(way));
+    }
+    culprits.extend(networks.iter().copied().map(Culprit::ClientSubnet));
+    if !whole {
+        culprits.extend(clients.iter().take(NAMED).copied().map(Culprit::Client));
+    }
+    let asked_again = |flow: &&Flow| Proof {
+        seen: flow.first,
+        summary: text!(
+            "{client} asks; it is answered at once, and asks again",
+            client = flow.cell().client
+        ),
+    };
+    Finding {
+        rule: &DETECTOR,
+        title: text!("answers of {server} do not come back to {network}", server, network = whom),
+        confidence: if whole { Confidence::Likely } else { Confidence::Possible },
+        culprits,
+        place: Where::PathToClient,
+        span: *span,
+        ongoing: scene.lasts(*span),
+        transactions: flows.len() as u64,
+        claim: Claim {
+            span: Some(span.widened(Duration::from_millis(1))),
+            // Of the others on their node some show nothing.
+            clients: (networks.len() != 1).then(|| clients.clone()),
+            network: networks.first().copied().filter(|_| networks.len() == 1),
+            servers: Some(servers.clone()),
+            // Whatever they were told, they did not hear it.
+            kinds: BTreeSet::from([HarmKind::Failed, HarmKind::Slow, HarmKind::Negative]),
+            ..Claim::default()
+        },
+        cause: text!(
+            "The answers of {server} leave for {network} in time, and {network} asks again for each \
+             of them from the same port with the same id, as who hears nothing does, while others \
+             are heard. So the answers are lost behind this capture point, on the way back or on the \
+             clients' node. A missing route, a stale ARP or FDB entry in the overlay, or a filter \
+             between the two hosts does that.",
+            server,
+            network = whom
+        ),
+        facts: vec![
+            Fact {
+                label: text!("answered, and asked again all the same"),
+                value: count(flows.len() as u64, "flow"),
+            },
+            Fact {
+                label: text!("of other clients, answered and heard"),
+                value: count(*others, "flow"),
+            },
+            Fact { label: text!("clients"), value: list(clients, 5) },
+        ],
+        evidence: flows.iter().take(NAMED).map(asked_again).collect(),
+        actions: vec![
+            Action {
+                why: text!(
+                    "on the node of the server, see which link address it uses for the client's node"
+                ),
+                command: "ip neigh show dev flannel.1; bridge fdb show dev flannel.1".to_owned(),
+            },
+            Action {
+                why: text!("record on the clients' node, where the answers have to arrive"),
+                command: "tcpdump -i any -s 0 -C 20 -W 200 -w client_dns.pcap 'port 53 or icmp'"
+                    .to_owned(),
+            },
+        ],
+        ruled_out: vec![RuledOut {
+            rule: "dead-backend",
+            because: text!("the answers of {server} are in the capture", server = list(servers, 3)),
+        }],
     }
 }
 
@@ -173,6 +270,8 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use crate::testkit::{Fate, Situation, findings, findings_until};
 
     /// Clients here and elsewhere ask three backends; `fate` is what this node's queries to the
@@ -233,6 +332,46 @@ mod tests {
     #[test]
     fn a_server_that_is_silent_for_both_is_not_a_path() {
         assert!(!pair(Fate::Lost, Fate::Lost).contains("path-broken-pair"));
+    }
+
+    /// At the servers' side, with what `other` clients of another node do.
+    fn unheard(pods: usize, other: bool) -> String {
+        let mut text = String::from("capture backend-node sll2 dns1\ndns1 = 10.244.1.10\n");
+        let pods = (0..pods).map(|pod| format!("10.244.0.{}", pod + 2));
+        let pods: Vec<String> = pods.collect();
+        for round in 0..8_u16 {
+            let at = f64::from(round) * 6.0;
+            let far = (2..8).map(|pod| format!("10.244.3.{pod}"));
+            let far: Vec<String> = far.collect();
+            for (index, client) in pods.iter().chain(&far).enumerate() {
+                let deaf = pods.contains(client) || other;
+                let (id, port) = (0x1000 + round, 30_000 + round);
+                let at = at + 0.1 * f64::from(u8::try_from(index).unwrap());
+                for at in [at, at + 5.001].into_iter().take(if deaf { 2 } else { 1 }) {
+                    let _ = writeln!(
+                        text,
+                        "{at:.3} {client}:{port} > dns1 rd id {id:x} A a.example.com.\n\
+                         {:.3} {client}:{port} < dns1 id {id:x} a.example.com. 5 A 192.0.2.1",
+                        at + 0.001
+                    );
+                }
+            }
+        }
+        findings(&text)
+    }
+
+    #[test]
+    fn clients_of_one_node_that_ask_all_again_do_not_hear_its_answers() {
+        let said = unheard(3, false);
+        assert!(said.contains(" path-broken-pair [path 10.244.1.10 -> 10.244.0.0/24"), "{said}");
+        assert!(said.contains("likely"), "{said}");
+    }
+
+    #[test]
+    fn one_client_alone_or_everybody_asks_again_for_another_reason() {
+        for said in [unheard(1, false), unheard(3, true)] {
+            assert!(!said.contains("path-broken-pair"), "{said}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //!
 //! **Cannot tell.** Whether all replicas are down, the service has no endpoints, or a filter drops
 //! everything. Of the only server in the capture it does not show whether its
-//! address is the service's or its own; then it says so.
+//! address is the service's or its own; then it says so. With clients of one node alone, whatever
+//! their prefixes, it does not show whether that node reaches none: then it is likely at most.
 //!
 //! Source: rulebook 2.B.
 
@@ -57,6 +58,7 @@ fn is_alone(hole: &Blackhole<'_>) -> bool {
 fn finding(hole: &Blackhole<'_>) -> Finding {
     let service = hole.service();
     let of_node = hole.services.iter().copied().all(is_link_local);
+    let one_vantage = hole.one_vantage() && !of_node;
     let label = if of_node { "node-local-dns" } else { "kube-dns" };
     let likely = if of_node {
         text!(
@@ -82,6 +84,11 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             " Servers that crash and are started again come and go like that, all at once where they \
              share what kills them. The capture shows clients of one node alone: a capture on another \
              would rule out that its network comes and goes."
+        )
+    } else if one_vantage {
+        text!(
+            " With clients of one node alone in the capture, it may as well be this node that reaches \
+             no server: record on another one."
         )
     } else {
         Text::EMPTY
@@ -111,7 +118,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                     lasted = duration(hole.length())
                 )
             },
-            confidence: if hole.networks.len() > 1 {
+            confidence: if hole.networks.len() > 1 && !one_vantage {
                 Confidence::Confirmed
             } else if one_node {
                 Confidence::Possible
@@ -143,10 +150,13 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                     format!("dig @{} kubernetes.default.svc.cluster.local", first(&hole.services)),
                 ),
             ],
-            ruled_out: vec![(
-                "client-node-broken",
-                text!("clients of {networks} failed alike", networks = list(&hole.networks, 3)),
-            )],
+            ruled_out: (!one_vantage)
+                .then(|| {
+                    let networks = list(&hole.networks, 3);
+                    ("client-node-broken", text!("clients of {networks} failed alike", networks))
+                })
+                .into_iter()
+                .collect(),
         },
     )
 }
@@ -193,6 +203,16 @@ mod tests {
     fn a_capture_that_ends_with_the_first_failures_says_nothing() {
         let text = asked_by_text(&["a", "b", "c"], Fate::Lost);
         assert_eq!(findings_until(&text, 11.5), "quiet\n");
+    }
+
+    /// In a flat network, where a prefix is no node: a capture that sees all queries set out.
+    #[test]
+    fn clients_of_one_node_do_not_speak_for_the_others() {
+        let text = asked_by_text(&["a", "b", "c"], Fate::Lost);
+        let said = findings(&text);
+        assert!(said.contains("service-wide-outage [service 192.0.2.53] confirmed"), "{said}");
+        let said = findings(&format!("capture node sll2\n{text}"));
+        assert!(said.contains("service-wide-outage [service 192.0.2.53] likely"), "{said}");
     }
 
     #[test]

@@ -117,8 +117,8 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ));
         Text::EMPTY
     };
-    let confidence =
-        if decided || hole.networks.len() > 1 { Confidence::Confirmed } else { Confidence::Likely };
+    let apart = hole.networks.len() > 1 && !hole.one_vantage();
+    let confidence = if decided || apart { Confidence::Confirmed } else { Confidence::Likely };
     let mut actions: Vec<_> = hole.servers.iter().flat_map(|pod| look_at_pod(*pod)).collect();
     actions.push(give_up_sooner());
     hole.finding(

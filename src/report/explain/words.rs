@@ -158,6 +158,11 @@ pub(super) fn undelivered(response: &Response, asked: IpAddr) -> Option<Text> {
         Some(Undelivered::Vanished) => {
             text!("lost on its way: another capture point saw it, the client's own did not")
         }
+        Some(Undelivered::Incomplete) => text!(
+            "never delivered: its first fragment alone came to the client's host and went no further; \
+             last seen: {last_place}",
+            last_place = last_place(&response.hops)
+        ),
         Some(Undelivered::Refused) => {
             text!("too late: the client's host refused it, its socket was closed")
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use super::{MAX_REPEATS, Matcher};
-use crate::base::{Coverage, Limit};
+use crate::base::{Coverage, Limit, Transport};
 use crate::dns::{AnswerKind, Message, Question};
 use crate::transaction::hops::{Hop, Hops};
 use crate::transaction::latest::Landed;
@@ -27,6 +27,8 @@ impl Matcher {
     ) -> Option<Landed> {
         let Sighting { client, server, .. } = *sighting;
         let hop = sighting.hop();
+        // Of what was held back the other fragments never came.
+        let partial = self.belated && sighting.transport == Transport::Udp;
         let key = SocketKey::of_messages(sighting.transport, *client, message.header.id);
         let candidates = self.table.candidates(&key);
         let alone = |landed| Some(landed).filter(|_| candidates.len() <= 1);
@@ -49,7 +51,8 @@ impl Matcher {
             length: u16::try_from(message.wire_len).unwrap_or(u16::MAX),
             case_kept: true,
             home: None,
-            lost: self.astray.is_astray(sighting).then_some(Undelivered::Elsewhere),
+            lost: (self.astray.is_astray(sighting).then_some(Undelivered::Elsewhere))
+                .or(partial.then_some(Undelivered::Incomplete)),
             stopped: false,
             settled: None,
         };
