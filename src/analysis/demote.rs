@@ -20,6 +20,7 @@ use crate::base::words::{Text, clock, percent, text};
 use crate::detect::{
     BadStep, Class, Culprit, Fact, Finding, Flow, Layer, Ledger, MIN_FLOWS, Reach, Reached, Symptom,
 };
+use crate::transaction::Undelivered;
 
 /// A finding about silence fails more often than this many times what the capture lost.
 const TIMES_TO_STAND: f64 = 3.0;
@@ -159,8 +160,9 @@ fn effect(finding: &Finding, reach: &Reach) -> Effect {
         }
         effect.total += u64::from(flow.weight());
         // A retransmission that was answered stands for one datagram that was lost.
+        let incomplete = flow.lost() == Some(Undelivered::Incomplete);
         let lost = flow.failed() || flow.reached() == Reached::Late || flow.unanswered() > 0;
-        effect.failed += u64::from(flow.weight()) * u64::from(lost);
+        effect.failed += u64::from(flow.weight()) * u64::from(lost || incomplete);
     }
     effect
 }

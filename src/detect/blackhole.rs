@@ -208,7 +208,7 @@ impl<'a> Blackhole<'a> {
             let context = &outage.context;
             context.abroad_ok + context.abroad_failed == 0
         };
-        let one_network = || self.networks.len() == 1 && self.outages.iter().all(|one| alone(one));
+        let one_network = || self.networks.len() == 1 && self.outages.iter().all(alone);
         self.place() == Where::Unknown && (self.scene.reach.is_of_one_node() || one_network())
     }
 

@@ -408,6 +408,7 @@ mod tests {
             lost: None,
             icmp: None,
             stuck: false,
+            unwatched: false,
         }
     }
 

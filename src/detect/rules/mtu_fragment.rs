@@ -608,7 +608,7 @@ mod tests {
         let record = "big.example.com. 5 TXT \"v=spf1 include:a.example include:b.example ~all\" ";
         let record = record.repeat(24);
         let fragments = |place: &str| {
-            let text = format!(
+            findings(&format!(
                 "capture node sll2
                  service kube-dns = 10.96.0.10
                  dns1 = 10.244.1.10
@@ -624,9 +624,7 @@ mod tests {
                  5.0    other:20000 > kube-dns via dns1 id 2 rd edns 4096 TXT big.example.com.
                  5.001  other:20000 < kube-dns id 2 {record} fragment 2 alone {place}
                  end\n"
-            );
-            println!("{}", crate::testkit::lookups(&text));
-            findings(&text)
+            ))
         };
         let said = fragments("until overlay");
         assert!(said.contains("mtu-fragment [client-subnet 10.244.0.0/24, name big"), "{said}");
