@@ -150,7 +150,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
                     format!("dig @{} kubernetes.default.svc.cluster.local", first(&hole.services)),
                 ),
             ],
-            ruled_out: (!one_vantage)
+            ruled_out: (!one_vantage && !one_node)
                 .then(|| {
                     let networks = list(&hole.networks, 3);
                     ("client-node-broken", text!("clients of {networks} failed alike", networks))
