@@ -628,7 +628,6 @@ mod tests {
         };
         let said = fragments("until overlay");
         assert!(said.contains("mtu-fragment [client-subnet 10.244.0.0/24, name big"), "{said}");
-        assert!(said.contains("likely"), "{said}");
         assert!(!said.contains("client-overload"), "{said}");
         let said = fragments("");
         assert!(!said.contains("mtu-fragment"), "{said}");
