@@ -340,7 +340,7 @@ mod tests {
         let mut situation = Situation::new(hosts);
         for round in 0..30_u16 {
             let at = f64::from(round) * 7.0;
-            if round < 10 || round >= 25 {
+            if !(10..25).contains(&round) {
                 for server in ["ns1", "ns2", "ns3"] {
                     situation.ask(at, "a", server, "", Fate::Answered);
                 }
