@@ -389,9 +389,8 @@ impl PutBack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::{Options, Sinks, run_frames};
     use crate::detect::{Forward, Kind, Trips, localise};
-    use crate::testkit::{Fate, Scenario, Situation};
+    use crate::testkit::{Fate, Situation, analyse};
 
     /// One backend is silent for twenty seconds, and now and then a query is lost everywhere.
     #[test]
@@ -410,9 +409,7 @@ mod tests {
                 situation.ask(at + 0.1, "near", "kube-dns", via, fate);
             }
         }
-        let made = Scenario::parse(situation.text()).frames();
-        let frames = || made.iter().map(|made| made.frame());
-        let analysis = run_frames(frames(), &Options::default(), Sinks::default());
+        let analysis = analyse(situation.text());
         let cause = &analysis.incidents.first().expect("an incident").cause;
         let back = PutBack::of(analysis.reachability.cells.iter());
         let none = (Forward::default(), Trips::default());

@@ -104,8 +104,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 mod tests {
     use std::time::Duration;
 
-    use crate::analysis::{Options, Sinks, run_frames};
-    use crate::testkit::{Fate, Scenario, Situation, findings, findings_until};
+    use crate::testkit::{Fate, Situation, analyse, findings, findings_until};
 
     /// The first of two backends is silent from 20 s to `back`.
     fn away(back: f64) -> String {
@@ -194,9 +193,7 @@ mod tests {
             };
             situation.ask(at, "pod", "kube-dns", via, fate);
         }
-        let made = Scenario::parse(situation.text()).frames();
-        let frames = made.iter().map(|made| made.frame());
-        let found = run_frames(frames, &Options::default(), Sinks::default()).incidents;
+        let found = analyse(situation.text()).incidents;
         let rules: Vec<&str> = found.iter().map(|incident| incident.cause.rule.id).collect();
         assert_eq!(rules, ["backend-restart"]);
         let cause = &found[0].cause;
@@ -260,9 +257,7 @@ mod tests {
             let query = format!("pod:39000 > kube-dns via dns1 id {id} rd A {id}.example.com.");
             situation.line(at, &query);
         }
-        let made = Scenario::parse(situation.text()).frames();
-        let frames = made.iter().map(|made| made.frame());
-        let found = run_frames(frames, &Options::default(), Sinks::default()).incidents;
+        let found = analyse(situation.text()).incidents;
         let title = found.first().map(|one| one.cause.title.to_string()).unwrap_or_default();
         let says = "was away 2 times from 10:00:20.000 on, 20.0 s in all";
         assert!(title.ends_with(says), "{title}");

@@ -167,9 +167,8 @@ fn actions(hole: &Blackhole<'_>) -> Vec<(Text, String)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::analysis::{Options, Sinks, run_frames};
     use crate::detect::Fact;
-    use crate::testkit::{Fate, Scenario, Situation, failover, findings, findings_until};
+    use crate::testkit::{Fate, Situation, analyse, failover, findings, findings_until};
 
     #[test]
     fn a_backend_falls_silent_and_stays_in_the_service() {
@@ -325,9 +324,7 @@ mod tests {
 
     /// Title and facts of the first incident.
     fn told(text: &str) -> (String, Vec<String>) {
-        let made = Scenario::parse(text).frames();
-        let frames = made.iter().map(|made| made.frame());
-        let found = run_frames(frames, &Options::default(), Sinks::default()).incidents;
+        let found = analyse(text).incidents;
         let cause = &found.first().expect("an incident").cause;
         let fact = |fact: &Fact| format!("{}: {}", fact.label, fact.value);
         (cause.title.to_string(), cause.facts.iter().map(fact).collect())

@@ -615,8 +615,8 @@ mod tests {
                  pod = 10.244.0.2
                  other = 10.244.0.3
                  repeat 60 every 1
-                 0.0    pod:40000 > kube-dns via dns1 id 1 rd A redis.example.com.
-                 0.0005 pod:40000 < kube-dns id 1 redis.example.com. 5 A 10.96.0.20
+                 0.5    pod:40000 > kube-dns via dns1 id 1 rd A redis.example.com.
+                 0.5005 pod:40000 < kube-dns id 1 redis.example.com. 5 A 10.96.0.20
                  end
                  repeat 6 every 9 from 1
                  0.0    other:20000 > kube-dns via dns1 id 2 rd edns 4096 TXT big.example.com.
@@ -628,6 +628,7 @@ mod tests {
         };
         let said = fragments("until overlay");
         assert!(said.contains("mtu-fragment [client-subnet 10.244.0.0/24, name big"), "{said}");
+        assert!(said.contains("likely"), "{said}");
         assert!(!said.contains("client-overload"), "{said}");
         let said = fragments("");
         assert!(!said.contains("mtu-fragment"), "{said}");

@@ -404,8 +404,7 @@ fn actions(
 
 #[cfg(test)]
 mod tests {
-    use crate::analysis::{Options, Sinks, run_frames};
-    use crate::testkit::{Scenario, findings};
+    use crate::testkit::{analyse, findings};
 
     /// One lookup a second of `name` under two suffixes and as it is, and one of a real Service.
     fn scenario(times: usize, name: &str, last: &str) -> String {
@@ -429,9 +428,7 @@ mod tests {
         let alias = "0.001 pod:40000 < dns aa NXDOMAIN legacy.shop.svc.cluster.local. 5 CNAME \
                      old.example.net.";
         let text = scenario(3, "legacy", "NXDOMAIN").replace(first, alias);
-        let made = Scenario::parse(&text).frames();
-        let frames = made.iter().map(|made| made.frame());
-        let found = run_frames(frames, &Options::default(), Sinks::default());
+        let found = analyse(&text);
         let cause = &found.incidents.first().expect("an incident").cause;
         let title = cause.title.to_string();
         assert!(

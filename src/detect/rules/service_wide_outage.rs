@@ -163,8 +163,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::analysis::{Options, Sinks, run_frames};
-    use crate::testkit::{Fate, Scenario, Situation, findings, findings_until};
+    use crate::testkit::{Fate, Situation, analyse, findings, findings_until};
 
     fn asked_by(clients: &[&str], fate: Fate) -> String {
         findings(&asked_by_text(clients, fate))
@@ -219,9 +218,7 @@ mod tests {
     fn the_cache_on_a_node_is_looked_for_by_its_own_label() {
         for (server, label) in [("192.0.2.53", "kube-dns"), ("169.254.20.10", "node-local-dns")] {
             let text = asked_by_text(&["a", "b", "c"], Fate::Lost).replace("192.0.2.53", server);
-            let made = Scenario::parse(&text).frames();
-            let frames = made.iter().map(|made| made.frame());
-            let analysis = run_frames(frames, &Options::default(), Sinks::default());
+            let analysis = analyse(&text);
             let cause = &analysis.incidents.first().expect("an incident").cause;
             let label = format!("k8s-app={label} ");
             assert!(cause.actions.iter().any(|one| one.command.contains(&label)), "{server}");
@@ -232,9 +229,7 @@ mod tests {
     #[test]
     fn the_only_server_of_a_capture_may_be_one_of_several() {
         let title = |text: &str| {
-            let made = Scenario::parse(text).frames();
-            let frames = made.iter().map(|made| made.frame());
-            let found = run_frames(frames, &Options::default(), Sinks::default()).incidents;
+            let found = analyse(text).incidents;
             found.first().map(|one| one.cause.title.to_string()).unwrap_or_default()
         };
         let alone = title(&asked_by_text(&["a", "b", "c"], Fate::Lost));
