@@ -137,7 +137,7 @@ impl Clients {
     fn weigh(&mut self, id: AddressId, transaction: &Transaction) {
         let Some(known) = self.known.get_mut(id.place()) else { return };
         let (client, responder) = (Host(transaction.client.ip()), || Host(transaction.responder()));
-        let port = SocketId::from(transaction.client);
+        let port = || SocketId::from(transaction.client);
         let one_port = known.one_port == Some(transaction.client.port());
         if !transaction.responses.is_empty() {
             known.heard.anything = true;
@@ -146,7 +146,7 @@ impl Clients {
             }
             self.in_vain.servers.heard(responder);
             self.in_vain.clients.heard(|| client);
-            self.in_vain.ports.heard(|| port);
+            self.in_vain.ports.heard(port);
         } else if transaction.outcome() == Outcome::Timeout {
             let at = transaction.first().ts;
             // Of what never answered the capture may show one direction only.
@@ -157,7 +157,7 @@ impl Clients {
                 self.in_vain.clients.unheard(client, at);
             }
             if one_port && known.heard.port == known.one_port {
-                self.in_vain.ports.unheard(port, at);
+                self.in_vain.ports.unheard(port(), at);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::manner::{Habits, Manner, Shown, TOGETHER};
 use super::model::{Role, Sent, Step};
-use super::round::{AT_ONCE, CROSSING, Failure, Plain, Prompt, Round, Standing};
+use super::round::{AT_ONCE, CROSSING, Failure, Plain, Prompt, Round, Standing, Standings};
 use super::search::SearchLists;
 use super::wait;
 use crate::base::{AddressId, Timestamp, Transport};
@@ -180,14 +180,8 @@ impl Open {
         lists: &mut SearchLists,
     ) -> Option<Place> {
         let last = round.transactions().next()?;
-        if self.habits.forwarder
-            || last.traits != transaction.traits
-            || self.asked_before(transaction)
-        {
-            return None;
-        }
         let standings = round.standings(sent);
-        if standings.iter().any(|(_, standing)| is_found(standing))
+        if !self.may_go_on(last, transaction, &standings)
             // Near ids alone do not make a musl: one that goes on is none.
             || (manner.is_surely_musl() && stops_musl(&standings))
             || (!manner.new_ids && round.is_turned_away(&standings))
@@ -242,7 +236,7 @@ impl Open {
         lists: &mut SearchLists,
     ) -> Option<(Duration, Place)> {
         let (manner, round) = (self.manner(), self.current());
-        if self.plain.is_some() || manner.forwarder || manner.is_surely_musl() {
+        if self.plain.is_some() || manner.is_surely_musl() {
             return None;
         }
         let last = round.transactions().next()?;
@@ -253,16 +247,23 @@ impl Open {
         let standings = round.standings(sent);
         let waited = standings.iter().filter_map(once).max()?;
         let (from, to) = (&last.question.name, &transaction.question.name);
-        if last.traits != transaction.traits
-            || self.asked_before(transaction)
-            || standings.iter().any(|(_, standing)| is_found(standing))
-            || !lists.follows(from, to, self.base)
-        {
+        if !self.may_go_on(last, transaction, &standings) || !lists.follows(from, to, self.base) {
             return None;
         }
         let candidate = lists.next(from, to, self.base)?;
         let fit = Fit { looseness: 5, off: Duration::ZERO };
         Some((waited, Place { fit, role: Role::First, next_round: Some(candidate) }))
+    }
+
+    /// Whether its resolver may go on from `last` to another candidate, where the families stand like this.
+    fn may_go_on(&self, last: &Transaction, next: &Transaction, standings: &Standings) -> bool {
+        let found = |(_, standing): &(RecordType, Standing)| {
+            matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
+        };
+        !self.habits.forwarder
+            && last.traits == next.traits
+            && !self.asked_before(next)
+            && !standings.iter().any(found)
     }
 
     /// No resolver asks for one candidate twice.
@@ -448,11 +449,6 @@ fn stops_musl(standings: &[(RecordType, Standing)]) -> bool {
         }
     }
     true
-}
-
-/// Whether nobody goes on to another candidate.
-fn is_found(standing: &Standing) -> bool {
-    matches!(standing, Standing::Answered { kind: AnswerKind::Positive, .. })
 }
 
 /// How late a wait seems that is taken from the one before it: that one's timer fired as much later than
