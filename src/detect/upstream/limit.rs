@@ -77,12 +77,12 @@ fn by_legs<'a>(
         !asked.get(&trouble.question).is_some_and(|legs| legs.iter().any(own_leg))
     });
     let answered = legs.iter().filter(|leg| matches!(leg.fate, Fate::Data | Fate::Negative(_)));
-    let forwarded = Forwarded::of(answered.map(|leg| &*leg.question));
+    let forwarded = answered.map(|leg| &*leg.question);
     let flights = legs.iter().map(|leg| {
         let over = leg.replied.map_or(leg.sent.ts.after(LEG), |replied| replied.ts);
         Span::between(leg.sent.ts, over)
     });
-    judge(server, own.collect(), &forwarded, &Flights::of(flights), true)
+    judge(server, own.collect(), forwarded, flights, true)
 }
 
 /// By what clients waited for: what was refused sooner than anybody else could be asked, while other names
@@ -103,23 +103,23 @@ fn by_clients<'a>(
         };
         scene.forward.outside.troubles().filter(slow)
     };
-    let forwarded = Forwarded::of(slow().map(|trouble| &trouble.question));
-    let flights = Flights::of(slow().map(Trouble::span));
-    judge(server, own, &forwarded, &flights, false)
+    let forwarded = slow().map(|trouble| &trouble.question);
+    judge(server, own, forwarded, slow().map(Trouble::span), false)
 }
 
 fn judge<'a>(
     server: IpAddr,
     own: Vec<&'a Trouble>,
-    forwarded: &Forwarded<'_>,
-    flights: &Flights,
+    forwarded: impl Iterator<Item = &'a Question>,
+    flights: impl Iterator<Item = Span>,
     shown: bool,
 ) -> Option<AtLimit<'a>> {
     let names: BTreeSet<&Name> = own.iter().map(|trouble| &trouble.question.name).collect();
     if own.len() < ENOUGH && (own.len() < ENOUGH_OF_TWO_NAMES || names.len() < 2) {
         return None;
     }
-    let busy = if forwarded.covers(&own) { BUSY_FOR_KNOWN } else { BUSY };
+    let busy = if has_forward(&own, forwarded) { BUSY_FOR_KNOWN } else { BUSY };
+    let flights = Flights::of(flights);
     let most = flights.most()?;
     // An answer is on the wire before the server counts it as done: of so many, some meet that moment.
     let mut flying: Vec<usize> = own.iter().map(|trouble| flights.at(trouble.sent.ts)).collect();
@@ -129,30 +129,32 @@ fn judge<'a>(
     full.then_some(AtLimit { server, own, least, most, shown })
 }
 
-/// What the server asked for at other times: it has a forward for that.
-struct Forwarded<'a> {
-    questions: BTreeSet<&'a Question>,
-    /// The names above theirs.
-    parents: BTreeSet<Name>,
-}
-
-impl<'a> Forwarded<'a> {
-    fn of(questions: impl Iterator<Item = &'a Question>) -> Self {
-        let questions: BTreeSet<&Question> = questions.collect();
-        let parents = questions.iter().filter_map(|question| question.name.parent()).collect();
-        Self { questions, parents }
+/// Whether most of what was refused was forwarded at other times, so that the server has a forward for it;
+/// of very many, names beside them will do.
+fn has_forward<'a>(refused: &[&'a Trouble], forwarded: impl Iterator<Item = &'a Question>) -> bool {
+    let many = refused.len() >= BUSY;
+    let asked = |trouble: &&'a Trouble| (&trouble.question, false);
+    let mut questions: Map<&Question, bool> = refused.iter().map(asked).collect();
+    let above = |trouble: &&Trouble| Some((trouble.question.name.parent()?, false));
+    let mut zones: Map<Name, bool> =
+        if many { refused.iter().filter_map(above).collect() } else { Map::default() };
+    for question in forwarded {
+        if let Some(known) = questions.get_mut(question) {
+            *known = true;
+        }
+        if many
+            && !question.name.is_root()
+            && let Some(known) = zones.get_mut(&question.name.ending(1))
+        {
+            *known = true;
+        }
     }
-
-    /// Whether it holds most of what was refused; of very many, names beside them will do.
-    fn covers(&self, refused: &[&Trouble]) -> bool {
-        let many = refused.len() >= BUSY;
-        let beside = |name: &Name| name.parent().is_some_and(|zone| self.parents.contains(&zone));
-        let known = |trouble: &&&Trouble| {
-            let question = &trouble.question;
-            self.questions.contains(question) || (many && beside(&question.name))
-        };
-        refused.iter().filter(known).count() * 2 > refused.len()
-    }
+    let known = |trouble: &&&Trouble| {
+        let question = &trouble.question;
+        let is_beside = || zones.get(&question.name.ending(1)) == Some(&true);
+        questions.get(question) == Some(&true) || is_beside()
+    };
+    refused.iter().filter(known).count() * 2 > refused.len()
 }
 
 /// From when to when each question was on its way, in the order of sending.
