@@ -31,11 +31,11 @@ const MAX_KEYS: usize = 16_384;
 const MAX_PATHS: usize = 6;
 /// Different paths in all: clients on one interface take the same.
 const MAX_DIFFERENT: usize = 65_536;
-/// Examples of one client and server that count for others too.
-const SHARED: u32 = 64;
+/// Examples of one client and server that count for others too: enough to tell a common path.
+const SHARED: u32 = 16;
 /// Examples of one client and server that are all looked at. What so many have shown changes slowly, so
 /// that of those behind them each [`NTH`] stands for as many.
-const MANY: u32 = 1_024;
+const MANY: u32 = 128;
 /// See [`MANY`].
 const NTH: u32 = 8;
 /// Captures with more than one hole in so many datagrams miss frames.
