@@ -56,16 +56,19 @@ pub fn forget_before_growth<K: Hash + Eq, V>(
 fn forget_before_growth_within<K: Hash + Eq, V>(
     table: &mut Map<K, V>,
     most: usize,
-    keep: impl FnMut(&K, &mut V) -> bool,
+    mut keep: impl FnMut(&K, &mut V) -> bool,
 ) {
     if table.len() < table.capacity() || table.len() >= most {
         return;
     }
-    let room = table.capacity().max(LEAST);
-    table.retain(keep);
-    // Where at most half of its room is taken, the table puts itself in order where it stands, or else it
-    // grows: the places of what was forgotten are no room yet.
-    table.reserve((room / 2).saturating_sub(table.len()).max(1));
+    // What was forgotten leaves places that are no room yet, so what stays is put in anew: into the same
+    // block, unless as much again would not fit there.
+    let kept: Vec<(K, V)> = table
+        .drain()
+        .filter_map(|(key, mut value)| keep(&key, &mut value).then_some((key, value)))
+        .collect();
+    table.reserve((kept.len() * 2).clamp(LEAST, most.max(LEAST)));
+    table.extend(kept);
 }
 
 #[cfg(test)]
