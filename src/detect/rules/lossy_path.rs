@@ -300,6 +300,8 @@ fn finding(network: Network, row: &Row, scene: &Scene<'_>) -> Option<Finding> {
         claim: Claim {
             clients: Some(row.clients.clone()),
             symptoms: BTreeSet::from([Symptom::Unanswered]),
+            // Another time of loss is another incident.
+            span: Some(span.widened(Duration::from_millis(1))),
             ..Claim::default()
         },
         cause: text!(
@@ -559,6 +561,22 @@ mod tests {
         assert!(said.contains(" lossy-path ["), "{said}");
         let said = heavy(Fate::Lost);
         assert!(!said.contains(" lossy-path ["), "{said}");
+    }
+
+    /// Each claims what was lost in its own time.
+    #[test]
+    fn two_times_of_loss_are_two_incidents() {
+        let mut situation = Situation::cluster();
+        for round in 0..6_000_u16 {
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            let lost = (1_000..1_100).contains(&round) || (5_000..5_100).contains(&round);
+            let fate = if lost && round % 4 == 0 { Fate::LostOnce } else { Fate::Answered };
+            situation.ask(f64::from(round) * 0.7, "pod", "kube-dns", via, fate);
+        }
+        let said = findings(situation.text());
+        let lossy: Vec<&str> = said.lines().filter(|line| line.contains(" lossy-path [")).collect();
+        assert_eq!(lossy.len(), 2, "{said}");
+        assert!(lossy.iter().all(|line| line.ends_with("/25")), "{said}");
     }
 
     #[test]
