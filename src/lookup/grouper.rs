@@ -31,6 +31,7 @@ use super::profile::Profiles;
 use super::search::{SearchLists, Suffixes};
 use super::starts::Starts;
 use crate::base::{Coverage, Host, Limit, Map, Timestamp, Transport, push_back};
+use crate::transaction::timing::T_KEEP;
 use crate::transaction::{Closed, TcpAttempt, Transaction};
 
 /// How many lookups are open at once: each waits for its resolver's next try, sixteen seconds at
@@ -104,6 +105,11 @@ impl Grouper {
         self.now = Some(now);
         while self.open.front().is_some_and(|first| first.horizon < now) {
             self.close_first(next);
+        }
+        // Over a connection that was opened longer ago nothing was asked.
+        let idle = |connect: &TcpAttempt| now.since(connect.latest()) > T_KEEP;
+        while self.connects.front().is_some_and(|(_, connect)| idle(connect)) {
+            self.connects.pop_front();
         }
         if self.open.len() >= MAX_OPEN {
             coverage.limited(Limit::OpenLookups);
@@ -221,7 +227,7 @@ impl Grouper {
         }
         if transaction.transport == Transport::Tcp {
             let socket = transaction.client;
-            let at = self.connects.iter().position(|(known, _)| *known == socket);
+            let at = self.connects.iter().rposition(|(known, _)| *known == socket);
             if let Some((_, connect)) = at.and_then(|at| self.connects.remove(at)) {
                 open.add(Role::Connection, Sent::Connect(connect));
             }

@@ -109,6 +109,11 @@ impl TcpAttempt {
         })
     }
 
+    /// When the client opened it, or tried to for the last time.
+    pub fn latest(&self) -> Timestamp {
+        self.accepted.or(self.syns.last().map(|syn| syn.ts)).unwrap_or(Timestamp::MIN)
+    }
+
     /// The address it was translated to, where that is visible.
     pub fn backend(&self) -> Option<IpAddr> {
         self.hops.iter().rev().map(|hop| hop.server).find(|server| *server != self.server.ip())

@@ -1,6 +1,10 @@
 //! Lookups whose end the places of an answer, or the resolver's own timers, decide.
 
-use crate::testkit::lookups;
+use std::time::Duration;
+
+use crate::analysis::{Options, Sinks, run_frames};
+use crate::lookup::{Lookup, Sent};
+use crate::testkit::{MadeFrame, Scenario, lookups};
 
 /// Ten healthy lookups on a node, and one whose answer is not seen at the pod's own interface; it
 /// `goes_on` or does not.
@@ -343,6 +347,46 @@ fn an_answer_over_tcp_arrives_though_only_its_first_place_is_known() {
         said.lines().next().is_some_and(|line| line.contains(" api.example.com A ok ")),
         "{said}"
     );
+}
+
+/// The port of a connection that nobody answered is used again an hour later.
+#[test]
+fn a_connection_of_long_ago_is_no_part_of_a_lookup() {
+    let connection = |at: f64, id: &str| {
+        let at = |ms: f64| at + ms / 1_000.0;
+        format!(
+            "{} pod:40001 > core tcp syn
+             {} pod:40001 < core tcp syn-ack
+             {} pod:40001 > core tcp id {id} rd A api.example.com.
+             {} pod:40001 < core tcp id {id} api.example.com. 5 A 192.0.2.1\n",
+            at(0.0),
+            at(0.5),
+            at(1.1),
+            at(2.1)
+        )
+    };
+    let text = format!(
+        "pod = 10.244.0.2\ncore = 10.244.1.10
+         0.0 pod:40001 > core tcp syn
+         1.0 pod:40001 > core tcp syn
+         {}{}
+         3800 pod:50000 > core id 7777 rd A end.example.
+         3800.001 pod:50000 < core id 7777 end.example. 5 A 10.0.0.1",
+        connection(3_600.0, "1111"),
+        connection(3_700.0, "2222"),
+    );
+    let made = Scenario::parse(&text).frames();
+    let mut opened = Vec::new();
+    let mut keep = |lookup: &Lookup| {
+        let connects = lookup.steps.iter().filter_map(|step| match &step.sent {
+            Sent::Connect(connect) => Some(connect.first().ts),
+            Sent::Question(_) => None,
+        });
+        opened.extend(connects.map(|at| lookup.start.ts.since(at)));
+    };
+    let sinks = Sinks { lookups: Some(&mut keep), transactions: None };
+    run_frames(made.iter().map(MadeFrame::frame), &Options::default(), sinks);
+    assert_eq!(opened, [Duration::from_micros(1_100); 2]);
 }
 
 /// A cache on the node keeps its connection to the cluster's DNS open for a while.
