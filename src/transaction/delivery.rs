@@ -129,7 +129,7 @@ pub(super) fn learn(transaction: &mut Transaction, nat: &mut Nat) -> bool {
 /// How many servers are remembered for each capture point.
 const MAX_SOURCES: usize = 4_096;
 
-/// Whose responses each capture point saw, and when it saw the last one of anybody; by point.
+/// Whose responses each capture point saw, and when it saw the last message of anybody; by point.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals(Vec<Option<Arrived>>);
 
@@ -138,12 +138,12 @@ struct Arrived {
     latest: Timestamp,
     sources: Set<IpAddr>,
     /// The latest two of them: responses come from a backend and then from its service, again and again.
-    again: [IpAddr; 2],
+    again: [Option<IpAddr>; 2],
 }
 
 impl Arrivals {
-    /// Notes a response.
-    pub(super) fn note(&mut self, point: PointId, ts: Timestamp, source: IpAddr) {
+    /// Notes a message; a response with its source.
+    pub(super) fn note(&mut self, point: PointId, ts: Timestamp, source: Option<IpAddr>) {
         let place = usize::from(point.0);
         if place >= self.0.len() {
             self.0.resize_with(place + 1, || None);
@@ -151,14 +151,16 @@ impl Arrivals {
         let Some(arrived) = self.0.get_mut(place) else { return };
         let arrived = arrived.get_or_insert_with(|| Arrived {
             latest: ts,
-            sources: Set::from_iter([source]),
-            again: [source; 2],
+            sources: Set::default(),
+            again: [None; 2],
         });
         arrived.latest = ts.max(arrived.latest);
-        if !arrived.again.contains(&source) {
+        if let Some(address) = source
+            && !arrived.again.contains(&source)
+        {
             arrived.again = [source, arrived.again[0]];
             if arrived.sources.len() < MAX_SOURCES {
-                arrived.sources.insert(source);
+                arrived.sources.insert(address);
             }
         }
     }
@@ -179,5 +181,23 @@ impl Arrivals {
                 && (sources.contains(&home.server)
                     || response.hops.iter().any(|hop| sources.contains(&hop.server)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A point that hears no answer any more goes on recording all the same.
+    #[test]
+    fn a_point_records_as_long_as_it_shows_anything() {
+        let (point, at) = (PointId(1), |s: i64| Timestamp::from_nanos(s * 1_000_000_000));
+        let source = IpAddr::from([10, 244, 1, 10]);
+        let mut arrivals = Arrivals::default();
+        arrivals.note(point, at(1), Some(source));
+        arrivals.note(point, at(9), None);
+        let arrived = arrivals.at(point).unwrap();
+        assert_eq!((arrived.latest, arrived.sources.len()), (at(9), 1));
+        assert!(arrivals.at(PointId(0)).is_none());
     }
 }

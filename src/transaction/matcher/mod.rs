@@ -122,9 +122,8 @@ impl Matcher {
         if !copy && !message.is_plausible() {
             return;
         }
-        if sighting.is_response {
-            self.arrivals.note(sighting.via.point, sighting.seen.ts, sighting.server.ip());
-        }
+        let source = sighting.is_response.then(|| sighting.server.ip());
+        self.arrivals.note(sighting.via.point, sighting.seen.ts, source);
         if copy {
             return;
         }
