@@ -129,6 +129,8 @@ pub enum Limit {
     StreamBytes,
     /// Transactions open at the same time.
     OpenTransactions,
+    /// Repeats of one message that are kept.
+    Repeats,
     /// Lookups open at the same time.
     OpenLookups,
     /// Flows watched for more at the same time.
@@ -139,6 +141,8 @@ pub enum Limit {
     Clients,
     /// Servers tallied one by one.
     Servers,
+    /// Questions of servers to their upstreams that are kept one by one.
+    Legs,
     /// Harmed lookups kept for attribution.
     HarmedLookups,
 }
@@ -151,11 +155,13 @@ impl Limit {
             Self::Connections => text!("TCP connections no longer followed"),
             Self::StreamBytes => text!("TCP streams that waited too long for a missing segment"),
             Self::OpenTransactions => text!("transactions closed early"),
+            Self::Repeats => text!("further repeats of one message left out"),
             Self::OpenLookups => text!("lookups closed early"),
             Self::Flows => text!("flows closed early"),
             Self::Names => text!("counts of further names left to the totals"),
             Self::Clients => text!("counts of further clients left to the totals"),
             Self::Servers => text!("counts of further servers left to the totals"),
+            Self::Legs => text!("questions of servers to their upstreams left out"),
             Self::HarmedLookups => text!("harmed lookups counted only in the totals"),
         }
     }

@@ -20,6 +20,8 @@ use crate::transaction::{ConnectOutcome, Outcome, Response, TcpAttempt, Transact
 
 /// How many legs, and how many connections, are kept one by one.
 const MAX_LEGS: usize = 200_000;
+/// An answer this late made somebody wait (rulebook `upstream-slow`).
+const SLOW: Duration = Duration::from_secs(1);
 /// How many forwarders and upstreams are told apart: a cluster has a handful of either.
 const MAX_SERVERS: usize = 4_096;
 /// Frames of different interfaces or capture points may stand in another order by this much.
@@ -42,6 +44,8 @@ pub struct Leg {
     pub probe: bool,
     /// Whether the query carried OPT.
     pub opt: bool,
+    /// How many legs it stands for: more than one only where very many went well.
+    pub weight: u32,
 }
 
 /// A leg while more come: in few bytes, for there may be as many of them as of the clients' questions.
@@ -55,6 +59,14 @@ struct Row {
     fate: Fate,
     probe: bool,
     opt: bool,
+}
+
+impl Row {
+    /// Whether it went as nearly all do, and stands beside those that did not only as one of many.
+    fn is_usual(&self) -> bool {
+        let took = self.replied.ts.since(self.sent.ts);
+        matches!(self.fate, Fate::Data | Fate::Negative(_)) && !self.probe && took < SLOW
+    }
 }
 
 /// Frames are counted from 1.
@@ -118,6 +130,16 @@ impl Leg {
         Some(self.replied?.ts.since(self.sent.ts))
     }
 
+    /// Whether its answer made somebody wait.
+    pub fn is_slow(&self) -> bool {
+        self.wait().is_some_and(|wait| wait >= SLOW)
+    }
+
+    /// How many legs these stand for.
+    pub fn count<'a>(legs: impl IntoIterator<Item = &'a &'a Self>) -> u64 {
+        legs.into_iter().map(|leg| u64::from(leg.weight)).sum()
+    }
+
     /// Whether it was sent for this question of a client: same name and type, between the
     /// client's query and its answer.
     pub fn serves(&self, trouble: &Trouble) -> bool {
@@ -134,6 +156,8 @@ pub struct Forward {
     /// The clients' side.
     pub outside: Outside,
     rows: Vec<Row>,
+    /// Of the usual rows one in so many is kept, so that what fails late in a long capture finds room.
+    stride: Stride,
     ways: Numbered<Arc<Way>>,
     /// What the legs asked.
     questions: Numbered<Arc<Question>>,
@@ -142,6 +166,41 @@ pub struct Forward {
     knocks: Vec<Knock>,
     forwarders: BTreeSet<IpAddr>,
     upstreams: BTreeSet<IpAddr>,
+}
+
+/// Which of very many are kept: one in a power of two of them, of those before as of those to come.
+#[derive(Debug)]
+struct Stride {
+    each: u32,
+    seen: u32,
+    /// Whether hardly any room was won when it was lengthened last.
+    in_vain: bool,
+}
+
+impl Default for Stride {
+    fn default() -> Self {
+        Self { each: 1, seen: 0, in_vain: false }
+    }
+}
+
+impl Stride {
+    /// Whether the next one is kept.
+    fn takes(&mut self) -> bool {
+        self.seen = self.seen.wrapping_add(1);
+        self.seen.is_multiple_of(self.each)
+    }
+
+    /// Keeps every other one of the usual rows, unless that made hardly any room before.
+    fn lengthen(&mut self, rows: &mut Vec<Row>) {
+        let Some(each) = self.each.checked_mul(2).filter(|_| !self.in_vain) else { return };
+        self.each = each;
+        let mut odd = false;
+        rows.retain(|row| {
+            odd ^= row.is_usual();
+            !(row.is_usual() && odd)
+        });
+        self.in_vain = rows.len() > MAX_LEGS / 8 * 7;
+    }
 }
 
 impl Forward {
@@ -160,10 +219,6 @@ impl Forward {
             return;
         }
         if transaction.attempts.is_empty() || !self.knows(forwarder, upstream) {
-            return;
-        }
-        if self.rows.len() >= MAX_LEGS {
-            coverage.limited(Limit::OpenTransactions);
             return;
         }
         let response = transaction.responses.first();
@@ -195,14 +250,23 @@ impl Forward {
             probe: transaction.is_infrastructure(),
             opt: transaction.traits.udp_size.is_some(),
         };
-        push_within(&mut self.rows, row, MAX_LEGS);
+        if row.is_usual() && !self.stride.takes() {
+            return;
+        }
+        if self.rows.len() >= MAX_LEGS {
+            self.stride.lengthen(&mut self.rows);
+        }
+        if !push_within(&mut self.rows, row, MAX_LEGS) {
+            coverage.limited(Limit::Legs);
+        }
     }
 
     /// The capture is over: makes legs of what is known of them.
     pub fn finish(&mut self) {
-        let Self { rows, ways, questions, .. } = self;
+        let Self { rows, ways, questions, stride, .. } = self;
         let leg = |row: Row| {
             Some(Leg {
+                weight: if row.is_usual() { stride.each } else { 1 },
                 sent: row.sent,
                 replied: Some(row.replied).filter(|replied| *replied != NO_FRAME),
                 way: Arc::clone(ways.get(row.way)?),
@@ -277,6 +341,46 @@ mod tests {
     use super::*;
 
     /// There are hundreds of thousands of them.
+    fn row(at: i64, fate: Fate) -> Row {
+        let seen = |at| Seen { ts: Timestamp::from_nanos(at), at: FrameRef::new(FileId(0), 1) };
+        let mut numbers = Numbered::default();
+        let number = numbers.number(&0, |known, one| known == one, |one| *one);
+        let (sent, replied) = (seen(at), seen(at + 1_000));
+        Row { sent, replied, way: number, question: number, fate, probe: false, opt: false }
+    }
+
+    /// However many go well, those that fail late are kept, and those that are kept count for all.
+    #[test]
+    fn what_fails_late_finds_room() {
+        let (mut rows, mut stride) = (Vec::new(), Stride::default());
+        let (mut good, mut bad) = (0_u64, 0);
+        for at in 0..i64::try_from(MAX_LEGS * 5).unwrap() {
+            let fails = at > 900_000 && at % 10 == 0;
+            let row = row(at, if fails { Fate::Silent } else { Fate::Data });
+            *(if fails { &mut bad } else { &mut good }) += 1;
+            if !row.is_usual() || stride.takes() {
+                if rows.len() >= MAX_LEGS {
+                    stride.lengthen(&mut rows);
+                }
+                assert!(push_within(&mut rows, row, MAX_LEGS));
+            }
+        }
+        let usual = rows.iter().filter(|row| row.is_usual()).count() as u64;
+        assert_eq!(rows.len() as u64 - usual, bad);
+        assert!((usual * u64::from(stride.each)).abs_diff(good) < 1_000, "{usual} {good}");
+    }
+
+    #[test]
+    fn where_nearly_all_fail_nothing_is_gone_through_again_and_again() {
+        let all = 0..i64::try_from(MAX_LEGS).unwrap();
+        let mut rows: Vec<Row> = all.map(|at| row(at, Fate::Silent)).collect();
+        let mut stride = Stride::default();
+        stride.lengthen(&mut rows);
+        assert!(stride.in_vain);
+        stride.lengthen(&mut rows);
+        assert_eq!((rows.len(), stride.each), (MAX_LEGS, 2));
+    }
+
     #[test]
     fn a_leg_takes_few_bytes() {
         assert_eq!(size_of::<Row>(), 48);

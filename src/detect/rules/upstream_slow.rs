@@ -113,6 +113,21 @@ mod tests {
         insta::assert_snapshot!(findings(&slow(40, "A", 1.5)), @"low upstream-slow [upstream 192.0.2.53, zone example.com] confirmed 10:00:01.000-10:00:25.901 0/40");
     }
 
+    /// Half a minute of an hour, and once more: both are told, each for itself.
+    #[test]
+    fn a_slow_time_is_none_of_the_whole_capture() {
+        let hour = slow(6_000, "A", 0.1);
+        let once = |from: u32| {
+            let text = slow(40, "A", 1.5).replace(CLUSTER, "").replace("20000", "25000");
+            text.replace("from 1\n", &format!("from {from}\n"))
+                .replace("n{n}", &format!("late{from}x{{n}}"))
+        };
+        let said = findings(&format!("{hour}{}{}", once(900), once(2_400)));
+        let told: Vec<&str> = said.lines().filter(|line| line.contains("upstream-slow")).collect();
+        assert_eq!(told.len(), 2, "{said}");
+        assert!(told[0].contains("10:15:0") && told[1].contains("10:40:0"), "{said}");
+    }
+
     #[test]
     fn clients_alone_show_it_where_cluster_names_come_at_once() {
         let hidden: String = slow(40, "A", 1.5)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::failing::{Failing, Kind, episodes, is_enough, only_aaaa};
 use crate::base::{Span, Timestamp, Transport};
@@ -22,10 +21,8 @@ const PLATEAU: usize = 10;
 const FLAT: f64 = 0.10;
 /// Answers a second below which even a steady stream is not that flat.
 const BUSY: f64 = 20.0;
-/// An answer this late made somebody wait (rulebook `upstream-slow`).
-const SLOW: Duration = Duration::from_secs(1);
 /// Answers that are enough for a 95th percentile (rulebook 7.6).
-const ENOUGH_ANSWERS: usize = 30;
+const ENOUGH_ANSWERS: u64 = 30;
 
 /// Every way in which `upstream` failed.
 pub(super) fn read<'a>(scene: &'a Scene<'a>, upstream: IpAddr) -> Vec<Failing<'a>> {
@@ -88,9 +85,9 @@ impl<'a> One<'a> {
             .filter(|bad| is_enough(bad.len(), bad.iter().map(|leg| &leg.question.name)))
             .filter_map(|bad| {
                 let span = spanning(bad.iter().map(|leg| leg.sent.ts))?;
-                let answered = self.answered(span, fate).len() as u64;
+                let answered = Leg::count(&self.answered(span, fate));
                 let mut failing = self.failing(kind, bad.to_vec(), answered)?;
-                failing.by_name = answered > bad.len() as u64;
+                failing.by_name = answered > Leg::count(bad);
                 Some(failing)
             })
             .collect()
@@ -115,7 +112,7 @@ impl<'a> One<'a> {
         let bad: Vec<&Leg> = bad.iter().copied().filter(|leg| !(edns && leg.opt)).collect();
         let bad = bad.as_slice();
         // Loss leaves most legs answered; an upstream that is gone does not.
-        let by_name = answered.len() > bad.len();
+        let by_name = Leg::count(&answered) > Leg::count(bad);
         let bad = if by_name { stuck(bad, &answered) } else { bad.to_vec() };
         let other_family = !only_aaaa(answered.iter().map(|leg| &*leg.question));
         let one_family = only_aaaa(bad.iter().map(|leg| &*leg.question)) && other_family;
@@ -123,7 +120,7 @@ impl<'a> One<'a> {
         if one_family || !enough {
             return None;
         }
-        let failing = self.failing(Kind::Silent, bad, answered.len() as u64)?;
+        let failing = self.failing(Kind::Silent, bad, Leg::count(&answered))?;
         Some(Failing { by_name, ..failing })
     }
 
@@ -146,7 +143,7 @@ impl<'a> One<'a> {
                     && leg.fate.is_answered()
                     && span.contains(leg.sent.ts)
             };
-            let answered = self.legs.iter().filter(over_udp).count() as u64;
+            let answered = Leg::count(self.legs.iter().filter(over_udp));
             let refused = bad.iter().any(|knock| knock.outcome != ConnectOutcome::Silent);
             // Silence to SYNs alone does not tell a missing TCP service from a missing host.
             let kind = if refused || answered > 0 { Kind::NoTcp } else { Kind::Silent };
@@ -162,8 +159,8 @@ impl<'a> One<'a> {
         for leg in self.legs.iter().filter(|leg| leg.fate != Fate::Unknown) {
             let at = leg.sent.ts.nanos().div_euclid(1_000_000_000);
             let (asked, answered) = seconds.entry((leg.way.forwarder, at)).or_default();
-            *asked += 1;
-            *answered += u64::from(leg.fate.is_answered());
+            *asked += u64::from(leg.weight);
+            *answered += u64::from(leg.weight) * u64::from(leg.fate.is_answered());
         }
         // A second over the limit leaves at least a tenth of its queries unanswered.
         let over: Vec<((IpAddr, i64), u64)> = seconds
@@ -186,7 +183,7 @@ impl<'a> One<'a> {
                     leg.way.forwarder == forwarder && (first..=last).contains(&at)
                 };
                 let within: Vec<&Leg> = self.legs.iter().filter(during).copied().collect();
-                let answered = within.iter().filter(|leg| leg.fate.is_answered()).count() as u64;
+                let answered = Leg::count(within.iter().filter(|leg| leg.fate.is_answered()));
                 let silent = within.into_iter().filter(|leg| leg.fate == Fate::Silent).collect();
                 (flat && mean >= BUSY)
                     .then(|| self.failing(Kind::Limited, silent, answered))
@@ -195,19 +192,35 @@ impl<'a> One<'a> {
             .collect()
     }
 
-    fn slow(&self) -> Option<Failing<'a>> {
+    /// Times at which answers took long. Where so few come that their slow ones stand far apart, the whole
+    /// capture is one such time.
+    fn slow(&self) -> Vec<Failing<'a>> {
         let is_data = |leg: &&&Leg| matches!(leg.fate, Fate::Data | Fate::Negative(_));
         let answers: Vec<&Leg> = self.legs.iter().filter(is_data).copied().collect();
-        let is_slow = |leg: &&&Leg| leg.wait().is_some_and(|wait| wait >= SLOW);
-        let slow: Vec<&Leg> = answers.iter().filter(is_slow).copied().collect();
-        let enough = answers.len() >= ENOUGH_ANSWERS && slow.len() * 20 > answers.len();
+        let slow: Vec<&Leg> = answers.iter().copied().filter(|leg| leg.is_slow()).collect();
+        let found: Vec<Failing<'_>> = episodes(&slow, |leg| leg.sent.ts)
+            .filter_map(|slow| {
+                let span = spanning(slow.iter().map(|leg| leg.sent.ts))?;
+                let from = answers.partition_point(|leg| leg.sent.ts < span.start);
+                let to = answers.partition_point(|leg| leg.sent.ts <= span.end);
+                self.slow_among(slow, answers.get(from..to)?)
+            })
+            .collect();
+        if found.is_empty() {
+            return self.slow_among(&slow, &answers).into_iter().collect();
+        }
+        found
+    }
+
+    fn slow_among(&self, slow: &[&'a Leg], answers: &[&Leg]) -> Option<Failing<'a>> {
+        let all = Leg::count(answers);
+        let few = Leg::count(slow);
         let one_family = only_aaaa(slow.iter().map(|leg| &*leg.question));
         let names = slow.iter().map(|leg| &leg.question.name);
-        if !enough || one_family || !is_enough(slow.len(), names) {
+        if all < ENOUGH_ANSWERS || few * 20 <= all || one_family || !is_enough(slow.len(), names) {
             return None;
         }
-        let fast = (answers.len() - slow.len()) as u64;
-        self.failing(Kind::Slow, slow, fast)
+        self.failing(Kind::Slow, slow.to_vec(), all - few)
     }
 }
 

@@ -65,7 +65,7 @@ impl Matcher {
             }
             let before = transaction.responses.len();
             if before >= MAX_REPEATS {
-                coverage.limited(Limit::OpenTransactions);
+                coverage.limited(Limit::Repeats);
                 return None;
             }
             transaction.responses.push(response);
