@@ -90,6 +90,31 @@ impl Default for Bin {
     }
 }
 
+impl Bin {
+    /// Counts an answer of a class. Where one has no room left all are halved, which changes no share.
+    fn count(&mut self, class: usize) {
+        if self.classes.get(class) == Some(&u16::MAX) {
+            self.classes.iter_mut().for_each(|times| *times = times.div_ceil(2));
+        }
+        self.classes.get_mut(class).into_iter().for_each(|times| *times += 1);
+    }
+
+    /// Takes in what another one counted.
+    fn join(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.done += other.done;
+        self.lost += other.lost;
+        self.longest = self.longest.max(other.longest);
+        let sum = |(mine, theirs): (&u16, &u16)| u32::from(*mine) + u32::from(*theirs);
+        let sums = || self.classes.iter().zip(&other.classes).map(sum);
+        let parts = if sums().any(|sum| sum > u32::from(u16::MAX)) { 2 } else { 1 };
+        let joined: Vec<u32> = sums().map(|sum| sum.div_ceil(parts)).collect();
+        for (times, sum) in self.classes.iter_mut().zip(joined) {
+            *times = u16::try_from(sum).unwrap_or(u16::MAX);
+        }
+    }
+}
+
 impl Default for Load {
     fn default() -> Self {
         Self { width: WIDTH, bins: Table::default() }
@@ -116,8 +141,7 @@ impl Load {
         };
         asked.sent += 1;
         asked.longest = asked.longest.max(Some((delay, sent)));
-        let class = &mut asked.classes[class(delay)];
-        *class = class.saturating_add(1);
+        asked.count(class(delay));
         let done = sent.after(delay);
         if done.nanos().div_euclid(self.width) == asked_at && !crowded {
             asked.done += 1;
@@ -142,14 +166,7 @@ impl Load {
     fn widen(&mut self) {
         self.width = self.width.saturating_mul(2);
         for ((server, at), bin) in std::mem::take(&mut self.bins) {
-            let wider = self.bins.entry((server, at.div_euclid(2))).or_default();
-            wider.sent += bin.sent;
-            wider.done += bin.done;
-            wider.lost += bin.lost;
-            wider.longest = wider.longest.max(bin.longest);
-            for (sum, part) in wider.classes.iter_mut().zip(bin.classes) {
-                *sum = sum.saturating_add(part);
-            }
+            self.bins.entry((server, at.div_euclid(2))).or_default().join(&bin);
         }
     }
 
@@ -385,6 +402,20 @@ fn sum(classes: &[u16; CLASSES], from: Duration, to: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_class_changes_no_share() {
+        let mut bin = Bin::default();
+        for at in 0..500_000 {
+            bin.count(if at % 11 == 0 { 20 } else { 10 });
+        }
+        for _ in 0..3 {
+            let other = bin.clone();
+            bin.join(&other);
+        }
+        let share = f64::from(bin.classes[20]) / f64::from(bin.classes[10]);
+        assert!((share - 0.1).abs() < 0.001, "{share}");
+    }
 
     #[test]
     fn latencies_keep_a_quarter_of_an_octave() {
