@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::focus::{Focus, LeftOut};
 use super::group::{Event, What};
-use super::peers::{Ends, Peers};
+use super::peers::{Ends, MAX_SERVERS, Peers};
 use super::routes::{ByRoute, RouteId};
 use crate::base::{Addresses, Coverage, Host, Set};
 use crate::detect::{Glance, NameKinds};
@@ -94,7 +94,7 @@ impl Gate {
                 })
             }
             Closed::Transaction(transaction) => {
-                if transaction.answer().is_some() {
+                if transaction.answer().is_some() && self.servers.len() < MAX_SERVERS {
                     self.servers.insert(Host(transaction.responder()));
                 }
                 self.outside.transactions += u64::from(!transaction.attempts.is_empty());

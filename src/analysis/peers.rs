@@ -10,7 +10,7 @@ use crate::base::{AddressId, Addresses, Coverage, Limit, Rows};
 /// Clients that rules tell apart: a large cluster has half as many pods.
 const MAX_CLIENTS: usize = 1 << 15;
 /// Servers that rules tell apart.
-const MAX_SERVERS: usize = 1 << 14;
+pub(super) const MAX_SERVERS: usize = 1 << 14;
 
 /// The clients and servers seen so far, by number.
 #[derive(Debug, Default)]

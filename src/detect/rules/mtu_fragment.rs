@@ -298,7 +298,12 @@ impl Side {
             .filter(|(question, _)| !known.told(question, number).answered)
             .collect();
         let total: u64 = lost.values().map(|tally| tally.lost).sum();
-        let small: u64 = self.small.values().sum();
+        let servers: BTreeSet<AddressId> = lost
+            .values()
+            .flat_map(|losses| &losses.servers)
+            .filter_map(|server| scene.addresses.get(*server))
+            .collect();
+        let small: u64 = servers.iter().filter_map(|server| self.small.get(server)).sum();
         let others_lost = self.lost - total;
         let share = (others_lost as f64 + 0.5) / ((others_lost + self.answered) as f64 + 1.0);
         let chance: f64 = lost
