@@ -1,9 +1,13 @@
-//! One pod cannot query any DNS server, while its neighbours on the same node can.
+//! One pod cannot query any DNS server, or several at once, while their neighbours on the same node can.
 //!
 //! **Signature.** All of at least five flows of one client fail, to every server it asks, and the
 //! same servers answer other clients of its network at the same time: from its first packet on, or
 //! from one instant on, more of them then than chance explains. If it heals within 30 s of the pod's
 //! first packet, the network policy was programmed late.
+//!
+//! Pods that lose DNS within one second, and get it back within one, are one finding: those as well that
+//! asked too seldom to prove it alone, where chance does not fail some clients altogether and none of the
+//! others (likelihood ratio 1000, over all choices of so many clients).
 //!
 //! **Needs.** Neighbours that use the same servers.
 //!
@@ -11,14 +15,13 @@
 //! server is judged (`dead-backend`). A whole network without answers is `client-node-broken`. A
 //! resolv.conf with a dead address is `nameserver-dead-first`.
 //!
-//! **Cannot tell.** Which policy, mesh sidecar or filter it is.
+//! **Cannot tell.** Which policy, mesh sidecar, DNS proxy or filter it is. Where the capture shows only the
+//! address of a service, pods that session affinity keeps on a server that is gone look the same.
 //!
 //! Source: rulebook 2.B; Kubernetes `NetworkPolicy` (egress).
 
-use std::collections::BTreeSet;
-
 use crate::base::words::{Text, clock, count, duration, list, plain, text};
-use crate::detect::cutoff::CutOff;
+use crate::detect::cutoff::{CutOff, Pod};
 use crate::detect::{
     Action, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding, Layer, Proof,
     RuledOut, Scene, Where,
@@ -27,7 +30,7 @@ use crate::detect::{
 /// The rule.
 pub(super) static DETECTOR: Descriptor = Descriptor {
     id: "client-egress-blocked",
-    title: "one pod cannot query at all",
+    title: "single pods cannot query at all",
     class: Class::Failure,
     layer: Layer::Path,
     references: &["rulebook 2.B", "Kubernetes NetworkPolicy"],
@@ -35,21 +38,86 @@ pub(super) static DETECTOR: Descriptor = Descriptor {
     new: || Box::new(ClientEgressBlocked),
 };
 
+/// Clients that are named one by one.
+const MOST_NAMED: usize = 32;
+/// Example frames.
+const FRAMES: usize = 6;
+
 /// Judges the flows of the shared tally; keeps nothing of its own.
 struct ClientEgressBlocked;
 
 impl Detector for ClientEgressBlocked {
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
-        scene.cut_off.iter().map(|cut| finding(cut, scene)).collect()
+        scene.cut_off.iter().filter_map(|cut| finding(cut, scene)).collect()
     }
 }
 
-fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Finding {
-    let CutOff { client, failed, span, healed, asked, neighbours, .. } = cut;
-    let late = healed.is_some() && !cut.served_before;
-    let vanished = cut.untranslated && scene.nat.services().next().is_some();
-    Finding {
+/// What is said of one pod, or of several.
+struct Words {
+    title: Text,
+    cause: Text,
+    confidence: Confidence,
+    facts: Vec<Fact>,
+    actions: Vec<Action>,
+}
+
+fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Option<Finding> {
+    let CutOff { pods, span, healed, asked, .. } = cut;
+    let translates = scene.nat.services().next().is_some();
+    let words = match &pods[..] {
+        [] => return None,
+        [pod] => of_one(pod, cut),
+        pods => of_several(pods, cut, translates),
+    };
+    let mut flows: Vec<_> = pods.iter().flat_map(|pod| &pod.failed).collect();
+    let failed = flows.len();
+    flows.sort_by_key(|flow| flow.first);
+    let mut facts = words.facts;
+    facts.extend([
+        Fact { label: text!("failed flows"), value: plain(failed) },
+        Fact { label: text!("answered flows of neighbours"), value: plain(cut.answered) },
+        Fact { label: text!("servers"), value: list(asked, 3) },
+        Fact {
+            label: text!("healed"),
+            value: healed.map_or_else(|| text!("not in this capture"), clock),
+        },
+    ]);
+    Some(Finding {
         rule: &DETECTOR,
+        title: words.title,
+        confidence: words.confidence,
+        culprits: pods.iter().take(MOST_NAMED).map(|pod| Culprit::Client(pod.client)).collect(),
+        place: if cut.untranslated && translates { Where::ClientNode } else { Where::Unknown },
+        span: *span,
+        ongoing: healed.is_none() && scene.lasts(*span),
+        transactions: failed as u64,
+        claim: Claim {
+            span: Some(*span),
+            clients: Some(pods.iter().map(|pod| pod.client).collect()),
+            ..Claim::default()
+        },
+        cause: words.cause,
+        facts,
+        evidence: flows
+            .iter()
+            .take(FRAMES)
+            .map(|flow| Proof { seen: flow.first, summary: text!("query without an answer") })
+            .collect(),
+        actions: words.actions,
+        ruled_out: vec![RuledOut {
+            rule: "dead-backend",
+            because: text!(
+                "{flows} of neighbours were answered by it",
+                flows = count(cut.answered, "flow")
+            ),
+        }],
+    })
+}
+
+fn of_one(pod: &Pod<'_>, cut: &CutOff<'_>) -> Words {
+    let (client, CutOff { span, healed, neighbours, .. }) = (pod.client, cut);
+    let late = healed.is_some() && !cut.served_before;
+    Words {
         title: match (cut.served_before, healed) {
             (false, Some(_)) => text!(
                 "pod {client} could not query for its first {length}, then it could",
@@ -72,22 +140,11 @@ fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Finding {
                 end = clock(*healed)
             ),
         },
-        confidence: Confidence::Likely,
-        culprits: vec![Culprit::Client(*client)],
-        place: if vanished { Where::ClientNode } else { Where::Unknown },
-        span: *span,
-        ongoing: healed.is_none() && scene.lasts(*span),
-        transactions: failed.len() as u64,
-        claim: Claim {
-            span: Some(*span),
-            clients: Some(BTreeSet::from([*client])),
-            ..Claim::default()
-        },
         cause: text!(
             "All of {flows} from {client} failed, while {neighbours} on the same node were \
              answered by the same servers. A network policy without DNS egress, a service mesh \
              that captures the pod's packets, or a wrong MTU does that{rest}.",
-            flows = count(failed.len() as u64, "flow"),
+            flows = count(pod.failed.len() as u64, "flow"),
             client,
             neighbours = list(neighbours, 3),
             rest = if late {
@@ -98,20 +155,8 @@ fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Finding {
                 Text::EMPTY
             }
         ),
-        facts: vec![
-            Fact { label: text!("failed flows"), value: plain(failed.len()) },
-            Fact { label: text!("answered flows of neighbours"), value: plain(cut.answered) },
-            Fact { label: text!("servers"), value: list(asked, 3) },
-            Fact {
-                label: text!("healed"),
-                value: healed.map_or_else(|| text!("not in this capture"), clock),
-            },
-        ],
-        evidence: failed
-            .iter()
-            .take(6)
-            .map(|flow| Proof { seen: flow.first, summary: text!("query without an answer") })
-            .collect(),
+        confidence: Confidence::Likely,
+        facts: Vec::new(),
         actions: vec![
             Action {
                 why: text!("find the pod"),
@@ -122,13 +167,79 @@ fn finding(cut: &CutOff<'_>, scene: &Scene<'_>) -> Finding {
                 command: "kubectl -n <namespace> get networkpolicy -o yaml".to_owned(),
             },
         ],
-        ruled_out: vec![RuledOut {
-            rule: "dead-backend",
-            because: text!(
-                "{flows} of neighbours were answered by it",
-                flows = count(cut.answered, "flow")
+    }
+}
+
+fn of_several(pods: &[Pod<'_>], cut: &CutOff<'_>, translates: bool) -> Words {
+    let CutOff { span, healed, neighbours, network, .. } = cut;
+    let (hit, all) = (pods.len(), pods.len() + neighbours.len());
+    // A service's address that stands for any of its servers.
+    let hidden = cut.untranslated && !translates;
+    let named: Vec<String> =
+        pods.iter().take(MOST_NAMED).map(|pod| format!("-e {}", pod.client)).collect();
+    Words {
+        title: match (cut.served_before, healed) {
+            (_, Some(healed)) => text!(
+                "{hit} of {all} pods of {network} got no answer from any DNS server from {start} to \
+                 {end}, the others did",
+                hit,
+                all,
+                network,
+                start = clock(span.start),
+                end = clock(*healed)
             ),
+            (true, None) => text!(
+                "{hit} of {all} pods of {network} get no answer from any DNS server since {start}, \
+                 the others do",
+                hit,
+                all,
+                network,
+                start = clock(span.start)
+            ),
+            (false, None) => text!(
+                "{hit} of {all} pods of {network} get no answer from any DNS server, the others do",
+                hit,
+                all,
+                network
+            ),
+        },
+        cause: text!(
+            "Nothing that these {hit} pods asked from {start} on was answered, while {neighbours} of \
+             the same network were answered by the same servers. One thing cut them off together: a \
+             network policy of their namespace without DNS egress, a DNS proxy or a service mesh that \
+             takes their packets and is away, or a filter of their addresses.{rest}",
+            hit,
+            start = clock(span.start),
+            neighbours = list(neighbours, 3),
+            rest = if hidden {
+                text!(
+                    " The capture shows no address behind the one they asked: if the service keeps \
+                     clients on one server (sessionAffinity: ClientIP), those of a silent one look \
+                     the same."
+                )
+            } else {
+                Text::EMPTY
+            }
+        ),
+        confidence: if hidden { Confidence::Possible } else { Confidence::Likely },
+        facts: vec![Fact {
+            label: text!("pods"),
+            value: text!("{hit} of {all} that asked meanwhile", hit, all),
         }],
+        actions: vec![
+            Action {
+                why: text!("see what these pods have in common"),
+                command: format!("kubectl get pods -A -o wide | grep -wF {}", named.join(" ")),
+            },
+            Action {
+                why: text!("look for a policy that forgets DNS"),
+                command: "kubectl -n <namespace> get networkpolicy -o yaml".to_owned(),
+            },
+            Action {
+                why: text!("and for a DNS proxy of the node that was started anew"),
+                command: "kubectl -n kube-system get pods -o wide | grep <node>".to_owned(),
+            },
+        ],
     }
 }
 
@@ -190,6 +301,31 @@ mod tests {
         assert!(!said.contains("lossy-path") && !said.contains("client-node-broken"), "{said}");
         let said = findings(&pods_when(|round| (12..24).contains(&round), 40));
         assert!(said.contains(" client-egress-blocked [client 10.244.0.2] likely"), "{said}");
+    }
+
+    /// A DNS proxy that serves some pods is away: from 41 s to 69 s `bad` and `worse` ask in vain, the latter
+    /// too seldom to prove anything.
+    #[test]
+    fn pods_that_are_cut_off_together_are_one() {
+        let mut situation = Situation::cluster();
+        for round in 0..120_u16 {
+            let at = f64::from(round);
+            let away = (41.0..69.0).contains(&at);
+            let fate = if away { Fate::Lost } else { Fate::Answered };
+            let via = if round % 2 == 0 { "dns1" } else { "dns2" };
+            situation.ask(at + 0.2, "near", "kube-dns", via, Fate::Answered);
+            if round % 3 == 0 {
+                situation.ask(at, "pod", "kube-dns", via, fate);
+            }
+            if round % 10 == 0 {
+                situation.ask(at + 0.1, "other", "kube-dns", via, fate);
+            }
+        }
+        let text = format!("other = 10.244.0.9\n{}", situation.text());
+        let said = findings(&text);
+        let (pod, other) = ("client 10.244.0.2", "client 10.244.0.9");
+        assert!(said.contains(&format!("client-egress-blocked [{pod}, {other}]")), "{said}");
+        assert_eq!(said.matches(" client-egress-blocked [").count(), 1, "{said}");
     }
 
     #[test]
