@@ -94,6 +94,10 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
     if context.abroad_ok >= ENOUGH_TO_EXONERATE && context.abroad_ok > context.abroad_failed {
         return Kind::Node;
     }
+    // What ends where it enters the node says nothing of what others would meet.
+    if outage.stuck {
+        return if comes_and_goes(outage, all) { Kind::Service } else { Kind::Node };
+    }
     let abroad_dead = context.abroad_failed >= MIN_FLOWS;
     let alone = context.elsewhere_failed + context.neighbours_failed == 0;
     if abroad_dead || (alone && outage.clients.len() >= 3) || comes_and_goes(outage, all) {
@@ -112,7 +116,8 @@ pub(super) fn classify(outage: &Outage, all: &[Outage], nat: &Nat) -> Kind {
 /// the capture holds no other network, and what breaks one node does not mend itself each time.
 fn comes_and_goes(outage: &Outage, all: &[Outage]) -> bool {
     let context = &outage.context;
-    if outage.untranslated || context.abroad_ok + context.abroad_failed > 0 {
+    let kept = outage.untranslated && !outage.stuck;
+    if kept || context.abroad_ok + context.abroad_failed > 0 {
         return false;
     }
     let over = |other: &&Outage| {

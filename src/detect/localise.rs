@@ -33,6 +33,11 @@ pub const MIN_FLOWS: u64 = 3;
 /// What chance alone does more seldom than this is none: it sends so many flows elsewhere than to a server, or
 /// fails so many of one network.
 const CHANCE: f64 = 0.001;
+/// A full connection table drops new flows where they enter a node, but not all: entries expire and one new
+/// flow in so many finds the place of one. Those measured let one of 10 to 35 through.
+const THROUGH_FULL_TABLE: f64 = 1.0 / 40.0;
+/// Translated flows of a cell that were answered, below which it does not show that all are translated.
+const ENOUGH_TRANSLATED: usize = 5;
 /// A server that is dead for so large a share of the networks is dead (rulebook 6.3).
 const MOST_OF_COLUMN: f64 = 0.8;
 /// How many frames of an outage are kept as evidence.
@@ -88,6 +93,8 @@ pub struct Outage {
     pub stretch: Option<Stretch>,
     /// Whether the queries were not translated: the server is the service itself then.
     pub untranslated: bool,
+    /// Whether they were seen where they entered their node, and nowhere behind that.
+    pub stuck: bool,
 }
 
 impl Outage {
@@ -215,9 +222,9 @@ fn cells<'a>(reach: &'a Reach, nat: &Nat, forward: &Forward) -> Cells<'a> {
     cells
 }
 
-/// Whether a flow went on into the node, kept the address of the service that it asked, and failed.
+/// Whether a flow kept the address of the service that it asked, and failed.
 fn keeps_address(flow: &Flow) -> bool {
-    flow.failed() && flow.cell().responder == flow.cell().server && !flow.is_stuck()
+    flow.failed() && flow.cell().responder == flow.cell().server
 }
 
 /// The flows to every service and from every group of clients, whoever answered them, where some kept the
@@ -239,8 +246,9 @@ fn service_cells<'a>(reach: &'a Reach, nat: &Nat) -> Cells<'a> {
     cells
 }
 
-/// Outages in which queries went on into the node and kept the service's own address: it has no endpoint
-/// left, or the node's rules are gone.
+/// Outages in which queries kept the service's own address: they went on into the node with it, or not one of
+/// them got past the place where it entered. The service has no endpoint left, the node's rules for it are
+/// gone, or one of its filters drops them all.
 fn untranslated(
     reach: &Reach,
     nat: &Nat,
@@ -248,15 +256,46 @@ fn untranslated(
 ) -> Vec<Outage> {
     let mut found = Vec::new();
     for (cell, flows) in service_cells(reach, nat) {
-        for run in runs(&flows) {
+        let runs = runs(&flows);
+        let all_stick =
+            is_translated(&flows) && runs.iter().any(|run| is_beyond_full_table(&flows, run));
+        for run in runs {
             let failed = || flows[run.clone()].iter().filter(|flow| flow.failed());
-            let untranslated = failed().filter(|flow| keeps_address(flow)).count();
-            if untranslated as u64 >= MIN_FLOWS && untranslated * 2 > failed().count() {
-                found.push(Outage { untranslated: true, ..outage(&cell, &flows, run) });
+            let kept = failed().filter(|flow| keeps_address(flow)).count();
+            let stuck = failed().filter(|flow| keeps_address(flow) && flow.is_stuck());
+            // Who rejects them says why.
+            let silent = stuck.clone().filter(|flow| flow.icmp().is_none()).count();
+            let stuck = stuck.count();
+            let most = |part: usize| part as u64 >= MIN_FLOWS && part * 2 > failed().count();
+            if most(kept - stuck) || (all_stick && most(silent)) {
+                let stuck = stuck * 2 > kept;
+                found.push(Outage { untranslated: true, stuck, ..outage(&cell, &flows, run) });
             }
         }
     }
     found
+}
+
+/// Whether the flows of a cell that are answered show the address behind the service's.
+fn is_translated(flows: &[&Flow]) -> bool {
+    let answered = || flows.iter().filter(|flow| flow.succeeded());
+    let kept = answered().filter(|flow| flow.cell().responder == flow.cell().server).count();
+    let all = answered().count();
+    all - kept >= ENOUGH_TRANSLATED && kept * 10 <= all
+}
+
+/// Whether a full connection table does not explain that the flows of a run stick where they enter their node:
+/// of so many new ones not one found a place in it, and no socket that it knows got anything through.
+fn is_beyond_full_table(flows: &[&Flow], run: &Range<usize>) -> bool {
+    let failed = || flows[run.clone()].iter().filter(|flow| flow.failed());
+    let Some(start) = failed().map(|flow| flow.first.ts).next() else { return false };
+    let end = failed().map(|flow| flow.last_sent()).max().unwrap_or(start);
+    let before = flows[..run.start].iter().rev();
+    let mut known = before.take_while(|flow| flow.first.ts.after(timing::T_KEEP) >= start);
+    let stuck = failed().filter(|flow| keeps_address(flow) && flow.is_stuck());
+    let new: u64 = stuck.map(|flow| u64::from(flow.weight())).sum();
+    (1.0 - THROUGH_FULL_TABLE).powf(new as f64) < CHANCE
+        && !known.any(|flow| flow.heard_before(end).is_some_and(|heard| heard > start))
 }
 
 fn localise_cells(
@@ -398,6 +437,7 @@ fn outage(
         ever_answered: flows.iter().any(|flow| flow.succeeded()),
         stretch: None,
         untranslated: false,
+        stuck: false,
     };
     outage.frames.extend(failed.iter().skip(FRAMES - 1).next_back().map(|flow| flow.first));
     for flow in &failed {

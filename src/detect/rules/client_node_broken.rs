@@ -1,13 +1,16 @@
 //! One client node reaches no server at all.
 //!
 //! **Signature.** All servers fail for one client network at the same time, UDP and TCP alike, while
-//! other networks are answered.
+//! other networks are answered. Or no query gets past the place where it enters its node, where answered
+//! ones are seen translated, and so many are lost that it is no full connection table (one in 40 would get
+//! through, p < 0.001; and no socket that the table knows does).
 //!
 //! **Needs.** Clients of two networks; with one network alone the whole service may be down instead,
 //! and the report says so.
 //!
 //! **Not this.** TCP 53 to the same servers works: `udp53-blocked`. Other networks fail too:
-//! `service-wide-outage`. One server alone fails: the rules about backends.
+//! `service-wide-outage`. One server alone fails: the rules about backends. Known sockets, or single new
+//! ones, still get through where the queries enter the node: `conntrack-full`.
 //!
 //! **Cannot tell.** Whether the node's overlay, its service translation, its firewall or its network
 //! card is at fault; the last place where the queries were seen narrows it down.
@@ -58,7 +61,22 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
              is broken: a capture on another node would tell."
         )
     };
-    let translation = if hole.outages.iter().any(|outage| outage.untranslated) {
+    let stuck = hole.outages.iter().all(|outage| outage.stuck);
+    let translation = if stuck {
+        ruled_out.push((
+            "conntrack-full",
+            text!(
+                "not one of {flows} found a place in the table, which lets single ones through even \
+                 where it is full",
+                flows = count(hole.failed, "flow")
+            ),
+        ));
+        text!(
+            " The queries were seen where they entered the node, untranslated, and nowhere behind \
+             that: a filter or a program of its network (CNI) drops them all, or the service has no \
+             endpoint left and the capture left out the ICMP errors that say so."
+        )
+    } else if hole.outages.iter().any(|outage| outage.untranslated) {
         text!(
             " The queries went on with the address of the service itself: it has no endpoint left, or \
              this node's rules for it are gone."
@@ -78,7 +96,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
             ),
             confidence: if abroad > 0 { Confidence::Likely } else { Confidence::Possible },
             culprits: hole.networks.iter().copied().map(Culprit::ClientSubnet).collect(),
-            place: Where::Unknown,
+            place: if stuck { Where::ClientNode } else { Where::Unknown },
             cause: text!(
                 "Every query of {network} to {server} went unanswered for {lasted}. The node's \
                  overlay network, its service translation (kube-proxy), a firewall on it, or its \
@@ -185,6 +203,48 @@ mod tests {
         assert!(said.contains(" client-node-broken [client-subnet 10.244.0.0/24]"), "{said}");
         let said = untranslated("veth");
         assert!(!said.contains(" client-node-broken ["), "{said}");
+    }
+
+    /// A filter on the node drops every query where it enters, for 20 s, of so many pods. Meanwhile `known`, a
+    /// socket that goes on asking, is answered, or there is none.
+    fn dropped_on_entry(pods: u16, known: bool) -> String {
+        let mut situation = Situation::cluster();
+        for round in 0..120_u16 {
+            let at = f64::from(round) / 2.0;
+            let away = (20.0..40.0).contains(&at);
+            for pod in 0..pods {
+                let at = at + f64::from(pod) / 100.0;
+                let client = ["pod", "near"][usize::from(pod % 2)];
+                let via = ["dns1", "dns2"][usize::from(round % 2)];
+                let port = 30_000 + round * pods + pod;
+                let lost = format!("{client}:{port} > kube-dns rd A a.example.com. until veth");
+                if away {
+                    situation.line(at, &lost);
+                } else {
+                    situation.ask(at, client, "kube-dns", via, Fate::Answered);
+                }
+            }
+            if known && round % 4 == 0 {
+                let (at, id) = (at + 0.3, 0x6000 + round);
+                let ask = format!("pod:1111 > kube-dns via dns1 rd id {id:x} A b.example.com.");
+                let answer = "b.example.com. 5 A 203.0.113.7";
+                let back = format!("pod:1111 < kube-dns via dns1 id {id:x} {answer}");
+                situation.line(at, &ask);
+                situation.line(at + 0.001, &back);
+            }
+        }
+        findings(situation.text())
+    }
+
+    #[test]
+    fn what_is_dropped_on_entry_without_exception_is_no_full_table() {
+        let said = dropped_on_entry(8, false);
+        assert!(said.contains(" client-node-broken [client-subnet 10.244.0.0/24]"), "{said}");
+        assert!(!said.contains(" conntrack-full ["), "{said}");
+        assert!(!said.contains(" lossy-path ["), "{said}");
+        for said in [dropped_on_entry(2, false), dropped_on_entry(8, true)] {
+            assert!(!said.contains(" client-node-broken ["), "{said}");
+        }
     }
 
     /// Some queries of two nodes are lost before they are translated, while a third is served: they show the

@@ -13,7 +13,8 @@
 //! first packet of a socket got through it has its entry: where the second of A and AAAA vanishes
 //! alone in more than one of ten pairs, something else loses them, as a rule `lossy-path`.
 //! Slow answers, or losses of other nodes' clients, are `coredns-overload`. Known sockets that
-//! fail as well are `client-node-broken`; a rule that drops DNS on the node never lets up.
+//! fail as well are `client-node-broken`, and so is a time in which not one of very many new ones got
+//! through; a rule that drops DNS on the node never lets up.
 //!
 //! **Cannot tell.** DNS packets show that the node dropped them on entry; that its table was full
 //! is the likely reason, which only the kernel's log confirms. What fills the table is not DNS as
@@ -345,7 +346,12 @@ impl<'a> Burst<'a> {
     fn finding(&self, scene: &Scene<'_>) -> Option<Finding> {
         let lets_up = self.known_passed + self.passed + self.after > 0;
         let known_fine = self.known_lost * 4 <= self.known_passed;
-        if !lets_up || (self.known_lost > 0 && !known_fine) {
+        let nothing_passed = scene.outages.iter().any(|outage| {
+            outage.stuck
+                && outage.span.overlaps(self.span)
+                && self.clients.iter().any(|client| outage.clients.contains(client))
+        });
+        if nothing_passed || !lets_up || (self.known_lost > 0 && !known_fine) {
             return None;
         }
         let (network, span) = (self.network, self.span);
