@@ -2,14 +2,16 @@
 //! one without, or one that could not be understood, and their number is the one that Wireshark
 //! shows.
 //!
-//! The captures lie outside the repository: `DNSWHY_SHARED` names the folder with `corpus/` (and its
-//! `truth.json`, made with tshark) and `lab-captures/`. Without it the tests pass unseen.
+//! Most captures lie outside the repository: `DNSWHY_SHARED` names the folder with `corpus/` (and its
+//! `truth.json`, made with tshark) and `lab-captures/`. Without it those of the repository alone are read.
 #![expect(clippy::print_stderr, reason = "a skipped test must say so")]
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use dnswhy::analysis::{Analysis, Options, Sinks, run};
 use dnswhy::capture::{InputError, Inventory};
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 /// Files of the corpus where the number of frames differs, and why that is right.
@@ -88,16 +90,26 @@ fn every_frame_of_the_corpus_is_accounted_for() {
 
 #[test]
 fn every_frame_of_the_lab_is_accounted_for_file_by_file_and_all_points_together() {
-    let Some(lab) = shared("lab-captures") else { return };
+    if let Some(lab) = shared("lab-captures") {
+        account_for(&lab);
+    }
+}
+
+#[test]
+fn every_frame_of_this_repository_is_accounted_for() {
+    account_for(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/pcap"));
+}
+
+/// Holds the account of each capture in each folder of this one against its records.
+fn account_for(scenarios: &Path) {
     let mut off = Vec::new();
-    let mut scenarios = 0;
-    for folder in entries(&lab) {
+    let mut frames = 0;
+    for folder in entries(scenarios) {
         let files: Vec<PathBuf> =
             entries(&folder).into_iter().filter(|path| is_capture(path)).collect();
         if files.is_empty() {
             continue;
         }
-        scenarios += 1;
         let counts: Vec<u64> = files.iter().map(|path| records(path)).collect();
         for (path, wanted) in files.iter().zip(&counts) {
             let analysis = analyse(std::slice::from_ref(path)).expect("a lab capture is readable");
@@ -106,11 +118,13 @@ fn every_frame_of_the_lab_is_accounted_for_file_by_file_and_all_points_together(
             );
         }
         let analysis = analyse(std::slice::from_ref(&folder)).expect("a scenario is readable");
-        let all = fault(&analysis, counts.iter().sum());
-        off.extend(all.map(|fault| format!("{}: {fault}", folder.display())));
+        let all: u64 = counts.iter().sum();
+        let fault = fault(&analysis, all);
+        off.extend(fault.map(|fault| format!("{}: {fault}", folder.display())));
+        frames += all;
     }
-    eprintln!("{scenarios} scenarios");
-    assert!(off.is_empty(), "{} faults:\n{}", off.len(), off.join("\n"));
+    eprintln!("{frames} frames in {}", scenarios.display());
+    assert!(off.is_empty() && frames > 0, "{} faults:\n{}", off.len(), off.join("\n"));
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -126,7 +140,11 @@ fn is_capture(path: &Path) -> bool {
 
 /// The whole records of a classic little-endian capture, counted without any of our code.
 fn records(path: &Path) -> u64 {
-    let bytes = std::fs::read(path).expect("a lab capture can be read");
+    let mut bytes = std::fs::read(path).expect("a lab capture can be read");
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let packed = std::mem::take(&mut bytes);
+        MultiGzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("it is packed with gzip");
+    }
     let mut rest = bytes.get(24..).unwrap_or_default();
     let mut count = 0;
     while let Some(length) = rest.get(8..12) {
