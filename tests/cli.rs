@@ -37,6 +37,31 @@ fn the_main_job_is_done_on_a_ring() {
     }
 }
 
+/// What a report says to type next can be typed wherever the report was made.
+#[test]
+fn the_story_that_a_report_offers_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("my cap.pcap.gz");
+    fs::copy(capture("node-death-vxlan/client_dns.pcap00.gz"), &file).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let said = text(&dnswhy(&["analyze", &file]).stdout);
+    let offered = |said: &str| {
+        let line = said.lines().find(|line| line.contains("dnswhy explain "));
+        line.map(|line| line.trim().to_owned())
+    };
+    let line = offered(&said).unwrap();
+    let at = line.strip_prefix("dnswhy explain '").unwrap();
+    let at = at.strip_suffix("' CAPTURE...").unwrap();
+    assert!(at.starts_with("my cap.pcap.gz:"), "{line}");
+    let story = dnswhy(&["explain", at, &file]);
+    assert_eq!(story.status.code(), Some(0), "{}", text(&story.stderr));
+    // What is masked or gone cannot be asked for.
+    assert_eq!(offered(&text(&dnswhy(&["analyze", "--anonymize", &file]).stdout)), None);
+    let stream = Stdio::from(fs::File::open(&file).unwrap());
+    let piped = command().args(["analyze", "-"]).stdin(stream).output().unwrap();
+    assert_eq!(offered(&text(&piped.stdout)), None);
+}
+
 #[test]
 fn a_directory_a_glob_and_a_pipe_say_the_same() {
     let file = capture("search-storm/client_dns.pcap00.gz");

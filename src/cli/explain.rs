@@ -125,6 +125,9 @@ fn file_named<'i>(inventory: &'i Inventory, named: &Path) -> Result<&'i CaptureF
     if let Some(file) = inventory.files.iter().find(same) {
         return Ok(file);
     }
+    if let Some(file) = inventory.files.iter().find(|file| Path::new(&file.display) == named) {
+        return Ok(file);
+    }
     let shown = |file: &&CaptureFile| Path::new(&file.display).ends_with(named);
     let mut fitting = inventory.files.iter().filter(shown);
     match (fitting.next(), fitting.next()) {

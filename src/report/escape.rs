@@ -65,6 +65,15 @@ pub(super) fn cell(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
 }
 
+/// `text` as one word of a POSIX shell: quoted, unless it is plain anyway.
+pub(super) fn word_of_a_shell(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/.:_-+=,@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Unicode's embeddings, overrides and isolates, which reorder what follows.
 fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -85,6 +94,12 @@ mod tests {
         assert_eq!(["+1", "-1", "@a"].map(cell), ["'+1", "'-1", "'@a"]);
         assert_eq!(cell("api.example.com"), "api.example.com");
         assert_eq!(cell("\tx"), "\\u{9}x");
+    }
+
+    #[test]
+    fn a_shell_takes_it_for_one_word() {
+        assert_eq!(word_of_a_shell("ns/client_dns.pcap00.gz:901"), "ns/client_dns.pcap00.gz:901");
+        assert_eq!(word_of_a_shell("my cap's.pcap:9"), "'my cap'\\''s.pcap:9'");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use super::page::Page;
 use crate::base::words::{Text, ToText, count, list, percent, plain, text};
+use crate::report::escape::{terminal, word_of_a_shell};
 use crate::report::lines::{
-    answers, clients, looks_like, lookups, lost_of, questions, servers, skipped_for, time,
+    answers, clients, frame, looks_like, lookups, lost_of, questions, servers, skipped_for, time,
 };
 use crate::report::resolvers;
 use crate::report::table::{Align, table};
@@ -191,11 +192,18 @@ impl Page<'_> {
             |what: &Text, out: &mut dyn Write| command(&format!("    {}", self.word(what)), out);
         command(&format!("dnswhy rules {rule}"), out)?;
         what(&text!("what this rule means, what it needs, and what it cannot tell"), out)?;
+        // A stream is gone: neither of these could read it again.
+        let analysis = self.view.analysis;
+        if analysis.files.iter().any(|file| file.bytes.is_none()) {
+            return Ok(());
+        }
         if let Some(proof) = first.cause.evidence.first() {
-            let at = crate::report::lines::frame(self.view.analysis, proof.seen.at);
-            let at = crate::report::escape::terminal(&at);
-            command(&format!("dnswhy explain {at}"), out)?;
-            what(&text!("the story of the lookup that this frame belongs to"), out)?;
+            // Nor does anybody know the files of a masked report by the names that it gives them.
+            if !analysis.masked {
+                let at = word_of_a_shell(&frame(analysis, proof.seen.at));
+                command(&format!("dnswhy explain {} CAPTURE...", terminal(&at)), out)?;
+                what(&text!("the story of the lookup that this frame belongs to"), out)?;
+            }
             command("dnswhy extract --incident 1 -w proof.pcapng CAPTURE...", out)?;
             what(&text!("the packets that prove incident #1, for Wireshark"), out)?;
         }
