@@ -21,7 +21,7 @@ use super::pattern::pattern;
 use super::rank::{Everybody, score, severity};
 use crate::base::Timestamp;
 use crate::capture::Seen;
-use crate::detect::{Class, Finding, HarmKind, Harmed, Layer, Ledger};
+use crate::detect::{self, Class, Finding, HarmKind, Harmed, Layer, Ledger, Steps};
 use crate::dns::Name;
 
 /// A wait shorter than this beyond the usual is nobody's harm (rulebook 7.1).
@@ -82,6 +82,7 @@ pub fn correlate(
             *lost_to[other].entry(owner).or_default() += 1;
         }
         if charge(&mut charged[owner], lookup, population.usual, &headless) {
+            charged[owner].symptoms.extend(seen_by(&findings[owner], lookup, ledger.steps()));
             times[owner].push(lookup.start.ts);
         }
     }
@@ -182,6 +183,17 @@ fn wronged(findings: &[Finding], harmed: &[Harmed]) -> BTreeMap<(Seen, IpAddr), 
         wronged.remove(&(lookup.start, lookup.client));
     }
     wronged
+}
+
+/// What was bad about the steps that a finding explains; of a lookup that only waited for another one,
+/// about all of them.
+fn seen_by(finding: &Finding, lookup: &Harmed, steps: &Steps) -> SmallVec<[detect::Symptom; 4]> {
+    let claimed = steps.of(lookup).filter(|step| finding.claim.fits(step));
+    let claimed: SmallVec<_> = claimed.map(|step| step.symptom).collect();
+    if claimed.is_empty() {
+        return steps.of(lookup).map(|step| step.symptom).collect();
+    }
+    claimed
 }
 
 /// The residual rule without a harmed lookup has nothing to explain.

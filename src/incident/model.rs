@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::names::NameKind;
 use crate::base::Span;
 use crate::base::words::{Text, ToText, text};
-use crate::detect::Finding;
+use crate::detect::{self, Finding};
 
 /// Findings with one root cause, ranked by the harm that people felt.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub struct Affected {
     pub names: BTreeMap<String, u64>,
     /// What kinds of names they are.
     pub kinds: BTreeSet<NameKind>,
+    /// What was bad about their steps.
+    pub symptoms: BTreeSet<detect::Symptom>,
     /// Sum of the waiting time beyond what is usual.
     pub added: Duration,
     /// The longest lookup.

@@ -58,13 +58,12 @@ pub(super) fn provider_block(view: &View<'_>, lang: Lang, incident: &Incident) -
     filled.map(line).collect()
 }
 
-/// The answers that the harmed lookups got: response codes, silence, ICMP.
+/// The answers that the harmed lookups got: response codes, silence, ICMP. Not what the rule could
+/// explain: a vendor would look for ICMP errors that nobody saw.
 fn symptoms(incident: &Incident) -> Text {
-    let words: BTreeSet<Text> = incident
-        .cause
-        .claim
-        .symptoms
-        .iter()
+    let symptoms = incident.affected.symptoms.iter();
+    let wrong = (incident.affected.misled > 0).then(|| text!("a wrong answer"));
+    let words: BTreeSet<Text> = symptoms
         .map(|symptom| match symptom {
             Symptom::Unanswered => text!("nothing"),
             Symptom::Late => text!("an answer too late"),
@@ -77,6 +76,36 @@ fn symptoms(incident: &Incident) -> Text {
             Symptom::Slow => text!("an answer after a wait"),
             Symptom::AskedAgain => text!("an answer that did not help"),
         })
+        .chain(wrong)
         .collect();
     list(words, MANY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::analyse;
+
+    #[test]
+    fn what_came_back_is_what_was_seen() {
+        let text = "
+            pod = 10.244.0.2
+            dns = 10.96.0.10
+            repeat 60 every 1
+            0.0   pod > dns rd A n{n}.example.
+            0.001 pod < dns n{n}.example. 5 A 192.0.2.1
+            end
+            repeat 12 every 1 from 60
+            0.0   pod > dns rd id 7{n} A m{n}.example.
+            5.0   pod > dns rd id 7{n} A m{n}.example.
+            end
+            90.0  pod > dns rd A o.example.
+            90.001 pod < dns o.example. 5 A 192.0.2.1
+        ";
+        let analysis = analyse(text);
+        let incident = analysis.incidents.first().unwrap();
+        assert!(incident.cause.claim.symptoms.len() > 1, "{incident:?}");
+        let block = provider_block(&View::of(&analysis), Lang::En, incident);
+        assert!(block.contains("what came back     nothing\n"), "{block}");
+    }
 }
