@@ -6,6 +6,7 @@
 
 mod block;
 mod clocks;
+mod days;
 mod demote;
 mod engine;
 mod feed;

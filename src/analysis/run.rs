@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::block::Decoder;
 use super::clocks::{Clocks, compare};
+use super::days::{date_findings, date_health};
 use super::engine::{Engine, Item, Next, Read as Engined};
 use super::feed::{Intake, Manner, Read, feed};
 use super::focus::Focus;
@@ -274,7 +275,7 @@ fn run_frames_by<'f>(
 
 fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
     let Ended { coverage, nat, links, span, results } = ended;
-    let Results { mut traffic, series, profiles, mut ledger, findings, watch, .. } = results;
+    let Results { mut traffic, series, profiles, mut ledger, mut findings, watch, .. } = results;
     let Results { directions, sided, loss, outside, roles, reachability, .. } = results;
     let Inputs { files, mut points, duplicates } = inputs;
     for (point, role) in points.iter_mut().zip(roles) {
@@ -293,6 +294,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         !clock_made && !sided.excuses(harmed, steps)
     });
     traffic.excuse(&sided, loss);
+    date_findings(span, &mut findings);
     let (incidents, residual) = correlate(findings, &ledger, &population);
     let mut verdict = Verdict::of(&incidents, &residual, &traffic, &coverage.messages);
     if outside.transactions > 0 && traffic.transactions == 0 {
@@ -301,7 +303,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
             focus = join(outside.focus.iter().cloned(), "; ")
         );
     }
-    let health = judge(&Facts {
+    let mut health = judge(&Facts {
         span,
         watch: &watch,
         directions: &directions,
@@ -313,6 +315,7 @@ fn conclude(ended: Ended, inputs: Inputs) -> Analysis {
         points: &points,
         duplicates,
     });
+    date_health(span, &mut health);
     Analysis {
         files,
         left_out: links.iter().map(|(link, frames)| unread(*link, *frames)).collect(),

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::{Serialize, Serializer};
 
 use super::lang::Lang;
+use super::time::Timestamp;
 
 /// Words in any language. Displayed, serialised and compared it is its English.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ enum Part {
     List(Vec<Text>, usize),
     /// Clauses or sentences with this message between them.
     Joined(Vec<Text>, &'static str),
+    /// An instant, by its time of day alone or with its day.
+    Clock(Timestamp, bool),
 }
 
 /// The context of nouns that are counted; `{n}` stands for the number.
@@ -73,6 +76,27 @@ impl Text {
     /// Texts with one of [`BETWEEN`] between them.
     pub(super) fn joined(items: Vec<Self>, between: &'static str) -> Self {
         Self(Part::Joined(items, between))
+    }
+
+    /// A time of day in UTC.
+    pub(super) const fn clock(ts: Timestamp) -> Self {
+        Self(Part::Clock(ts, false))
+    }
+
+    /// With its day before every time of day in it: of several days, the time alone says nothing.
+    #[must_use]
+    pub fn with_days(self) -> Self {
+        let all = |texts: Vec<Self>| texts.into_iter().map(Self::with_days).collect();
+        Self(match self.0 {
+            Part::Message(message, arguments) => Part::Message(
+                message,
+                arguments.into_iter().map(|(name, text)| (name, text.with_days())).collect(),
+            ),
+            Part::List(items, most) => Part::List(all(items), most),
+            Part::Joined(items, between) => Part::Joined(all(items), between),
+            Part::Clock(ts, _) => Part::Clock(ts, true),
+            same @ (Part::Plain(_) | Part::Count(..)) => same,
+        })
     }
 
     /// Goes on with `more`.
@@ -128,6 +152,8 @@ impl Text {
             Part::Joined(items, between) => {
                 write_joined(items.iter(), lang.between(between), lang, out);
             }
+            Part::Clock(ts, true) => out.push_str(&ts.civil("%Y-%m-%d %H:%M:%S%.3f")),
+            Part::Clock(ts, false) => out.push_str(&ts.civil("%H:%M:%S%.3f")),
         }
     }
 }

@@ -36,6 +36,14 @@ impl Timestamp {
         i64::try_from(time.as_nanosecond()).ok().map(Self)
     }
 
+    /// In UTC, as a format of strftime has it.
+    pub(super) fn civil(self, format: &str) -> String {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(time) => time.strftime(format).to_string(),
+            Err(_) => self.to_string(),
+        }
+    }
+
     /// Time passed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -133,6 +141,12 @@ impl Span {
         self.start <= other.end && other.start <= self.end
     }
 
+    /// Whether it reaches into another day of UTC.
+    pub fn holds_midnight(self) -> bool {
+        const DAY: i64 = 86_400 * 1_000_000_000;
+        self.start.0.div_euclid(DAY) != self.end.0.div_euclid(DAY)
+    }
+
     /// Its length.
     pub fn length(self) -> Duration {
         self.end.since(self.start)
@@ -165,5 +179,8 @@ mod tests {
         assert!(span.contains(Timestamp::from_nanos(3)) && span.contains(Timestamp::from_nanos(9)));
         assert!(!span.contains(Timestamp::from_nanos(10)));
         assert_eq!(span.length(), Duration::from_nanos(6));
+        let midnight = Timestamp::from_parts(1_671_667_200, 0);
+        let evening = Span::between(midnight.before(Duration::from_secs(1)), midnight);
+        assert!(evening.holds_midnight() && !Span::at(midnight).holds_midnight());
     }
 }

@@ -8,20 +8,15 @@ use super::Timestamp;
 pub(crate) use super::text::text;
 pub use super::text::{Text, ToText, plain};
 
-/// The time of day in UTC with milliseconds: `12:00:03.005`.
+/// The time of day in UTC with milliseconds: `12:00:03.005`. A capture of several days has the day
+/// put before it ([`Text::with_days`]): whoever finds something need not know how long it all was.
 pub fn clock(ts: Timestamp) -> Text {
-    match jiff::Timestamp::from_nanosecond(i128::from(ts.nanos())) {
-        Ok(time) => plain(time.strftime("%H:%M:%S%.3f")),
-        Err(_) => plain(ts),
-    }
+    Text::clock(ts)
 }
 
 /// Date and time of day in UTC, to the second: `2022-12-22 12:00:03`.
 pub fn date(ts: Timestamp) -> Text {
-    match jiff::Timestamp::from_nanosecond(i128::from(ts.nanos())) {
-        Ok(time) => plain(time.strftime("%Y-%m-%d %H:%M:%S")),
-        Err(_) => plain(ts),
-    }
+    plain(ts.civil("%Y-%m-%d %H:%M:%S"))
 }
 
 /// A length of time with as many digits as it deserves: `0.4 ms`, `52 ms`, `5.00 s`, `40.2 s`,
@@ -116,5 +111,14 @@ mod tests {
         assert_eq!(first(["a", "b"]), "a");
         assert_eq!(percent(1, 250), "0.4 %");
         assert_eq!(clock(Timestamp::from_parts(1_671_710_403, 5_000_000)), "12:00:03.005");
+    }
+
+    #[test]
+    fn a_day_is_put_before_every_time_of_a_text() {
+        let at = clock(Timestamp::from_parts(1_671_710_403, 5_000_000));
+        let said = join([text!("from {at} on", at), list([plain(3), at], 2)], "; ");
+        assert_eq!(said, "from 12:00:03.005 on; 3, 12:00:03.005");
+        let dated = "from 2022-12-22 12:00:03.005 on; 3, 2022-12-22 12:00:03.005";
+        assert_eq!(said.with_days(), dated);
     }
 }

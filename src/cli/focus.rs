@@ -15,17 +15,14 @@ use crate::dns::Name;
 /// How far around `--at` to look if nobody says.
 const AROUND: Duration = Duration::from_mins(1);
 
+/// A time of day comes again after that.
+const DAY: Duration = Duration::from_hours(24);
+
 /// The focus that was asked for, on captures that begin where `inventory` does.
 pub(super) fn focus(args: &FocusArgs, inventory: &Inventory) -> Result<Focus> {
-    let zone = match &args.timezone {
-        Some(name) => TimeZone::get(name).map_err(|_| {
-            anyhow::anyhow!("there is no time zone '{name}': name one such as UTC or Asia/Shanghai")
-        })?,
-        None => TimeZone::UTC,
-    };
-    let begin = inventory.files.iter().filter_map(|file| file.first).min();
+    let (zone, begun) = (zone(args)?, begun(inventory));
     let instant = |text: &Option<String>| match text {
-        Some(text) => instant(text, &zone, begin).map(Some),
+        Some(text) => instant(text, &zone, begun).map(Some),
         None => Ok(None),
     };
     let (from, to, at) = (instant(&args.from)?, instant(&args.to)?, instant(&args.at)?);
@@ -51,6 +48,44 @@ pub(super) fn focus(args: &FocusArgs, inventory: &Inventory) -> Result<Focus> {
     })
 }
 
+/// Says which day was taken for a time of day that the captures, as they are known now to reach to
+/// `end`, hold on another one as well.
+pub(super) fn day_taken(
+    args: &FocusArgs,
+    inventory: &Inventory,
+    end: Option<Timestamp>,
+) -> Option<String> {
+    let (zone, begun, end) = (zone(args).ok()?, begun(inventory), end?);
+    let typed = [&args.at, &args.from, &args.to].into_iter().flatten();
+    typed.filter(|text| time_of_day(text).is_some()).find_map(|text| {
+        let taken = instant(text, &zone, begun).ok().filter(|taken| taken.after(DAY) <= end)?;
+        let day = date_in(taken, &zone)?;
+        Some(format!(
+            "{text} is taken for that of {day}, the first day that has it: name the date for another"
+        ))
+    })
+}
+
+/// The zone of times that do not say theirs.
+fn zone(args: &FocusArgs) -> Result<TimeZone> {
+    let Some(name) = &args.timezone else { return Ok(TimeZone::UTC) };
+    TimeZone::get(name).map_err(|_| {
+        anyhow::anyhow!("there is no time zone '{name}': name one such as UTC or Asia/Shanghai")
+    })
+}
+
+/// From where the first capture begins to where the last one does: what is known of their length
+/// before they are read.
+fn begun(inventory: &Inventory) -> Option<Span> {
+    let firsts = inventory.files.iter().filter_map(|file| file.first);
+    firsts.map(Span::at).reduce(Span::join)
+}
+
+fn date_in(ts: Timestamp, zone: &TimeZone) -> Option<civil::Date> {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(ts.nanos())).ok()?;
+    Some(time.to_zoned(zone.clone()).date())
+}
+
 /// The focus as a masked analysis knows it.
 pub(super) fn masked(mut focus: Focus, mask: &mut Mask) -> Result<Focus> {
     for network in focus.clients.iter_mut().chain(&mut focus.servers) {
@@ -74,33 +109,47 @@ pub(super) fn masked_name(pattern: &glob::Pattern, mask: &mut Mask) -> Result<gl
 }
 
 /// An instant as people write it: RFC 3339, date and time in a zone, or the time of day that a
-/// report shows, on the day of the capture.
-fn instant(text: &str, zone: &TimeZone, begin: Option<Timestamp>) -> Result<Timestamp> {
+/// report shows, on the day of the capture: if there are several, they have to say which.
+fn instant(text: &str, zone: &TimeZone, begun: Option<Span>) -> Result<Timestamp> {
     let zoned =
         |civil: civil::DateTime| civil.to_zoned(zone.clone()).map(|zoned| zoned.timestamp());
-    let parsed = text
-        .parse::<jiff::Timestamp>()
-        .or_else(|_| zoned(text.parse::<civil::DateTime>()?))
-        .or_else(|error| {
-            let time = text.parse::<civil::Time>().map_err(|_| error.clone())?;
-            let begin = begin.ok_or(error)?;
-            let first = jiff::Timestamp::from_nanosecond(i128::from(begin.nanos()))?;
-            let day = first.to_zoned(zone.clone()).date();
-            let same_day = zoned(day.to_datetime(time))?;
-            // A time of day from before the capture began is that of the next day.
-            if same_day.as_second() + 1 < first.as_second() {
-                return zoned(day.tomorrow()?.to_datetime(time));
-            }
-            Ok(same_day)
-        });
+    let parsed = match (time_of_day(text), begun) {
+        (Some(time), Some(begun)) => first_day(time, zone, begun.start),
+        _ => text.parse::<jiff::Timestamp>().or_else(|_| zoned(text.parse::<civil::DateTime>()?)),
+    };
     let nanos = parsed.ok().and_then(|time| i64::try_from(time.as_nanosecond()).ok());
-    match nanos {
-        Some(nanos) => Ok(Timestamp::from_nanos(nanos)),
-        None => bail!(
+    let Some(instant) = nanos.map(Timestamp::from_nanos) else {
+        bail!(
             "'{text}' is no time: write 2022-12-22T20:00:03Z, '2022-12-22 20:00:03' or 20:00:03 \
              (in UTC, or with --timezone Asia/Shanghai)"
-        ),
+        );
+    };
+    if time_of_day(text).is_some()
+        && begun.is_some_and(|begun| instant.after(DAY) <= begun.end)
+        && let Some(day) = date_in(instant, zone)
+    {
+        bail!("these captures hold {text} on several days: name the date, as in '{day} {text}'");
     }
+    Ok(instant)
+}
+
+/// A time without a date.
+fn time_of_day(text: &str) -> Option<civil::Time> {
+    let dated = text.parse::<jiff::Timestamp>().is_ok() || text.parse::<civil::DateTime>().is_ok();
+    if dated { None } else { text.parse().ok() }
+}
+
+/// That time of day on the day on which captures begin, or, if it was over by then, on the next.
+fn first_day(
+    time: civil::Time,
+    zone: &TimeZone,
+    begin: Timestamp,
+) -> Result<jiff::Timestamp, jiff::Error> {
+    let first = jiff::Timestamp::from_nanosecond(i128::from(begin.nanos()))?;
+    let day = first.to_zoned(zone.clone()).date();
+    let on = |day: civil::Date| Ok(day.to_datetime(time).to_zoned(zone.clone())?.timestamp());
+    let same_day: jiff::Timestamp = on(day)?;
+    if same_day.as_second() + 1 < first.as_second() { on(day.tomorrow()?) } else { Ok(same_day) }
 }
 
 /// A length of time as people write it: `60s`, `5m`, `1h30m`.
@@ -127,8 +176,8 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        let begin = Some(Timestamp::from_parts(1_671_710_403, 5));
-        let read = |text: &str, zone: &TimeZone| instant(text, zone, begin);
+        let begin = Timestamp::from_parts(1_671_710_403, 5);
+        let read = |text: &str, zone: &TimeZone| instant(text, zone, Some(Span::at(begin)));
         let expected = Timestamp::from_parts(1_671_739_203, 0);
         let utc = TimeZone::UTC;
         let east = TimeZone::fixed(jiff::tz::offset(8));
@@ -141,6 +190,10 @@ mod tests {
             Timestamp::from_parts(1_671_757_200, 0),
             "the night after"
         );
+        let ring = Some(Span::between(begin, begin.after(DAY * 2)));
+        let said = instant("20:00:03", &utc, ring).unwrap_err().to_string();
+        assert!(said.contains("'2022-12-22 20:00:03'"), "{said}");
+        assert_eq!(instant("2022-12-22 20:00:03", &utc, ring).unwrap(), expected);
         assert!(read("yesterday", &utc).unwrap_err().to_string().contains("--timezone"));
     }
 

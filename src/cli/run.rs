@@ -99,6 +99,10 @@ fn analyze(cli: &Cli, analyze: &Analyze) -> Result<Exit> {
     });
     drop(meter);
     warn(cli, &analysis);
+    let end = analysis.span.map(|span| span.end);
+    if let Some(day) = focus::day_taken(&analyze.focus, &inventory, end).filter(|_| !cli.quiet) {
+        complain(&day);
+    }
     let mut view = View::of(&analysis).with_names(known.names);
     if wants_ladders(&targets) && !has_streams(&inventory) {
         let meter = Meter::new(&inventory, cli.no_progress || cli.quiet);

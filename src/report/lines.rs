@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::analysis::{Analysis, ClientTally, LeftOut, ServerTally, Tally, Traffic};
 use crate::base::Span;
-use crate::base::words::{Text, ToText, clock, count, date, duration, join, list, plain, text};
+use crate::base::words::{Text, ToText, count, date, duration, join, list, plain, text};
 use crate::incident::{Affected, Incident, Severity};
 use crate::packet::Skip;
 
@@ -66,14 +66,14 @@ pub(super) fn sure(incident: &Incident) -> Text {
 }
 
 /// The time window, in one line.
-pub(super) fn window(incident: &Incident) -> Text {
+pub(super) fn window(analysis: &Analysis, incident: &Incident) -> Text {
     let span = incident.cause.span;
     let ongoing = if incident.cause.ongoing {
         text!(", still going on when the capture ended")
     } else {
         Text::EMPTY
     };
-    let (start, end) = (clock(span.start), clock(span.end));
+    let (start, end) = (analysis.clock(span.start), analysis.clock(span.end));
     text!(
         "{start} to {end} UTC ({length}){ongoing}",
         start,
@@ -88,7 +88,7 @@ pub(super) fn captured(analysis: &Analysis, span: Span) -> Text {
     text!(
         "{start} to {end} UTC ({length}), {files}, {frames}",
         start = date(span.start),
-        end = clock(span.end),
+        end = analysis.clock(span.end),
         length = duration(span.length()),
         files = count(analysis.files.len() as u64, "file"),
         frames = count(analysis.coverage.frames, "frame")

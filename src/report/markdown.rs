@@ -12,8 +12,8 @@ use super::lines::{
 };
 use super::provider::provider_block;
 use super::view::View;
-use crate::base::Lang;
-use crate::base::words::{Text, ToText, clock, count, percent, plain, text};
+use crate::base::words::{Text, ToText, count, percent, plain, text};
+use crate::base::{Lang, Timestamp};
 use crate::incident::Incident;
 
 /// Servers and clients shown one by one.
@@ -69,6 +69,10 @@ impl Page<'_> {
         writeln!(out, "|{}\n| {} |", titles.collect::<String>(), lean.join(" | "))
     }
 
+    fn clock(&self, ts: Timestamp) -> Text {
+        self.view.analysis.clock(ts)
+    }
+
     fn verdict(&self, out: &mut dyn Write) -> io::Result<()> {
         let analysis = self.view.analysis;
         let verdict = &analysis.verdict;
@@ -105,7 +109,8 @@ impl Page<'_> {
                 }
             };
             let span = incident.cause.span;
-            let when = text!("{start} to {end}", start = clock(span.start), end = clock(span.end));
+            let (start, end) = (self.clock(span.start), self.clock(span.end));
+            let when = text!("{start} to {end}", start, end);
             let when = when.render(self.lang);
             let severity = incident.severity.to_text().render(self.lang);
             let (rule, rank) = (incident.cause.rule.id, self.word(&rank));
@@ -129,7 +134,7 @@ impl Page<'_> {
         if !culprits.is_empty() {
             row(&text!("culprit"), &culprits.join(", "), out)?;
         }
-        row(&text!("when"), &self.word(&window(incident)), out)?;
+        row(&text!("when"), &self.word(&window(self.view.analysis, incident)), out)?;
         if is_loud(incident) {
             if let Some(place) = cause.place.words() {
                 row(&text!("where"), &self.word(&place), out)?;
@@ -180,7 +185,7 @@ impl Page<'_> {
                 inner,
                 "| {} | {} | {} |",
                 code(&frame(self.view.analysis, proof.seen.at)),
-                clock(proof.seen.ts),
+                self.clock(proof.seen.ts),
                 self.say(&proof.summary)
             )?;
         }

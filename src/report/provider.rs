@@ -96,8 +96,8 @@ mod tests {
             0.001 pod < dns n{n}.example. 5 A 192.0.2.1
             end
             repeat 12 every 1 from 60
-            0.0   pod > dns rd id 7{n} A m{n}.example.
-            5.0   pod > dns rd id 7{n} A m{n}.example.
+            0.0   pod:41000 > dns id 7000 rd A m{n}.example.
+            5.0   pod:41000 > dns id 7000 rd A m{n}.example.
             end
             90.0  pod > dns rd A o.example.
             90.001 pod < dns o.example. 5 A 192.0.2.1

@@ -9,7 +9,7 @@ use super::figures::{Matrix, ServerRow, client_rows, matrix, server_rows};
 use super::rungs::rungs;
 use super::timeline::timeline;
 use crate::base::Lang;
-use crate::base::words::{Text, ToText, clock, text};
+use crate::base::words::{Text, ToText, text};
 use crate::incident::Incident;
 use crate::report::escape::terminal;
 use crate::report::filter::display_filter;
@@ -105,7 +105,7 @@ fn page(words: &Words<'_>) -> Page {
     let mut glance = Vec::new();
     if let Some(top) = top {
         glance.push((words.word(text!("culprit")), words.say(&culprits(top))));
-        glance.push((words.word(text!("when")), words.word(window(top))));
+        glance.push((words.word(text!("when")), words.word(window(analysis, top))));
         glance.push((words.word(text!("who was hurt")), words.say(&hurt(top))));
     }
     let command = top.and_then(|top| top.cause.actions.first());
@@ -150,7 +150,7 @@ fn card(words: &Words<'_>, rank: usize, incident: &Incident) -> Card {
     let (cause, view, lang) = (&incident.cause, words.view, words.lang);
     let analysis = view.analysis;
     let mut rows = vec![
-        (words.word(text!("when")), words.word(window(incident))),
+        (words.word(text!("when")), words.word(window(analysis, incident))),
         (words.word(text!("culprit")), words.say(&culprits(incident))),
     ];
     if is_loud(incident) {
@@ -182,7 +182,7 @@ fn card(words: &Words<'_>, rank: usize, incident: &Incident) -> Card {
             .iter()
             .map(|proof| {
                 let at = terminal(&frame(analysis, proof.seen.at));
-                (at, clock(proof.seen.ts).to_string(), words.say(&proof.summary))
+                (at, analysis.clock(proof.seen.ts).to_string(), words.say(&proof.summary))
             })
             .collect(),
         filter: display_filter(incident),

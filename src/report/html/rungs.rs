@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::svg::Svg;
 use crate::analysis::Analysis;
 use crate::base::Lang;
-use crate::base::words::{clock, duration, text};
+use crate::base::words::{duration, text};
 use crate::report::lines::frame;
 use crate::report::names::Names;
 use crate::report::table::cut;
@@ -72,7 +72,7 @@ pub(super) fn rungs(
             RungKind::Lost | RungKind::Bad => "lost",
         };
         arrow(&mut svg, class, (from, to, y + 10.0), rung.kind == RungKind::Lost);
-        svg.text("tick", (4.0, y + 14.0), &clock(rung.seen.ts).to_string());
+        svg.text("tick", (4.0, y + 14.0), &analysis.clock(rung.seen.ts).to_string());
         let middle = f64::midpoint(from, to);
         svg.text("rung-label", (middle, y + 4.0), &cut(&rung.what.render(lang), 52));
         svg.text("tick end", (WIDTH - 4.0, y + 14.0), &cut(&frame(analysis, rung.seen.at), 24));

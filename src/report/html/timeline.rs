@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::svg::{Area, Svg};
 use crate::analysis::{Analysis, Bin};
 use crate::base::Lang;
-use crate::base::words::{Text, clock, count, duration, text};
+use crate::base::words::{Text, count, duration, text};
 use crate::base::{Span, Timestamp};
 use crate::report::fold::{Entry, entries};
 
@@ -109,7 +109,7 @@ pub(super) fn timeline(analysis: &Analysis, lang: Lang) -> Option<String> {
         let title = format!("#{rank} {}: {title}", incident.cause.rule.id);
         svg.rect(&format!("incident {}", incident.severity), area, &title);
     }
-    ticks(&mut svg, &axis, 10.0 + tracks + rows);
+    ticks(&mut svg, &axis, (analysis, 10.0 + tracks + rows));
     let label = text!("questions, failed and stalled lookups over time, with incidents shaded");
     Some(svg.finish(&label.render(lang)))
 }
@@ -145,7 +145,7 @@ fn bars(svg: &mut Svg, axis: &Axis, of: (&Analysis, Timestamp, Lang), row: (&Tra
         let (from, to) = (axis.x(at), axis.x(at.after(step)));
         let each = |part: u64| (part as f64 / most as f64) * TRACK;
         let title = || {
-            let (time, length, all) = (clock(at), duration(step), (track.counted)(all));
+            let (time, length, all) = (analysis.clock(at), duration(step), (track.counted)(all));
             let title = if track.class == track.bad || bad == 0 {
                 text!("{time}, {length}: {all}", time, length, all)
             } else {
@@ -170,7 +170,7 @@ fn bars(svg: &mut Svg, axis: &Axis, of: (&Analysis, Timestamp, Lang), row: (&Tra
 }
 
 /// Times under the axis, at round distances.
-fn ticks(svg: &mut Svg, axis: &Axis, y: f64) {
+fn ticks(svg: &mut Svg, axis: &Axis, (analysis, y): (&Analysis, f64)) {
     const STEPS: [u64; 17] = [
         1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400,
         604_800,
@@ -186,8 +186,10 @@ fn ticks(svg: &mut Svg, axis: &Axis, y: f64) {
         svg.line("grid", (x, 4.0), (x, y));
         // A label that would run over the edge is left out.
         if x < WIDTH - 24.0 {
-            let label: String = clock(at).to_string().chars().take(8).collect();
-            svg.text("tick middle", (x, y + 16.0), &label);
+            let label = analysis.clock(at).to_string();
+            // The time of day to the second; with a day, that without its year, to the minute.
+            let short = if label.contains(' ') { label.get(5..16) } else { label.get(..8) };
+            svg.text("tick middle", (x, y + 16.0), short.unwrap_or(&label));
         }
         let next = at.after(Duration::from_secs(step));
         // A damaged capture may reach to the end of all time.

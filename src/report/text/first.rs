@@ -38,7 +38,7 @@ impl Page<'_> {
 
     fn top(&self, top: &Incident, out: &mut dyn Write) -> io::Result<()> {
         self.field(&text!("culprit"), &culprits(top), out)?;
-        self.field(&text!("when"), &window(top), out)?;
+        self.field(&text!("when"), &window(self.view.analysis, top), out)?;
         self.field(&text!("hurt"), &hurt(top), out)?;
         if let Some(proof) = top.cause.evidence.first() {
             let at = plain(frame(self.view.analysis, proof.seen.at));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::Style as Paint;
 
 use super::page::{Page, of_severity};
-use crate::base::words::{Text, ToText, clock, list, plain, text};
+use crate::base::words::{Text, ToText, list, plain, text};
 use crate::detect::Fact;
 use crate::incident::Incident;
 use crate::report::escape::terminal;
@@ -50,7 +50,7 @@ impl Page<'_> {
                 out,
             )?;
         }
-        self.field(&text!("when"), &window(incident), out)?;
+        self.field(&text!("when"), &window(analysis, incident), out)?;
         self.field(&text!("culprit"), &culprits(incident), out)?;
         if is_loud(incident) {
             if let Some(place) = cause.place.words() {
@@ -63,7 +63,7 @@ impl Page<'_> {
         let facts = facts.map(|Fact { label, value }| text!("{label}: {value}", label, value));
         self.list(&text!("facts"), facts, out)?;
         let evidence = cause.evidence.iter().take(FRAMES).map(|proof| {
-            let (at, time) = (plain(frame(analysis, proof.seen.at)), clock(proof.seen.ts));
+            let (at, time) = (plain(frame(analysis, proof.seen.at)), analysis.clock(proof.seen.ts));
             text!("{at}  {time}  {summary}", at, time, summary = proof.summary)
         });
         self.list(&text!("evidence"), evidence, out)?;
