@@ -1,6 +1,6 @@
 //! Two reports side by side: which incidents are gone, new, or still there, and the figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub struct Comparison {
     pub traffic: Vec<Figure>,
 }
 
-/// An incident of one or both reports: the same rule, the same culprits.
+/// An incident of one or both reports: the same rule, the same culprits, in the order in which they began.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// Rule id.
@@ -72,24 +72,19 @@ pub struct Figure {
 impl Comparison {
     /// Compares two reports.
     pub fn of(before: &Report, after: &Report) -> Self {
-        let mut later: BTreeMap<Key, &IncidentV1> = BTreeMap::new();
-        for incident in &after.incidents {
-            later.entry(key(incident)).or_insert(incident);
-        }
+        let (earlier, later) = (turns(before), turns(after));
+        let known: BTreeMap<&Turn, &IncidentV1> = later.iter().zip(&after.incidents).collect();
         let (mut gone, mut same) = (Vec::new(), Vec::new());
-        for incident in &before.incidents {
-            match later.remove(&key(incident)) {
+        for (turn, incident) in earlier.iter().zip(&before.incidents) {
+            match known.get(turn) {
                 Some(still) => same.push(change(Some(incident), Some(still))),
                 None => gone.push(change(Some(incident), None)),
             }
         }
         // The rest of the later report, in its order.
-        let new: Vec<Change> = after
-            .incidents
-            .iter()
-            .filter(|incident| later.remove(&key(incident)).is_some())
-            .map(|incident| change(None, Some(incident)))
-            .collect();
+        let known: BTreeSet<&Turn> = earlier.iter().collect();
+        let fresh = later.iter().zip(&after.incidents).filter(|(turn, _)| !known.contains(turn));
+        let new: Vec<Change> = fresh.map(|(_, incident)| change(None, Some(incident))).collect();
         let verdicts = [before.verdict.status.clone(), after.verdict.status.clone()];
         let headline = headline(&verdicts, [&gone, &new, &same]);
         Self {
@@ -193,6 +188,27 @@ fn key(incident: &IncidentV1) -> Key {
         incident.culprits.iter().map(|c| (c.kind.clone(), c.value.clone())).collect();
     culprits.sort();
     (incident.rule.clone(), culprits)
+}
+
+/// Which incident of its kind it is: an outage may come back within one capture.
+type Turn = (Key, usize);
+
+/// Every incident of a report, told from others of its kind by the order in which they began.
+fn turns(report: &Report) -> Vec<Turn> {
+    let mut places: Vec<usize> = (0..report.incidents.len()).collect();
+    places.sort_by_key(|place| report.incidents.get(*place).map(|incident| &incident.start));
+    let mut met: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut turns: Vec<(usize, Turn)> = places
+        .into_iter()
+        .filter_map(|place| {
+            let key = key(report.incidents.get(place)?);
+            let turn = met.entry(key.clone()).or_default();
+            *turn += 1;
+            Some((place, (key, *turn)))
+        })
+        .collect();
+    turns.sort_unstable_by_key(|(place, _)| *place);
+    turns.into_iter().map(|(_, turn)| turn).collect()
 }
 
 fn change(before: Option<&IncidentV1>, after: Option<&IncidentV1>) -> Change {
@@ -341,5 +357,48 @@ fn amount(value: f64) -> String {
         format!("{value:.2}")
     } else {
         format!("{value:.4}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::View;
+    use crate::testkit::analyse;
+
+    /// One pod is not answered for a while.
+    fn report() -> Report {
+        let text = "
+            pod = 10.244.0.2
+            dns = 10.96.0.10
+            repeat 60 every 1
+            0.0   pod > dns rd A n{n}.example.
+            0.001 pod < dns n{n}.example. 5 A 192.0.2.1
+            end
+            repeat 12 every 1 from 60
+            0.0   pod:41000 > dns id 7000 rd A m{n}.example.
+            5.0   pod:41000 > dns id 7000 rd A m{n}.example.
+            end
+            90.0  pod > dns rd A o.example.
+            90.001 pod < dns o.example. 5 A 192.0.2.1
+        ";
+        Report::of(&View::of(&analyse(text)))
+    }
+
+    #[test]
+    fn an_outage_that_comes_again_is_another_one() {
+        let once = report();
+        let mut twice = once.clone();
+        let first = once.incidents.first().unwrap();
+        let again = IncidentV1 { start: "2026-01-05T11:00:00Z".to_owned(), ..first.clone() };
+        twice.incidents.insert(0, again);
+        let counts = |before, after| {
+            let Comparison { gone, new, same, .. } = Comparison::of(before, after);
+            (gone.len(), new.len(), same.len())
+        };
+        let all = once.incidents.len();
+        assert_eq!(counts(&twice, &twice), (0, 0, all + 1));
+        assert_eq!(counts(&once, &twice), (0, 1, all));
+        assert_eq!(counts(&twice, &once), (1, 0, all));
     }
 }
