@@ -70,13 +70,17 @@ pub fn first<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().next().map_or_else(String::new, |item| item.to_string())
 }
 
-/// A share in per cent: `31 %`, `0.4 %`.
+/// A share in per cent: `31 %`, `0.4 %`. All is `100 %` and nothing `0 %`, and nothing else is.
 pub fn percent(part: u64, whole: u64) -> Text {
     if whole == 0 {
         return plain("-");
     }
     let share = part as f64 * 100.0 / whole as f64;
-    if share > 0.0 && share < 10.0 {
+    if part < whole && share >= 99.5 {
+        text!("over 99 %")
+    } else if part > 0 && share < 0.05 {
+        text!("under 0.1 %")
+    } else if share > 0.0 && share < 10.0 {
         text!("{n} %", n = format_args!("{share:.1}"))
     } else {
         text!("{n} %", n = format_args!("{share:.0}"))
@@ -110,6 +114,9 @@ mod tests {
         assert_eq!(list(["a", "b", "c"].map(plain), 2), "a, b and 1 more");
         assert_eq!(first(["a", "b"]), "a");
         assert_eq!(percent(1, 250), "0.4 %");
+        assert_eq!(percent(1_574, 1_575), "over 99 %");
+        assert_eq!((percent(0, 9), percent(9, 9)), (plain("0 %"), plain("100 %")));
+        assert_eq!(percent(1, 5_000), "under 0.1 %");
         assert_eq!(clock(Timestamp::from_parts(1_671_710_403, 5_000_000)), "12:00:03.005");
     }
 
