@@ -5,6 +5,7 @@
 //! of everything that follows.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use glob::{MatchOptions, Pattern};
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use crate::base::words::{Text, date, list, plain, text};
 use crate::base::{Host, Set, Span, Timestamp};
 use crate::dns::Name;
 use crate::lookup::Lookup;
+use crate::transaction::timing::patience;
 use crate::transaction::{Closed, Transaction};
 
 /// What to look at; nothing given means everything.
@@ -102,10 +104,7 @@ impl Focus {
 
     fn holds_transaction(&self, transaction: &Transaction, forwarders: &Set<Host>) -> bool {
         let client = transaction.client.ip();
-        let responses = transaction.responses.iter().map(|response| response.arrived().ts);
-        let sent = transaction.last_sent().map(|seen| seen.ts);
-        let first = transaction.first().ts;
-        self.overlaps(first, responses.chain(sent).fold(first, Timestamp::max))
+        self.overlaps(transaction.first().ts, last(transaction))
             && (forwarders.contains(&Host(client)) || self.has_client(client))
             && self.has_server([transaction.server.ip(), transaction.responder()])
             && self.has_name([&transaction.question.name])
@@ -118,7 +117,7 @@ impl Focus {
         }
         let questions = || lookup.transactions().map(|asked| &asked.question.name);
         let servers = lookup.transactions().flat_map(|t| [t.server.ip(), t.responder()]);
-        self.overlaps(lookup.start.ts, lookup.end.unwrap_or(Timestamp::MAX))
+        self.overlaps(lookup.start.ts, lookup.end.unwrap_or_else(|| waited_until(lookup)))
             && (forwarders.contains(&Host(lookup.client)) || self.has_client(lookup.client))
             && self.has_server(servers)
             && self.has_name(std::iter::once(&lookup.name).chain(questions()))
@@ -151,6 +150,23 @@ impl Focus {
     }
 }
 
+/// The last that was heard of a transaction.
+fn last(transaction: &Transaction) -> Timestamp {
+    let responses = transaction.responses.iter().map(|response| response.arrived().ts);
+    let sent = transaction.last_sent().map(|seen| seen.ts);
+    responses.chain(sent).fold(transaction.first().ts, Timestamp::max)
+}
+
+/// Until when somebody waited for a lookup whose end is not in the capture, as far as stubs wait.
+fn waited_until(lookup: &Lookup) -> Timestamp {
+    let waited = lookup.transactions().map(|asked| {
+        let patience =
+            if asked.responses.is_empty() { patience(&asked.attempts) } else { Duration::ZERO };
+        last(asked).after(patience)
+    });
+    waited.fold(lookup.start.ts, Timestamp::max)
+}
+
 /// A whole address without its length.
 fn network(network: &IpNet) -> Text {
     if network.prefix_len() == network.max_prefix_len() {
@@ -163,6 +179,8 @@ fn network(network: &IpNet) -> Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::{Options, Sinks, run_frames};
+    use crate::testkit::{MadeFrame, Scenario};
 
     #[test]
     fn a_name_fits_with_and_without_its_suffix() {
@@ -170,6 +188,21 @@ mod tests {
         let fits = |text: &str| focus.fits(&Name::parse(text).unwrap());
         assert!(fits("redis-0.shop") && fits("redis.shop.svc.cluster.local"));
         assert!(!fits("shop") && !fits("www.redis.shop"));
+    }
+
+    /// Where no answer was recorded no lookup has an end; yet each is over some time.
+    #[test]
+    fn a_lookup_without_an_end_is_not_in_all_that_follows() {
+        let text = "pod = 10.244.0.2\ndns = 10.96.0.10\nrepeat 20 every 1\n\
+                    0.0  pod > dns rd A n{n}.example.\nend\n";
+        let made = Scenario::parse(text).frames();
+        let start = made[0].ts.after(Duration::from_millis(15_500));
+        let focus = Focus { span: Some(Span { start, end: Timestamp::MAX }), ..Focus::default() };
+        let options = Options { focus, ..Options::default() };
+        let analysis = run_frames(made.iter().map(MadeFrame::frame), &options, Sinks::default());
+        // The last four, and the five before them that may have been waited for still.
+        assert_eq!((analysis.outside.transactions, analysis.traffic.transactions), (16, 4));
+        assert_eq!((analysis.outside.lookups, analysis.traffic.lookups), (11, 9));
     }
 
     #[test]
