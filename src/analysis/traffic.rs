@@ -131,6 +131,8 @@ pub struct ClientTally {
 /// Figures of one peer.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
+    /// Transactions.
+    pub questions: u64,
     /// Query datagrams.
     pub queries: u64,
     /// Transactions answered in time.
@@ -159,6 +161,7 @@ struct Share {
 impl Tally {
     fn add(&mut self, share: &Share) {
         let Share { queries, answered, unanswered, late, rcode, latency } = *share;
+        self.questions += 1;
         self.queries += queries;
         self.answered += answered;
         self.unanswered += unanswered;

@@ -44,7 +44,7 @@ pub(super) fn extent(index: &Index) -> String {
         format!("{} to {} UTC, ", moment(start), moment(end))
     });
     format!(
-        "{when}{}, {}, {}, {} failed, {} slower than 1 s",
+        "{when}{}, {}, {}, {} failed, {} of the others took 1 s or more",
         count(totals.files, "file"),
         count(totals.frames, "frame"),
         count(totals.lookups, "lookup"),

@@ -150,7 +150,7 @@ pub(super) fn focus(outside: &LeftOut) -> Option<Text> {
 /// Every server, the busiest first.
 pub(super) fn servers(analysis: &Analysis) -> Vec<(IpAddr, &ServerTally)> {
     let mut servers: Vec<_> = analysis.traffic.servers.iter().map(|(a, s)| (*a, s)).collect();
-    servers.sort_by_key(|(address, server)| (Reverse(server.tally.queries), *address));
+    servers.sort_by_key(|(address, server)| (Reverse(server.tally.questions), *address));
     servers
 }
 
@@ -206,7 +206,7 @@ pub(super) fn lookups(traffic: &Traffic) -> Text {
         _ => text!("none could be timed"),
     };
     text!(
-        "{lookups}, {failed_lookups} failed, {slow_lookups} slower than 1 s; {times}",
+        "{lookups}, {failed_lookups} failed, {slow_lookups} of the others took 1 s or more; {times}",
         lookups = count(traffic.lookups, "lookup"),
         failed_lookups = traffic.failed_lookups,
         slow_lookups = traffic.slow_lookups,

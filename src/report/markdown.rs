@@ -222,11 +222,11 @@ impl Page<'_> {
             let columns = [
                 (text!("server"), LEFT),
                 (text!("role"), LEFT),
-                (text!("queries"), RIGHT),
+                (text!("questions"), RIGHT),
                 (text!("answered"), RIGHT),
                 (text!("late"), RIGHT),
                 (text!("unanswered"), RIGHT),
-                (text!("of all"), RIGHT),
+                (text!("lost"), RIGHT),
                 (text!("median"), RIGHT),
                 (text!("p95"), RIGHT),
             ];
@@ -240,7 +240,7 @@ impl Page<'_> {
                 "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 self.say(&address.to_text()),
                 server.role.to_text().render(self.lang),
-                tally.queries,
+                tally.questions,
                 tally.answered,
                 tally.late,
                 tally.unanswered,

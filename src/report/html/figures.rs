@@ -135,7 +135,7 @@ pub(super) fn server_rows(analysis: &Analysis, names: &Names, lang: Lang) -> Vec
             bad: tally.unanswered * 20 > lost_of(tally),
             cells: vec![
                 server.role.to_text().render(lang),
-                tally.queries.to_string(),
+                tally.questions.to_string(),
                 tally.answered.to_string(),
                 tally.late.to_string(),
                 tally.unanswered.to_string(),

@@ -69,7 +69,7 @@ impl Page<'_> {
                 vec![
                     address.to_string(),
                     self.word(&server.role.to_text()),
-                    tally.queries.to_string(),
+                    tally.questions.to_string(),
                     tally.answered.to_string(),
                     tally.late.to_string(),
                     tally.unanswered.to_string(),
@@ -83,11 +83,11 @@ impl Page<'_> {
         let header = [
             (text!("address"), Align::Left),
             (text!("role"), Align::Left),
-            (text!("queries"), Align::Right),
+            (text!("questions"), Align::Right),
             (text!("answered"), Align::Right),
             (text!("late"), Align::Right),
             (text!("unanswered"), Align::Right),
-            (text!("of all"), Align::Right),
+            (text!("lost"), Align::Right),
             (text!("median"), Align::Right),
             (text!("p95"), Align::Right),
             (text!("name"), Align::Left),
