@@ -86,6 +86,11 @@ impl Verdict {
             };
             return Self { status: Status::Inconclusive, headline };
         }
+        if judged == 0 {
+            let transactions = count(traffic.transactions, "transaction");
+            let headline = text!("this capture can judge none of its {transactions}", transactions);
+            return Self { status: Status::Inconclusive, headline };
+        }
         if judged * 2 < traffic.transactions {
             let headline = text!(
                 "{share} of the transactions cannot be judged by this capture; nothing wrong is \
@@ -173,6 +178,15 @@ mod tests {
         assert_eq!(status, Status::Degraded, "{headline}");
         assert!(headline.contains("TCP connections to port 53 were not answered"), "{headline}");
         assert_eq!(verdict("0.101 vc:40000 < dns tcp syn-ack").0, Status::Healthy);
+    }
+
+    #[test]
+    fn nothing_is_said_of_others_where_there_are_none() {
+        let text = "pod = 10.244.0.2\ndns = 10.96.0.10\nrepeat 40 every 1\n\
+                    0.0  pod > dns rd A n{n}.example.\nend\n";
+        let verdict = analyse(text).verdict;
+        assert_eq!(verdict.status, Status::Inconclusive);
+        assert_eq!(verdict.headline, "this capture can judge none of its 40 transactions");
     }
 
     /// One datagram in hundreds is lost: no fault, but whoever waited for it asks why.
