@@ -206,6 +206,19 @@ fn an_archive_becomes_one_index() {
 }
 
 #[test]
+fn what_could_not_be_read_was_not_analysed() {
+    let archive = Archive::new();
+    archive.put_made("n1/client_dns", &healthy(1, 0.0), 200);
+    archive.put("n2/client_dns.pcap00", b"this is no capture, whatever its name");
+    let reports = archive.beside("reports");
+    let run = || said(&batch(&[&archive.path()], &reports, &["-f", "json"]));
+    let first = run();
+    assert!(first.contains("2 sets: 1 analysed, 0 unchanged, 1 could not be read"), "{first}");
+    let again = run();
+    assert!(again.contains("2 sets: 0 analysed, 1 unchanged, 1 could not be read"), "{again}");
+}
+
+#[test]
 fn what_did_not_change_is_not_done_again() {
     let archive = Archive::new();
     archive.put_made("n1/client_dns", &minute(1, 0.0, &["dns1"]), 200);

@@ -36,8 +36,10 @@ pub(in crate::cli) fn batch(cli: &Cli, batch: &Batch) -> Result<Exit> {
     }
     let asked = asked(cli, batch)?;
     let (known, pending) = recall(sets, &asked, &folder);
-    let (unchanged, to_do) = (known.len(), pending.len());
     let done = work(pending, &asked, jobs, &folder, cli)?;
+    // What could not be read is told by itself, whether it was tried now or before.
+    let read = |states: &[(String, State)]| states.iter().filter(|(_, s)| s.found.is_ok()).count();
+    let (unchanged, analysed) = (read(&known), read(&done));
     let all: BTreeMap<String, State> = known.into_iter().chain(done).collect();
     let forgotten = folder.forgotten(all.len());
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
@@ -53,7 +55,7 @@ pub(in crate::cli) fn batch(cli: &Cli, batch: &Batch) -> Result<Exit> {
         for unread in &index.unreadable {
             complain(&format!("{}: {}", unread.name, unread.reason));
         }
-        complain(&summary(&index, unchanged, to_do, forgotten));
+        complain(&summary(&index, unchanged, analysed, forgotten));
     }
     Ok(exit(&index, batch.fail_on.map(severity)))
 }
@@ -163,10 +165,10 @@ fn hold<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn summary(index: &Index, unchanged: usize, to_do: usize, forgotten: usize) -> String {
+fn summary(index: &Index, unchanged: usize, analysed: usize, forgotten: usize) -> String {
     let sets = index.sets.len() + index.unreadable.len();
     let mut said = format!(
-        "{}: {to_do} analysed, {unchanged} unchanged, {} could not be read; {}",
+        "{}: {analysed} analysed, {unchanged} unchanged, {} could not be read; {}",
         count(sets as u64, "set"),
         index.unreadable.len(),
         incidents(index)
