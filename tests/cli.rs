@@ -85,6 +85,24 @@ fn a_missing_file_among_good_ones_is_a_warning() {
 }
 
 #[test]
+fn a_port_takes_no_capture_for_another_one() {
+    let file = capture("search-storm/client_dns.pcap00.gz");
+    for ports in [&["--port", "5353"][..], &["--port", "5353,5354"], &["--port=1", "--port", "2"]] {
+        let out = dnswhy(&[&["analyze"], ports, &[&file]].concat());
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    }
+    let none = text(&dnswhy(&["analyze", "--threads", "0", &file]).stderr);
+    assert!(none.contains("expected a number of 1 or more"), "{none}");
+    let nowhere = dnswhy(&["analyze", "-o", "/nowhere/at/all.html", &file]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    let said = text(&nowhere.stderr);
+    assert!(said.contains("/nowhere/at/all.html") && !said.contains(".partial"), "{said}");
+    // A focus that leaves nothing out is none to be careful about.
+    let all = text(&dnswhy(&["analyze", "--from", "2026-01-01 00:00:00", &file]).stdout);
+    assert!(!all.contains("only a part is looked at"), "{all}");
+}
+
+#[test]
 fn nothing_readable_is_an_error() {
     let out = dnswhy(&["analyze", "/nowhere/at/all.pcap"]);
     assert_eq!(out.status.code(), Some(2));

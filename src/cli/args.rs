@@ -116,14 +116,14 @@ pub(super) struct Input {
     /// Capture files, globs, directories, or - for standard input
     #[arg(required = true, value_name = "CAPTURE")]
     pub(super) captures: Vec<PathBuf>,
-    /// Further DNS ports beside 53
-    #[arg(long, value_name = "N", num_args = 1..)]
+    /// Further DNS ports beside 53: one each time, or several with commas between them
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub(super) port: Vec<u16>,
     /// Which files make one capture point
     #[arg(long, value_name = "NAME=GLOB", value_parser = point)]
     pub(super) point: Vec<(String, String)>,
     /// Threads to work with; the result is the same for any number [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = some)]
     pub(super) threads: Option<NonZero<usize>>,
 }
 
@@ -257,7 +257,7 @@ pub(super) struct Batch {
     pub(super) format: Vec<ReportFormat>,
     /// Cores to work with: on so many sets at once, and within a set where fewer are left
     /// [default: all]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = some)]
     pub(super) jobs: Option<NonZero<usize>>,
     /// A longer pause between two files starts a new set
     #[arg(long, value_name = "LENGTH", default_value = "10m", value_parser = super::focus::length)]
@@ -266,8 +266,8 @@ pub(super) struct Batch {
     /// there, as in another cluster
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) apart: usize,
-    /// Further DNS ports beside 53
-    #[arg(long, value_name = "N", num_args = 1..)]
+    /// Further DNS ports beside 53: one each time, or several with commas between them
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub(super) port: Vec<u16>,
     /// Who the addresses are: kubectl get pods,svc,endpointslices,nodes -A -o json > FILE
     #[arg(long, value_name = "FILE")]
@@ -403,6 +403,11 @@ pub(super) enum Level {
     High,
     Medium,
     Low,
+}
+
+/// How many at once: somebody has to do it.
+fn some(text: &str) -> Result<NonZero<usize>, String> {
+    text.parse().map_err(|_| "expected a number of 1 or more".to_owned())
 }
 
 fn point(text: &str) -> Result<(String, String), String> {

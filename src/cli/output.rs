@@ -117,7 +117,10 @@ fn staged(
         // As any new file; the umask takes from it what it takes from others.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).with_context(failed)?;
+    // Its own name is nothing that anybody typed.
+    std::fs::metadata(folder).with_context(failed)?;
+    let made = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()));
+    let mut file = made.with_context(failed)?;
     let mut out = io::BufWriter::new(file.as_file_mut());
     fill(&mut out).and_then(|()| out.flush()).with_context(failed)?;
     drop(out);

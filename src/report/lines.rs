@@ -135,7 +135,7 @@ pub(super) fn cautions(analysis: &Analysis) -> impl Iterator<Item = Text> {
 
 /// What this report does not look at.
 pub(super) fn focus(outside: &LeftOut) -> Option<Text> {
-    if outside.focus.is_empty() {
+    if outside.focus.is_empty() || outside.transactions + outside.lookups == 0 {
         return None;
     }
     Some(text!(
