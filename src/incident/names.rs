@@ -48,16 +48,28 @@ impl NameKind {
         if last == "arpa" {
             return Self::Reverse;
         }
+        // An SRV name (`_client._tcp.etcd`) is the Service's own.
+        let ports = labels.iter().take_while(|label| label.starts_with('_')).count();
+        let labels = labels.get(ports..).unwrap_or_default();
         let service = labels.iter().position(|label| label == "svc");
         match service {
             Some(at) if at >= 3 => Self::Pod,
-            Some(_) if headless.contains(name) => Self::Headless,
+            Some(_) if headless.contains(&name.without_leading(ports)) => Self::Headless,
             Some(_) => Self::Cluster,
+            None if is_pod(labels) => Self::Pod,
             None if labels.len() <= 2 && !is_public(last) => Self::Cluster,
             None if PRIVATE.contains(&last) => Self::Private,
             None => Self::External,
         }
     }
+}
+
+/// `10-0-0-5.shop.pod.cluster.local`: an address in words, as CoreDNS knows pods by.
+fn is_pod(labels: &[String]) -> bool {
+    let in_words = |label: &str| {
+        label.contains('-') && label.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+    };
+    matches!(labels, [address, _, pod, _, ..] if pod == "pod" && in_words(address))
 }
 
 /// A short name (`redis`, `redis.shop`) is a Service unless its last label is a public zone's:
@@ -80,8 +92,16 @@ mod tests {
         assert_eq!(kind("redis.default.svc.cluster.local"), NameKind::Cluster);
         assert_eq!(kind("payments.shop"), NameKind::Cluster);
         assert_eq!(kind("etcd-0.etcd.default.svc.k8s.prod.corp"), NameKind::Pod);
+        assert_eq!(kind("_client._tcp.kafka.default.svc.cluster.local"), NameKind::Cluster);
+        assert_eq!(kind("_client._tcp.k-0.kafka.default.svc.cluster.local"), NameKind::Pod);
+        assert_eq!(kind("10-0-0-5.shop.pod.cluster.local"), NameKind::Pod);
+        assert_eq!(kind("a.pod.example.com"), NameKind::External);
         assert_eq!(kind("api.example.com"), NameKind::External);
         assert_eq!(kind("db.corp.example.internal"), NameKind::Private);
         assert_eq!(kind("10.0.96.10.in-addr.arpa"), NameKind::Reverse);
+        let known = "kafka.default.svc.cluster.local";
+        let headless = BTreeSet::from([Name::parse(known).unwrap()]);
+        let service = Name::parse(&format!("_client._tcp.{known}")).unwrap();
+        assert_eq!(NameKind::of(&service, &headless), NameKind::Headless);
     }
 }
