@@ -10,6 +10,7 @@ use super::join::{Joined, Part};
 use super::lines::{
     days, extent, headline, loud, note, period, quiet, waited, window, witnesses, worst,
 };
+use crate::base::words::count;
 use crate::incident::Severity;
 use crate::report::escape::terminal;
 
@@ -17,6 +18,7 @@ use crate::report::escape::terminal;
 #[template(path = "index.html")]
 struct Page {
     status: &'static str,
+    all: String,
     headline: String,
     extent: String,
     version: String,
@@ -103,6 +105,7 @@ fn page(index: &Index) -> Page {
         .collect();
     let (days, days_left_out) = days(index);
     Page {
+        all: count(index.totals.sets, "capture set").to_string(),
         status: match index.worst() {
             Some(Severity::Critical | Severity::High) => "failing",
             Some(Severity::Medium | Severity::Low) => "degraded",

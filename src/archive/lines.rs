@@ -81,8 +81,11 @@ fn moment(time: &str) -> String {
     Timestamp::parse(time).map_or_else(|| time.to_owned(), |at| date(at).to_string())
 }
 
-/// A sum of waiting.
+/// A sum of waiting, where anybody waited.
 pub(super) fn waited(seconds: f64) -> String {
+    if seconds == 0.0 {
+        return "-".to_owned();
+    }
     let length = Duration::try_from_secs_f64(seconds);
     length.map_or_else(|_| "-".to_owned(), |length| duration(length).to_string())
 }

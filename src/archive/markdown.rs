@@ -7,6 +7,7 @@ use super::join::Joined;
 use super::lines::{
     days, extent, few, headline, loud, note, period, quiet, waited, window, witnesses, worst,
 };
+use crate::base::words::count;
 use crate::report::escape::{code, markdown};
 
 impl Index {
@@ -15,7 +16,7 @@ impl Index {
     /// # Errors
     /// When `out` cannot be written.
     pub fn write_markdown(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "# DNS over {} capture sets\n", self.totals.sets)?;
+        writeln!(out, "# DNS over {}\n", count(self.totals.sets, "capture set"))?;
         writeln!(out, "**{}**\n", markdown(&headline(self)))?;
         writeln!(out, "{}\n", markdown(&extent(self)))?;
         self.across_sets(out)?;

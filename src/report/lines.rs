@@ -35,7 +35,8 @@ pub(super) fn hurt(incident: &Incident) -> Text {
     if !affected.added.is_zero() {
         parts.push(text!("{added} added", added = duration(affected.added)));
     }
-    if let Some(worst) = affected.worst {
+    // What was refused at once took nobody's time.
+    if let Some(worst) = affected.worst.filter(|_| !affected.added.is_zero()) {
         parts.push(text!("the worst took {worst}", worst = duration(worst)));
     }
     let clients = affected.clients.len() as u64;

@@ -30,8 +30,8 @@ fn judge(facts: &Facts<'_>) -> Vec<Health> {
     let (Some(first), Some(last)) = (holes.first(), holes.last()) else { return Vec::new() };
     let longest = holes.iter().map(|gap| gap.length()).max().unwrap_or_default();
     vec![RULE.caution(text!(
-        "{holes} without a frame, the longest {longest}, between {start} and {end}; silence in \
-         them proves nothing. Look at \"dropped by kernel\" and the disk, and record with: \
+        "{holes} without a frame, the longest {longest}, between {start} and {end}; silence \
+         there proves nothing. Look at \"dropped by kernel\" and the disk, and record with: \
          {record}",
         holes = count(holes.len() as u64, "hole"),
         longest = duration(longest),

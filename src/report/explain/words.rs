@@ -99,8 +99,8 @@ pub(super) fn vanished(attempt: &Attempt) -> Text {
             missing
         ),
         Stage::Left => text!(
-            "last seen: {seen}; it passed every place that healthy ones pass here, and was lost \
-             further on, or the answer was",
+            "last seen: {seen}; it passed every place that healthy ones pass here; it was lost \
+             further on, or its answer never came here",
             seen
         ),
     }
