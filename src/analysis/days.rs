@@ -31,7 +31,9 @@ pub(super) fn date_findings(span: Option<Span>, findings: &mut [Finding]) {
 /// The same for what is said of the capture itself.
 pub(super) fn date_health(span: Option<Span>, health: &mut [Health]) {
     if several(span) {
-        health.iter_mut().for_each(|health| date(&mut health.detail));
+        for health in health {
+            date(&mut health.detail);
+        }
     }
 }
 

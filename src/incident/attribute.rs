@@ -87,7 +87,9 @@ pub fn correlate(
         }
     }
     // Those that were told wrong came behind all others.
-    times.iter_mut().for_each(|times| times.sort_unstable());
+    for times in &mut times {
+        times.sort_unstable();
+    }
     let folded: BTreeMap<usize, usize> = (0..findings.len())
         .filter(|index| {
             charged[*index].lookups == 0 && findings[*index].rule.class != Class::Efficiency
