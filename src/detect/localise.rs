@@ -294,8 +294,13 @@ fn is_beyond_full_table(flows: &[&Flow], run: &Range<usize>) -> bool {
     let mut known = before.take_while(|flow| flow.first.ts.after(timing::T_KEEP) >= start);
     let stuck = failed().filter(|flow| keeps_address(flow) && flow.is_stuck());
     let new: u64 = stuck.map(|flow| u64::from(flow.weight())).sum();
-    (1.0 - THROUGH_FULL_TABLE).powf(new as f64) < CHANCE
-        && !known.any(|flow| flow.heard_before(end).is_some_and(|heard| heard > start))
+    // All that was sent was answered, or something at that time.
+    let passes = |flow: &Flow| {
+        flow.succeeded()
+            && flow.last_sent() > start
+            && (flow.unanswered() == 0 || flow.heard_before(end).is_some_and(|at| at > start))
+    };
+    (1.0 - THROUGH_FULL_TABLE).powf(new as f64) < CHANCE && !known.any(|flow| passes(flow))
 }
 
 fn localise_cells(
