@@ -99,6 +99,15 @@ impl Verdict {
             );
             return Self { status: Status::Inconclusive, headline };
         }
+        if traffic.answered * 2 < judged && residual.failed == 0 {
+            let headline = text!(
+                "{unanswered} of {transactions} were not answered in this capture, yet nobody asked \
+                 again: it may show one direction alone",
+                unanswered = judged - traffic.answered,
+                transactions = count(traffic.transactions, "transaction")
+            );
+            return Self { status: Status::Inconclusive, headline };
+        }
         if residual.failed > 0 {
             let headline = text!(
                 "{lookups} of {all} failed, too few or too scattered for a cause",
@@ -181,12 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_others_where_there_are_none() {
+    fn questions_that_nobody_answers_are_not_healthy() {
         let text = "pod = 10.244.0.2\ndns = 10.96.0.10\nrepeat 40 every 1\n\
                     0.0  pod > dns rd A n{n}.example.\nend\n";
         let verdict = analyse(text).verdict;
         assert_eq!(verdict.status, Status::Inconclusive);
-        assert_eq!(verdict.headline, "this capture can judge none of its 40 transactions");
+        let says = "35 of 40 transactions were not answered in this capture, yet nobody asked again: \
+                    it may show one direction alone";
+        assert_eq!(verdict.headline, says);
     }
 
     /// One datagram in hundreds is lost: no fault, but whoever waited for it asks why.
