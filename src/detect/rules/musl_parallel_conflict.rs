@@ -29,7 +29,7 @@ use crate::detect::{
     Action, AskedName, Claim, Class, Confidence, Culprit, Descriptor, Detector, Fact, Finding,
     Harmed, Interest, Layer, Proof, RuledOut, Scene, Where, Which,
 };
-use crate::dns::{AnswerKind, Name, RecordType};
+use crate::dns::{AnswerKind, Name, Question, RecordType};
 use crate::lookup::{Lookup, LookupOutcome, Step};
 
 /// Lookups that must have failed (rulebook 7.6).
@@ -91,7 +91,7 @@ impl Said {
 struct Denied {
     lookup: Harmed,
     /// The candidate that was denied, and whether it was the last one.
-    asked: Name,
+    asked: Question,
     last: bool,
 }
 
@@ -119,6 +119,8 @@ struct Conflicts {
     /// The denial, and what came too late and from whom.
     frames: Vec<(Seen, Seen, IpAddr)>,
     names: BTreeSet<Name>,
+    /// The first question of which one knew what the other one denied: `dig` goes through no search list.
+    example: Option<Question>,
     clients: BTreeSet<IpAddr>,
     /// The servers that knew, for one of a list may be a service with several behind it.
     known: BTreeSet<IpAddr>,
@@ -165,7 +167,7 @@ impl Detector for MuslParallelConflict {
                     answered: answer.delivered(),
                     said,
                     denied: denied.then(|| {
-                        let (lookup, asked) = (Harmed::wrong(lookup, end), question.name.clone());
+                        let (lookup, asked) = (Harmed::wrong(lookup, end), question.clone());
                         Box::new(Denied { lookup, asked, last })
                     }),
                 };
@@ -181,7 +183,7 @@ impl Detector for MuslParallelConflict {
         let Self { mut conflicts, stopped, suffixes, .. } = *self;
         for (no, other) in stopped {
             if let Some(denied) = no.denied.as_deref()
-                && has_elsewhere(&denied.asked, &suffixes, scene)
+                && has_elsewhere(&denied.asked.name, &suffixes, scene)
             {
                 conflicts.entry(no.responder).or_default().note(denied, (&no, &other));
             }
@@ -279,6 +281,10 @@ impl Conflicts {
         self.names.insert(lookup.name.clone());
         self.clients.insert(lookup.client);
         let is_new = self.wrong.insert((lookup.start, lookup.client), lookup.clone()).is_none();
+        // One that was known is a plainer example than a search that ended.
+        if self.example.is_none() || self.known.is_empty() && other.said == Said::Data {
+            self.example = Some(denied.asked.clone());
+        }
         if other.said == Said::Data {
             self.known.insert(other.responder);
             if self.frames.len() < 4 {
@@ -300,7 +306,7 @@ fn finding(denied: IpAddr, conflicts: Conflicts, scene: &Scene<'_>) -> Option<Fi
     let known = list(if knew { &conflicts.known } else { &conflicts.let_go }, 3);
     let example = conflicts.known.first().or(conflicts.let_go.first())?;
     let lookups = conflicts.wrong.len() as u64;
-    let name = conflicts.names.first()?.clone();
+    let Question { name, rtype, .. } = conflicts.example?;
     let failed = count(lookups, "lookup");
     let (start, end) = (clock(span.start), clock(span.end));
     let title = if knew {
@@ -351,13 +357,22 @@ fn finding(denied: IpAddr, conflicts: Conflicts, scene: &Scene<'_>) -> Option<Fi
         ongoing: scene.lasts(span),
         transactions: lookups,
         claim: Claim { wrong: conflicts.wrong, ..Claim::default() },
-        cause: text!(
-            "musl asks every nameserver of resolv.conf at the same time and believes the first one \
-             that answers at all. {denied} does not know names that {known} knows, and answers \
-             sooner.",
-            denied,
-            known
-        ),
+        cause: if knew {
+            text!(
+                "musl asks every nameserver of resolv.conf at the same time and believes the first \
+                 one that answers at all. {denied} denied what {known} knew, and answered sooner.",
+                denied,
+                known
+            )
+        } else {
+            text!(
+                "musl asks every nameserver of resolv.conf at the same time and believes the first \
+                 one that answers at all. {denied} said sooner that there is no such record, which \
+                 ends a search, and {known} that there is no such name, which does not.",
+                denied,
+                known
+            )
+        },
         facts,
         evidence: conflicts
             .frames
@@ -373,12 +388,12 @@ fn finding(denied: IpAddr, conflicts: Conflicts, scene: &Scene<'_>) -> Option<Fi
         actions: vec![
             Action {
                 why: text!("compare the two servers"),
-                command: format!("dig @{denied} {name}; dig @{example} {name}"),
+                command: format!("dig @{denied} {name} {rtype}; dig @{example} {name} {rtype}"),
             },
             Action {
                 why: text!("give musl images a single nameserver, or use a glibc image"),
                 command: format!(
-                    "kubectl get pods -A -o wide | grep -wF {}; kubectl exec <pod> -- cat \
+                    "kubectl get pods -A -o wide | grep -wF {}; kubectl exec POD -- cat \
                      /etc/resolv.conf",
                     conflicts.clients.first()?
                 ),
@@ -387,7 +402,7 @@ fn finding(denied: IpAddr, conflicts: Conflicts, scene: &Scene<'_>) -> Option<Fi
         ruled_out: vec![RuledOut {
             rule: "nxdomain-missing-name",
             because: if knew {
-                text!("{known} has data for the same question", known)
+                text!("the same question got data from {known}", known)
             } else {
                 text!("a later candidate of the search list has data")
             },
@@ -397,7 +412,7 @@ fn finding(denied: IpAddr, conflicts: Conflicts, scene: &Scene<'_>) -> Option<Fi
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{findings, findings_until};
+    use crate::testkit::{analyse, findings, findings_until};
 
     /// The same question to two servers at once; the answers come after `one` and `two` ms.
     fn scenario(times: usize, one: u32, two: u32, denial: &str) -> String {
@@ -532,5 +547,19 @@ mod tests {
         let said = findings(&text);
         assert_eq!(said.matches("musl-parallel-conflict [").count(), 1, "{said}");
         assert!(!said.contains("coredns-unsynced"), "{said}");
+    }
+
+    /// `dig` goes through no search list.
+    #[test]
+    fn the_two_are_asked_what_one_denied_and_the_other_knew() {
+        let text =
+            scenario(2, 1, 5, "NXDOMAIN").replace("A git.corp.example.", "AAAA git.corp.example.");
+        let text = text.replace("60 A 192.0.2.80", "60 AAAA 2001:db8::80");
+        let found = analyse(&text.replace("60 AAAA git", "60 A git")).incidents;
+        let first = found.first().and_then(|one| one.cause.actions.first()).expect("an action");
+        assert_eq!(
+            first.command,
+            "dig @10.96.0.10 git.corp.example AAAA; dig @192.0.2.53 git.corp.example AAAA"
+        );
     }
 }

@@ -61,6 +61,8 @@ struct SearchSuffixStorm {
     spent: u64,
     suffixes: Table<Name, u64>,
     names: Table<Name, u64>,
+    /// Of the names those that resolved as they are.
+    in_full: Table<Name, u64>,
     clients: Set<IpAddr>,
     span: Option<Span>,
     frames: Vec<Seen>,
@@ -109,6 +111,9 @@ impl Detector for SearchSuffixStorm {
         }
         self.wasted += wasted;
         bump(&mut self.names, &lookup.name, 1);
+        if lookup.suffixes.last().is_some_and(Option::is_none) {
+            bump(&mut self.in_full, &lookup.name, 1);
+        }
     }
 
     fn finish(self: Box<Self>, scene: &Scene<'_>) -> Vec<Finding> {
@@ -122,7 +127,11 @@ impl Detector for SearchSuffixStorm {
         }
         let suffixes = ranked(&self.suffixes);
         let names = ranked(&self.names);
-        let example = names.first().map_or_else(|| "<name>".to_owned(), |name| format!("{name}."));
+        // What resolves under a suffix alone does not with a dot behind it.
+        let in_full = ranked(&self.in_full).first().map(|name| Action {
+            why: text!("or ask names that need no suffix with a trailing dot"),
+            command: format!("getent ahosts {name}."),
+        });
         vec![Finding {
             rule: &DETECTOR,
             title: text!(
@@ -177,18 +186,17 @@ impl Detector for SearchSuffixStorm {
                 .into_iter()
                 .map(|seen| Proof { seen, summary: text!("query for a search-expanded name") })
                 .collect(),
-            actions: vec![
+            actions: [
                 Action {
                     why: text!("search less: Service names with one dot still resolve"),
-                    command: "kubectl patch deployment <app> -p '{\"spec\":{\"template\":{\"spec\":\
+                    command: "kubectl patch deployment APP -p '{\"spec\":{\"template\":{\"spec\":\
                               {\"dnsConfig\":{\"options\":[{\"name\":\"ndots\",\"value\":\"2\"}]}}}}}'"
                         .to_owned(),
                 },
-                Action {
-                    why: text!("or ask external names in full, with a trailing dot"),
-                    command: format!("getent ahosts {example}"),
-                },
-            ],
+            ]
+            .into_iter()
+            .chain(in_full)
+            .collect(),
             ruled_out: vec![RuledOut {
                 rule: "nxdomain-missing-name",
                 because: text!("every one of these lookups succeeded with its last candidate"),
@@ -219,7 +227,7 @@ fn ranked(tally: &Table<Name, u64>) -> Vec<&Name> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::findings;
+    use crate::testkit::{analyse, findings};
 
     /// Lookups of an outside name under `suffixes` of the search list, A and AAAA, and as it is.
     fn searches(times: usize, suffixes: usize, last: &str) -> String {
@@ -271,5 +279,37 @@ mod tests {
     fn searches_that_the_capture_cuts_do_not_count() {
         let text = searches(40, 3, &format!("{FOUND} lost"));
         assert!(!findings(&text).contains("search-suffix-storm"));
+    }
+
+    #[test]
+    fn only_what_resolves_as_it_is_is_to_be_asked_with_a_dot() {
+        let of = |text: &str| -> Vec<String> {
+            let incidents = analyse(text).incidents;
+            let storm = incidents.iter().find(|one| one.cause.rule.id == "search-suffix-storm");
+            let actions = storm.expect("a storm").cause.actions.iter();
+            actions
+                .filter(|one| one.command.starts_with("getent"))
+                .map(|one| one.command.clone())
+                .collect()
+        };
+        assert_eq!(of(&searches(25, 3, FOUND)), ["getent ahosts api.example.com."]);
+        // A Service of another namespace: its second suffix has it, and with a dot it is no name at all.
+        let mut text = String::from("pod = 10.0.0.5\ndns = 10.96.0.10\nrepeat 60 every 1\n");
+        let names = ["redis.cache.shop.svc.cluster.local.", "redis.cache.svc.cluster.local."];
+        for (step, name) in names.iter().enumerate() {
+            for (rtype, id) in [("A", step * 2 + 1), ("AAAA", step * 2 + 2)] {
+                let port = 40_000 + step;
+                let answer = if step == 0 {
+                    "NXDOMAIN"
+                } else {
+                    &format!("{name} 5 A 10.96.0.20 {name} 5 AAAA fd00::20")
+                };
+                text.extend([format!(
+                    "0.0{step}0 pod:{port} > dns id {id:x} rd {rtype} {name}\n\
+                     0.0{step}1 pod:{port} < dns id {id:x} {answer}\n"
+                )]);
+            }
+        }
+        assert_eq!(of(&(text + "end\n")), [""; 0]);
     }
 }

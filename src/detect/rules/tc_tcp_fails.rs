@@ -256,7 +256,9 @@ impl Service {
                         .to_owned(),
                 },
                 Action {
-                    why: text!("make the answer fit meanwhile"),
+                    why: text!(
+                        "see whether the answer fits into UDP with EDNS, and let clients use that"
+                    ),
                     command: format!("dig @{service} {first} +bufsize=1232 +ignore"),
                 },
             ],

@@ -65,12 +65,14 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
         ),
         actions: vec![
             (
-                text!("on the node, let bridged packets pass conntrack"),
-                "sysctl net.bridge.bridge-nf-call-iptables; modprobe br_netfilter && sysctl -w \
-                 net.bridge.bridge-nf-call-iptables=1"
-                    .to_owned(),
+                text!("on the node that translates, see whether bridged packets pass conntrack (1)"),
+                "sysctl net.bridge.bridge-nf-call-iptables".to_owned(),
             ),
             (text!("see what conntrack knows of the flows"), format!("conntrack -L -d {}", first(&hole.services))),
+            (
+                text!("if they do not, let them"),
+                "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1".to_owned(),
+            ),
         ],
         ruled_out: vec![
             ("dead-backend", text!("{server} answered every one of them in time", server)),
@@ -89,7 +91,7 @@ fn finding(hole: &Blackhole<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::testkit::{Fate, Situation, findings, findings_until};
+    use crate::testkit::{Fate, Situation, analyse, findings, findings_until};
 
     /// Inside a pod: the service is asked; answers come from `source`.
     fn pod_view(source: &str) -> String {
@@ -221,5 +223,12 @@ mod tests {
             .collect();
         let said = findings(&with_errors.join("\n"));
         assert!(said.contains("wrong-source-reply ["), "{said}");
+    }
+
+    #[test]
+    fn the_first_command_changes_nothing() {
+        let found = analyse(&pod_view_text("backend")).incidents;
+        let first = found.first().and_then(|one| one.cause.actions.first()).expect("an action");
+        assert_eq!(first.command, "sysctl net.bridge.bridge-nf-call-iptables");
     }
 }
